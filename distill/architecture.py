@@ -1,0 +1,173 @@
+"""Shapes of decoder models, and what they need: the formulae of memory and compute that `plan` adds up.
+
+For dense Llama and Qwen2 shapes. It promises nothing for mixtures of experts, sliding windows or multi-token heads.
+Sizes are in bytes, lengths in tokens.
+"""
+
+import json
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+TRAINED_BYTES = 16
+"""Bytes a parameter in full fine-tuning: bf16 weight and gradient, fp32 master and two Adam moments (EleutherAI, transformer math)."""
+TRAINED_BYTES_BF16 = 8
+"""Everything in bf16, as one process on one GPU holds it."""
+TRAINED_BYTES_FP32_GRADIENTS = 18
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """The numbers of a model's config that decide its memory and compute."""
+
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    ffn: int
+    vocabulary: int
+    tied: bool = False
+
+    @property
+    def layer_parameters(self) -> int:
+        attention = 2 * self.hidden * self.heads * self.head_dim + 2 * self.hidden * self.kv_heads * self.head_dim
+        return attention + 3 * self.hidden * self.ffn
+
+    @property
+    def embedding_parameters(self) -> int:
+        return self.vocabulary * self.hidden * (1 if self.tied else 2)
+
+    @property
+    def parameters(self) -> int:
+        """L(2·h·a·d + 2·h·kv·d + 3·h·f) + V·h·(1 if tied else 2); biases and norms are less than 0.01 %."""
+        return self.layers * self.layer_parameters + self.embedding_parameters
+
+    def kv_bytes(self, number_bytes: int = 2) -> int:
+        """Of one token: 2·L·kv·d numbers (by KV heads, not by attention heads)."""
+        return 2 * self.layers * self.kv_heads * self.head_dim * number_bytes
+
+    def kept_activations(self, tokens: int, number_bytes: int = 2) -> int:
+        """With full checkpointing: every layer's input, L·s·h."""
+        return self.layers * tokens * self.hidden * number_bytes
+
+    def recomputed_layer(self, tokens: int, number_bytes: int = 2) -> int:
+        """With full checkpointing: the one layer that is worked on, s·(4h + 2(a+kv)d + 3f)."""
+        return tokens * (4 * self.hidden + 2 * (self.heads + self.kv_heads) * self.head_dim + 3 * self.ffn) * number_bytes
+
+    def all_activations(self, tokens: int, number_bytes: int = 2) -> int:
+        """Without checkpointing: 34·s·h·L at two bytes a number, attention not materialised (Korthikanti et al.)."""
+        return 34 * tokens * self.hidden * self.layers * number_bytes // 2
+
+    def logits(self, tokens: int) -> int:
+        """One fp32 copy: s·V·4."""
+        return tokens * self.vocabulary * 4
+
+    def adapter_parameters(self, rank: int) -> int:
+        """Of LoRA on every linear layer: r·(in + out) each."""
+        attention, kv = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        pairs = 2 * (self.hidden + attention) + 2 * (self.hidden + kv) + 3 * (self.hidden + self.ffn)
+        return self.layers * rank * pairs
+
+    def attention_flops(self, tokens: int) -> float:
+        """Of one trained token at sequence length s: 6·L·a·d·s (causal, forward and backward)."""
+        return 6.0 * self.layers * self.heads * self.head_dim * tokens
+
+    def training_flops(self, tokens: int, *, checkpointing: bool) -> float:
+        """Of one trained token: 6N and attention, a third more when the forward pass is computed again (8N)."""
+        return (6.0 * self.parameters + self.attention_flops(tokens)) * (4 / 3 if checkpointing else 1)
+
+
+QWEN_7B = Architecture(28, 3584, 28, 4, 128, 18944, 152064)
+QWEN_32B = Architecture(64, 5120, 40, 8, 128, 27648, 152064)
+QWEN_1_5B = Architecture(28, 1536, 12, 2, 128, 8960, 151936, tied=True)
+QWEN_14B = Architecture(48, 5120, 40, 8, 128, 13824, 152064)
+LLAMA_8B = Architecture(32, 4096, 32, 8, 128, 14336, 128256)
+LLAMA_70B = Architecture(80, 8192, 64, 8, 128, 28672, 128256)
+SIZE = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)[bB](?![\w])")
+KNOWN = {
+    "qwen2.5-0.5b": Architecture(24, 896, 14, 2, 64, 4864, 151936, tied=True),
+    "qwen2.5-1.5b": QWEN_1_5B,
+    "qwen2.5-3b": Architecture(36, 2048, 16, 2, 128, 11008, 151936, tied=True),
+    "qwen2.5-7b": QWEN_7B,
+    "qwen2.5-14b": QWEN_14B,
+    "qwen2.5-32b": QWEN_32B,
+    "qwen2.5-72b": Architecture(80, 8192, 64, 8, 128, 29568, 152064),
+    "qwen2.5-math-1.5b": QWEN_1_5B,
+    "qwen2.5-math-7b": QWEN_7B,
+    "qwq-32b": QWEN_32B,
+    "llama-3.2-1b": Architecture(16, 2048, 32, 8, 64, 8192, 128256, tied=True),
+    "llama-3.2-3b": Architecture(28, 3072, 24, 8, 128, 8192, 128256, tied=True),
+    "llama-3.1-8b": LLAMA_8B,
+    "llama-3.1-70b": LLAMA_70B,
+    "llama-3.3-70b": LLAMA_70B,
+    "deepseek-r1-distill-qwen-1.5b": QWEN_1_5B,
+    "deepseek-r1-distill-qwen-7b": QWEN_7B,
+    "deepseek-r1-distill-qwen-14b": QWEN_14B,
+    "deepseek-r1-distill-qwen-32b": QWEN_32B,
+    "deepseek-r1-distill-llama-8b": LLAMA_8B,
+    "deepseek-r1-distill-llama-70b": LLAMA_70B,
+}
+
+
+def local_folder(model: str) -> Path | None:
+    """The folder of a model name: as given, or under the project's root; None when there is none."""
+    for folder in (Path(model).expanduser(), Path(__file__).parents[1] / model):
+        if folder.is_dir():
+            return folder
+    return None
+
+
+def is_path(model: str) -> bool:
+    """Whether a model name can only be a folder: a hub id is `name` or `organisation/name`."""
+    return model.startswith((".", "/", "~")) or model.count("/") > 1
+
+
+def of(model: str) -> Architecture | None:
+    """The shape of a model: from the config of a local folder, or by its name; None when it is not known here."""
+    folder = local_folder(model)
+    if folder is not None and (folder / "config.json").is_file():
+        return _from_config(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    return KNOWN.get(model.rsplit("/", 1)[-1].lower().removesuffix("-instruct"))
+
+
+def guess(model: str) -> Architecture | None:
+    """The shape of a model, or for an unknown name that says its size ("Some-8B") the known shape of about that size."""
+    size = SIZE.search(model.rsplit("/", 1)[-1])
+    return of(model) or (nearest(int(float(size.group(1)) * 1e9)) if size else None)
+
+
+def nearest(parameters: int) -> Architecture:
+    """A plausible shape of so many parameters: the known one that is closest in size, scaled in every direction."""
+    shape = min(KNOWN.values(), key=lambda known: abs(known.parameters - parameters))
+    scale = parameters / shape.parameters
+    if 0.9 < scale < 1.1:
+        return shape
+    edge = scale ** (1 / 3)
+    return replace(
+        shape,
+        layers=max(1, round(shape.layers * edge)),
+        hidden=max(1, round(shape.hidden * edge)),
+        head_dim=max(1, round(shape.head_dim * edge)),
+        ffn=max(1, round(shape.ffn * edge)),
+        vocabulary=max(1, round(shape.vocabulary * edge**2)),
+    )
+
+
+def _from_config(config: dict[str, Any]) -> Architecture | None:
+    """The shape in a Hugging Face config; None for one that is not of this kind."""
+    wanted = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "vocab_size")
+    if any(not isinstance(config.get(name), int) for name in wanted):
+        return None
+    layers, hidden, heads, ffn, vocabulary = (config[name] for name in wanted)
+    return Architecture(
+        layers=layers,
+        hidden=hidden,
+        heads=heads,
+        kv_heads=config.get("num_key_value_heads") or heads,
+        head_dim=config.get("head_dim") or hidden // heads,
+        ffn=ffn,
+        vocabulary=vocabulary,
+        tied=bool(config.get("tie_word_embeddings", False)),
+    )

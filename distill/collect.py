@@ -1,0 +1,199 @@
+"""Collect: rows of a source become problems that a teacher may be asked, each checked before it costs anything.
+
+Every row becomes one problem. One that no teacher should be asked has `unusable` set to a reason and `detail_unusable` to
+what exactly is wrong: `bad_row`, `empty`, `too_long`, `needs_image`, `no_reference`, `exact_duplicate`, `reference_fails`.
+The last one means that the verifier does not accept the reference as an answer to itself: no completion could ever be
+found correct. Whether a reference is *true* is not checked. Lone surrogates and NUL, which neither Parquet nor a
+tokenizer takes, become U+FFFD.
+"""
+
+import json
+import math
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from decimal import Decimal
+from hashlib import blake2b
+from typing import Any
+
+from distill import language, verifiers
+from distill.recipe import ProblemSource, RecipeError, Verification
+from distill.records import Problem
+from distill.sources import BAD_ROW
+from distill.store import digest
+
+VERSION = 1
+MAX_QUESTION_CHARACTERS = 100_000
+"""About 25,000 tokens: with a longer question a 32k context has no room to think."""
+NEEDED = {
+    "math": ("reference",),
+    "choice": ("reference",),
+    "logic": ("reference",),
+    "sql": ("reference", "tests"),
+    "code": ("tests",),
+    "open": (),
+}
+"""What a problem of each kind is judged by."""
+PLACEHOLDERS = frozenset({"proof", "notfound", "not found", "n/a"})
+"""What NuminaMath and others write where a problem has no short answer."""
+IMAGE = re.compile(r"!\[[^\]\n]*\]\(|\\includegraphics|<image|<img\b", re.IGNORECASE)
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+Row = dict[str, Any]
+Seen = dict[bytes, str]
+
+
+class Unusable(ValueError):
+    """A row that makes no usable problem: the reason and what exactly is wrong."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason, self.detail = reason, detail
+
+
+def collect(rows: Iterable[Row], source: ProblemSource, verification: Verification, seen: Seen | None = None) -> Iterator[Problem]:
+    """One problem for each row, in order; `seen` carries the questions of one source over to the next."""
+    pattern = _pattern(source)
+    seen = {} if seen is None else seen
+    for row in rows:
+        yield _checked(_problem(row, source, pattern), verification, seen)
+
+
+def problem_id(kind: str, question: str, reference: str | None, tests: str | None) -> str:
+    """The first 16 hex digits of the SHA-256 of what makes a problem that problem."""
+    return digest(json.dumps([kind, question, reference, tests], ensure_ascii=False))[:16]
+
+
+def _pattern(source: ProblemSource) -> re.Pattern[str] | None:
+    """The compiled `reference_pattern`; no flags are set (`.` stops at a line's end), write `(?s)` or `(?m)` inside for others."""
+    if source.reference_pattern is None:
+        return None
+    try:
+        pattern = re.compile(source.reference_pattern)
+    except re.error as error:
+        raise RecipeError(f"problem source {source.name!r}: reference_pattern is no regular expression ({error})") from error
+    if pattern.groups == 0:
+        raise RecipeError(f"problem source {source.name!r}: reference_pattern has no group; put the reference in parentheses")
+    return pattern
+
+
+def _problem(row: Row, source: ProblemSource, pattern: re.Pattern[str] | None) -> Problem:
+    """The problem of a row with all that can be seen without a verifier and without the rows before it."""
+    question, reference, tests, wrong = "", None, None, None
+    try:
+        question = _question(row, source)
+        tests = _tests(row, source)
+        reference = _reference(row, source, pattern)
+        _require(source.kind, question, reference, tests)
+    except Unusable as found:
+        wrong = found
+    return Problem(
+        problem_id=problem_id(source.kind, question, reference, tests),
+        source=source.name,
+        kind=source.kind,
+        question=question,
+        reference=reference,
+        tests=tests,
+        language=_language(row, source, question),
+        licence=source.licence,
+        unusable=wrong.reason if wrong else None,
+        detail_unusable=_storable(wrong.detail) if wrong else None,
+    )
+
+
+def _question(row: Row, source: ProblemSource) -> str:
+    if BAD_ROW in row:
+        raise Unusable("bad_row", str(row[BAD_ROW]))
+    value = row.get(source.question)
+    if value is None:
+        columns = ", ".join(str(name) for name in row)[:200]
+        raise Unusable("empty", f"column {source.question!r} is null" if source.question in row else f"no {source.question!r} in {columns}")
+    if not isinstance(value, str):
+        raise Unusable("bad_row", f"column {source.question!r} is {type(value).__name__}, not text")
+    return _storable(value).strip()
+
+
+def _reference(row: Row, source: ProblemSource, pattern: re.Pattern[str] | None) -> str | None:
+    value = row.get(source.reference) if source.reference else None
+    if isinstance(value, list) and len(value) == 1:
+        (value,) = value  # OlympiadBench and others wrap a single answer in a list
+    if value is None:
+        return None
+    if not isinstance(value, (str, int, float, Decimal)) or (isinstance(value, float) and not math.isfinite(value)):
+        raise Unusable("no_reference", f"column {source.reference!r} is {_shown(value)}, not text or a number")
+    text = _storable(str(value)).strip()
+    if pattern is None:
+        return text or None
+    match = pattern.search(text)
+    if match is None or match.group(1) is None:
+        raise Unusable("no_reference", f"reference_pattern does not match in {text[-80:]!r}")
+    return match.group(1).strip() or None
+
+
+def _tests(row: Row, source: ProblemSource) -> str | None:
+    """The tests as JSON text; an object is written as JSON, a text has to be JSON already."""
+    value = row.get(source.tests) if source.tests else None
+    if value is None or value == "":
+        return None
+    try:
+        if isinstance(value, str):
+            json.loads(value)
+            return _storable(value)
+        return json.dumps(value)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise Unusable("bad_row", f"column {source.tests!r} is no JSON: {error}") from error
+
+
+def _require(kind: str, question: str, reference: str | None, tests: str | None) -> None:
+    """Raises Unusable when the question cannot be asked, or an answer to it could not be judged."""
+    if not question:
+        raise Unusable("empty", "the question is blank")
+    if len(question) > MAX_QUESTION_CHARACTERS:
+        raise Unusable("too_long", f"{len(question)} characters, {MAX_QUESTION_CHARACTERS} at most")
+    if kind in ("math", "choice") and IMAGE.search(question):
+        raise Unusable("needs_image", "the question shows an image that no text model sees")
+    for name in NEEDED[kind]:
+        if {"reference": reference, "tests": tests}[name] is None:
+            raise Unusable("no_reference", f"a {kind} problem needs {name}, and the row has none")
+    if kind == "math" and reference is not None and reference.casefold() in PLACEHOLDERS:
+        raise Unusable("no_reference", f"{reference!r} stands where an answer should")
+
+
+def _checked(problem: Problem, verification: Verification, seen: Seen) -> Problem:
+    """The problem with the last two checks made: another row asks it, or its own reference fails."""
+    if problem.unusable is not None:
+        return problem
+    key = _question_key(problem.question)
+    if key in seen:
+        return replace(problem, unusable="exact_duplicate", detail_unusable=f"same question as {seen[key]}")
+    verdict = verifiers.judge_reference(problem, verification)
+    if verdict.outcome not in ("correct", "unverified"):
+        detail = f"{verdict.outcome} by {verdict.verifier}: {verdict.detail}".rstrip(": ")
+        return replace(problem, unusable="reference_fails", detail_unusable=_storable(detail))
+    seen[key] = problem.problem_id
+    return problem
+
+
+def _question_key(question: str) -> bytes:
+    """Equal for questions that differ in white space or in how accents are composed only: case can matter (X and x)."""
+    text = " ".join(unicodedata.normalize("NFC", question).split())
+    return blake2b(text.encode(), digest_size=16).digest()
+
+
+def _language(row: Row, source: ProblemSource, question: str) -> str:
+    """The recipe's constant, the row's own column, or what the script of the question tells."""
+    said: Any = source.language
+    if said and said.startswith("@"):
+        said = row.get(said[1:])
+    if isinstance(said, str) and re.fullmatch(r"[A-Za-z]{2,3}([-_]\w+)*", said.strip()):
+        return re.split("[-_]", said.strip().lower())[0]
+    return language.detect(question[:MAX_QUESTION_CHARACTERS]) if question else "en"
+
+
+def _storable(text: str) -> str:
+    return UNSTORABLE.sub("\ufffd", text)
+
+
+def _shown(value: Any) -> str:
+    return f"a list of {len(value)}" if isinstance(value, list) else type(value).__name__

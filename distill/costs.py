@@ -1,0 +1,197 @@
+"""Tokens, speeds and hours of a run as bands: the formulae that `plan` prints and `preflight` judges by.
+
+The bands are what published runs spread over, not confidence intervals. No network: rows of hub datasets are from their cards.
+"""
+
+import gzip
+from dataclasses import dataclass
+from pathlib import Path
+
+from distill import architecture, memory, sources
+from distill.architecture import Architecture
+from distill.hardware import Device
+from distill.recipe import DatasetRecipe, ProblemSource, StudentRecipe, Teacher
+
+TOKENS = {"math": 6094, "code": 7436, "choice": 4929, "sql": 4929, "logic": 2739, "open": 1420}
+"""Mean tokens of R1's traces by domain (DeepSeek-R1 paper, Table 5); shorter problems make shorter traces."""
+SHARE_OF_LIMIT = 0.5
+"""Mean length is at most this share of `max_tokens`."""
+ROWS = {
+    ("openai/gsm8k", "train"): 7473,
+    ("openai/gsm8k", "test"): 1319,
+    ("open-r1/OpenR1-Math-220k", "train"): 93_733,
+    ("AI-MO/NuminaMath-1.5", "train"): 896_215,
+    ("open-r1/verifiable-coding-problems-python", "train"): 35_735,
+    ("TIGER-Lab/WebInstruct-verified", "train"): 231_833,
+    ("allenai/tulu-3-sft-personas-instruction-following", "train"): 29_980,
+    ("HuggingFaceH4/aime_2024", "train"): 30,
+    ("MathArena/aime_2025", "train"): 30,
+    ("HuggingFaceH4/MATH-500", "test"): 500,
+}
+"""Rows of the shipped recipes' hub datasets, from their cards."""
+ASSUMED_ROWS = 10_000
+COUNTED_BYTES = 64 << 20
+PROMPT_TOKENS = 200
+STEP_SECONDS = 0.005
+MOST_SEQUENCES = 1024
+R1_TOKENS_PER_GPU_SECOND = (25.0, 440.0, 1850.0)
+"""671B mixture of experts, FP8: Open-R1's 15 traces an H100-hour; TensorRT-LLM on H200 at 32k output; DeepSeek's own 14.8k a node of 8."""
+R1_BYTES = 671e9
+"""FP8 weights: 8 x 80 GB do not hold them."""
+R1_KV_BYTES = 70_272
+"""Of one token: multi-head latent attention, 61 x (512 + 64) x 2."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A number with its band."""
+
+    low: float
+    likely: float
+    high: float
+
+    def times(self, factor: float) -> "Range":
+        return Range(self.low * factor, self.likely * factor, self.high * factor)
+
+    def plus(self, other: "Range") -> "Range":
+        return Range(self.low + other.low, self.likely + other.likely, self.high + other.high)
+
+    def at_most(self, limit: float | None) -> "Range":
+        return self if limit is None else Range(min(self.low, limit), min(self.likely, limit), min(self.high, limit))
+
+    def under(self, amount: float) -> "Range":
+        """`amount` divided by this: the high end of a speed is the low end of a time."""
+        return Range(amount / self.high, amount / self.likely, amount / self.low)
+
+
+MFU = Range(0.10, 0.25, 0.40)
+"""Share of peak in training; published runs imply 4 to 40 %."""
+DECODE_SHARE = Range(0.05, 0.25, 0.60)
+"""Share of the decode roofline; OpenThoughts3 had about 13 % with QwQ-32B, four 1.5B engines on one H200 about 20 %."""
+KEPT = Range(0.25, 0.5, 0.8)
+"""Share of the traces that pass: Open-R1 55 % of the problems, Bespoke 25 to 73 % by the verifier."""
+KEPT_ALL = Range(0.8, 0.95, 1.0)
+LENGTH = Range(0.5, 1.0, 1.5)
+
+
+def problem_count(source: ProblemSource) -> tuple[int, bool]:
+    """(rows of a problem source, whether that is known rather than assumed)."""
+    place = sources.locate(source)
+    rows = ROWS.get((source.path, source.split)) if place is None else _file_rows(place)
+    known = rows is not None or source.limit is not None
+    rows = rows if rows is not None else source.limit or ASSUMED_ROWS
+    return min(rows, source.limit or rows), known
+
+
+def trace_tokens(dataset: DatasetRecipe) -> Range:
+    """Mean tokens of a trace: R1's by domain, weighted by the number of problems, and no more than half of `max_tokens`."""
+    counts = [(problem_count(source)[0], TOKENS[source.kind]) for source in dataset.problems]
+    mean = sum(rows * tokens for rows, tokens in counts) / max(1, sum(rows for rows, _ in counts))
+    return LENGTH.times(min(mean, SHARE_OF_LIMIT * dataset.sampling.max_tokens)).at_most(dataset.sampling.max_tokens)
+
+
+def sampled_tokens(dataset: DatasetRecipe) -> Range:
+    """Tokens that the teacher writes: problems x n x mean tokens."""
+    return trace_tokens(dataset).times(sum(problem_count(source)[0] for source in dataset.problems) * dataset.sampling.n)
+
+
+def decode_speed(shape: Architecture, device: Device, live_tokens: float, *, number_bytes: int = 2) -> Range:
+    """Output tokens a second for one GPU: the roofline of weights and KV cache over bandwidth, or of FLOPs, at its usual share.
+
+    `live_tokens` is the mean length of a sequence while it is made. The model is spread over as few GPUs (1, 2, 4, ...) as
+    hold it and some cache.
+    """
+    weights, kv = shape.parameters * number_bytes, shape.kv_bytes(number_bytes) * live_tokens
+    spread = 1
+    while spread < 16 and spread * device.memory_gib * memory.GIB * memory.VLLM_SHARE < weights * 1.2:
+        spread *= 2
+    free = spread * (device.memory_gib * memory.VLLM_SHARE - memory.OVERHEAD_GIB) * memory.GIB - weights
+    batch = max(1.0, min(float(MOST_SEQUENCES), free / kv))
+    reading = (weights + batch * kv) / (spread * device.bandwidth_gb_per_second * 1e9)
+    computing = 2 * shape.parameters * batch / (spread * device.tflops * 1e12)
+    return DECODE_SHARE.times(batch / (max(reading, computing) + STEP_SECONDS) / spread)
+
+
+def row_tokens(dataset: DatasetRecipe, student: StudentRecipe) -> float:
+    """Likely mean tokens of a training row: prompt and trace."""
+    tokens = trace_tokens(dataset).likely
+    return min(tokens + min(PROMPT_TOKENS, tokens), student.training.max_length)
+
+
+def teacher_speed(teacher: Teacher, device: Device, tokens: float) -> Range | None:
+    """Output tokens a second for one GPU, or None when the teacher's shape is not known."""
+    if is_r1(teacher.model):
+        return Range(*R1_TOKENS_PER_GPU_SECOND)
+    shape = architecture.guess(teacher.model)
+    live = min(PROMPT_TOKENS, tokens) + tokens / 2
+    return None if shape is None else decode_speed(shape, device, live, number_bytes=memory.NUMBER_BYTES[teacher.dtype])
+
+
+def teacher_bytes(teacher: Teacher, tokens: float) -> float | None:
+    """Weights and one sequence's cache: the least that serving takes; None when the teacher's shape is not known."""
+    if is_r1(teacher.model):
+        return R1_BYTES + R1_KV_BYTES * tokens
+    shape = architecture.guess(teacher.model)
+    return None if shape is None else memory.serving_bytes(shape, teacher.dtype, tokens)
+
+
+def is_r1(model: str) -> bool:
+    """Whether a model is DeepSeek-R1 (or V3, or R1-0528) itself, not one of its students."""
+    name = model.rsplit("/", 1)[-1].lower()
+    return name.startswith(("deepseek-r1", "deepseek-v3")) and "distill" not in name
+
+
+def kept_examples(student: StudentRecipe, dataset: DatasetRecipe) -> Range:
+    """Examples that are trained on, by the usual share of traces that pass and the recipes' limits.
+
+    Where sources have shares, the scarcest one decides how much is used of the others.
+    """
+    selection = dataset.curation.selection
+    passing = KEPT_ALL if selection.policy == "none" else KEPT
+    kept = Range(0, 0, 0)
+    scarcest = float("inf")
+    for source in dataset.problems:
+        of_problem = min(dataset.sampling.n, selection.per_problem or dataset.sampling.n)
+        traces = problem_count(source)[0] * of_problem
+        kept = kept.plus((KEPT_ALL if source.kind == "open" else passing).times(traces))
+        scarcest = min(scarcest, traces / source.share if source.share else float("inf"))
+    mixture = passing.times(scarcest) if scarcest < float("inf") else kept
+    least = Range(min(kept.low, mixture.low), min(kept.likely, mixture.likely), min(kept.high, mixture.high))
+    return least.at_most(selection.max_examples).at_most(student.training.max_rows)
+
+
+def training_hours(shape: Architecture, tokens: float, row_tokens: float, device: Device, gpus: int, *, checkpointing: bool) -> Range:
+    """tokens x FLOPs a token / (GPUs x peak x MFU)."""
+    flops = shape.training_flops(int(row_tokens), checkpointing=checkpointing)
+    return MFU.times(gpus * device.tflops * 1e12).under(tokens * flops).times(1 / 3600)
+
+
+def training_range(student: StudentRecipe, dataset: DatasetRecipe, device: Device, gpus: int) -> tuple[Range, Range]:
+    """Trained tokens, and hours at the likely number of them."""
+    training, row = student.training, row_tokens(dataset, student)
+    trained = kept_examples(student, dataset).times(row * training.epochs)
+    shape = memory.shape_of(student.base)
+    return trained, training_hours(shape, trained.likely, row, device, gpus, checkpointing=training.gradient_checkpointing)
+
+
+def number(value: float) -> str:
+    """Three digits, with K, M, B or T for large numbers."""
+    for limit, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M")):
+        if value >= limit:
+            return f"{value / limit:.3g} {suffix}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _file_rows(place: str) -> int | None:
+    """Rows of a Parquet file, lines of a JSON Lines file that is not large; None for anything else."""
+    path = Path(place)
+    if not path.is_file():
+        return None
+    if place.endswith(".parquet"):
+        import pyarrow.parquet as pq
+
+        return int(pq.read_metadata(path).num_rows)
+    if not place.removesuffix(".gz").endswith((".jsonl", ".ndjson")) or path.stat().st_size > COUNTED_BYTES:
+        return None
+    with gzip.open(path, "rb") if place.endswith(".gz") else path.open("rb") as file:
+        return sum(1 for line in file if line.strip())

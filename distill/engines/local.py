@@ -1,0 +1,201 @@
+"""A model in a child process: its memory is free again when the engine is closed, and the parent never imports torch.
+
+The child starts with the first call of `complete`. `transformers` runs in this Python; `vllm` in the Python of its own
+environment (`DISTILL_VLLM_PYTHON`, else `.venv-vllm` in the project's root), because vllm and prefect cannot share one.
+A call that is left before its end takes the child with it; the next call starts a new one. Nothing is retried here.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import fields
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, NoReturn, Self
+
+from distill.engines import Completion, EngineError, Request
+from distill.engines.wire import Settings, send
+from distill.recipe import Sampling, Teacher
+
+ROOT = Path(__file__).parents[2]
+LOG_LINES = 15
+"""Lines of the child's log that an error shows."""
+CLOSE_SECONDS = 15.0
+"""What an idle child may take to end by itself."""
+
+
+class LocalEngine:
+    """The `transformers` and `vllm` engines, seen from the parent."""
+
+    def __init__(self, teacher: Teacher) -> None:
+        if teacher.engine == "vllm" and teacher.dtype == "float64":
+            raise EngineError("vllm has no float64: set teacher.dtype to auto, bfloat16 or float32, or teacher.engine to transformers")
+        self.teacher = teacher
+        self.opens_thinking: bool | None = None
+        """Whether the chat template itself opens `<think>` (then completions have a closing tag only); known after the start."""
+        self._child: Child | None = None
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._child is not None:
+            self._child.close()
+            self._child = None
+
+    def complete(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Completion]:
+        """One completion for each request, in the order in which they finish; one call at a time, others wait."""
+        with self._lock:
+            finished = False
+            try:
+                child = self._started()
+                yield from self._stream(child, iter(requests), sampling)
+                finished = True
+            finally:
+                if not finished and self._child is not None:
+                    self._child.kill()
+                    self._child = None
+
+    def _started(self) -> "Child":
+        if self._child is None:
+            told = settings(self.teacher)
+            self._child = Child(command(self.teacher.engine), f"{self.teacher.engine} teacher {self.teacher.model}")
+            self._child.send("open", {"settings": told})
+            self.opens_thinking = self._child.receive()["opens_thinking"]
+        return self._child
+
+    def _stream(self, child: "Child", requests: Iterator[Request], sampling: Sampling) -> Iterator[Completion]:
+        """Keeps the child supplied with twice as many requests as it works on, so that memory stays bounded."""
+        child.send("begin", {"sampling": {"temperature": sampling.temperature, "top_p": sampling.top_p, "max_tokens": sampling.max_tokens}})
+        wanted, ended = 2 * self.teacher.concurrency, False
+        while True:
+            if wanted and not ended:
+                batch = [as_row(request) for request in islice(requests, wanted)]
+                child.send("requests", {"requests": batch})
+                wanted, ended = wanted - len(batch), len(batch) < wanted
+                if ended:
+                    child.send("end", {})
+            message = child.receive()
+            if message["kind"] == "done":
+                return
+            wanted += len(message["completions"])
+            for completion in message["completions"]:
+                yield Completion(model=self.teacher.model, **completion)
+
+
+class Child:
+    """A worker process with its two pipes and its log."""
+
+    def __init__(self, command: list[str], name: str) -> None:
+        self.name = name
+        self.log = tempfile.TemporaryFile()
+        try:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self.log,
+                text=True,
+                encoding="utf-8",
+                start_new_session=True,
+                env={"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", **os.environ, "PYTHONSAFEPATH": "1"},
+            )
+        except OSError as error:
+            raise EngineError(f"{name}: cannot start {command[0]}: {error.strerror}; check DISTILL_VLLM_PYTHON") from error
+
+    def send(self, kind: str, values: dict[str, Any]) -> None:
+        """Sends one message; EngineError when the child is dead."""
+        try:
+            send(_pipe(self.process.stdin), kind, values)
+        except BrokenPipeError:
+            self._died()
+
+    def receive(self) -> dict[str, Any]:
+        """The child's next message; EngineError when it is dead or cannot go on."""
+        line = _pipe(self.process.stdout).readline()
+        if not line.endswith("\n"):
+            self._died()
+        message: dict[str, Any] = json.loads(line)
+        if message["kind"] == "fatal":
+            raise EngineError(f"{self.name}: {message['cause']}")
+        return message
+
+    def close(self) -> None:
+        """Lets an idle child end by itself, then ends what is left of it."""
+        with suppress(BrokenPipeError):
+            _pipe(self.process.stdin).close()
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(CLOSE_SECONDS)
+        self.kill()
+
+    def kill(self) -> None:
+        """Ends the child with all processes that it started, and waits until its memory is free."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        with suppress(BrokenPipeError):
+            _pipe(self.process.stdin).close()
+        _pipe(self.process.stdout).close()
+        self.log.close()
+
+    def tail(self) -> str:
+        """The last lines that the child or its libraries printed."""
+        size = os.fstat(self.log.fileno()).st_size
+        text = os.pread(self.log.fileno(), 16384, max(0, size - 16384)).decode("utf-8", "replace")
+        return "\n".join(text.strip().splitlines()[-LOG_LINES:])
+
+    def _died(self) -> NoReturn:
+        """Says how the child ended, with the end of its log."""
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(CLOSE_SECONDS)
+        code = self.process.returncode
+        if code == -signal.SIGKILL:
+            ending = "was killed, most likely for want of memory: lower teacher.concurrency or teacher.context_tokens, then run again"
+        elif "out of memory" in self.tail().lower():
+            ending = "ran out of memory: lower teacher.concurrency or teacher.context_tokens, then run again"
+        else:
+            ending = f"ended with code {code}: see the cause below; finished completions are kept, so run again when it is removed"
+        raise EngineError(f"{self.name}: its process {ending}\n{self.tail()}")
+
+
+def command(engine: str) -> list[str]:
+    """The command that starts a worker of an engine; the safe path keeps `engines/` itself off the module path."""
+    return [str(vllm_python() if engine == "vllm" else sys.executable), str(Path(__file__).with_name("worker.py"))]
+
+
+def vllm_python() -> str:
+    """The Python of the serving environment."""
+    own = ROOT / ".venv-vllm" / "bin" / "python"
+    return os.environ.get("DISTILL_VLLM_PYTHON") or (str(own) if own.exists() else sys.executable)
+
+
+def settings(teacher: Teacher) -> dict[str, Any]:
+    """What the worker is told of the teacher; a folder is looked for here and in the project's root."""
+    told = {field.name: getattr(teacher, field.name) for field in fields(Settings)}
+    for folder in (Path(teacher.model).expanduser(), ROOT / teacher.model):
+        if folder.is_dir():
+            return told | {"model": str(folder.resolve())}
+    if teacher.model.startswith((".", "/", "~")) or teacher.model.count("/") > 1:
+        raise EngineError(
+            f"{teacher.engine} teacher: no model folder {teacher.model}; write the path of a folder or a hub id such as org/name"
+        )
+    return told
+
+
+def as_row(request: Request) -> dict[str, Any]:
+    """What the worker needs of a request."""
+    turns = [(message.role, message.content) for message in request.messages]
+    return {"key": request.key, "messages": turns, "prefill": request.prefill, "seed": request.seed}
+
+
+def _pipe(pipe: IO[str] | None) -> IO[str]:
+    assert pipe is not None
+    return pipe

@@ -1,0 +1,151 @@
+"""Existing traces as the teacher: published sets, our own shards, files of a custom sampler.
+
+`teacher.model` is a JSON Lines or Parquet file, a folder of Parquet shards, or whatever `datasets.load_dataset` takes. A row
+has a `question` (or `prompt`, `problem`) and the raw completion in the column `teacher.response` (a list of them counts as
+several), or `thinking` and `answer`; `finish_reason`, `model` or `teacher`, and token counts are used when there. Questions
+are matched by their text with whitespace folded. Sample i is the i-th completion of a question in the file's order; when
+there are fewer, the completion has the failure `no_more_traces`. The rows are copied once into a temporary SQLite file, so
+memory does not grow with them but the temporary folder must hold them.
+"""
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from distill import shards, sources
+from distill.engines import Completion, EngineError, Request
+from distill.recipe import ProblemSource, RecipeError, Sampling, Teacher
+from distill.store import digest
+
+QUESTIONS = ("question", "prompt", "problem")
+FINISH_REASONS = ("finish_reason", "finish_reasons")
+KNOWN_ENDINGS = ("stop", "length", "error", "unknown")
+NO_MORE_TRACES = "no_more_traces"
+
+
+class ReplayEngine:
+    """Answers requests from rows of existing traces; a context manager, usable from several threads."""
+
+    def __init__(self, teacher: Teacher) -> None:
+        self._teacher = teacher
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> "ReplayEngine":
+        """Reads the traces; raises EngineError when they cannot be read or hold no completion."""
+        self._index = sqlite3.connect("", check_same_thread=False)  # "": a private file on disk, gone when closed
+        try:
+            self._fill()
+        except BaseException:
+            self._index.close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._index.close()
+
+    def complete(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Completion]:
+        """The stored completion of each request, in order; the sampling settings have no effect on what is stored."""
+        for request in requests:
+            stored = self._stored(request)
+            if stored is None:
+                yield Completion(request.key, None, finish_reason="error", model=self._teacher.model, failure=NO_MORE_TRACES)
+            else:
+                yield Completion(request.key, **stored)
+
+    def _stored(self, request: Request) -> dict[str, Any] | None:
+        asked = (_question_key(request.problem.question), request.sample_index)
+        with self._lock:
+            found = self._index.execute("SELECT completion FROM traces WHERE question = ? AND position = ?", asked).fetchone()
+        return json.loads(found[0]) if found else None
+
+    def _fill(self) -> None:
+        self._index.execute("PRAGMA synchronous = OFF")
+        self._index.execute("CREATE TABLE traces (question, position, completion, PRIMARY KEY (question, position))")
+        positions: dict[str, int] = {}
+        for question, completion in _completions(self._teacher):
+            key = _question_key(question)
+            position = positions[key] = positions.get(key, -1) + 1
+            self._index.execute("INSERT INTO traces VALUES (?, ?, ?)", (key, position, json.dumps(completion)))
+        self._index.commit()
+        if not positions:
+            raise EngineError(
+                f"{self._teacher.model} holds no completion in {self._teacher.response!r}; set teacher.response to the column that does"
+            )
+
+
+def _question_key(question: str) -> str:
+    return digest(" ".join(question.split()))[:24]
+
+
+def _completions(teacher: Teacher) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(question, fields of a Completion) of every row that has both; rows that have not are passed over."""
+    try:
+        for row in _rows(teacher):
+            question = _first(row, QUESTIONS)
+            if isinstance(question, str):
+                for completion in _of_row(row, teacher):
+                    yield question, completion
+    except (OSError, RecipeError) as error:
+        raise EngineError(f"the traces to replay cannot be read: {error}") from error
+
+
+def _rows(teacher: Teacher) -> Iterator[Mapping[str, Any]]:
+    source = ProblemSource(name="replay", path=teacher.model, revision=teacher.revision, reference=None)
+    place = sources.locate(source)
+    if place is not None and place.endswith(".parquet"):
+        yield from shards.read_rows(place)
+    elif place is not None and shards.list_shards(place):
+        for shard in shards.list_shards(place):
+            yield from shards.read_rows(shard)
+    elif place is not None and Path(place).is_file():
+        yield from sources.read_rows(source)
+    else:
+        import datasets
+
+        yield from datasets.load_dataset(place or teacher.model, split="train", revision=None if place else teacher.revision)
+
+
+def _of_row(row: Mapping[str, Any], teacher: Teacher) -> Iterator[dict[str, Any]]:
+    """The completions of a row: one, or those of a list (OpenR1-Math keeps `generations` so)."""
+    response = row.get(teacher.response)
+    if isinstance(response, list):
+        endings = _first(row, FINISH_REASONS)
+        for position, content in enumerate(response):
+            if isinstance(content, str):
+                ending = endings[position] if isinstance(endings, list) and position < len(endings) else None
+                yield _fields(row, teacher, content, None, ending)
+    elif isinstance(response, str):
+        yield _fields(row, teacher, response, None, _first(row, FINISH_REASONS))
+    elif isinstance(row.get("answer"), str) and "thinking" in row:
+        closed = row.get("think_closed") is not False
+        yield _fields(row, teacher, row["answer"] if closed else None, row["thinking"], _first(row, FINISH_REASONS))
+
+
+def _fields(row: Mapping[str, Any], teacher: Teacher, content: str | None, reasoning: Any, ending: Any) -> dict[str, Any]:
+    thinking_tokens, answer_tokens = _count(row.get("thinking_tokens")), _count(row.get("answer_tokens"))
+    total = _count(row.get("completion_tokens"))
+    if total is None and thinking_tokens is not None and answer_tokens is not None:
+        total = thinking_tokens + answer_tokens
+    failure = row.get("failure")
+    return {
+        "content": content,
+        "reasoning": reasoning if isinstance(reasoning, str) else None,
+        "finish_reason": ending if ending in KNOWN_ENDINGS else "unknown",
+        "prompt_tokens": _count(row.get("prompt_tokens")),
+        "completion_tokens": total,
+        "reasoning_tokens": thinking_tokens,
+        "model": str(_first(row, ("model", "teacher", "generator")) or teacher.model),
+        "failure": failure if isinstance(failure, str) else None,
+    }
+
+
+def _first(row: Mapping[str, Any], names: tuple[str, ...]) -> Any:
+    return next((row[name] for name in names if row.get(name) is not None), None)
+
+
+def _count(value: Any) -> int | None:
+    return value if type(value) is int and value >= 0 else None

@@ -1,0 +1,264 @@
+"""A fake teacher for dry runs and tests: no model, no network, and it says so (its model name is `scripted`).
+
+It knows the reference, so it can write a right trace for a problem, and it writes every failure that real teachers are known
+for in fixed shares. What it writes depends on the problem, the sample index and the sampling seed only. The texts are
+composed of stock sentences: they exercise the pipeline and teach nothing. Tokens are counted as four characters each.
+"""
+
+import json
+import random
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+
+from distill.engines import Completion, Request
+from distill.recipe import Sampling, Teacher
+from distill.records import Problem
+from distill.store import digest
+
+MODEL = "scripted"
+CHARACTERS_PER_TOKEN = 4
+RIGHT_SHARE = 0.55
+FAILURES: dict[str, str | None] = {
+    "only_closing_tag": None,
+    "two_opening_tags": None,
+    "reasoning_field": None,
+    "two_boxes": None,
+    "nested_box": None,
+    "null_content": "failed",
+    "empty": "failed",
+    "truncated": "truncated",
+    "never_closed": "truncated",
+    "no_thinking": "malformed",
+    "wrong": "wrong",
+    "box_only_in_thinking": "no_answer",
+    "refusal": "no_answer",
+    "loop": "repetition",
+    "language_switch": "mixed_language",
+    "duplicate": "exact_duplicate",
+}
+"""Every way in which a scripted completion differs from a plain right one, with the reason it must be dropped for, or None
+where it must be kept: `two_boxes` says a wrong box before the right one, `duplicate` repeats sample 0 of its problem."""
+
+ENGLISH = (
+    "First I write down what is given, and I see {a} things that matter here.",
+    "Let me try a small case with {a} in the place of {b} to see how it behaves.",
+    "That attempt gives {a} on the left and {b} on the right, so it does not balance yet.",
+    "Wait, I should check the step where {a} became {b} before I go on.",
+    "Another way to look at it: split the whole into {a} parts and treat each one alone.",
+    "If the bound were {a} then the last condition would fail, so it has to be larger.",
+    "Collecting the terms leaves {a} times the unknown, and a remainder near {b}.",
+    "I can compare this with the simpler question about {a} and {b}, which has a known result.",
+    "The order of these {a} operations matters, so I keep them as they were stated.",
+    "Working backwards from the end, the previous value must have been {a} or {b}.",
+    "Hmm, the units should agree; converting {a} gives {b}, which is plausible.",
+    "So far nothing contradicts the assumption that was made about {a}.",
+    "A quick estimate says between {a} and {b}, and the exact value lies inside.",
+    "Let me verify by substitution: with {a} the statement holds, with {b} it does not.",
+    "There are {a} cases left, and by symmetry only {b} of them are different.",
+    "Now I combine both observations about {a} and simplify what remains.",
+)
+PHRASES = {
+    "en": {
+        "result": "The result is as follows.",
+        "guess": "At first one may expect this.",
+        "check": "But after the check:",
+        "above": "The result was derived above.",
+        "refusal": "I am sorry, but I cannot help with this request.",
+        "again": "Wait, let me check this again from the start. ",
+    },
+    "zh": {
+        "result": "结果如下。",
+        "guess": "一开始可能会以为是这样。",
+        "check": "但是检查以后应当是：",
+        "above": "结果已经在上面推导出来了。",
+        "refusal": "抱歉，我不能帮助完成这个请求。",
+        "again": "等一下，让我从头再检查一遍这个过程是否正确。",
+    },
+}
+CHINESE = (
+    "首先把已知条件写下来，这里有{a}个重要的量需要考虑。",
+    "先试一个小的例子，用{a}代替{b}，看看结果怎么变化。",
+    "这样左边得到{a}而右边得到{b}，两边还不相等。",
+    "等一下，应该再检查从{a}到{b}的那一步是否正确。",
+    "换一个角度来看，可以分成{a}个部分分别讨论。",
+    "如果上界是{a}，那么最后一个条件就不能成立。",
+    "合并同类项以后剩下{a}倍的未知数，余下的大约是{b}。",
+    "从结果往回推，前面的值只能是{a}或者{b}。",
+    "到目前为止，没有发现与关于{a}的假设矛盾的地方。",
+    "粗略估计在{a}和{b}之间，准确的值就在这个范围里。",
+    "代入验证一下：取{a}的时候成立，取{b}的时候不成立。",
+    "最后把关于{a}的两个结论合起来再化简。",
+)
+
+
+class ScriptedEngine:
+    """Writes completions from a script; a context manager only because engines are."""
+
+    def __init__(self, teacher: Teacher) -> None:
+        self._prefill = teacher.prefill
+
+    def __enter__(self) -> "ScriptedEngine":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        return None
+
+    def complete(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Completion]:
+        """The scripted completion of each request, in order."""
+        for request in requests:
+            name = choose(request.problem, request.sample_index, sampling.seed)
+            yield write(request, name, sampling)
+
+
+def choose(problem: Problem, index: int, seed: int) -> str:
+    """Which of `FAILURES` a sample shows, or `"right"`; a duplicate has a right sample 0 to repeat."""
+    dice = _dice(problem, index, seed, "choice")
+    if dice.random() < RIGHT_SHARE:
+        return "right"
+    name = dice.choice(list(FAILURES))
+    if name == "duplicate" and (index == 0 or choose(problem, 0, seed) != "right"):
+        return "right"
+    return name
+
+
+def write(request: Request, name: str, sampling: Sampling) -> Completion:
+    """The completion of a request that shows one of `FAILURES`, or a `"right"` one; longer than `max_tokens` it is cut."""
+    problem, index = request.problem, request.sample_index
+    if name in ("null_content", "empty"):
+        nothing = None if name == "null_content" else ""
+        return Completion(request.key, nothing, finish_reason="error", prompt_tokens=_tokens(problem.question), model=MODEL, failure=name)
+    dice = _dice(problem, 0 if name == "duplicate" else index, sampling.seed, "text")
+    thinking, answer = _thinking(problem, dice), final_answer(problem)
+    if name == "reasoning_field":
+        return _complete(request, sampling, answer, thinking)
+    if name == "truncated":
+        return _complete(request, sampling, _opened(f"<think>\n{thinking}", request.prefill), cut=True)
+    return _complete(request, sampling, _opened(_text(name, problem, thinking, answer, dice), request.prefill))
+
+
+def final_answer(problem: Problem) -> str:
+    """An answer that the problem's verifier accepts, where the fake can write one."""
+    return f"{_phrases(problem)['result']}\n\n{_solution(problem)}"
+
+
+def _text(name: str, problem: Problem, thinking: str, answer: str, dice: random.Random) -> str:
+    """The whole assistant turn of a script."""
+    think = f"<think>\n{thinking}\n</think>\n\n"
+    say = _phrases(problem)
+    scripts: dict[str, Callable[[], str]] = {
+        "right": lambda: think + answer,
+        "duplicate": lambda: think + answer,
+        "only_closing_tag": lambda: think.removeprefix("<think>\n") + answer,
+        "two_opening_tags": lambda: "<think>\n" + think + answer,
+        "two_boxes": lambda: f"{think}{say['guess']}\n\n{_wrong(problem)}\n\n{say['check']}\n\n{_solution(problem)}",
+        "nested_box": lambda: think + _nested(answer),
+        "never_closed": lambda: f"<think>\n{thinking}\n\n{answer}",
+        "no_thinking": lambda: answer,
+        "wrong": lambda: f"{think}{say['result']}\n\n{_wrong(problem)}",
+        "box_only_in_thinking": lambda: f"<think>\n{thinking}\n\n{_solution(problem)}\n</think>\n\n{say['above']}",
+        "refusal": lambda: think + say["refusal"],
+        "loop": lambda: f"<think>\n{thinking}\n{say['again'] * 100}\n</think>\n\n{answer}",
+        "language_switch": lambda: f"<think>\n{thinking}\n{_sentences(_other(problem), dice, 14)}\n</think>\n\n{answer}",
+    }
+    return scripts[name]()
+
+
+def _opened(text: str, prefill: str) -> str:
+    """The part of an assistant turn that follows the prefill."""
+    return text.removeprefix(prefill) if prefill else text
+
+
+def _complete(request: Request, sampling: Sampling, content: str, reasoning: str | None = None, cut: bool = False) -> Completion:
+    budget = sampling.max_tokens * CHARACTERS_PER_TOKEN
+    length = len(reasoning or "") + len(content)
+    cut = cut or length > budget
+    if reasoning is not None and len(reasoning) >= budget:
+        kept: str | None = None
+    else:
+        kept = content[: budget - len(reasoning or "")]
+    reasoning = None if reasoning is None else reasoning[:budget]
+    return Completion(
+        request.key,
+        kept,
+        reasoning,
+        finish_reason="length" if cut else "stop",
+        prompt_tokens=sum(_tokens(message.content) for message in request.messages),
+        completion_tokens=min(_tokens((reasoning or "") + (kept or "")), sampling.max_tokens),
+        reasoning_tokens=None if reasoning is None else _tokens(reasoning),
+        model=MODEL,
+    )
+
+
+def _thinking(problem: Problem, dice: random.Random) -> str:
+    return _sentences(CHINESE if problem.language == "zh" else ENGLISH, dice, 9)
+
+
+def _phrases(problem: Problem) -> dict[str, str]:
+    return PHRASES["zh" if problem.language == "zh" else "en"]
+
+
+def _other(problem: Problem) -> tuple[str, ...]:
+    return ENGLISH if problem.language == "zh" else CHINESE
+
+
+def _sentences(stock: tuple[str, ...], dice: random.Random, count: int) -> str:
+    """So many sentences in random order with random numbers: no two traces are near-duplicates."""
+    chosen = [sentence for _ in range(-(-count // len(stock))) for sentence in dice.sample(stock, len(stock))][:count]
+    return "\n".join(sentence.format(a=dice.randint(2, 9999), b=dice.randint(2, 9999)) for sentence in chosen)
+
+
+def _solution(problem: Problem) -> str:
+    """The reference, or a program that knows the tests by heart, in the form that the kind of problem asks for."""
+    match problem.kind:
+        case "code":
+            return f"```python\n{_program(problem)}\n```"
+        case "sql":
+            return f"```sql\n{problem.reference or 'SELECT 1'}\n```"
+        case "open":
+            return problem.reference or "It depends on the circumstances."
+        case _:
+            return f"\\boxed{{{problem.reference or ''}}}"
+
+
+def _wrong(problem: Problem) -> str:
+    """A well-formed answer that is not the reference."""
+    match problem.kind:
+        case "code":
+            return "```python\nraise SystemExit('wrong')\n```"
+        case "sql":
+            return "```sql\nSELECT 'wrong'\n```"
+        case "choice":
+            return "\\boxed{B}" if (problem.reference or "").strip("() .") == "A" else "\\boxed{A}"
+        case "open":
+            return "Nobody can know that."
+        case _:
+            return "\\boxed{-987654321}"
+
+
+def _nested(answer: str) -> str:
+    """The answer with a box inside its box."""
+    before, box, after = answer.partition("\\boxed{")
+    return f"{before}{box}\\boxed{{{after}}}" if box else answer
+
+
+def _program(problem: Problem) -> str:
+    """The reference solution; without one, a program that looks the expected outputs up."""
+    tests = json.loads(problem.tests) if problem.tests else {}
+    if problem.reference:
+        return problem.reference
+    table = {_lookup(case["input"]): case["output"] for case in tests.get("cases", [])}
+    if tests.get("mode") == "call":
+        return f"def {tests['entry_point']}(*arguments):\n    return {table!r}[repr(list(arguments))]"
+    return f"import sys\n\nprint({table!r}[sys.stdin.read()], end='')"
+
+
+def _lookup(given: object) -> str:
+    return given if isinstance(given, str) else repr(given)
+
+
+def _tokens(text: str) -> int:
+    return max(1, len(text) // CHARACTERS_PER_TOKEN)
+
+
+def _dice(problem: Problem, index: int, seed: int, purpose: str) -> random.Random:
+    return random.Random(digest(f"{problem.problem_id}/{index}/{seed}/{purpose}"))

@@ -1,0 +1,266 @@
+"""Anybody's rows: traces in JSON Lines or Parquet files, for `verify` and `curate` outside a recipe.
+
+Columns that are used: `id`, `problem_id`, `kind`, `question`, `reference`, `tests`, and `response` (the raw completion,
+with or without think tags) or `thinking` and `answer`; `finish_reason`, `outcome` and the other fields of a candidate when
+they are there. Unknown columns are kept. A row that cannot be used (torn line, missing or mistyped field, NUL, lone
+surrogate, bytes that are not UTF-8) never ends a run: it is a row with the outcome `error` and the cause. A file that cannot
+be opened is an OSError. JSON Lines are read twice, the first time for their columns; values of mixed types become JSON text.
+"""
+
+import json
+import re
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from typing import Any, get_args
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from distill import language, normalise, shards
+from distill.recipe import Verification
+from distill.records import Candidate, FinishReason, Kind, Outcome, Problem, Trace, Verdict
+from distill.sources import BAD_ROW, LINES, json_lines
+from distill.store import digest
+from distill.verifiers import judge_all
+
+Row = dict[str, Any]
+ADDED = pa.schema(
+    [
+        pa.field("outcome", pa.large_string()),
+        pa.field("extracted", pa.large_string()),
+        pa.field("detail", pa.large_string()),
+        pa.field("verify_seconds", pa.float64()),
+        pa.field("verifier", pa.large_string()),
+    ]
+)
+PARQUET_BATCH_ROWS = 256
+_UNJUDGEABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+class UnusableRow(ValueError):
+    """A row that is no trace; the message says why."""
+
+
+class UnknownFormat(ValueError):
+    """A file whose name does not say what it is; the message says which names do."""
+
+
+def verify_file(source: str, target: str, section: Verification) -> dict[str, int]:
+    """Writes each row with its verdict to a Parquet file, one for one and in order, and returns how many had which outcome."""
+    counts: Counter[str] = Counter()
+    columns = schema(source)
+    added = [field for field in ADDED if field.name not in columns.names]
+    wanted = pa.schema([ADDED.field(field.name) if field.name in ADDED.names else field for field in columns] + added)
+
+    def rows() -> Iterator[Row]:
+        for row, verdict in judged(source, section):
+            counts[verdict.outcome] += 1
+            given = {field.name: _stored(row.get(field.name), field.type) for field in columns}
+            yield given | {name: _storable(getattr(verdict, name)) for name in ADDED.names}
+
+    shards.write_rows(wanted, rows(), target)
+    return dict(counts)
+
+
+def judged(path: str, section: Verification) -> Iterator[tuple[Row, Verdict]]:
+    """Each row of a file with its verdict, one for one and in order."""
+    waiting: deque[tuple[Row, Trace | str]] = deque()
+
+    def good() -> Iterator[Trace]:
+        for row, found in traces_from(path):
+            waiting.append((row, found))
+            if isinstance(found, Trace):
+                yield found
+
+    for _, verdict in judge_all(good(), section):
+        yield from _errors(waiting)
+        yield waiting.popleft()[0], verdict
+    yield from _errors(waiting)
+
+
+def candidates_from(path: str) -> Iterator[Candidate]:
+    """Each row of a file as a candidate with the outcome that it carries, or `unverified`; unusable rows are `error`."""
+    for row, found in traces_from(path):
+        if isinstance(found, Trace):
+            yield Candidate(found, _verdict(row))
+        else:
+            problem = Problem(_identifier(row, "problem_id") or "", "file", "open", "", None)
+            trace = Trace(problem, _identifier(row, "id") or "", 0, None, "", True, "error", failure=found)
+            yield Candidate(trace, Verdict("error", None, found))
+
+
+def traces_from(path: str) -> Iterator[tuple[Row, Trace | str]]:
+    """Each row of a file with its trace, or with the cause why it is none."""
+    siblings: Counter[str] = Counter()
+    for row in _rows(path):
+        try:
+            yield row, _trace(row, siblings)
+        except UnusableRow as unusable:
+            yield row, str(unusable)
+
+
+def schema(path: str) -> pa.Schema:
+    """The columns of a file; for JSON Lines, those of all its rows, with text for what has mixed types."""
+    if path.endswith(".parquet"):
+        with fsspec.open(path, "rb") as file:
+            return pq.ParquetFile(file).schema_arrow.remove_metadata()
+    kinds: dict[str, set[type]] = {}
+    for row in _rows(path):
+        for name, value in row.items():
+            if name != BAD_ROW:
+                kinds.setdefault(_storable(name), set()).add(_kind(value))
+    return pa.schema([pa.field(name, _arrow_type(found - {type(None)})) for name, found in kinds.items()])
+
+
+def _rows(path: str) -> Iterator[Row]:
+    if path.endswith(LINES):
+        with fsspec.open(path, "rb", compression="gzip" if path.endswith(".gz") else None) as file:
+            yield from json_lines(file)
+    elif path.endswith(".parquet"):
+        with fsspec.open(path, "rb") as file:
+            for batch in pq.ParquetFile(file).iter_batches(batch_size=PARQUET_BATCH_ROWS):
+                yield from _batch_rows(batch)
+    else:
+        raise UnknownFormat(f"cannot tell the format of {path}: its name must end in one of {', '.join((*LINES, '.parquet'))}")
+
+
+def _batch_rows(batch: pa.RecordBatch) -> Iterable[Row]:
+    """The rows of a batch; one whose text is not UTF-8 is a bad row and costs only itself."""
+    try:
+        rows: list[Row] = batch.to_pylist()
+    except UnicodeDecodeError as error:
+        if batch.num_rows == 1:
+            return [{BAD_ROW: f"text that is not UTF-8 ({error.reason})"}]
+        return [row for index in range(batch.num_rows) for row in _batch_rows(batch.slice(index, 1))]
+    return rows
+
+
+def _trace(row: Row, siblings: Counter[str]) -> Trace:
+    """The trace of a row; raises UnusableRow."""
+    if BAD_ROW in row:
+        raise UnusableRow(str(row[BAD_ROW]))
+    problem = _problem(row)
+    parts = _parts(row)
+    finish = str(row.get("finish_reason"))
+    index = siblings[problem.problem_id]
+    siblings[problem.problem_id] += 1
+    return Trace(
+        problem=problem,
+        id=_identifier(row, "id") or digest(f"{problem.problem_id}\n{index}\n{parts.thinking}\n{parts.answer}")[:16],
+        sample_index=_number(row, "sample_index", int, index),
+        thinking=parts.thinking,
+        answer=parts.answer,
+        think_closed=parts.think_closed,
+        finish_reason=finish if finish in get_args(FinishReason) else "unknown",
+        prompt_tokens=_number(row, "prompt_tokens", int, None),
+        thinking_tokens=_number(row, "thinking_tokens", int, None),
+        answer_tokens=_number(row, "answer_tokens", int, None),
+        teacher=_text(row, "teacher") or _text(row, "model") or "unknown",
+        seed=_number(row, "seed", int, None),
+        cost_usd=_number(row, "cost_usd", float, None),
+        failure=_text(row, "failure"),
+    )
+
+
+def _problem(row: Row) -> Problem:
+    kind = _text(row, "kind")
+    if kind is None or kind not in get_args(Kind):
+        raise UnusableRow(f"kind is {kind!r}: write one of {', '.join(get_args(Kind))}")
+    question, reference, tests = _text(row, "question") or "", _plain(row, "reference"), _plain(row, "tests")
+    content = json.dumps([kind, question, reference, tests], ensure_ascii=False)
+    return Problem(
+        problem_id=_identifier(row, "problem_id") or digest(content)[:16],
+        source=_text(row, "source") or "file",
+        kind=kind,
+        question=question,
+        reference=reference,
+        tests=tests,
+        language=_text(row, "language") or language.detect(question),
+        licence=_text(row, "licence") or _text(row, "license") or "unknown",
+    )
+
+
+def _parts(row: Row) -> normalise.Parts:
+    response = _text(row, "response")
+    if response is not None:
+        return normalise.split(response)
+    answer = _text(row, "answer")
+    if answer is None:
+        raise UnusableRow("no response, and no answer either")
+    closed = row.get("think_closed")
+    return normalise.Parts(_text(row, "thinking"), answer, closed if isinstance(closed, bool) else True)
+
+
+def _text(row: Row, name: str) -> str | None:
+    """A text field that may be absent; raises UnusableRow for another type and for characters that no text has."""
+    value = row.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise UnusableRow(f"{name} is {type(value).__name__}, not text")
+    if found := _UNJUDGEABLE.search(value):
+        raise UnusableRow(f"{name} has the character U+{ord(found.group()):04X} at {found.start()}")
+    return value
+
+
+def _plain(row: Row, name: str) -> str | None:
+    """A field as text: a number or an object as JSON."""
+    value = row.get(name)
+    return _text(row, name) if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _identifier(row: Row, name: str) -> str | None:
+    value = row.get(name)
+    return _storable(str(value)) if isinstance(value, (str, int)) and value != "" else None
+
+
+def _number(row: Row, name: str, kind: type, default: Any) -> Any:
+    value = row.get(name)
+    return kind(value) if isinstance(value, (int, kind)) and not isinstance(value, bool) else default
+
+
+def _verdict(row: Row) -> Verdict:
+    """The verdict that a row carries."""
+    outcome = row.get("outcome")
+    if outcome not in get_args(Outcome):
+        return Verdict(
+            "unverified", None, "the row has no outcome" if outcome is None else f"unknown outcome {_storable(str(outcome))[:100]!r}"
+        )
+    extracted, detail, verifier = (
+        (_storable(row[name]) if isinstance(row.get(name), str) else None) for name in ("extracted", "detail", "verifier")
+    )
+    return Verdict(str(outcome), extracted, detail or "", _number(row, "verify_seconds", float, 0.0), verifier or "file")
+
+
+def _errors(waiting: deque[tuple[Row, Trace | str]]) -> Iterator[tuple[Row, Verdict]]:
+    """Takes the unusable rows off the front."""
+    while waiting and isinstance(cause := waiting[0][1], str):
+        yield waiting.popleft()[0], Verdict("error", None, cause)
+
+
+def _kind(value: Any) -> type:
+    """The type of a JSON value, as far as columns care: integers beyond 64 bits are objects."""
+    if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**63:
+        return object
+    return type(value)
+
+
+def _arrow_type(found: set[type]) -> pa.DataType:
+    if found == {bool}:
+        return pa.bool_()
+    if found == {int}:
+        return pa.int64()
+    return pa.float64() if found in ({float}, {int, float}) else pa.large_string()
+
+
+def _stored(value: Any, kind: pa.DataType) -> Any:
+    """A value as its column can hold it."""
+    if value is not None and not isinstance(value, str) and (pa.types.is_large_string(kind) or pa.types.is_string(kind)):
+        return _storable(json.dumps(value, ensure_ascii=False, default=str))
+    return _storable(value)
+
+
+def _storable(value: Any) -> Any:
+    """Text without lone surrogates; other values as they are."""
+    return normalise.well_formed(value) if isinstance(value, str) else value

@@ -1,0 +1,237 @@
+"""The funnel: what became of every trace that was asked for, counted from candidates by source and reason.
+
+    asked > returned > finished > correct > clean > unique > selected
+
+A `Funnel` holds tallies by (source, reason) and a few rejects to look at; stages are derived from them, so funnels of
+shards add up. `finished` means a closed think block with an answer after it. `correct` means that the outcome was
+accepted: under the policy "none" any outcome is. Tokens are completion tokens, estimated where none were reported.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+
+from distill import screens
+from distill.records import Candidate
+
+STAGES = ("asked", "returned", "finished", "correct", "clean", "unique", "selected")
+KEPT = "kept"
+LOST_AT = {
+    screens.FAILED: "returned",
+    screens.TRUNCATED: "finished",
+    screens.MALFORMED: "finished",
+    screens.REPETITION: "clean",
+    screens.MIXED_LANGUAGE: "clean",
+    screens.TOO_LONG: "clean",
+    screens.LONG_PARAGRAPH: "clean",
+    screens.CODE_IN_THINKING: "clean",
+    screens.EXACT_DUPLICATE: "unique",
+    screens.NEAR_DUPLICATE: "unique",
+    screens.CONTAMINATED: "selected",
+    screens.NOT_SELECTED: "selected",
+}
+"""The first stage that a row with this reason does not reach; the reasons that are outcomes are lost at `correct`."""
+SAMPLES = 3
+EXCERPT_CHARACTERS = 160
+
+
+@dataclass(slots=True)
+class Tally:
+    """Rows, completion tokens and cost of one kind of row."""
+
+    rows: int = 0
+    problems: int = 0
+    """Problems with at least one such row."""
+    tokens: int = 0
+    cost_usd: float | None = None
+    """None when no row has a cost."""
+
+    def add(self, other: "Tally") -> None:
+        """Takes in the counts of another tally."""
+        self.rows += other.rows
+        self.problems += other.problems
+        self.tokens += other.tokens
+        if other.cost_usd is not None:
+            self.cost_usd = (self.cost_usd or 0.0) + other.cost_usd
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """One dropped row to look at."""
+
+    id: str
+    question: str
+    detail: str
+    excerpt: str
+    """The end of the thinking, or of the answer where there was none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Funnel:
+    """Tallies by source and reason (`"kept"` for what stayed), problems asked by source, and sample rejects by reason."""
+
+    tallies: dict[str, dict[str, Tally]] = field(default_factory=dict)
+    problems: dict[str, int] = field(default_factory=dict)
+    rejects: dict[str, list[Reject]] = field(default_factory=dict)
+
+    def stages(self, source: str | None = None) -> dict[str, Tally]:
+        """Rows and tokens that reached each stage, of one source or of all; `problems` counts only at `asked` and `selected`."""
+        reached = {stage: Tally() for stage in STAGES}
+        for reason, tally in self.reasons(source).items():
+            last = len(STAGES) if reason == KEPT else STAGES.index(LOST_AT.get(reason, "correct"))
+            for stage in STAGES[:last]:
+                reached[stage].add(Tally(tally.rows, 0, tally.tokens, tally.cost_usd))
+        reached["asked"].problems = sum(self.problems.values()) if source is None else self.problems.get(source, 0)
+        reached["selected"].problems = self.reasons(source).get(KEPT, Tally()).problems
+        return reached
+
+    def reasons(self, source: str | None = None) -> dict[str, Tally]:
+        """The tally of each reason and of `"kept"`, of one source or of all, in the order of the stages."""
+        summed: dict[str, Tally] = {}
+        for name, tallies in self.tallies.items():
+            if source in (None, name):
+                for reason, tally in tallies.items():
+                    summed.setdefault(reason, Tally()).add(tally)
+        return dict(sorted(summed.items(), key=lambda item: (item[0] == KEPT, STAGES.index(LOST_AT.get(item[0], "correct")), item[0])))
+
+    def per_kept(self) -> tuple[float | None, float | None]:
+        """(completion tokens, US dollars) spent on all traces for each one that was kept; None for nothing kept or no price."""
+        asked, kept = self.stages()["asked"], self.stages()["selected"].rows
+        if not kept:
+            return None, None
+        return asked.tokens / kept, None if asked.cost_usd is None else asked.cost_usd / kept
+
+
+def funnel(candidates: Iterable[Candidate]) -> Funnel:
+    """The funnel of selected candidates, in one pass; siblings have to be contiguous for the numbers of problems."""
+    found = Funnel()
+    problem, seen = "", set[str]()
+    for candidate in candidates:
+        trace, reason = candidate.trace, candidate.dropped or KEPT
+        source = trace.problem.source
+        if trace.problem.problem_id != problem:
+            problem, seen = trace.problem.problem_id, set()
+            found.problems[source] = found.problems.get(source, 0) + 1
+        tally = found.tallies.setdefault(source, {}).setdefault(reason, Tally())
+        tally.add(Tally(1, int(reason not in seen), screens.completion_tokens(trace), trace.cost_usd))
+        seen.add(reason)
+        samples = found.rejects.setdefault(reason, []) if reason != KEPT else None
+        if samples is not None and len(samples) < SAMPLES:
+            samples.append(_reject(candidate))
+    return found
+
+
+def merge(funnels: Iterable[Funnel]) -> Funnel:
+    """The funnel of several shards, or of several datasets."""
+    whole = Funnel()
+    for part in funnels:
+        for source, tallies in part.tallies.items():
+            for reason, tally in tallies.items():
+                whole.tallies.setdefault(source, {}).setdefault(reason, Tally()).add(tally)
+        for source, count in part.problems.items():
+            whole.problems[source] = whole.problems.get(source, 0) + count
+        for reason, rejects in part.rejects.items():
+            whole.rejects[reason] = (whole.rejects.get(reason, []) + rejects)[:SAMPLES]
+    return whole
+
+
+def to_json(found: Funnel) -> str:
+    """The funnel as JSON: the derived stages for people and programs, the tallies to read it back."""
+    tokens, cost = found.per_kept()
+    derived = {
+        "stages": {stage: asdict(tally) for stage, tally in found.stages().items()},
+        "reasons": {reason: asdict(tally) for reason, tally in found.reasons().items()},
+        "tokens_per_kept": tokens,
+        "cost_usd_per_kept": cost,
+    }
+    return json.dumps({**derived, **asdict(found)}, indent=1, ensure_ascii=False)
+
+
+def from_json(text: str) -> Funnel:
+    """The funnel that `to_json` wrote."""
+    value = json.loads(text)
+    return Funnel(
+        {source: {reason: Tally(**tally) for reason, tally in tallies.items()} for source, tallies in value["tallies"].items()},
+        value["problems"],
+        {reason: [Reject(**reject) for reject in rejects] for reason, rejects in value["rejects"].items()},
+    )
+
+
+def table(found: Funnel) -> str:
+    """The funnel as aligned text for a terminal."""
+    parts = [_aligned(rows) for rows in (_stage_rows(found), _reason_rows(found), _source_rows(found)) if len(rows) > 1]
+    return "\n\n".join([*parts, _spent(found)])
+
+
+def markdown(found: Funnel) -> str:
+    """The funnel as Markdown tables, for dataset cards and run pages."""
+    parts = [_piped(rows) for rows in (_stage_rows(found), _reason_rows(found), _source_rows(found)) if len(rows) > 1]
+    return "\n\n".join([*parts, _spent(found)])
+
+
+def _stage_rows(found: Funnel) -> list[list[str]]:
+    stages = found.stages()
+    asked = stages["asked"].rows or 1
+    rows = [["stage", "traces", "of asked", "tokens"]]
+    return rows + [[stage, f"{tally.rows:,}", f"{tally.rows / asked:.1%}", _short(tally.tokens)] for stage, tally in stages.items()]
+
+
+def _reason_rows(found: Funnel) -> list[list[str]]:
+    reasons = {reason: tally for reason, tally in found.reasons().items() if reason != KEPT}
+    asked = found.stages()["asked"].rows or 1
+    rows = [["dropped", "traces", "of asked", "for example"]]
+    for reason, tally in reasons.items():
+        detail = " ".join(found.rejects[reason][0].detail.split()) if found.rejects.get(reason) else ""
+        rows.append([reason, f"{tally.rows:,}", f"{tally.rows / asked:.1%}", detail[:70]])
+    return rows
+
+
+def _source_rows(found: Funnel) -> list[list[str]]:
+    """One line for each source, when there are several."""
+    if len(found.tallies) < 2:
+        return []
+    rows = [["source", "problems", *STAGES]]
+    for source in sorted(found.tallies):
+        stages = found.stages(source)
+        rows.append([source, f"{found.problems.get(source, 0):,}", *(f"{stages[stage].rows:,}" for stage in STAGES)])
+    return rows
+
+
+def _spent(found: Funnel) -> str:
+    stages = found.stages()
+    tokens, cost = found.per_kept()
+    line = f"{stages['selected'].problems:,} of {stages['asked'].problems:,} problems have a kept trace"
+    if tokens is None:
+        return line + "; no trace was kept"
+    mean = stages["selected"].tokens / stages["selected"].rows
+    line += f"; a kept trace has {_short(round(mean))} tokens and took {_short(round(tokens))} of all that were sampled"
+    return line if cost is None else f"{line} and ${cost:.4g}"
+
+
+def _aligned(rows: list[list[str]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join("  ".join(_cell(cell, widths[column], column) for column, cell in enumerate(row)).rstrip() for row in rows)
+
+
+def _cell(cell: str, width: int, column: int) -> str:
+    numeric = column > 0 and (cell[:1].isdigit() or cell in STAGES or cell in ("traces", "of asked", "tokens", "problems"))
+    return cell.rjust(width) if numeric else cell.ljust(width)
+
+
+def _piped(rows: list[list[str]]) -> str:
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    lines = ["| " + " | ".join(row) + " |" for row in escaped]
+    return "\n".join([lines[0], "| --- " * len(rows[0]) + "|", *lines[1:]])
+
+
+def _reject(candidate: Candidate) -> Reject:
+    trace = candidate.trace
+    question, detail = trace.problem.question[:EXCERPT_CHARACTERS], (candidate.detail_dropped or "")[:EXCERPT_CHARACTERS]
+    return Reject(trace.id, question, detail, (trace.thinking or trace.answer)[-EXCERPT_CHARACTERS:])
+
+
+def _short(count: int) -> str:
+    for size, unit in ((10**9, " G"), (10**6, " M"), (10**4, " k")):
+        if count >= size:
+            return f"{count / (size if size != 10**4 else 1000):.3g}{unit}"
+    return f"{count:,}"

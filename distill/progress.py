@@ -1,0 +1,135 @@
+"""Progress of long work: one line with done and total, rate and time left.
+
+On a terminal the line is rewritten in place; elsewhere a plain line is written every few seconds, so that a log stays
+readable. Everything goes to the `distill` logger as well, where Prefect picks it up for the page of a flow run. Nothing is
+shown unless `show` was called: a library stays silent.
+"""
+
+import logging
+import sys
+import time
+from types import TracebackType
+from typing import TextIO
+
+LOGGER = logging.getLogger("distill")
+PLAIN_SECONDS = 10.0
+TERMINAL_SECONDS = 0.2
+LOGGED_SECONDS = 60.0
+
+
+class Console(logging.Handler):
+    """Writes the `distill` logger's lines to a stream, with at most one status line that is rewritten below them."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(logging.INFO)
+        self.stream = stream
+        self.rewrites = stream.isatty()
+        self.status_shown = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes one line; lines that a meter has already shown are left out."""
+        if getattr(record, "shown", False):
+            return
+        self.clear()
+        self.stream.write(record.getMessage() + "\n")
+        self.stream.flush()
+
+    def status(self, text: str) -> None:
+        """Shows a status: in place on a terminal, as a line of its own elsewhere."""
+        self.stream.write(f"\r{text}\x1b[K" if self.rewrites else text + "\n")
+        self.status_shown = self.rewrites
+        self.stream.flush()
+
+    def clear(self) -> None:
+        """Takes the status line away."""
+        if self.status_shown:
+            self.stream.write("\r\x1b[K")
+            self.status_shown = False
+
+
+def show(stream: TextIO | None = None) -> Console:
+    """Shows progress on a stream, standard error by default; showing it twice on one stream shows it once."""
+    wanted = stream or sys.stderr
+    for handler in LOGGER.handlers:
+        if isinstance(handler, Console) and handler.stream is wanted:
+            return handler
+    console = Console(wanted)
+    LOGGER.addHandler(console)
+    LOGGER.setLevel(logging.INFO)
+    LOGGER.propagate = False
+    return console
+
+
+def say(text: str) -> None:
+    """Writes one line of progress."""
+    LOGGER.info(text)
+
+
+class Meter:
+    """Counts work done against a total and shows how fast it goes and how long it will take."""
+
+    def __init__(self, label: str, total: int, done: int = 0) -> None:
+        self.label = label
+        self.total = total
+        self.done = done
+        self.tokens = 0
+        self.note = ""
+        self._before = done
+        self._started = time.monotonic()
+        self._shown = self._logged = self._started
+
+    def __enter__(self) -> "Meter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for console in _consoles():
+            console.clear()
+        LOGGER.info(self.line())
+
+    def add(self, count: int = 1, tokens: int = 0, note: str = "") -> None:
+        """Adds finished work, the tokens that came of it, and a note such as the current loss."""
+        self.done += count
+        self.tokens += tokens
+        self.note = note or self.note
+        self._refresh(time.monotonic())
+
+    def line(self) -> str:
+        """The status as text: `sampling 120/400 (30 %), 1,850 tokens/s, 4 min left`."""
+        seconds = max(time.monotonic() - self._started, 1e-6)
+        share = f" ({100 * self.done // self.total} %)" if self.total else ""
+        parts = [f"{self.label} {self.done:,}/{self.total:,}{share}"]
+        if self.tokens:
+            parts.append(f"{self.tokens / seconds:,.0f} tokens/s")
+        if self.note:
+            parts.append(self.note)
+        if self.done >= self.total:
+            parts.append(f"took {duration(seconds)}")
+        elif self.done > self._before:
+            parts.append(f"{duration(seconds * (self.total - self.done) / (self.done - self._before))} left")
+        return ", ".join(parts)
+
+    def _refresh(self, now: float) -> None:
+        for console in _consoles():
+            if now - self._shown >= (TERMINAL_SECONDS if console.rewrites else PLAIN_SECONDS):
+                console.status(self.line())
+                self._shown = now
+        if now - self._logged >= LOGGED_SECONDS:
+            LOGGER.info(self.line(), extra={"shown": True})
+            self._logged = now
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: `35 s`, `12 min`, `3 h 05 min`, `2 d 4 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes:02d} min"
+    return f"{hours // 24} d {hours % 24} h"
+
+
+def _consoles() -> list[Console]:
+    return [handler for handler in LOGGER.handlers if isinstance(handler, Console)]

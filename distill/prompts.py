@@ -1,0 +1,41 @@
+"""Prompts: one text file in `distill/templates/` for each way to ask, with the question put in as it is.
+
+The instruction stands in the user's turn and there is no system prompt unless the recipe has one (DeepSeek-R1 README, usage
+recommendations). `math` is that README's wording. Questions in other languages keep the English instruction.
+"""
+
+from functools import cache
+from pathlib import Path
+
+from distill.recipe import RecipeError
+from distill.records import Message, Problem
+from distill.store import digest
+
+TEMPLATES = Path(__file__).parent / "templates"
+QUESTION = "{question}"
+
+
+def render(problem: Problem, template: str, system: str | None = None) -> tuple[Message, ...]:
+    """The conversation that asks a problem: an optional system turn, then the user's turn."""
+    user = Message("user", _read(template).replace(QUESTION, problem.question))
+    return (user,) if system is None else (Message("system", system), user)
+
+
+def identity(template: str) -> str:
+    """A hash of a template's text: an edited template is another one."""
+    return digest(_read(template))[:12]
+
+
+def names() -> list[str]:
+    """Names of the templates."""
+    return sorted(path.stem for path in TEMPLATES.glob("*.txt"))
+
+
+@cache
+def _read(template: str) -> str:
+    if template not in names():
+        raise RecipeError(f"sampling.prompt: no template {template!r}; there are: {', '.join(names())}")
+    text = (TEMPLATES / f"{template}.txt").read_text(encoding="utf-8").removesuffix("\n")
+    if text.count(QUESTION) != 1:
+        raise RecipeError(f"sampling.prompt: {template}.txt must hold {QUESTION} once")
+    return text

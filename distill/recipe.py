@@ -1,0 +1,392 @@
+"""Recipes: what a dataset or a student is made of, as frozen models with their documentation.
+
+`configs/datasets/*.toml` and `configs/students/*.toml` are sparse; the defaults and their sources are here. A field
+declared with `place()` says where or how fast a room runs; it is no part of a fingerprint, so changing it never makes
+anything again. Recipes hold the *names* of environment variables, never a secret.
+"""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+CONFIGS = Path(os.environ.get("DISTILL_CONFIGS", Path(__file__).parents[1] / "configs"))
+
+S = TypeVar("S", bound="Section")
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be used; the message says which key and what to write instead."""
+
+
+def place(default: Any = ..., **constraints: Any) -> Any:
+    """A field that says where or how fast something runs, never what comes out."""
+    return Field(default, json_schema_extra={"place": True}, **constraints)
+
+
+class Section(BaseModel):
+    """One frozen part of a recipe; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    def identity(self) -> dict[str, Any]:
+        """The plain values that decide what comes out: all but the `place()` fields, in nested sections too."""
+        kept: dict[str, Any] = {}
+        for name, field in type(self).model_fields.items():
+            if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("place"):
+                continue
+            kept[name] = _identity(getattr(self, name))
+        return kept
+
+
+def _identity(value: Any) -> Any:
+    if isinstance(value, Section):
+        return value.identity()
+    if isinstance(value, (list, tuple)):
+        return [_identity(item) for item in value]
+    return value
+
+
+class ProblemSource(Section):
+    """Where problems come from, and which of their columns is what."""
+
+    name: str
+    """Short name; it is the `source` of every problem."""
+    path: str
+    """A JSONL (also .gz) or Parquet file, a folder that `datasets.load_dataset` reads, or a Hugging Face dataset id."""
+    split: str = "train"
+    """Split of a Hugging Face dataset; ignored for files."""
+    revision: str | None = None
+    """Pinned revision of a hub dataset."""
+    subset: str | None = None
+    """Configuration name of a hub dataset."""
+    kind: Literal["math", "code", "choice", "sql", "logic", "open"] = "math"
+    """Which verifier judges the answers."""
+    question: str = "question"
+    """Column with the question."""
+    reference: str | None = "answer"
+    """Column with the reference answer; `""` or None when there is none (tests judge, or nothing does)."""
+    tests: str | None = None
+    """Column with the tests (JSON text or an object)."""
+    reference_pattern: str | None = None
+    """Regular expression whose first group is the reference inside its column (`"#### (.+)$"` for GSM8K)."""
+    language: str | None = None
+    """ISO 639-1 code of all questions, or a column name with it after `@` (`"@language"`); None: detected from the script."""
+    licence: str = "unknown"
+    """SPDX name of the licence that the rows carry into the dataset."""
+    limit: int | None = Field(None, ge=1)
+    """Use the first so many problems only."""
+    share: float | None = Field(None, gt=0, le=1)
+    """Wanted share of this source in the kept examples; None: as it comes."""
+
+    @field_validator("reference")
+    @classmethod
+    def _no_reference(cls, column: str | None) -> str | None:
+        """TOML has no null: an empty name is none."""
+        return column or None
+
+
+class Teacher(Section):
+    """The model that is sampled, and how it is reached."""
+
+    engine: Literal["server", "vllm", "transformers", "replay", "scripted"] = "server"
+    """`server`: any OpenAI-compatible API; `vllm`, `transformers`: in a child process here; `replay`: existing traces;
+    `scripted`: a fake for dry runs that emits every known failure."""
+    model: str
+    """Model name for a server, a hub id or folder for a local engine, a file of traces for `replay`."""
+    revision: str | None = None
+    """Pinned hub revision of a local model."""
+    dtype: Literal["auto", "bfloat16", "float32", "float64"] = "auto"
+    """Number format of a local model. In `float64` a completion does not depend on the batch that it came in."""
+    trust_remote_code: bool = False
+    """Run code that comes with the model's weights: leave it off unless you have read it."""
+    prefill: str = ""
+    """Text that opens the assistant turn (`"<think>\\n"` where the model's own template does not open it)."""
+    response: str = "response"
+    """`replay`: column with the raw completion (or `thinking` and `answer` columns)."""
+    licence: str = "unknown"
+    """Licence of the teacher's outputs; it goes onto the dataset card."""
+    urls: tuple[str, ...] = place(("http://127.0.0.1:8000/v1",))
+    """Base URLs of the servers; requests are spread over them."""
+    api_key_env: str | None = place(None)
+    """Name of the environment variable with the API key."""
+    concurrency: int = place(256, ge=1)
+    """Requests in flight, or sequences in a local batch."""
+    timeout_seconds: float = place(3600.0, gt=0)
+    """Longest wait for one completion."""
+    max_retries: int = place(8, ge=0)
+    """Tries after a failed request before the row is a typed failure."""
+    context_tokens: int | None = place(None, ge=16)
+    """Context length to serve a local model with; None: the model's own."""
+    tensor_parallel: int = place(1, ge=1)
+    """GPUs that one copy of a `vllm` model is spread over."""
+    prompt_usd_per_million: float | None = place(None, ge=0)
+    """Price of prompt tokens."""
+    completion_usd_per_million: float | None = place(None, ge=0)
+    """Price of completion tokens."""
+
+
+class Sampling(Section):
+    """How completions are drawn."""
+
+    n: int = Field(4, ge=1)
+    """Completions for each problem. 4 is Open-R1's default; R1's successors use 4 to 32."""
+    temperature: float = Field(0.6, ge=0)
+    """DeepSeek-R1 README, usage recommendations: 0.5 to 0.7; greedy decoding loops."""
+    top_p: float = Field(0.95, gt=0, le=1)
+    """DeepSeek-R1 README."""
+    max_tokens: int = Field(32768, ge=1)
+    """DeepSeek-R1's generation limit, thinking included."""
+    seed: int = 0
+    """Every completion's own seed is derived from this, its problem and its sample index."""
+    prompt: str = "math"
+    """Name of a template in `distill/templates/`."""
+    system: str | None = None
+    """System prompt; none by DeepSeek-R1's advice."""
+
+
+class Verification(Section):
+    """How answers are judged."""
+
+    timeout_seconds: float = Field(5.0, gt=0)
+    """CPU seconds for one answer; past that the outcome is `timeout`, never `wrong`."""
+    memory_mb: int = Field(2048, ge=256)
+    """Address space of a verifier process beyond what it holds at its start."""
+    max_answer_characters: int = Field(4096, ge=1)
+    """Longer extracted answers are `unparsed_answer`: they hang symbolic algebra and are never an answer."""
+    workers: int | None = place(None, ge=1)
+    """Verifier processes; None: one for each core."""
+
+
+class Screens(Section):
+    """Thresholds of what is dropped, each against a stored column. None turns a screen off."""
+
+    max_repetition: float | None = Field(0.5, ge=0, le=1)
+    """Largest share of the thinking that repeats an earlier stretch of it."""
+    min_language_share: float | None = Field(0.9, ge=0, le=1)
+    """Smallest share of words in the problem's language, for thinking and answer each (R1's language consistency)."""
+    max_completion_tokens: int | None = Field(None, ge=1)
+    """Longer traces are dropped whole, never cut (s1: training on cut traces costs 20 points on AIME24)."""
+    min_thinking_characters: int = Field(1, ge=0)
+    """Shorter thinking is `malformed`."""
+    drop_long_paragraphs: bool = False
+    """R1 dropped traces with long paragraphs; off, because OpenThoughts measured 41.9 -> 38.0 (code 5.7) with it."""
+    drop_code_in_thinking: bool = False
+    """R1 dropped code blocks in thinking; off, because it removes legitimate work on code problems."""
+
+
+class Duplicates(Section):
+    """What counts as the same text."""
+
+    exact: bool = True
+    """Drop traces of one problem whose normalised text is equal."""
+    near: bool = True
+    """Drop near-duplicates among the traces of one problem and across problems."""
+    threshold: float = Field(0.8, gt=0, le=1)
+    """Jaccard similarity of word shingles, checked exactly after MinHash-LSH found the pair."""
+    shingle_words: int = Field(5, ge=1)
+    """Words in a shingle; numbers are kept as they are."""
+
+
+class Selection(Section):
+    """Which clean traces become examples."""
+
+    policy: Literal["correct", "shortest", "none"] = "correct"
+    """`correct`: all correct ones; `shortest`: the k shortest correct ones; `none`: keep unverified and wrong ones too
+    (OpenThoughts3: no answer filter beat keeping all at 7B)."""
+    per_problem: int | None = Field(None, ge=1)
+    """At most so many for each problem."""
+    min_pass_rate: float = Field(0.0, ge=0, le=1)
+    """Leave out problems that the teacher solves less often than this."""
+    max_pass_rate: float = Field(1.0, ge=0, le=1)
+    """Leave out problems that the teacher solves more often than this."""
+    max_examples: int | None = Field(None, ge=1)
+    """At most so many in all: a seeded choice that is stable when traces are added."""
+    seed: int = 0
+
+
+class Curation(Section):
+    """From candidates to the dataset."""
+
+    screens: Screens = Screens()
+    duplicates: Duplicates = Duplicates()
+    selection: Selection = Selection()
+    benchmarks: tuple[ProblemSource, ...] = ()
+    """Held-out problems: an example whose question is one of theirs is `contaminated`."""
+
+
+class DatasetRecipe(Section):
+    """Problems, teacher, sampling, verification and curation: one reusable dataset."""
+
+    name: str
+    description: str
+    """What it is and which published numbers it takes from where."""
+    problems: tuple[ProblemSource, ...] = Field(min_length=1)
+    teacher: Teacher
+    sampling: Sampling = Sampling()
+    verification: Verification = Verification()
+    curation: Curation = Curation()
+    shard_problems: int = Field(256, ge=1)
+    """Problems in one shard: the unit of a task, of a retry and of what a kill costs in bookkeeping."""
+
+
+class Base(Section):
+    """The pretrained model that becomes the student."""
+
+    model: str
+    """Hub id or folder (a path relative to the project's root)."""
+    revision: str | None = None
+    licence: str = "unknown"
+    """Licence of the weights; the checkpoint inherits it."""
+    parameters: int = Field(ge=1)
+    """Number of parameters, for the estimate of memory and time before anything is downloaded."""
+    chat_template: str
+    """Name of a file in `configs/chat/` (without `.jinja`)."""
+    end_of_turn: str
+    """Token that ends the assistant's turn; it becomes EOS of the tokenizer and of the generation config."""
+    pad_token: str
+    """Must differ from `end_of_turn`: padding with the EOS masks it out of the loss and the student never stops."""
+    rope_theta: float | None = None
+    """New RoPE base; Qwen2.5-Math needs 300000 (Open-R1) to go from 4k to 32k tokens."""
+    max_position_embeddings: int | None = None
+    """New context length, with `rope_theta`."""
+    trust_remote_code: bool = False
+
+
+class Training(Section):
+    """Supervised fine-tuning with TRL on prompt-completion rows, loss on the completion only."""
+
+    learning_rate: float = Field(1e-5, gt=0)
+    """Peak; each shipped student names its source. Read it together with the tokens per step that are printed."""
+    final_learning_rate_share: float = Field(0.1, ge=0, le=1)
+    """Cosine decay to this share of the peak (DeepSeek-R1 paper B.4.3: to one tenth)."""
+    epochs: float = Field(2.0, gt=0)
+    """DeepSeek-R1 paper: 2 to 3."""
+    batch_size: int = Field(64, ge=1)
+    """Sequences in one optimizer step, over all devices (DeepSeek-R1 paper: 64)."""
+    max_length: int = Field(32768, ge=8)
+    """Tokens of prompt and completion; longer rows are dropped and counted, never cut."""
+    warmup_share: float = Field(0.03, ge=0, le=1)
+    """Open-R1; not published for R1."""
+    weight_decay: float = Field(0.0, ge=0)
+    beta2: float = Field(0.999, gt=0, lt=1)
+    max_grad_norm: float = Field(1.0, gt=0)
+    packing: bool = False
+    """Off: Open-R1 saw packing hurt on all its sets. On needs rows no longer than `max_length`, which we ensure."""
+    precision: Literal["bf16", "fp32"] = "bf16"
+    """Autocast format. Weights and optimizer state stay in fp32 (bf16 would round small updates away), but a LoRA's base is bf16."""
+    gradient_checkpointing: bool = True
+    lora_rank: int | None = Field(None, ge=1)
+    """Train a LoRA adapter of this rank and merge it; None: full fine-tuning."""
+    lora_alpha: int | None = Field(None, ge=1)
+    max_rows: int | None = Field(None, ge=1)
+    """Train on a seeded choice of so many rows; None: all."""
+    seed: int = 0
+    device_batch_size: int = place(1, ge=1)
+    """Sequences on one device at a time; the rest is gradient accumulation."""
+    checkpoint_steps: int = place(200, ge=1)
+    """Optimizer steps between checkpoints that a killed run goes on from."""
+    liger: bool = place(False)
+    """Fused loss kernels (GPU, `liger-kernel` installed): at 32k tokens the fp32 logits exceed the activations."""
+
+
+class Evaluation(Section):
+    """Base, student and teacher on held-out problems, by the same rooms that made the dataset."""
+
+    problems: tuple[ProblemSource, ...] = Field(min_length=1)
+    n: int = Field(4, ge=1)
+    """Samples for each problem: pass@1 is their mean (DeepSeek-R1: 64 on AIME, 16 on MATH-500)."""
+    temperature: float = Field(0.6, ge=0)
+    """DeepSeek-R1 paper D.1; greedy decoding repeats and varies."""
+    top_p: float = Field(0.95, gt=0, le=1)
+    max_tokens: int = Field(32768, ge=1)
+    """DeepSeek-R1 paper D.1."""
+    prompt: str = "math"
+    seed: int = 1
+    engine: Literal["vllm", "transformers"] = place("vllm")
+    """What the student is opened with."""
+    dtype: Literal["auto", "bfloat16", "float32", "float64"] = "auto"
+    concurrency: int = place(256, ge=1)
+    teacher: bool = True
+    """Score the dataset's teacher as well, when it can be asked (not for `replay`)."""
+    verification: Verification = Verification()
+    shard_problems: int = Field(256, ge=1)
+
+
+class StudentRecipe(Section):
+    """Base model, training and evaluation: one student."""
+
+    name: str
+    description: str
+    """What it is and which published numbers it takes from where."""
+    dataset: str
+    """Name of the dataset recipe that it is trained on unless another is asked for."""
+    base: Base
+    training: Training = Training()
+    evaluation: Evaluation
+
+
+def load_dataset(name: str, overrides: tuple[str, ...] = ()) -> DatasetRecipe:
+    """The dataset recipe of a name in `configs/datasets/` or of a TOML file, with `a.b=value` overrides."""
+    return _load(DatasetRecipe, "datasets", name, overrides)
+
+
+def load_student(name: str, overrides: tuple[str, ...] = ()) -> StudentRecipe:
+    """The student recipe of a name in `configs/students/` or of a TOML file, with `a.b=value` overrides."""
+    return _load(StudentRecipe, "students", name, overrides)
+
+
+def names(family: str) -> list[str]:
+    """Names of the shipped recipes of a family (`"datasets"` or `"students"`)."""
+    return sorted(path.stem for path in (CONFIGS / family).glob("*.toml"))
+
+
+def split_overrides(overrides: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Overrides for the dataset and for the student, by the top-level section that each one names."""
+    dataset = tuple(o for o in overrides if _section(o) in DatasetRecipe.model_fields and _section(o) not in StudentRecipe.model_fields)
+    student = tuple(o for o in overrides if _section(o) in StudentRecipe.model_fields)
+    for override in overrides:
+        if override not in dataset and override not in student:
+            known = sorted(set(DatasetRecipe.model_fields) | set(StudentRecipe.model_fields))
+            raise RecipeError(f"--set {override}: no section {_section(override)!r}; sections are {', '.join(known)}")
+    return dataset, student
+
+
+def _section(override: str) -> str:
+    return override.split("=", 1)[0].split(".")[0]
+
+
+def _load(model: type[S], family: str, name: str, overrides: tuple[str, ...]) -> S:
+    path = Path(name) if name.endswith(".toml") else CONFIGS / family / f"{name}.toml"
+    if not path.is_file():
+        raise RecipeError(f"no {family[:-1]} {name!r}; there are: {', '.join(names(family))} (or give the path of a .toml file)")
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{path}: {error}") from error
+    values.setdefault("name", path.stem)
+    for override in overrides:
+        _apply(values, override)
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors())
+        raise RecipeError(f"{path}: {problems}") from error
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    """Puts `a.b=value` into nested tables; the value is TOML, or text when it is not."""
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise RecipeError(f"--set {override!r}: write it as section.key=value")
+    *parents, last = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise RecipeError(f"--set {override!r}: {parent} is not a section")
+    try:
+        values[last] = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        values[last] = text

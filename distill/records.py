@@ -1,0 +1,296 @@
+"""The records that walk through the rooms, and the Arrow schema derived from their annotations.
+
+    Problem -> Trace -> Candidate -> Example            (rows of Parquet shards)
+    Checkpoint, Report                                  (small JSON files beside what they describe)
+
+A record holds its predecessor (a Candidate has a Trace has a Problem), so a row carries all that later rooms need.
+In Arrow the nesting is flat: every field name is unique across the nesting, and the column has the field's name.
+Nothing here reads or writes files, and nothing validates values: `recipe.py` guards the door.
+"""
+
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import cache
+from typing import Any, Literal, TypeVar
+
+import pyarrow as pa
+
+Kind = Literal["math", "code", "choice", "sql", "logic", "open"]
+Outcome = Literal["correct", "wrong", "no_answer", "unparsed_answer", "unparsed_reference", "timeout", "error", "unverified"]
+FinishReason = Literal["stop", "length", "error", "unknown"]
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One question with what is needed to judge an answer to it."""
+
+    problem_id: str
+    """Content hash of kind, question, reference and tests: 16 hex digits."""
+    source: str
+    """Name of the problem source in the dataset recipe."""
+    kind: str
+    """One of `Kind`: which verifier judges the answer."""
+    question: str
+    reference: str | None
+    tests: str | None = None
+    """JSON; see the README for the format of each kind."""
+    language: str = "en"
+    """ISO 639-1 code of the question's language."""
+    licence: str = "unknown"
+    unusable: str | None = None
+    """Why no teacher is asked this problem (`"reference_fails"`, `"empty"`, ...), or None."""
+    detail_unusable: str | None = None
+    """What exactly is wrong with it (line number and cause for a bad row), for a person to read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One completion of a teacher, split into thinking and answer."""
+
+    problem: Problem
+    id: str
+    """Content hash of problem, teacher, sampling settings and sample index: 16 hex digits."""
+    sample_index: int
+    thinking: str | None
+    """Text inside the think block, without the tags; None when there was no block."""
+    answer: str
+    """Text after the think block; empty when the block was never closed."""
+    think_closed: bool
+    """False when a think block was opened and not closed; such a trace is never accepted."""
+    finish_reason: str
+    """One of `FinishReason`; `"length"` means the completion was cut at `max_tokens`."""
+    prompt_tokens: int | None = None
+    thinking_tokens: int | None = None
+    answer_tokens: int | None = None
+    teacher: str = "unknown"
+    """The model name that the engine reported."""
+    seed: int | None = None
+    cost_usd: float | None = None
+    failure: str | None = None
+    """What kept the engine from giving a completion (`"null_content"`, `"empty"`, ...), or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a verifier said about one answer, and why."""
+
+    outcome: str
+    """One of `Outcome`."""
+    extracted: str | None = None
+    """The answer that the verifier found in the completion."""
+    detail: str = ""
+    verify_seconds: float = 0.0
+    verifier: str = "none"
+    """Name and version, such as `"math/1"`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A judged and measured trace; `dropped` says why it is not in the dataset."""
+
+    trace: Trace
+    verdict: Verdict
+    language_share: float | None = None
+    """Share of the thinking's words that are in the problem's language (DeepSeek-R1, language-consistency reward)."""
+    answer_language_share: float | None = None
+    repetition: float | None = None
+    """Share of the thinking that repeats an earlier stretch of it, 0 to 1."""
+    pass_rate: float | None = None
+    """Share of the problem's verified traces that are correct."""
+    duplicate_of: str | None = None
+    """Id of the kept trace that this one repeats."""
+    dropped: str | None = None
+    """None for a kept row, else a reason such as `"wrong"` or `"mixed_language"`."""
+    detail_dropped: str | None = None
+    """What exactly the screen found, for a person to read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One training row for any student: no student's chat template is in it."""
+
+    id: str
+    problem_id: str
+    source: str
+    kind: str
+    language: str
+    prompt: list[Message]
+    completion: list[Message]
+    """One assistant message: `<think>\\n...\\n</think>\\n\\nanswer`."""
+    messages: list[Message]
+    """Prompt and completion together, for trainers that want one column."""
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    pass_rate: float | None
+    teacher: str
+    licence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What `train` leaves beside a student's weights."""
+
+    student: str
+    base: str
+    dataset: str
+    fingerprint: str
+    rows_trained: int
+    rows_too_long: int
+    rows_other_dropped: int
+    trained_tokens: int
+    steps: int
+    epochs: float
+    final_loss: float
+    seconds: float
+    peak_memory_gib: float
+    tokens_per_step: float
+    """Trained plus prompt tokens per optimizer step: a learning rate means nothing without it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """pass@1 of one model on one set of problems."""
+
+    model: str
+    role: str
+    """`"base"`, `"student"` or `"teacher"`."""
+    problems: int
+    samples_per_problem: int
+    pass_at_1: float
+    standard_error: float
+    """Over problems (the problems are a draw from their population)."""
+    low: float
+    high: float
+    """95 % interval of `pass_at_1`, clipped to 0..1."""
+    truncated: float
+    """Share of completions cut at `max_tokens`."""
+    no_answer: float
+    language_share: float | None
+    mean_completion_tokens: float
+    source: str = "all"
+    """Problem source that the score is of; `"all"` for every problem of the evaluation."""
+    sampling_error: float | None = None
+    """Standard error when the problems are fixed and only the samples are drawn again; None for one sample a problem."""
+    timeouts: int = 0
+    """Completions whose verification ran out of time; they count as not correct."""
+    left_out: int = 0
+    """Completions without a verdict (verifier error, unreadable reference, no reply); `pass_at_1` is over the others."""
+    pass_at_1_strict: float | None = None
+    """`pass_at_1` if every completion that was left out were wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Paired difference of two models on the same problems."""
+
+    better: str
+    than: str
+    difference: float
+    standard_error: float
+    low: float
+    high: float
+    problems: int
+    source: str = "all"
+    """Problem source that was compared on; `"all"` for every problem of the evaluation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The last record of the walk: scores, paired differences and the decision."""
+
+    student: str
+    dataset: str
+    checkpoint: str
+    fingerprint: str
+    scores: list[Score]
+    comparisons: list[Comparison]
+    decision: str
+    """`"better"`, `"not_better"` or `"undecided"` against the base student."""
+    settings: dict[str, Any]
+
+
+def schema(record: type) -> pa.Schema:
+    """The Arrow schema of a record type: nested records flattened, `large_string` for text."""
+    return pa.schema([pa.field(name, arrow_type(kind), nullable=True) for name, kind in columns(record)])
+
+
+@cache
+def columns(record: type) -> tuple[tuple[str, Any], ...]:
+    """(column name, annotation) of a record type, nested records flattened in order."""
+    hints = typing.get_type_hints(record)
+    flat: list[tuple[str, Any]] = []
+    for field in fields(record):
+        hint = hints[field.name]
+        flat.extend(columns(hint) if is_dataclass(hint) else [(field.name, hint)])
+    return tuple(flat)
+
+
+def arrow_type(annotation: Any) -> pa.DataType:
+    """The Arrow type of one field annotation; raises TypeError for a type that records may not have."""
+    plain = {str: pa.large_string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+    if annotation in plain:
+        return plain[annotation]
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (types.UnionType, typing.Union):
+        (inner,) = (argument for argument in arguments if argument is not type(None))
+        return arrow_type(inner)
+    if origin is list:
+        return pa.list_(arrow_type(arguments[0]))
+    if is_dataclass(annotation) and isinstance(annotation, type):
+        return pa.struct([pa.field(name, arrow_type(kind)) for name, kind in columns(annotation)])
+    raise TypeError(f"no Arrow type for {annotation}")
+
+
+def to_row(record: Any) -> dict[str, Any]:
+    """A record as one flat row: column name to plain value (for JSON and Parquet alike)."""
+    row: dict[str, Any] = {}
+    for field in fields(record):
+        value = getattr(record, field.name)
+        if is_dataclass(value):
+            row.update(to_row(value))
+        elif isinstance(value, list):
+            row[field.name] = [to_row(item) if is_dataclass(item) else item for item in value]
+        else:
+            row[field.name] = value
+    return row
+
+
+def from_row(record: type[R], row: Mapping[str, Any]) -> R:
+    """A record from a flat row; an absent column takes the field's default, KeyError when it has none."""
+    values: dict[str, Any] = {}
+    for name, hint, required in _parts(record):
+        if is_dataclass(hint) and isinstance(hint, type):
+            values[name] = from_row(hint, row)
+        elif name in row:
+            values[name] = _value(hint, row[name])
+        elif required:
+            raise KeyError(name)
+    return record(**values)
+
+
+@cache
+def _parts(record: type) -> tuple[tuple[str, Any, bool], ...]:
+    """(field, annotation, has no default) of a record type."""
+    hints = typing.get_type_hints(record)
+    return tuple((f.name, hints[f.name], f.default is MISSING and f.default_factory is MISSING) for f in fields(record))
+
+
+def _value(hint: Any, value: Any) -> Any:
+    """A column's value as the field's type: lists of structs become lists of records."""
+    if typing.get_origin(hint) is list and value is not None:
+        (inner,) = typing.get_args(hint)
+        if is_dataclass(inner) and isinstance(inner, type):
+            return [from_row(inner, item) for item in value]
+    return value

@@ -1,0 +1,213 @@
+"""Reads problem sources: JSON Lines, JSON, Parquet, folders and Hugging Face datasets, as plain rows.
+
+A line that is no row (torn, not an object, not UTF-8) comes out as `{BAD_ROW: "line 7: why"}` in its place, so that a
+source of a million good lines is not lost to one bad one. A *file* that cannot be read (missing, no permission, damaged
+archive, a schema without the columns that the recipe names) is a `RecipeError`. A hub dataset without a pinned revision is
+identified by its name only: when its owner changes it, nothing here notices.
+"""
+
+import hashlib
+import json
+import re
+import zlib
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from distill.recipe import ProblemSource, RecipeError
+
+BAD_ROW = "distill:bad_row"
+"""Key of a row that could not be read; its value says where and why."""
+PROJECT = Path(__file__).parents[1]
+MAX_LINE_BYTES = 64 << 20
+PARQUET_BATCH_ROWS = 256
+LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
+ARRAYS = (".json", ".json.gz")
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+
+Row = dict[str, Any]
+
+
+def read_rows(source: ProblemSource) -> Iterator[Row]:
+    """The first `limit` rows of a source, bad ones marked with `BAD_ROW`; raises RecipeError when it cannot be read."""
+    return islice(_rows(source), source.limit)
+
+
+def content_identity(source: ProblemSource) -> dict[str, Any]:
+    """What identifies a source's content: SHA-256 of a file or of a folder's files, or hub id, revision and subset."""
+    place = locate(source)
+    if place is None:
+        return {"hub": source.path, "revision": source.revision, "subset": source.subset}
+    if "://" not in place and Path(place).is_dir():
+        return {"sha256": _folder_digest(Path(place))}
+    return {"sha256": _digest(place)}
+
+
+def locate(source: ProblemSource) -> str | None:
+    """The local path or URL of a source (the current folder goes before the project's root), or None for a hub id."""
+    if "://" in source.path:
+        return source.path
+    path = Path(source.path).expanduser()
+    for candidate in (path, PROJECT / path):
+        if candidate.exists():
+            return str(candidate)
+    if HUB_ID.fullmatch(source.path) and not source.path.endswith((*LINES, *ARRAYS, ".parquet")):
+        return None
+    raise RecipeError(f"problem source {source.name!r}: there is no {source.path} in {Path.cwd()} or {PROJECT}; correct its `path`")
+
+
+def _rows(source: ProblemSource) -> Iterator[Row]:
+    place = locate(source)
+    if place is None or ("://" not in place and Path(place).is_dir()):
+        yield from _dataset_rows(source, place)
+        return
+    try:
+        yield from _file_rows(source, place)
+    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
+        raise RecipeError(f"problem source {source.name!r}: {place} cannot be read to its end ({error}); fetch it again") from error
+
+
+def _file_rows(source: ProblemSource, place: str) -> Iterator[Row]:
+    if place.endswith(LINES):
+        with _opened(place) as file:
+            yield from json_lines(file)
+    elif place.endswith(ARRAYS):
+        with _opened(place) as file:
+            yield from _json(file, source)
+    elif place.endswith(".parquet"):
+        with _opened(place) as file:
+            yield from _parquet(file, source)
+    else:
+        known = ", ".join((*LINES, *ARRAYS, ".parquet"))
+        raise RecipeError(f"problem source {source.name!r}: cannot tell the format of {place}; its name must end in one of {known}")
+
+
+def _opened(place: str) -> IO[bytes]:
+    file: IO[bytes] = fsspec.open(place, "rb", compression="gzip" if place.endswith(".gz") else None).open()
+    return file
+
+
+def json_lines(file: IO[bytes]) -> Iterator[Row]:
+    """The objects of a JSON Lines file; blank lines are no rows, and a line longer than 64 MiB is a bad one."""
+    number = 0
+    while line := file.readline(MAX_LINE_BYTES + 1):
+        number += 1
+        if len(line) > MAX_LINE_BYTES:
+            while line and not line.endswith(b"\n"):
+                line = file.readline(MAX_LINE_BYTES)
+            yield _bad("line", number, f"longer than {MAX_LINE_BYTES >> 20} MiB")
+            continue
+        if number == 1:
+            line = line.removeprefix(BYTE_ORDER_MARK)
+        if line.strip():
+            yield _object(line, number)
+
+
+def _object(line: bytes, number: int) -> Row:
+    try:
+        value = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        return _bad("line", number, f"byte {error.start + 1} is not UTF-8")
+    except RecursionError:
+        return _bad("line", number, "nested too deeply")
+    except ValueError as error:
+        return _bad("line", number, f"not JSON: {error}")
+    return _row("line", number, value)
+
+
+def _row(unit: str, number: int, value: Any) -> Row:
+    if isinstance(value, dict):
+        return value
+    return _bad(unit, number, f"{type(value).__name__} where an object should be")
+
+
+def _bad(unit: str, number: int, cause: str) -> Row:
+    return {BAD_ROW: f"{unit} {number}: {cause}"}
+
+
+def _json(file: IO[bytes], source: ProblemSource) -> Iterator[Row]:
+    """A JSON array (read whole), or JSON Lines under a `.json` name as hub datasets have it."""
+    start = file.read(1024).removeprefix(BYTE_ORDER_MARK).lstrip()
+    file.seek(0)
+    if not start.startswith(b"["):
+        yield from json_lines(file)
+        return
+    try:
+        values = json.loads(file.read().decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise RecipeError(f"problem source {source.name!r}: {source.path} is no JSON array ({error}); write it as JSON Lines") from error
+    for number, value in enumerate(values, start=1):
+        yield _row("item", number, value)
+
+
+def _parquet(file: IO[bytes], source: ProblemSource) -> Iterator[Row]:
+    parquet = pq.ParquetFile(file)
+    number = 1
+    for batch in parquet.iter_batches(batch_size=PARQUET_BATCH_ROWS, columns=_columns(source, parquet.schema_arrow.names)):
+        yield from _batch(batch, number)
+        number += batch.num_rows
+
+
+def _batch(batch: pa.RecordBatch, first: int) -> Iterator[Row]:
+    """The rows of a batch; one with bytes that are not UTF-8 in a text column is bad and costs only itself."""
+    try:
+        yield from batch.to_pylist()
+    except UnicodeDecodeError as error:
+        if batch.num_rows == 1:
+            yield _bad("row", first, f"text that is not UTF-8 ({error.reason})")
+            return
+        for index in range(batch.num_rows):
+            yield from _batch(batch.slice(index, 1), first + index)
+
+
+def _columns(source: ProblemSource, present: list[str]) -> list[str]:
+    """The columns that the recipe names, so that wide datasets are not read whole; code and open problems need no reference."""
+    language = source.language[1:] if source.language and source.language.startswith("@") else None
+    wanted = [name for name in (source.question, source.reference, source.tests, language) if name]
+    missing = [name for name in wanted if name not in present]
+    if missing and not (missing == [source.reference] and source.kind in ("code", "open")):
+        raise RecipeError(f"problem source {source.name!r}: no column {', '.join(missing)}; {source.path} has {', '.join(present)}")
+    return [name for name in dict.fromkeys(wanted) if name in present]
+
+
+def _dataset_rows(source: ProblemSource, folder: str | None) -> Iterator[Row]:
+    """Rows of a hub dataset, of a folder that `load_dataset` understands, or of one that `save_to_disk` wrote."""
+    try:
+        dataset = _dataset(source, folder)
+    except Exception as error:  # datasets raises a dozen unrelated types for "not there", "no such split" and "no network"
+        remedy = "correct `path`, `split` and `subset`" if folder else "correct `path`, or fetch it once while online (HF_TOKEN if it is gated)"
+        raise RecipeError(f"problem source {source.name!r}: {source.path} cannot be loaded ({_first_line(error)}); {remedy}") from error
+    yield from dataset.select_columns(_columns(source, dataset.column_names))
+
+
+def _dataset(source: ProblemSource, folder: str | None) -> Any:
+    import datasets
+
+    if folder and any((Path(folder) / name).is_file() for name in ("state.json", "dataset_dict.json")):
+        saved = datasets.load_from_disk(folder)
+        return saved[source.split] if isinstance(saved, datasets.DatasetDict) else saved
+    return datasets.load_dataset(folder or source.path, name=source.subset, split=source.split, revision=None if folder else source.revision)
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0][:300]
+
+
+def _folder_digest(folder: Path) -> str:
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    named = [[path.relative_to(folder).as_posix(), _digest(str(path))] for path in files]
+    return hashlib.sha256(json.dumps(named).encode()).hexdigest()
+
+
+def _digest(place: str) -> str:
+    try:
+        with fsspec.open(place, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise RecipeError(f"{place} cannot be read ({error})") from error

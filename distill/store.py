@@ -1,0 +1,147 @@
+"""The store: folders named by what made them, and the only truth about what is done.
+
+    data/store/<room>/<name>-<fingerprint>/      key.json, then what the room makes
+
+`room` is problems, traces, verdicts, datasets, students or evaluations. A fingerprint is the hash of everything that
+decides the content: recipe section, record schema, code version of what decides, and the fingerprint upstream. Reuse is
+a look-up by that key; a miss can be explained, because the key itself is stored beside what it made. The root is a folder
+or any fsspec URL. Locks guard folders on this machine only.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from distill import records, shards
+
+ROOT = os.environ.get("DISTILL_STORE", str(Path(__file__).parents[1] / "data" / "store"))
+FINGERPRINT_CHARACTERS = 12
+HASHED_WHOLE_BYTES = 64 << 20
+
+Key = Mapping[str, Any]
+
+
+class Busy(RuntimeError):
+    """Another run holds the folder; the message names its process."""
+
+
+def fingerprint(key: Key) -> str:
+    """The first 12 hex digits of the SHA-256 of a key's canonical JSON."""
+    return digest(json.dumps(key, sort_keys=True, ensure_ascii=False, separators=(",", ":")))[:FINGERPRINT_CHARACTERS]
+
+
+def digest(text: str) -> str:
+    """SHA-256 of a text, in hex; lone surrogates are allowed."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def schema_digest(record: type) -> str:
+    """A short hash of a record's Arrow schema, so that a changed record is a changed key."""
+    return digest(str(records.schema(record)))[:8]
+
+
+def slug(name: str) -> str:
+    """A name as one safe path component of at most 100 characters."""
+    cleaned = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")
+    return cleaned[:100] or "unnamed"
+
+
+def folder(room: str, name: str, key: Key) -> str:
+    """The folder of a key, made with its `key.json` when it is not there yet."""
+    path = path_of(room, name, key)
+    stored = f"{path}/key.json"
+    if not shards.exists(stored):
+        shards.write_text(stored, json.dumps(key, indent=1, sort_keys=True, ensure_ascii=False))
+    return path
+
+
+def path_of(room: str, name: str, key: Key) -> str:
+    """Where the folder of a key is or would be."""
+    return f"{ROOT}/{room}/{slug(name)}-{fingerprint(key)}"
+
+
+def explain_miss(room: str, name: str, key: Key) -> str:
+    """Which parts of the key differ from the nearest stored folder of the same name; empty when there is none."""
+    nearest: list[str] | None = None
+    path = ""
+    for candidate in _siblings(room, name):
+        differing = differences(json.loads(shards.read_text(f"{candidate}/key.json")), key)
+        if differing and (nearest is None or len(differing) < len(nearest)):
+            nearest, path = differing, candidate
+    if nearest is None:
+        return ""
+    return f"{path.rsplit('/', 1)[1]} differs in {', '.join(nearest[:6])}{', ...' if len(nearest) > 6 else ''}"
+
+
+def differences(old: Any, new: Any, at: str = "") -> list[str]:
+    """Dotted paths at which two nested values differ, with short values."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        found: list[str] = []
+        for name in sorted(old.keys() | new.keys()):
+            found.extend(differences(old.get(name), new.get(name), f"{at}.{name}" if at else name))
+        return found
+    return [] if json.dumps(old) == json.dumps(new) else [f"{at} ({_short(old)} -> {_short(new)})"]
+
+
+def model_identity(model: str, revision: str | None) -> dict[str, Any]:
+    """What identifies a model's weights: content hashes of a local folder's files, or hub id and revision.
+
+    Files above 64 MiB are identified by size and their first MiB (a safetensors header names every tensor there).
+    """
+    path = Path(model)
+    if not path.is_dir():
+        return {"hub": model, "revision": revision}
+    return {"files": {file.name: _file_digest(file) for file in sorted(path.iterdir()) if file.is_file()}}
+
+
+def write_record(path: str, record: Any) -> None:
+    """Writes a Checkpoint or Report as JSON, whole or not at all."""
+    shards.write_text(path, json.dumps(asdict(record), indent=1, ensure_ascii=False))
+
+
+@contextmanager
+def locked(path: str) -> Iterator[None]:
+    """Holds a folder against a second run on this machine; raises Busy with the other's pid."""
+    if "://" in path:
+        yield
+        return
+    Path(path).mkdir(parents=True, exist_ok=True)
+    with open(Path(path) / ".lock", "a+", encoding="ascii") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            raise Busy(f"{path} is in use by process {file.read().strip() or '?'}; wait for it or stop it") from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _siblings(room: str, name: str) -> Iterator[str]:
+    filesystem, root = fsspec.core.url_to_fs(f"{ROOT}/{room}")
+    for path in sorted(filesystem.glob(f"{root}/{slug(name)}-*/key.json")):
+        found = path.removesuffix("/key.json")
+        yield filesystem.unstrip_protocol(found) if "://" in ROOT else found
+
+
+def _file_digest(file: Path) -> str:
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        if size <= HASHED_WHOLE_BYTES:
+            return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+        return hashlib.sha256(str(size).encode() + stream.read(1 << 20)).hexdigest()[:16]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else text[:37] + "..."

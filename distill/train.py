@@ -1,0 +1,109 @@
+"""The training room: examples in, a student's weights out, by supervised fine-tuning.
+
+Training runs in a child process (`python -m distill.trainer`), so GPU memory is free when the room is left and this module
+never imports torch. With several GPUs the child is started through `accelerate launch` with FSDP. A killed run goes on
+from its last whole checkpoint; the finished model appears under its name only when all of it is written.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from distill import hardware, records
+from distill.recipe import Base, Training
+from distill.records import Checkpoint
+
+VERSION = 1
+LOG_TAIL_LINES = 15
+SHARDED_PARAMETERS = 100_000_000  # smaller models train on one GPU: spreading them costs more than it saves
+
+Progress = Callable[[Mapping[str, Any]], None]
+
+
+class TrainingError(RuntimeError):
+    """The child process failed; the message has its cause and where its log is."""
+
+
+def prepare(base: Base, target: str, log: str) -> None:
+    """Makes a ready-to-serve folder of the untrained base with the student's template, EOS and context length.
+
+    Weights are linked, not copied. Does nothing when the folder is there.
+    """
+    if not Path(target).exists():
+        _run({"job": "prepare", "base": base.model_dump(), "target": target}, log, processes=1)
+
+
+def train(base: Base, training: Training, examples: list[str], target: str, log: str, on_progress: Progress | None = None) -> Checkpoint:
+    """Fine-tunes a base on shards of Example rows and returns what was done; `target` is the folder of the model.
+
+    Raises TrainingError with the child's last words. `on_progress` gets dicts with `step`, `steps`, `loss`, `tokens`.
+    """
+    job = {"job": "train", "base": base.model_dump(), "training": training.model_dump(), "examples": examples, "target": target}
+    processes = len(hardware.gpus()) if base.parameters >= SHARDED_PARAMETERS else 1
+    result = _run(job, log, processes=max(1, processes), on_progress=on_progress)
+    return records.from_row(Checkpoint, {**result, "fingerprint": "", "dataset": "", "student": ""})
+
+
+def _run(job: dict[str, Any], log: str, *, processes: int, on_progress: Progress | None = None) -> dict[str, Any]:
+    """Runs a job in a child and returns its result; the child's chatter goes to `log`."""
+    Path(log).parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file, open(log, "ab") as chatter:
+        json.dump(job, file)
+        file.flush()
+        command = [*_launcher(processes), "-m", "distill.trainer", file.name]
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=chatter, stdin=subprocess.DEVNULL, env=_environment(), text=True)
+        try:
+            return _follow(child, log, on_progress)
+        finally:
+            if child.poll() is None:
+                child.terminate()
+                try:
+                    child.wait(10)
+                except subprocess.TimeoutExpired:
+                    child.kill()
+            child.wait()
+
+
+def _follow(child: "subprocess.Popen[str]", log: str, on_progress: Progress | None) -> dict[str, Any]:
+    """Reads the child's events to the end; its last one must be the result."""
+    result: dict[str, Any] | None = None
+    assert child.stdout is not None
+    with child.stdout:
+        for line in child.stdout:
+            event = json.loads(line)
+            match event.pop("event"):
+                case "progress" if on_progress is not None:
+                    on_progress(event)
+                case "result":
+                    result = event
+                case "error":
+                    raise TrainingError(f"{event['message']} (log: {log})")
+    code = child.wait()
+    if result is None or code != 0:
+        raise TrainingError(f"the training process ended with code {code}: {_tail(log)} (log: {log})")
+    return result
+
+
+def _launcher(processes: int) -> list[str]:
+    """The command that starts the child: plain Python, or one process a GPU with the model sharded over them."""
+    if processes == 1:
+        return [sys.executable]
+    fsdp = ["--use_fsdp", "--fsdp_version=2", "--fsdp_auto_wrap_policy=TRANSFORMER_BASED_WRAP", "--fsdp_state_dict_type=FULL_STATE_DICT"]
+    return [sys.executable, "-m", "accelerate.commands.launch", f"--num_processes={processes}", "--mixed_precision=bf16", *fsdp]
+
+
+def _environment() -> dict[str, str]:
+    """The child's environment: no telemetry, and this checkout first on its path."""
+    root = str(Path(__file__).parents[1])
+    path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
+    return {**os.environ, "PYTHONPATH": path, "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+
+def _tail(log: str) -> str:
+    lines = Path(log).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return " | ".join(line.strip() for line in lines[-LOG_TAIL_LINES:] if line.strip())

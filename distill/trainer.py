@@ -1,0 +1,298 @@
+"""The training room's child process: `python -m distill.trainer JOB.json`.
+
+Standard output carries one JSON event a line (`progress`, `result`, `error`); everything that libraries print goes to
+standard error. Rows are rendered by `chat.py` with the student's template; a row that is too long is left out and
+counted, never cut; the loss is on the completion only, and every row's labels end with the EOS token.
+"""
+
+import ctypes
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import IO, Any
+
+from distill import chat, shards
+from distill.recipe import CONFIGS, Base, Training
+from distill.records import Example
+
+COMPLETE = "distill-complete"  # written last into a checkpoint: one without it is torn and is not resumed from
+PR_SET_PDEATHSIG = 1
+
+
+def main() -> int:
+    """Runs the job of the command line's file and reports its result, or its cause of failure, as the last event."""
+    events = _take_stdout()
+    _die_with_parent()
+    job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    base = Base.model_validate(job["base"])
+    try:
+        if job["job"] == "prepare":
+            prepare(base, Path(job["target"]))
+            result: dict[str, Any] = {}
+        else:
+            training = Training.model_validate(job["training"])
+            result = train(base, training, job["examples"], Path(job["target"]), events)
+    except (OSError, ValueError, RuntimeError) as error:
+        _emit(events, "error", message=f"{type(error).__name__}: {error}")
+        raise
+    _emit(events, "result", **result)
+    return 0
+
+
+def prepare(base: Base, target: Path) -> None:
+    """A folder with the base's weights (linked), and the student's tokenizer, template, EOS and context length."""
+    from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+
+    source = _local_folder(base)
+    scratch = target.with_name(f".{target.name}.tmp")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=base.trust_remote_code)
+    vocabulary = tokenizer.get_vocab()
+    for token in (base.end_of_turn, base.pad_token):
+        if token not in vocabulary:
+            raise ValueError(f"{base.model} has no token {token}; set base.end_of_turn and base.pad_token to tokens that it has")
+    if base.end_of_turn == base.pad_token:
+        raise ValueError("base.pad_token equals base.end_of_turn: the EOS would be masked out of the loss and the student never stop")
+    first_eos = tokenizer.eos_token_id
+    tokenizer.eos_token, tokenizer.pad_token = base.end_of_turn, base.pad_token
+    tokenizer.chat_template = (CONFIGS / "chat" / f"{base.chat_template}.jinja").read_text(encoding="utf-8")
+    config = AutoConfig.from_pretrained(source, trust_remote_code=base.trust_remote_code)
+    config.eos_token_id, config.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
+    if base.rope_theta is not None:
+        config.rope_parameters = {**(config.rope_parameters or {"rope_type": "default"}), "rope_theta": base.rope_theta}
+    if base.max_position_embeddings is not None:
+        config.max_position_embeddings = base.max_position_embeddings
+    tokenizer.model_max_length = config.max_position_embeddings
+    tokenizer.save_pretrained(scratch)
+    config.save_pretrained(scratch)
+    ends = sorted({tokenizer.eos_token_id, *([first_eos] if first_eos is not None else [])})
+    GenerationConfig(eos_token_id=ends, pad_token_id=tokenizer.pad_token_id).save_pretrained(scratch)
+    for file in source.glob("*.safetensors*"):
+        (scratch / file.name).symlink_to(file.resolve())
+    os.replace(scratch, target)
+
+
+def train(base: Base, training: Training, examples: list[str], target: Path, events: IO[str]) -> dict[str, Any]:
+    """Fine-tunes and saves; returns the columns of a Checkpoint."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    started = time.monotonic()
+    torch.manual_seed(training.seed)
+    prepared = target.with_name("base")
+    if not prepared.exists() and _is_first():
+        prepare(base, prepared)
+    _wait_for(prepared)
+    tokenizer = AutoTokenizer.from_pretrained(prepared, trust_remote_code=base.trust_remote_code)
+    rows, counts = encode_rows(tokenizer, examples, training)
+    model = AutoModelForCausalLM.from_pretrained(
+        prepared,
+        dtype=torch.bfloat16 if training.lora_rank and training.precision == "bf16" else torch.float32,
+        trust_remote_code=base.trust_remote_code,
+        use_safetensors=True,
+    )
+    trainer = _trainer(model, tokenizer, rows, training, target.with_name("checkpoints"), events)
+    outcome = trainer.train(resume_from_checkpoint=_last_whole_checkpoint(target.with_name("checkpoints")))
+    _save(trainer, tokenizer, prepared, target)
+    tokens = sum(len(row["input_ids"]) for row in rows)
+    return {
+        "base": base.model,
+        **counts,
+        "trained_tokens": sum(sum(label != -100 for label in row["labels"]) for row in rows),
+        "steps": outcome.global_step,
+        "epochs": training.epochs,
+        "final_loss": outcome.training_loss,
+        "seconds": time.monotonic() - started,
+        "peak_memory_gib": _peak_memory_gib(),
+        "tokens_per_step": training.batch_size * tokens / len(rows),
+    }
+
+
+def encode_rows(tokenizer: Any, examples: list[str], training: Training) -> tuple[list[dict[str, list[int]]], dict[str, int]]:
+    """Token ids and labels of the examples that fit, and counts of those that do not; raises ValueError when none does."""
+    rows: list[dict[str, list[int]]] = []
+    too_long = 0
+    for example in _chosen(examples, training):
+        prompt, completion = ([{"role": m.role, "content": m.content} for m in part] for part in (example.prompt, example.completion))
+        encoded = chat.encode_pair(tokenizer, prompt, completion)
+        if len(encoded.prompt) + len(encoded.completion) > training.max_length:
+            too_long += 1
+            continue
+        rows.append({"input_ids": encoded.prompt + encoded.completion, "labels": [-100] * len(encoded.prompt) + encoded.completion})
+    if not rows:
+        raise ValueError(f"no row to train on: {too_long} examples are longer than training.max_length={training.max_length} tokens")
+    return rows, {"rows_trained": len(rows), "rows_too_long": too_long, "rows_other_dropped": 0}
+
+
+def _chosen(examples: list[str], training: Training) -> list[Example]:
+    """All examples, or a seeded choice of `max_rows` in their order."""
+    import random
+
+    found = [example for path in examples for example in shards.read(Example, path)]
+    if training.max_rows is None or training.max_rows >= len(found):
+        return found
+    kept = sorted(random.Random(training.seed).sample(range(len(found)), training.max_rows))
+    return [found[index] for index in kept]
+
+
+def _trainer(model: Any, tokenizer: Any, rows: list[dict[str, list[int]]], training: Training, folder: Path, events: IO[str]) -> Any:
+    """A TRL trainer for rows that are already token ids and labels."""
+    import torch
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    device_batch = min(training.device_batch_size, max(1, training.batch_size // world))
+    accumulation = training.batch_size // (device_batch * world)
+    if accumulation * device_batch * world != training.batch_size:
+        raise ValueError(f"training.batch_size={training.batch_size} is no multiple of {world} devices x {device_batch} sequences")
+    arguments = SFTConfig(
+        output_dir=str(folder),
+        learning_rate=training.learning_rate,
+        lr_scheduler_type="cosine_with_min_lr",
+        lr_scheduler_kwargs={"min_lr_rate": training.final_learning_rate_share},
+        warmup_steps=training.warmup_share,
+        num_train_epochs=training.epochs,
+        per_device_train_batch_size=device_batch,
+        gradient_accumulation_steps=accumulation,
+        weight_decay=training.weight_decay,
+        adam_beta2=training.beta2,
+        max_grad_norm=training.max_grad_norm,
+        bf16=training.precision == "bf16",
+        gradient_checkpointing=training.gradient_checkpointing,
+        max_length=training.max_length,
+        packing=training.packing,
+        dataset_kwargs=None if training.packing else {"skip_prepare_dataset": True},
+        loss_type="nll" if training.liger or training.lora_rank or not torch.cuda.is_available() else "chunked_nll",
+        use_liger_kernel=training.liger,
+        use_cpu=not torch.cuda.is_available(),
+        save_steps=training.checkpoint_steps,
+        save_total_limit=2,
+        logging_steps=10,
+        report_to=[],
+        disable_tqdm=True,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        seed=training.seed,
+        data_seed=training.seed,
+    )
+    return SFTTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        peft_config=_lora(training),
+        callbacks=[_callback(events)],
+    )
+
+
+def _lora(training: Training) -> Any:
+    """The LoRA configuration of a recipe, or None for full fine-tuning."""
+    if training.lora_rank is None:
+        return None
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=training.lora_rank, lora_alpha=training.lora_alpha or 2 * training.lora_rank, target_modules="all-linear", task_type="CAUSAL_LM"
+    )
+
+
+def _callback(events: IO[str]) -> Any:
+    """Reports progress as events, marks whole checkpoints, and stops at a loss that is not a number."""
+    from transformers import TrainerCallback
+
+    class Reporter(TrainerCallback):  # type: ignore[misc]
+        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+            if logs and "loss" in logs and state.is_world_process_zero:
+                if logs["loss"] != logs["loss"]:
+                    raise ValueError(f"the loss is not a number at step {state.global_step}: lower training.learning_rate")
+                _emit(events, "progress", step=state.global_step, steps=state.max_steps, loss=logs["loss"], epoch=state.epoch)
+
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.is_world_process_zero:
+                (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+
+    return Reporter()
+
+
+def _save(trainer: Any, tokenizer: Any, prepared: Path, target: Path) -> None:
+    """Writes the finished model under a temporary name, puts it in place, and removes checkpoints."""
+    scratch = target.with_name(f".{target.name}.tmp")
+    shutil.rmtree(scratch, ignore_errors=True)
+    trainer.model.config.use_cache = True
+    if trainer.args.should_save and hasattr(trainer.model, "merge_and_unload"):
+        trainer.model.merge_and_unload().save_pretrained(scratch)
+    else:
+        trainer.save_model(str(scratch))
+    if not trainer.args.should_save:
+        return
+    tokenizer.save_pretrained(scratch)
+    shutil.copy(prepared / "generation_config.json", scratch / "generation_config.json")
+    (scratch / "training_args.bin").unlink(missing_ok=True)  # a pickle: nobody should load it
+    shutil.rmtree(target, ignore_errors=True)
+    os.replace(scratch, target)
+    shutil.rmtree(target.with_name("checkpoints"), ignore_errors=True)
+
+
+def _last_whole_checkpoint(folder: Path) -> str | None:
+    """The newest checkpoint that was written to its end, or None."""
+    whole = [path for path in folder.glob("checkpoint-*") if (path / COMPLETE).exists()]
+    return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
+
+
+def _local_folder(base: Base) -> Path:
+    """The folder with the base's files: as given, under the project's root, or downloaded from the hub."""
+    for folder in (Path(base.model), CONFIGS.parent / base.model):
+        if folder.is_dir():
+            return folder
+    from huggingface_hub import snapshot_download
+
+    patterns = ["*.safetensors*", "*.json", "*.txt", "*.model", "*.jinja", *(["*.py"] if base.trust_remote_code else [])]
+    return Path(snapshot_download(base.model, revision=base.revision, allow_patterns=patterns))
+
+
+def _is_first() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _wait_for(path: Path) -> None:
+    """Waits until the first process of a distributed run has made a folder."""
+    while not path.exists():
+        time.sleep(0.5)
+
+
+def _peak_memory_gib() -> float:
+    """Peak memory of the device that trains: of the GPU when there is one, else resident memory of this process."""
+    import resource
+
+    import torch
+
+    if torch.cuda.is_available():
+        return float(torch.cuda.max_memory_allocated()) / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def _take_stdout() -> IO[str]:
+    """Standard output for events alone; whatever else is printed goes to standard error."""
+    events = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return events
+
+
+def _emit(events: IO[str], event: str, **values: Any) -> None:
+    if _is_first():
+        print(json.dumps({"event": event, **values}), file=events, flush=True)
+
+
+def _die_with_parent() -> None:
+    """Asks the kernel to end this process when its parent ends, however that ends (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

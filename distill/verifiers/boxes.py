@@ -1,0 +1,52 @@
+r"""Finding the final answer in a completion: the last `\boxed{...}` (or `\fbox{...}`) with balanced braces.
+
+Boxes that are joined by "and", "or" or a comma make a list. Nothing is guessed from prose: no box is no answer.
+"""
+
+import re
+
+OPENING = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_JOINT = re.compile(r"[\s$]*(?:\\\)|\\\])?(?:,|，|、|(?:,\s*)?(?:and|or|\\text\{\s*(?:and|or)\s*\})|和|或)(?:\\\(|\\\[)?[\s$]*")
+
+
+def last_boxed(text: str) -> str | None:
+    """The content of the last box, or of the last joined boxes as a comma list; None when there is no box.
+
+    Raises ValueError when the last box is never closed.
+    """
+    found: list[str] = []
+    end = len(text)
+    following: int | None = None
+    while (start := max(text.rfind(r"\boxed", 0, end), text.rfind(r"\fbox", 0, end))) >= 0:
+        opening = OPENING.match(text, start)
+        end = start
+        if opening is None:
+            continue
+        content, close = _content(text, opening.end())
+        if following is not None and not _JOINT.fullmatch(text, close, following):
+            break
+        found.insert(0, content)
+        following = start
+    return ", ".join(found) if found else None
+
+
+def any_boxed(text: str) -> str | None:
+    """What `last_boxed` finds, or None where it raises: for rows whose answer counts for nothing."""
+    try:
+        return last_boxed(text)
+    except ValueError:
+        return None
+
+
+def _content(text: str, start: int) -> tuple[str, int]:
+    """What a box that opens at `start` holds, and where it ends."""
+    if text[start : start + 1] != "{":
+        token = re.compile(r"\\?[^\s\\${}]+").match(text, start)
+        return (token.group(), token.end()) if token else ("", start)
+    depth = 0
+    for brace in _BRACE.finditer(text, start):
+        depth += {"{": 1, "}": -1}.get(brace.group(), 0)
+        if depth == 0:
+            return text[start + 1 : brace.start()].strip(), brace.end()
+    raise ValueError("the box is never closed")

@@ -1,0 +1,43 @@
+r"""What is too large for symbolic algebra and is refused before it is tried: long texts, deep braces, power towers."""
+
+import math
+import re
+
+DEEPEST = 60
+MOST_DIGITS = 5_000
+LARGEST_POWER_OF_A_SUM = 400
+LARGEST_FACTORIAL = 3_000
+_POWER = re.compile(r"(\d+)\^(?:\{\(?(\d+)\)?\}|(\d))")
+_SUM_POWER = re.compile(r"[)}]\^\{?(\d+)")
+_FACTORIAL = re.compile(r"(\d+)\)?!")
+
+
+def too_large(text: str, most_characters: int) -> str | None:
+    """Why a text is not given to symbolic algebra, or None."""
+    if len(text) > most_characters:
+        return f"longer than {most_characters} characters"
+    depth = deepest = 0
+    for character in text:
+        depth += (character in "({[") - (character in ")}]")
+        deepest = max(deepest, depth)
+    if deepest > DEEPEST:
+        return f"more than {DEEPEST} brackets deep"
+    if any(int(n[:9]) > LARGEST_FACTORIAL for n in _FACTORIAL.findall(text)):
+        return f"a factorial above {LARGEST_FACTORIAL}!"
+    if any(int(n[:9]) > LARGEST_POWER_OF_A_SUM for n in _SUM_POWER.findall(text)):
+        return f"an expression to a power above {LARGEST_POWER_OF_A_SUM}"
+    return f"a number of more than {MOST_DIGITS} digits" if _tower(text) else None
+
+
+def _tower(text: str) -> bool:
+    """True when some power of plain numbers has more than MOST_DIGITS digits; innermost powers are worked out first."""
+    while match := _last(text):
+        base, exponent = match.group(1), match.group(2) or match.group(3)
+        if len(exponent) > 7 or int(exponent) * math.log10(max(int(base[:15]), 1) * 10.0 ** min(len(base[15:]), 290)) > MOST_DIGITS:
+            return True
+        text = text[: match.start()] + str(int(base) ** int(exponent)) + text[match.end() :]
+    return any(len(digits) > MOST_DIGITS for digits in re.findall(r"\d+", text))
+
+
+def _last(text: str) -> re.Match[str] | None:
+    return max(_POWER.finditer(text), key=lambda match: match.start(), default=None)

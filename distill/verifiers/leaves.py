@@ -1,0 +1,104 @@
+r"""Comparing two expressions by their spelling and as plain numbers: exact, in microseconds, without symbolic algebra.
+
+An exact reference needs an exact answer: 0.333 is not 1/3. A decimal reference of six places or more stands for what
+rounds to it.
+"""
+
+import re
+from fractions import Fraction
+
+from distill.verifiers import numbers, units
+from distill.verifiers.latex import NO_SOLUTION, Leaf
+
+ROUNDED_DECIMALS = 6
+"""math_verify's `float_rounding`."""
+RELATIONS = re.compile(r"=|<|>|\\leq|\\geq|\\neq")
+_LETTERS = re.compile(r"[^\W\d_]{2,3}")
+_SHORT_WORDS = frozenset("no on yes odd all one two six ten tie won now own not ton god dog win red may add".split())  # noqa: SIM905
+_ONE_LETTER_UNIT = re.compile(r"(\d+(?:\.\d+)?)([mgshlLNJWVK])")
+_NAMED_FIGURE = re.compile(r"\\(?:angle|triangle|overline|overrightarrow|overleftrightarrow|overset|widehat|vec|hat)")
+_CLOCK = re.compile(r"\d{1,2}:\d{2}(?::\d{2})?")
+_RATIO = re.compile(r"\d+(?:\.\d+)?(?::\d+(?:\.\d+)?)+")
+
+
+def by_spelling(gold: Leaf, answer: Leaf, trust_equal_texts: bool = True) -> bool | None:
+    """True or False where spelling or plain numbers decide, else None."""
+    gold, answer = _with_unit(gold, answer), _with_unit(answer, gold)
+    if not gold.text or not answer.text or (_LETTERS.fullmatch(gold.text) and _LETTERS.fullmatch(answer.text)):
+        return _words(gold, answer)
+    if not units.agree(gold.words, answer.words) or (gold.percent != answer.percent and gold.words + answer.words):
+        return False
+    bases = numbers.based(gold.text), numbers.based(answer.text)
+    if any(bases):
+        return _in_base(gold.text, bases[0]) == _in_base(answer.text, bases[1])
+    left, right = numbers.plain(gold.text), numbers.plain(answer.text)
+    if left is not None and right is not None:
+        return _same_number(gold, left, answer, right)
+    if trust_equal_texts and gold.text == answer.text and gold.percent == answer.percent:
+        return True
+    if _NAMED_FIGURE.search(gold.text + answer.text):
+        return False  # the order of letters counts, and algebra would take them for a product
+    if ":" in gold.text or ":" in answer.text:
+        return _ratio(_on_the_hour(gold), _on_the_hour(answer))
+    if gold.text.count("'") != answer.text.count("'"):
+        return False
+    return None
+
+
+def rounds_to(gold: Leaf) -> Fraction | None:
+    """Half a unit in the last place of a decimal reference long enough to be a rounded one, else None."""
+    places = numbers.decimals(gold.text)
+    return Fraction(1, 2 * 10**places) if places is not None and places >= ROUNDED_DECIMALS else None
+
+
+def _same_number(gold: Leaf, left: Fraction, answer: Leaf, right: Fraction) -> bool:
+    if gold.percent != answer.percent:
+        if left == right and abs(left) >= 1:
+            return True  # the percent sign as a unit that was left off or added
+        left, right = (left / 100 if gold.percent else left), (right / 100 if answer.percent else right)
+    tolerance = rounds_to(gold)
+    return left == right or (tolerance is not None and abs(left - right) <= tolerance)
+
+
+def _with_unit(leaf: Leaf, other: Leaf) -> Leaf:
+    """The leaf with a one-letter unit apart from its number, where the other has a unit: `3 m` beside `3 meters`."""
+    match = _ONE_LETTER_UNIT.fullmatch(leaf.text)
+    if match is None or leaf.words or not other.words or _ONE_LETTER_UNIT.fullmatch(other.text):
+        return leaf
+    return Leaf(match.group(1), match.group(2), leaf.name, leaf.percent)
+
+
+def _words(gold: Leaf, answer: Leaf) -> bool | None:
+    """Answers that are words, or two or three letters, which may also be a product of variables."""
+    first, second = (leaf.text or leaf.words for leaf in (gold, answer))
+    if {r"\emptyset"} & {first, second} or first in NO_SOLUTION:
+        return all(text == r"\emptyset" or text in NO_SOLUTION for text in (first, second))
+    if gold.text and answer.text:
+        words = {first.casefold(), second.casefold()} & _SHORT_WORDS
+        return True if first == second else first.casefold() == second.casefold() if words else None
+    if any(leaf.text and len(leaf.text) > 1 and not _LETTERS.fullmatch(leaf.text) for leaf in (gold, answer)):
+        return False
+    return first.casefold() == second.casefold() or (units.agree(first, second) and _stem(first) == _stem(second))
+
+
+def _stem(words: str) -> str:
+    return re.sub(r"^(?:the|an|a) |[^\w]", "", words.casefold()).rstrip("s")
+
+
+def _on_the_hour(leaf: Leaf) -> str:
+    """`10:00` for the 10 of `10 a.m.`."""
+    return f"{leaf.text}:00" if leaf.text.isdigit() and re.search(r"\b[ap]\.?m", leaf.words) else leaf.text
+
+
+def _in_base(text: str, based: tuple[str, str] | None) -> tuple[str, str]:
+    return based or (text.upper(), "10")
+
+
+def _ratio(gold: str, answer: str) -> bool | None:
+    """Times of day by spelling, ratios by proportion; None for other uses of a colon."""
+    if _CLOCK.fullmatch(gold) or _CLOCK.fullmatch(answer):
+        return gold.lstrip("0") == answer.lstrip("0")
+    if not (_RATIO.fullmatch(gold) and _RATIO.fullmatch(answer)):
+        return False if _RATIO.fullmatch(gold) or _RATIO.fullmatch(answer) else None
+    first, second = ([Fraction(part) for part in text.split(":")] for text in (gold, answer))
+    return len(first) == len(second) and all(a * second[0] == b * first[0] for a, b in zip(first, second, strict=True))

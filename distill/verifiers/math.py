@@ -1,0 +1,115 @@
+r"""Math answers: the last `\boxed{}` of the answer against the reference.
+
+Equal spellings and plain numbers are decided here, in microseconds. The rest goes to a worker process, once for each
+distinct pair of reference and answer. Conventions: the reference is bare or boxed; an exact reference needs an exact
+answer; tuples are ordered and sets are not; open and closed ends differ; a unit may be left off or added, another unit
+fails; `x = 5` is 5; a number in a base is not the same digits without it. Nothing is read out of prose.
+"""
+
+import re
+import threading
+from collections import OrderedDict
+from concurrent.futures import Future
+from fractions import Fraction
+from time import perf_counter
+from typing import Any
+
+from distill.recipe import Verification
+from distill.records import Problem, Verdict
+from distill.verifiers import boxes, caps, latex, leaves
+from distill.verifiers.pool import pool
+
+VERSION = "math/1"
+MEMO_PAIRS = 65_536
+
+_PLAIN = re.compile(r"-?\d{1,300}(?:\.\d{1,300})?")
+_memo: "OrderedDict[tuple[Any, ...], Future[Verdict]]" = OrderedDict()
+_remembering = threading.Lock()
+
+
+def judge(problem: Problem, answer: str, section: Verification) -> "Verdict | Future[Verdict]":
+    """The verdict on an answer's last box, or a future of it where symbolic algebra is needed."""
+    started = perf_counter()
+    try:
+        extracted = boxes.last_boxed(answer)
+    except ValueError as error:
+        return Verdict("unparsed_answer", None, str(error), perf_counter() - started, VERSION)
+    if not extracted:
+        return Verdict("no_answer", None, "no box" if extracted is None else "empty box", perf_counter() - started, VERSION)
+    reference = bare(problem.reference)
+    if not reference:
+        return Verdict("unparsed_reference", extracted, "no reference", perf_counter() - started, VERSION)
+    quick = _quick(reference, extracted, section)
+    if quick is not None:
+        return Verdict(quick[0], extracted, quick[1], perf_counter() - started, VERSION)
+    return _symbolic(reference, extracted, section, strict=False)
+
+
+def judge_reference(problem: Problem, section: Verification) -> Verdict:
+    """The verdict on the reference as its own answer: correct when the verifier can read it and finds it equal to itself."""
+    reference = bare(problem.reference)
+    if not reference:
+        return Verdict("unparsed_reference", None, "no reference", 0.0, VERSION)
+    if cause := caps.too_large(reference, section.max_answer_characters):
+        return Verdict("unparsed_reference", None, cause, 0.0, VERSION)
+    tree = latex.read(reference)
+    if all(leaves.by_spelling(leaf, leaf, trust_equal_texts=False) for leaf in latex.leaves(tree)):
+        return Verdict("correct", reference, "", 0.0, VERSION)
+    return _symbolic(reference, reference, section, strict=True).result()
+
+
+def bare(reference: str | None) -> str:
+    """The reference without a box around it."""
+    if reference is None or "\\" not in reference:
+        return (reference or "").strip()
+    try:
+        return (boxes.last_boxed(reference) or reference).strip()
+    except ValueError:
+        return reference.strip()
+
+
+def _quick(reference: str, answer: str, section: Verification) -> tuple[str, str] | None:
+    """(outcome, detail) where no symbolic algebra is needed, else None."""
+    if reference == answer:
+        return "correct", ""
+    if _PLAIN.fullmatch(reference) and _PLAIN.fullmatch(answer) and len(reference) <= leaves.ROUNDED_DECIMALS:
+        return ("correct" if Fraction(reference) == Fraction(answer) else "wrong"), ""
+    for text, outcome in ((reference, "unparsed_reference"), (answer, "unparsed_answer")):
+        if len(text) > section.max_answer_characters:
+            return outcome, f"longer than {section.max_answer_characters} characters"
+    same = latex.compare(latex.read(reference), latex.read(answer), leaves.by_spelling)
+    if same is not None:
+        return ("correct" if same else "wrong"), ""
+    for text, outcome in ((reference, "unparsed_reference"), (answer, "unparsed_answer")):
+        if cause := caps.too_large(text, section.max_answer_characters):
+            return outcome, cause
+    return None
+
+
+def _symbolic(reference: str, answer: str, section: Verification, strict: bool) -> "Future[Verdict]":
+    """A future of the verdict of a worker process, shared by all that ask for the same pair."""
+    key = (reference, answer, section.timeout_seconds, section.memory_mb, strict)
+    with _remembering:
+        known = _memo.get(key)
+        if known is not None:
+            _memo.move_to_end(key)
+            return known
+        promise: Future[Verdict] = Future()
+        _memo[key] = promise
+        if len(_memo) > MEMO_PAIRS:
+            _memo.popitem(last=False)
+    task = {"reference": reference, "answer": answer, "strict": strict}
+    limits = {"timeout_seconds": section.timeout_seconds, "memory_mb": section.memory_mb}
+
+    def settle(finished: "Future[dict[str, Any]]") -> None:
+        if failure := finished.exception():
+            promise.set_exception(failure)
+            return
+        result = finished.result()
+        if result["outcome"] == "error":
+            with _remembering:
+                _memo.pop(key, None)
+        promise.set_result(Verdict(result["outcome"], answer, result["detail"], result["seconds"], VERSION))
+
+    pool(section.workers).submit(task | limits).add_done_callback(settle)
+    return promise

@@ -1,0 +1,166 @@
+r"""Comparing two answers with symbolic algebra: what a worker process runs, under its limits.
+
+Leaves are first compared by value: numbers to more digits than their texts have, expressions with variables at fixed
+points. Only what has no value (equations, inequalities, sets) is left to `math_verify.verify`, whose rounding to six
+decimals would accept different numbers. Decimals are turned into exact fractions before they are parsed. This module
+may hang or run out of memory: it is never called in the process that judges.
+"""
+
+import re
+from functools import lru_cache
+from typing import Any
+
+from distill.verifiers import latex
+from distill.verifiers.leaves import RELATIONS, by_spelling, rounds_to
+
+POINTS = (
+    ("1.37", "0.83", "2.19"),
+    ("0.77", "3.3", "1.61"),
+    ("2.9", "1.1", "0.63"),
+    ("-0.71", "1.93", "-1.27"),
+    ("0.41", "-2.3", "3.7"),
+    ("-3.1", "-0.57", "0.29"),
+    ("5.3", "4.1", "-0.9"),
+)
+"""Values for variables: positive and negative, none an integer or a root of anything usual."""
+LIKELY_INTEGERS = ("3", "4", "7")
+
+
+class Unparsed(Exception):
+    """A text that symbolic algebra does not understand; `side` is reference or answer."""
+
+    def __init__(self, side: str, text: str) -> None:
+        super().__init__(text)
+        self.side = side
+
+
+def judge(reference: str, answer: str, strict: bool) -> tuple[str, str]:
+    """(outcome, detail) for two written answers; `strict` asks for a parse even where spellings are equal."""
+    gold = latex.read(reference)
+    try:
+        if strict:
+            for leaf in latex.leaves(gold):
+                _check(leaf)
+        same = latex.compare(gold, latex.read(answer), _compare)
+    except Unparsed as unparsed:
+        return f"unparsed_{unparsed.side}", f"cannot read {str(unparsed)[:200]!r}"
+    return ("correct", "") if same else ("wrong", "")
+
+
+def _check(leaf: latex.Leaf) -> None:
+    if leaf.text and by_spelling(leaf, leaf, trust_equal_texts=False) is None:
+        _parse(leaf.text, "reference")
+
+
+def _compare(gold: latex.Leaf, answer: latex.Leaf) -> bool:
+    from sympy import pi
+
+    decided = by_spelling(gold, answer)
+    if decided is not None:
+        return decided
+    gold_text, answer_text = gold.text, answer.text
+    if bool(gold.name) != bool(answer.name) and RELATIONS.search(gold_text + answer_text):
+        gold_text, answer_text = _whole(gold), _whole(answer)
+    left, right = _parse(gold_text, "reference"), _parse(answer_text, "answer")
+    digits = 60 + len(gold_text) + len(answer_text)
+    if gold.percent != answer.percent:
+        left, right = (left / 100 if gold.percent else left), (right / 100 if answer.percent else right)
+    if "degree" in gold.words + answer.words and r"\pi" in gold_text + answer_text and not (gold.words and answer.words):
+        left, right = (left * pi / 180 if gold.words else left), (right * pi / 180 if answer.words else right)
+    tolerance = rounds_to(gold)
+    if tolerance is not None and _is_number(right):
+        return bool(abs((left - right).evalf(30)) <= tolerance)
+    by_value = _equal_by_value(left, right, digits)
+    return _verify(left, right) if by_value is None else by_value
+
+
+def _whole(leaf: latex.Leaf) -> str:
+    return f"{leaf.name}={leaf.text}" if leaf.name else leaf.text
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> Any:
+    """The expression that a text stands for, with decimals as exact fractions; None when it cannot be read."""
+    from latex2sympy2_extended import NormalizationConfig, latex2sympy
+    from latex2sympy2_extended.latex2sympy2 import ConversionConfig
+
+    if re.search(r"\d \d", text):
+        return None  # two numbers side by side are no product
+    text = re.sub(r"(\d+(?:\.\d+)?)\^\{\\circ\}", r"(\\frac{\1\\pi}{180})", text)
+    exact = re.sub(r"(?<![\d.])(\d*)\.(\d+)", lambda m: rf"\frac{{{m.group(1)}{m.group(2)}}}{{1{'0' * len(m.group(2))}}}", text)
+    spelling = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=False, boxed="none", equations=False)
+    try:
+        return latex2sympy(exact, is_real=True, normalization_config=spelling, conversion_config=ConversionConfig(lowercase_symbols=False))
+    except MemoryError:
+        raise
+    except Exception:  # the parser raises many types; each of them means that the text is not understood
+        return None
+
+
+def _parse(text: str, side: str) -> Any:
+    parsed = _parsed(text)
+    if parsed is None or isinstance(parsed, str):
+        raise Unparsed(side, text)
+    return parsed
+
+
+def _is_number(value: Any) -> bool:
+    return bool(getattr(value, "is_number", False)) and not getattr(value, "is_Relational", False)
+
+
+def _equal_by_value(left: Any, right: Any, digits: int) -> bool | None:
+    """Equality of two expressions by their values; None when they have none to compare."""
+    import sympy
+
+    if not (isinstance(left, sympy.Expr) and isinstance(right, sympy.Expr)):
+        return None
+    imaginary = {symbol: sympy.I for symbol in left.free_symbols | right.free_symbols if str(symbol) == "i"}
+    left, right = left.subs(imaginary), right.subs(imaginary)
+    symbols = sorted(left.free_symbols | right.free_symbols, key=str)
+    if left.atoms(sympy.core.function.AppliedUndef) | right.atoms(sympy.core.function.AppliedUndef) or len(symbols) > 26:
+        return None
+    if not symbols:
+        return _close(left, right, digits)
+    points = [[sympy.Rational(row[i % 3]) * (1 + sympy.Rational(i // 3, 7)) for i in range(len(symbols))] for row in POINTS]
+    points.append([sympy.Integer(LIKELY_INTEGERS[i % 3]) + i // 3 for i in range(len(symbols))])
+    agreeing = 0
+    for point in points:
+        values = dict(zip(symbols, point, strict=True))
+        close = _close(left.subs(values), right.subs(values), digits, complex_too=bool(imaginary))
+        if close is False:
+            return False
+        agreeing += close is True
+    return True if agreeing >= 3 else None
+
+
+def _close(left: Any, right: Any, digits: int, complex_too: bool = True) -> bool | None:
+    """Equality of two numbers to so many digits; None when one has no finite (or no real) value."""
+    import sympy
+
+    left, right = sympy.real_root(left.doit()), sympy.real_root(right.doit())
+    if left.is_Rational and right.is_Rational:
+        return bool(left == right)
+    if left.is_infinite or right.is_infinite:
+        return bool(left == right)
+    first, second = left.evalf(digits, maxn=4 * digits), right.evalf(digits, maxn=4 * digits)
+    numbers = [part for value in (first, second) for part in value.as_real_imag()]
+    if not all(isinstance(part, (sympy.Float, sympy.Rational)) and part.is_finite for part in numbers):
+        return None
+    if not complex_too and any(abs(part) > 1e-30 for part in numbers[1::2]):
+        return None  # outside the domain of one of them
+    scale = (
+        max(abs(complex(first)), abs(complex(second)))
+        if all(abs(part) < 10**300 for part in numbers)
+        else max(abs(part) for part in numbers)
+    )
+    difference = max(abs(numbers[0] - numbers[2]), abs(numbers[1] - numbers[3]))
+    return bool(difference <= scale * sympy.Float(10, 30) ** (8 - digits))
+
+
+def _verify(left: Any, right: Any) -> bool:
+    from math_verify import verify
+    from sympy.core.relational import Relational
+
+    if isinstance(left, Relational) != isinstance(right, Relational):
+        return False  # an equation is no value: 2x = 4 is not 4
+    return bool(verify([left], [right], timeout_seconds=None))

@@ -1,0 +1,113 @@
+"""The child process that does symbolic algebra: `python -m distill.verifiers.worker`.
+
+One JSON task a line comes in, one JSON result a line goes out. Each task has its own limits: a CPU timer that raises
+inside Python, a CPU limit of the kernel a little later for what cannot be interrupted, and an address-space limit. The
+process ends when its standard input does, so it never outlives its parent by more than one task's CPU limit.
+"""
+
+import json
+import math
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, TextIO
+
+GRACE_SECONDS = 2
+"""CPU seconds between the timer in Python and the kernel's limit."""
+
+
+class OutOfTime(BaseException):
+    """Raised by the CPU timer; no `except Exception` of a library can swallow it."""
+
+
+class Timer:
+    """A CPU timer that fires again until it is stopped, and remembers that it fired."""
+
+    def __init__(self) -> None:
+        self.expired = False
+        signal.signal(signal.SIGPROF, self._fire)
+
+    def start(self, seconds: float) -> None:
+        self.expired = False
+        signal.setitimer(signal.ITIMER_PROF, seconds, 0.2)
+
+    def stop(self) -> None:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+    def _fire(self, number: int, frame: FrameType | None) -> None:
+        self.expired = True
+        raise OutOfTime
+
+
+def main() -> None:
+    """Answers tasks until standard input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides what ends
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what a library prints is no result
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    import math_verify
+    import sympy  # noqa: F401
+
+    from distill.verifiers import symbolic
+
+    math_verify.parser.logger.disabled = math_verify.grader.logger.disabled = True
+    sys.set_int_max_str_digits(0)
+    baseline, timer = _address_space(), Timer()
+    _say(out, {"ready": os.getpid()})
+    for line in sys.stdin:
+        task = json.loads(line)
+        _limit(baseline, task["timeout_seconds"], task["memory_mb"])
+        _say(out, _run(task, timer, symbolic.judge))
+
+
+def _run(task: dict[str, Any], timer: Timer, judge: Callable[[str, str, bool], tuple[str, str]]) -> dict[str, Any]:
+    started = time.process_time()
+    outcome, detail = "error", ""
+    try:
+        timer.start(task["timeout_seconds"])
+        outcome, detail = judge(task["reference"], task["answer"], task["strict"])
+    except OutOfTime:
+        pass
+    except MemoryError:
+        detail = f"needs more than {task['memory_mb']} MB"
+    except Exception as error:  # any failure of symbolic algebra is one answer's, never the run's
+        detail = f"{type(error).__name__}: {str(error)[:200]}"
+    finally:
+        timer.stop()
+    if timer.expired:
+        outcome, detail = "timeout", f"not decided in {task['timeout_seconds']:g} CPU seconds"
+    return {"outcome": outcome, "detail": detail, "seconds": time.process_time() - started}
+
+
+def _limit(baseline: int | None, timeout_seconds: float, memory_mb: int) -> None:
+    used = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
+    _set(resource.RLIMIT_CPU, math.ceil(used + timeout_seconds) + GRACE_SECONDS)
+    if baseline is not None:
+        _set(resource.RLIMIT_AS, baseline + (memory_mb << 20))
+
+
+def _set(kind: int, value: int) -> None:
+    """A soft limit, never above the hard one."""
+    _, hard = resource.getrlimit(kind)
+    resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
+
+
+def _address_space() -> int | None:
+    """Bytes of address space of this process; None where there is no /proc (there is then no memory limit)."""
+    if not os.path.exists("/proc/self/statm"):
+        return None
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[0]) * resource.getpagesize()
+
+
+def _say(out: TextIO, result: dict[str, Any]) -> None:
+    out.write(json.dumps(result) + "\n")
+    out.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""Words and numbers of a text, as the duplicate, repetition and contamination screens count them.
+
+A word is what stands between spaces; Chinese and Japanese, which have none, are cut into pieces of two characters from
+the start of each run. Punctuation stays with its word. Thai, Lao and Khmer are not cut: a sentence of theirs is a word.
+"""
+
+import re
+import unicodedata
+
+UNSPACED = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+"""Kana and Han as the inside of a character class."""
+
+_PIECES = re.compile(f"[{UNSPACED}]{{1,2}}|[^\\s{UNSPACED}]+")
+_PLAIN = re.compile(f"[^\\W_{UNSPACED}]+|[{UNSPACED}]{{1,2}}")
+_UNSPACED = re.compile(f"[{UNSPACED}]")
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+
+
+def words(text: str) -> list[str]:
+    """The words of a text in lower case, punctuation and numbers as they stand."""
+    lowered = text.lower()
+    if text.isascii() or not _UNSPACED.search(lowered):
+        return lowered.split()
+    return _PIECES.findall(lowered)
+
+
+def plain_words(text: str) -> list[str]:
+    """The words of a text in lower case without any punctuation: what is left when a question is typed again."""
+    return _PLAIN.findall(unicodedata.normalize("NFKC", text).lower())
+
+
+def numbers(text: str) -> list[str]:
+    """The numbers of a text in order, without thousands separators."""
+    return [number.replace(",", "") for number in _NUMBER.findall(text)]

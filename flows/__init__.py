@@ -1,0 +1,28 @@
+"""When, where and how often: Prefect flows around the rooms of `distill`.
+
+Importing this package sets the environment that Prefect reads when it is imported: its files lie in the store, it sends
+nothing anywhere, and its own chatter stays off the terminal (the run's page has it). Variables that are set already win.
+Results are neither cached nor kept by Prefect: the store alone knows what is done.
+"""
+
+import os
+from pathlib import Path
+
+from distill import store
+
+HOME = str(Path(store.ROOT if "://" not in store.ROOT else Path(__file__).parents[1] / "data" / "store").absolute() / "prefect")
+
+ENVIRONMENT = {
+    "PREFECT_HOME": HOME,
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "distill",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+    "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
+}
+
+for _name, _value in ENVIRONMENT.items():
+    os.environ.setdefault(_name, _value)

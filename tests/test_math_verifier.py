@@ -1,0 +1,166 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from distill.recipe import Verification
+from distill.records import Problem, Trace
+from distill.verifiers import boxes, caps, judge, judge_all, judge_reference, latex, leaves
+from distill.verifiers.pool import Pool
+
+SECTION = Verification(workers=2, timeout_seconds=2.0)
+CASES = [json.loads(line) for line in Path(__file__).with_name("cases").joinpath("math.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def trace(reference: str | None, answer: str, kind: str = "math") -> Trace:
+    return Trace(Problem("p", "s", kind, "q", reference), "t", 0, None, answer, True, "stop")
+
+
+def task(reference: str, answer: str, seconds: float = 1.0, memory_mb: int = 2048) -> dict[str, object]:
+    return {"reference": reference, "answer": answer, "strict": False, "timeout_seconds": seconds, "memory_mb": memory_mb}
+
+
+@pytest.fixture(scope="module")
+def one_worker():
+    opened = Pool(1)
+    yield opened
+    opened.close()
+    opened.threads.shutdown()
+
+
+def test_the_table_of_cases_has_no_false_accept_and_at_most_two_percent_other_errors():
+    verdicts = [verdict for _, verdict in judge_all((trace(case["reference"], case["answer"]) for case in CASES), SECTION)]
+    accepted = [case for case, verdict in zip(CASES, verdicts, strict=True) if verdict.outcome == "correct" != case["outcome"]]
+    missed = [(case, v.outcome) for case, v in zip(CASES, verdicts, strict=True) if v.outcome != case["outcome"]]
+    assert not accepted
+    assert len(missed) <= 0.02 * len(CASES), missed
+
+
+@settings(deadline=None)
+@given(st.fractions(), st.fractions())
+def test_plain_fractions_are_equal_exactly_when_their_values_are(first, second):
+    texts = [rf"\frac{{{value.numerator}}}{{{value.denominator}}}" for value in (first, second)]
+    assert latex.compare(latex.read(texts[0]), latex.read(texts[1]), leaves.by_spelling) is (first == second)
+    assert latex.compare(latex.read(texts[0]), latex.read(f"x = {first.numerator}/{first.denominator}."), leaves.by_spelling) is True
+
+
+@settings(deadline=None)
+@given(st.text(alphabet=r"\{}[]()$^_,.=<>+-/ :%'!&|x2 frac boxed text cup pm 和个°", max_size=60))
+def test_reading_any_text_neither_raises_nor_hangs(text):
+    boxes.any_boxed(text)
+    tree = latex.read(text)
+    latex.compare(tree, latex.read("1"), leaves.by_spelling)
+    caps.too_large(text, 4096)
+
+
+def test_only_the_last_box_counts_and_joined_boxes_are_a_list():
+    assert boxes.last_boxed(r"\boxed{1} so \boxed{\frac{1}{\{2\}}}") == r"\frac{1}{\{2\}}"
+    assert boxes.last_boxed(r"$\boxed{1}$, $\boxed{2}$ and $\boxed{3}$") == "1, 2, 3"
+    assert boxes.last_boxed("no box") is None
+    with pytest.raises(ValueError, match="never closed"):
+        boxes.last_boxed(r"\boxed{1} then \boxed{\frac{2}{3}")
+
+
+def test_texts_too_large_for_symbolic_algebra_are_told_apart_from_those_that_are_not():
+    for text in ("9^{9^{9}}", "2^{2^{2^{2^{2^{2}}}}}", "10^{10^{10}}", "100000000!", "(1+x)^{5000}", "(" * 200, "1" * 5000):
+        assert caps.too_large(text, 4096), text
+    for text in ("2^{2023}", "2^{2^{3}}", "x^{2023}", "(x+1)^{10}", "20!", "e^{x^{2}}", "10^{100}"):
+        assert caps.too_large(text, 4096) is None, text
+
+
+def test_a_hang_is_a_timeout_and_the_worker_goes_on(one_worker):
+    slow = one_worker.run(task("5", "+".join(rf"\sin({i}\cos({i}x))^{{9}}" for i in range(2, 40)) + r"\int_0^1 x^{x^{x}} dx"))
+    assert slow["outcome"] == "timeout"
+    assert one_worker.run(task(r"\sqrt{8}", r"2\sqrt{2}"))["outcome"] == "correct"
+
+
+def test_what_cannot_be_interrupted_is_stopped_by_the_kernel_and_replaced(one_worker):
+    hung = one_worker.run(task("5", "7^{7^{7^{7}}}"))
+    assert hung["outcome"] == "timeout"
+    assert one_worker.run(task(r"\sqrt{8}", r"2\sqrt{2}"))["outcome"] == "correct"
+
+
+def test_a_worker_that_is_killed_is_replaced_and_its_task_is_done(one_worker):
+    assert one_worker.run(task("x", "x+0"))["outcome"] == "correct"
+    (worker,) = one_worker.live
+    os.kill(worker.process.pid, signal.SIGKILL)
+    assert one_worker.run(task("2x", "x+x"))["outcome"] == "correct"
+
+
+def test_a_task_that_kills_its_worker_twice_is_an_error_and_never_wrong(one_worker):
+    one_worker.run(task("x", "x+0"))
+    stop = threading.Event()
+
+    def assassin() -> None:
+        while not stop.is_set():
+            for worker in list(one_worker.live):
+                if worker.process.poll() is None:
+                    worker.process.kill()
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=assassin)
+    thread.start()
+    result = one_worker.run(task("3x", "x+x+x"))
+    stop.set()
+    thread.join()
+    assert result["outcome"] == "error"
+    assert "SIGKILL" in result["detail"]
+    assert one_worker.run(task("3x", "x+x+x"))["outcome"] == "correct"
+
+
+def test_verdicts_are_the_same_from_any_thread():
+    outcomes: list[str] = []
+    threads = [
+        threading.Thread(target=lambda n=n: outcomes.append(judge(trace(rf"\sqrt{{{n}}}", rf"\boxed{{{n}^{{1/2}}}}"), SECTION).outcome))
+        for n in (2, 3, 5, 7)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert outcomes == ["correct"] * 4
+
+
+def test_a_reference_is_checked_by_its_own_verifier():
+    outcomes = {
+        reference: judge_reference(Problem("p", "s", "math", "q", reference), SECTION).outcome
+        for reference in ("72", r"\frac{\sqrt{3}}{2}", r"\boxed{5}", r"\text{Evelyn}", "(1, x]", r"\frac{x", "", None)
+    }
+    assert outcomes == {
+        "72": "correct",
+        r"\frac{\sqrt{3}}{2}": "correct",
+        r"\boxed{5}": "correct",
+        r"\text{Evelyn}": "correct",
+        "(1, x]": "correct",
+        r"\frac{x": "unparsed_reference",
+        "": "unparsed_reference",
+        None: "unparsed_reference",
+    }
+
+
+def test_memory_beyond_the_limit_is_never_wrong_and_the_pool_is_whole_again(one_worker):
+    assert one_worker.run(task("5", "2^{2^{2^{6}}}", seconds=2.0, memory_mb=256))["outcome"] in ("error", "timeout")
+    assert one_worker.run(task(r"\sqrt{8}", r"2\sqrt{2}"))["outcome"] == "correct"
+
+
+def test_a_worker_does_not_outlive_its_parent():
+    code = (
+        "from distill.verifiers.pool import Pool; import os, signal; p = Pool(1);"
+        "p.run({'reference': 'x', 'answer': 'x+0', 'strict': False, 'timeout_seconds': 1, 'memory_mb': 2048});"
+        "print([w.process.pid for w in p.live][0], flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=False, cwd=Path(__file__).parents[1])
+    assert done.returncode == -signal.SIGKILL
+    worker = Path(f"/proc/{int(done.stdout)}")
+    deadline = time.monotonic() + 10
+    while worker.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not worker.exists()

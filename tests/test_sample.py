@@ -1,0 +1,248 @@
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from distill import prompts, records, shards
+from distill.curate import measure, select
+from distill.engines import Completion, EngineError, scripted
+from distill.engines.scripted import ScriptedEngine
+from distill.journal import Journal
+from distill.normalise import Parts
+from distill.recipe import Curation, RecipeError, Sampling, Teacher, Verification
+from distill.records import Problem, Trace
+from distill.sample import cost_usd, draw_seed, sample, token_split, trace_id
+from distill.verify import verify
+
+TEACHER = Teacher(engine="scripted", model="scripted")
+
+
+class Watched:
+    """The scripted engine, counting what it is asked and answering in another order; it may die after so many."""
+
+    def __init__(self, shuffle=None, dies_after=None):
+        self.engine = ScriptedEngine(TEACHER)
+        self.asked = Counter()
+        self.shuffle = shuffle
+        self.dies_after = dies_after
+
+    def complete(self, requests, sampling):
+        requests = list(requests)
+        if self.shuffle is not None:
+            self.shuffle.shuffle(requests)
+        for count, request in enumerate(requests):
+            if count == self.dies_after:
+                raise EngineError("the teacher is gone")
+            self.asked[request.key] += 1
+            yield from self.engine.complete([request], sampling)
+
+
+def problems(count, unusable=()):
+    return [
+        Problem(
+            f"{number:016x}", "test", "math", f"What is {number} + 1?", str(number + 1), unusable="empty" if number in unusable else None
+        )
+        for number in range(count)
+    ]
+
+
+def run(path, asked, sampling, engine):
+    with Journal(path) as journal:
+        return list(sample(asked, TEACHER, sampling, engine, journal))
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.data())
+def test_n_traces_for_each_usable_problem_whatever_stopped_it_before(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("sample")
+    unusable = data.draw(st.sets(st.integers(0, 7)))
+    asked, sampling = problems(8, unusable), Sampling(n=data.draw(st.integers(1, 5)))
+    shuffle = data.draw(st.randoms(use_true_random=False))
+    undisturbed = run(folder / "undisturbed", asked, sampling, Watched())
+    for _ in range(data.draw(st.integers(1, 3))):
+        engine = Watched(shuffle, dies_after=data.draw(st.integers(0, 20)))
+        try:
+            run(folder / "journal", asked, sampling, engine)
+        except EngineError:
+            size = (folder / "journal").stat().st_size
+            os.truncate(folder / "journal", data.draw(st.integers(max(0, size - 300), size)))
+    with Journal(folder / "journal") as journal:
+        known = {trace.id for trace in undisturbed if trace.id in journal}
+    last = Watched(shuffle)
+    traces = run(folder / "journal", asked, sampling, last)
+    assert traces == undisturbed
+    assert [(t.problem.problem_id, t.sample_index) for t in traces] == [
+        (problem.problem_id, index) for problem in asked if problem.unusable is None for index in range(sampling.n)
+    ]
+    assert last.asked == Counter({trace.id: 1 for trace in undisturbed if trace.id not in known})
+
+
+KILLED = """
+import os, signal, sys
+from distill.engines.scripted import ScriptedEngine
+from distill.journal import Journal
+from distill.sample import sample
+sys.path.insert(0, sys.argv[1])
+from test_sample import TEACHER, problems
+from distill.recipe import Sampling
+seen = []
+def kill(completion):
+    seen.append(completion)
+    if len(seen) == int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+list(sample(problems(9), TEACHER, Sampling(n=4), ScriptedEngine(TEACHER), Journal(sys.argv[2]), kill))
+"""
+
+
+def test_a_kill_loses_no_completion_that_had_arrived(tmp_path):
+    here = os.path.dirname(__file__)
+    killed = subprocess.run([sys.executable, "-c", KILLED, here, tmp_path / "journal", "17"], cwd=os.path.dirname(here))
+    assert killed.returncode == -signal.SIGKILL
+    engine = Watched()
+    traces = run(tmp_path / "journal", problems(9), Sampling(n=4), engine)
+    assert engine.asked.total() == 36 - 17
+    assert traces == run(tmp_path / "other", problems(9), Sampling(n=4), Watched())
+
+
+def test_more_samples_ask_only_for_the_new_ones(tmp_path):
+    few = run(tmp_path / "journal", problems(3), Sampling(n=2), Watched())
+    engine = Watched()
+    many = run(tmp_path / "journal", problems(3), Sampling(n=5), engine)
+    assert engine.asked.total() == 9
+    assert [trace for trace in many if trace.sample_index < 2] == few
+
+
+def test_a_finished_journal_asks_nothing_and_calls_back_nothing(tmp_path):
+    run(tmp_path / "journal", problems(3), Sampling(n=2), Watched())
+    seen = []
+    with Journal(tmp_path / "journal") as journal:
+        list(sample(problems(3), TEACHER, Sampling(n=2), Watched(dies_after=0), journal, seen.append))
+    assert seen == []
+
+
+def test_every_new_completion_is_shown_as_it_arrives(tmp_path):
+    seen = []
+    with Journal(tmp_path / "journal") as journal:
+        traces = sample(problems(3), TEACHER, Sampling(n=2), Watched(), journal, seen.append)
+        assert {trace.id for trace in traces} == {completion.key for completion in seen}
+
+
+def test_an_engine_that_loses_a_request_is_an_error(tmp_path):
+    class Forgetful:
+        def complete(self, requests, sampling):
+            yield from list(ScriptedEngine(TEACHER).complete(requests, sampling))[1:]
+
+    with pytest.raises(EngineError, match="returned nothing"):
+        run(tmp_path / "journal", problems(2), Sampling(n=2), Forgetful())
+
+
+def test_a_failed_completion_is_a_trace_with_its_failure_and_fits_a_shard(tmp_path):
+    class Failing:
+        def complete(self, requests, sampling):
+            for request in requests:
+                yield Completion(request.key, None, finish_reason="error", model="m \ud800", failure="null_content")
+
+    traces = run(tmp_path / "journal", problems(2), Sampling(n=2), Failing())
+    assert {(t.failure, t.thinking, t.answer, t.finish_reason) for t in traces} == {("null_content", None, "", "error")}
+    assert shards.write(Trace, traces, str(tmp_path / "t.parquet")) == 4
+    assert list(shards.read(records.Trace, str(tmp_path / "t.parquet"))) == traces
+
+
+def test_the_sampling_key_holds_all_that_changes_a_completion_and_nothing_else():
+    problem, sampling = problems(1)[0], Sampling()
+    key = trace_id(problem, TEACHER, sampling, 0)
+    assert len(key) == 16
+    same = [
+        trace_id(replace(problem, source="other", licence="MIT"), TEACHER, sampling, 0),
+        trace_id(problem, TEACHER.model_copy(update={"licence": "MIT", "urls": ("http://a/v1",), "concurrency": 1}), sampling, 0),
+        trace_id(problem, TEACHER, sampling.model_copy(update={"n": 64}), 0),
+    ]
+    assert same == [key] * 3
+    other = [
+        trace_id(problems(2)[1], TEACHER, sampling, 0),
+        trace_id(problem, TEACHER, sampling, 1),
+        trace_id(problem, TEACHER.model_copy(update={"model": "x"}), sampling, 0),
+        trace_id(problem, TEACHER.model_copy(update={"prefill": "<think>\n"}), sampling, 0),
+        *(
+            trace_id(problem, TEACHER, sampling.model_copy(update=change), 0)
+            for change in ({"temperature": 1.0}, {"top_p": 1.0}, {"seed": 1}, {"prompt": "open"}, {"system": "Be kind."}, {"max_tokens": 9})
+        ),
+    ]
+    assert len({key, *other}) == 1 + len(other)
+
+
+def test_a_draw_keeps_its_seed_when_its_budget_grows():
+    problem = problems(1)[0]
+    seeds = {draw_seed(problem, TEACHER, Sampling(max_tokens=budget), 0) for budget in (10, 20)}
+    assert len(seeds) == 1
+    assert 0 <= seeds.pop() < 2**31
+    assert draw_seed(problem, TEACHER, Sampling(), 0) != draw_seed(problem, TEACHER, Sampling(), 1)
+
+
+@pytest.mark.parametrize(("kind", "language", "reference"), [("math", "en", "42"), ("math", "zh", "\\frac{1}{2}"), ("choice", "en", "B")])
+def test_every_known_failure_ends_with_its_reason(tmp_path, kind, language, reference):
+    class Showing:
+        def complete(self, requests, sampling):
+            for request, name in zip(requests, names, strict=True):
+                yield scripted.write(request, name, sampling)
+
+    names = ["right", *scripted.FAILURES]
+    asked = [Problem("0" * 16, "test", kind, "What is it? A) one B) two", reference, language=language)]
+    candidates = list(measure(verify(run(tmp_path / "j", asked, Sampling(n=len(names)), Showing()), Verification(workers=1)), Curation()))
+    dropped = {name: candidate.dropped for name, candidate in zip(names, select(candidates, Curation()), strict=True)}
+    assert dropped == {"right": None, **scripted.FAILURES}
+
+
+@pytest.mark.parametrize(
+    ("total", "counted", "parts", "expected"),
+    [
+        (None, None, Parts("a", "b", True), (None, None)),
+        (100, 70, Parts("a", "b", True), (70, 30)),
+        (100, None, Parts("aaa", "b", True), (75, 25)),
+        (100, 0, Parts("aaa", "b", True), (75, 25)),
+        (100, 900, Parts("a", "b", True), (100, 0)),
+        (100, None, Parts(None, "b", True), (0, 100)),
+        (100, None, Parts("a", "", False), (100, 0)),
+        (5, None, Parts(None, "", True), (0, 5)),
+    ],
+)
+def test_tokens_are_split_as_counted_or_by_characters(total, counted, parts, expected):
+    assert token_split(Completion("k", "", completion_tokens=total, reasoning_tokens=counted), parts) == expected
+
+
+@pytest.mark.parametrize(
+    ("prompt", "completion", "prices", "expected"),
+    [(10, 100, (None, None), None), (10, 100, (1.0, 2.0), 210e-6), (None, 100, (None, 2.0), 200e-6), (None, 100, (1.0, 2.0), None)],
+)
+def test_a_completion_costs_its_tokens(prompt, completion, prices, expected):
+    teacher = Teacher(model="m", prompt_usd_per_million=prices[0], completion_usd_per_million=prices[1])
+    cost = cost_usd(Completion("k", "", prompt_tokens=prompt, completion_tokens=completion), teacher)
+    assert cost == (None if expected is None else pytest.approx(expected))
+
+
+def test_the_math_prompt_is_the_readmes_wording_in_the_users_turn():
+    (message,) = prompts.render(problems(1)[0], "math", None)
+    instruction = "Please reason step by step, and put your final answer within \\boxed{}."
+    assert (message.role, message.content) == ("user", f"What is 0 + 1?\n{instruction}")
+    assert [m.role for m in prompts.render(problems(1)[0], "math", "Be kind.")] == ["system", "user"]
+
+
+@given(st.text())
+def test_a_question_is_put_in_as_it_is(question):
+    question = f"{{question}} {{0}} %s {question} \\1"
+    for template in prompts.names():
+        (message,) = prompts.render(replace(problems(1)[0], question=question), template)
+        assert message.content.startswith(question)
+
+
+def test_templates_have_identities_of_their_own():
+    assert prompts.names() == ["choice", "code", "logic", "math", "open"]
+    assert prompts.identity("math") != prompts.identity("code")
+    with pytest.raises(RecipeError, match="choice, code, logic, math, open"):
+        prompts.identity("../math")
