@@ -9,7 +9,9 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-COMMAND = "uv pip compile pyproject.toml --extra train --extra plots --group dev --universal --python-version 3.11 --generate-hashes --no-header"
+COMMAND = (
+    "uv pip compile pyproject.toml --extra train --extra plots --group dev --universal --python-version 3.11 --generate-hashes --no-header"
+)
 CUDA_ONLY = re.compile(r"(torch|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+)==")
 HEADER = "# Made by `make lock` from pyproject.toml; do not edit.\n"
 

@@ -30,7 +30,7 @@ def encode_prompt(tokenizer: Any, messages: Sequence[Mapping[str, str]], prefill
     """Token ids of a conversation up to where the assistant speaks, with `prefill` unless the template opens with it."""
     hidden = special_texts(tokenizer)
     text = _render(tokenizer, [_hide(message, hidden) for message in messages], generation=True)
-    if prefill and not text.endswith(prefill):
+    if not _ends_with(text, prefill):
         text += prefill
     return _encode(tokenizer, text, hidden)
 
@@ -60,6 +60,11 @@ def encode_pair(tokenizer: Any, prompt: Sequence[Mapping[str, str]], completion:
 def special_texts(tokenizer: Any) -> list[str]:
     """Texts that the tokenizer would turn into one added token, longest first."""
     return sorted(tokenizer.get_added_vocab(), key=len, reverse=True)
+
+
+def _ends_with(text: str, prefill: str) -> bool:
+    """Whether the rendered prompt already ends with the prefill, apart from white space at the end."""
+    return text.endswith(prefill) if not prefill.strip() else text.rstrip().endswith(prefill.strip())
 
 
 def _hide(message: Mapping[str, str], hidden: Iterable[str]) -> dict[str, str]:

@@ -9,9 +9,12 @@ tokenizer takes, become U+FFFD.
 
 import json
 import math
+import os
 import re
 import unicodedata
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from decimal import Decimal
 from hashlib import blake2b
@@ -19,14 +22,15 @@ from typing import Any
 
 from distill import language, verifiers
 from distill.recipe import ProblemSource, RecipeError, Verification
-from distill.records import Problem
+from distill.records import Problem, Verdict
 from distill.sources import BAD_ROW
 from distill.store import digest
 
 VERSION = 1
 MAX_QUESTION_CHARACTERS = 100_000
 """About 25,000 tokens: with a longer question a 32k context has no room to think."""
-NEEDED = {
+LOOK_AHEAD_ROWS = 256
+NEEDED: dict[str, tuple[str, ...]] = {
     "math": ("reference",),
     "choice": ("reference",),
     "logic": ("reference",),
@@ -53,11 +57,25 @@ class Unusable(ValueError):
 
 
 def collect(rows: Iterable[Row], source: ProblemSource, verification: Verification, seen: Seen | None = None) -> Iterator[Problem]:
-    """One problem for each row, in order; `seen` carries the questions of one source over to the next."""
+    """One problem for each row, in order; `seen` carries the questions of one source over to the next.
+
+    References are checked some rows ahead, in as many threads as there are verifier processes.
+    """
     pattern = _pattern(source)
     seen = {} if seen is None else seen
-    for row in rows:
-        yield _checked(_problem(row, source, pattern), verification, seen)
+    window: deque[tuple[Problem, Future[Verdict] | None]] = deque()
+    threads = ThreadPoolExecutor(verification.workers or os.cpu_count() or 1, thread_name_prefix="collect")
+    try:
+        for row in rows:
+            problem = _problem(row, source, pattern)
+            pending = threads.submit(verifiers.judge_reference, problem, verification) if problem.unusable is None else None
+            window.append((problem, pending))
+            if len(window) > LOOK_AHEAD_ROWS:
+                yield _checked(*window.popleft(), seen)
+        while window:
+            yield _checked(*window.popleft(), seen)
+    finally:
+        threads.shutdown(cancel_futures=True)
 
 
 def problem_id(kind: str, question: str, reference: str | None, tests: str | None) -> str:
@@ -160,14 +178,14 @@ def _require(kind: str, question: str, reference: str | None, tests: str | None)
         raise Unusable("no_reference", f"{reference!r} stands where an answer should")
 
 
-def _checked(problem: Problem, verification: Verification, seen: Seen) -> Problem:
-    """The problem with the last two checks made: another row asks it, or its own reference fails."""
-    if problem.unusable is not None:
+def _checked(problem: Problem, pending: Future[Verdict] | None, seen: Seen) -> Problem:
+    """The problem after the last two checks: an earlier row asks it, or its own reference fails."""
+    if pending is None:
         return problem
     key = _question_key(problem.question)
     if key in seen:
         return replace(problem, unusable="exact_duplicate", detail_unusable=f"same question as {seen[key]}")
-    verdict = verifiers.judge_reference(problem, verification)
+    verdict = pending.result()
     if verdict.outcome not in ("correct", "unverified"):
         detail = f"{verdict.outcome} by {verdict.verifier}: {verdict.detail}".rstrip(": ")
         return replace(problem, unusable="reference_fails", detail_unusable=_storable(detail))

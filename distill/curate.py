@@ -56,7 +56,7 @@ def select(
     """One candidate for each, in order, with `dropped`, `detail_dropped` and `duplicate_of` set anew from the columns.
 
     Goes over `candidates` up to three times: give it a list or an object that reads the shards again each time it is
-    iterated over, and memory is under 1 kB a row and 60 MB. An iterator can be read only once, so its rows are kept in memory.
+    iterated over, and memory is some 1.4 kB a row. An iterator can be read only once, so its rows are kept in memory.
     """
     rows = list(candidates) if isinstance(candidates, Iterator) else candidates
     drops = decide(rows, curation, benchmark_questions, shares)

@@ -142,7 +142,7 @@ class Index:
         return sorted(range(len(self.rows)), key=self.ranks.__getitem__)
 
     def _keys(self, band: int) -> Hashes:
-        """A band of all rows with the question's hash in it, in the second half with the numbers': only rows with equal keys may be copies."""
+        """A band of all rows with the question's hash, in the second half with the numbers': only rows of equal keys can be copies."""
         prints = np.frombuffer(self.prints, dtype=np.uint64).reshape(-1, self.bands)[:, band % self.bands]
         with_what, odd = (self.questions, _MIX) if band < self.bands else (self.numbers, _ODD[0])
         keys: Hashes = prints ^ (np.frombuffer(with_what, dtype=np.uint64) * odd)

@@ -23,7 +23,8 @@ VERSION = 1
 NORMAL_QUANTILE = 1.959964
 FEWEST_PROBLEMS = 6
 """With 5 problems even "better on each" has a chance of 6 % under equality (two-sided sign test)."""
-UNJUDGED = frozenset({"error", "unparsed_reference", "unverified"})
+NO_COMPLETION = "no_completion"
+UNJUDGED = frozenset({"error", "unparsed_reference", "unverified", NO_COMPLETION})
 ORDER = {"base": 0, "student": 1, "teacher": 2}
 
 
@@ -36,6 +37,7 @@ class Tally:
     """Problem id to completions with a verdict; 0 when every one of them was left out."""
     asked: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
+    """Completions by outcome, and `no_completion` for those that the engine failed to give."""
     verifiers: set[str] = field(default_factory=set)
     left_out: int = 0
     truncated: int = 0
@@ -44,9 +46,10 @@ class Tally:
 
     def add(self, candidate: Candidate) -> None:
         """Counts one completion."""
-        trace, outcome = candidate.trace, candidate.verdict.outcome
+        trace = candidate.trace
         problem = trace.problem.problem_id
-        judged = outcome not in UNJUDGED and trace.finish_reason != "error"
+        outcome = NO_COMPLETION if trace.finish_reason == "error" else candidate.verdict.outcome
+        judged = outcome not in UNJUDGED
         self.asked[problem] += 1
         self.judged[problem] = self.judged.get(problem, 0) + judged
         self.correct[problem] = self.correct.get(problem, 0) + (judged and outcome == "correct")

@@ -38,11 +38,11 @@ PARQUET_BATCH_ROWS = 256
 _UNJUDGEABLE = re.compile("[\x00\ud800-\udfff]")
 
 
-class UnusableRow(ValueError):
+class UnusableRowError(ValueError):
     """A row that is no trace; the message says why."""
 
 
-class UnknownFormat(ValueError):
+class UnknownFormatError(ValueError):
     """A file whose name does not say what it is; the message says which names do."""
 
 
@@ -96,7 +96,7 @@ def traces_from(path: str) -> Iterator[tuple[Row, Trace | str]]:
     for row in _rows(path):
         try:
             yield row, _trace(row, siblings)
-        except UnusableRow as unusable:
+        except UnusableRowError as unusable:
             yield row, str(unusable)
 
 
@@ -122,7 +122,7 @@ def _rows(path: str) -> Iterator[Row]:
             for batch in pq.ParquetFile(file).iter_batches(batch_size=PARQUET_BATCH_ROWS):
                 yield from _batch_rows(batch)
     else:
-        raise UnknownFormat(f"cannot tell the format of {path}: its name must end in one of {', '.join((*LINES, '.parquet'))}")
+        raise UnknownFormatError(f"cannot tell the format of {path}: its name must end in one of {', '.join((*LINES, '.parquet'))}")
 
 
 def _batch_rows(batch: pa.RecordBatch) -> Iterable[Row]:
@@ -137,9 +137,9 @@ def _batch_rows(batch: pa.RecordBatch) -> Iterable[Row]:
 
 
 def _trace(row: Row, siblings: Counter[str]) -> Trace:
-    """The trace of a row; raises UnusableRow."""
+    """The trace of a row; raises UnusableRowError."""
     if BAD_ROW in row:
-        raise UnusableRow(str(row[BAD_ROW]))
+        raise UnusableRowError(str(row[BAD_ROW]))
     problem = _problem(row)
     parts = _parts(row)
     finish = str(row.get("finish_reason"))
@@ -166,7 +166,7 @@ def _trace(row: Row, siblings: Counter[str]) -> Trace:
 def _problem(row: Row) -> Problem:
     kind = _text(row, "kind")
     if kind is None or kind not in get_args(Kind):
-        raise UnusableRow(f"kind is {kind!r}: write one of {', '.join(get_args(Kind))}")
+        raise UnusableRowError(f"kind is {kind!r}: write one of {', '.join(get_args(Kind))}")
     question, reference, tests = _text(row, "question") or "", _plain(row, "reference"), _plain(row, "tests")
     content = json.dumps([kind, question, reference, tests], ensure_ascii=False)
     return Problem(
@@ -187,20 +187,20 @@ def _parts(row: Row) -> normalise.Parts:
         return normalise.split(response)
     answer = _text(row, "answer")
     if answer is None:
-        raise UnusableRow("no response, and no answer either")
+        raise UnusableRowError("no response, and no answer either")
     closed = row.get("think_closed")
     return normalise.Parts(_text(row, "thinking"), answer, closed if isinstance(closed, bool) else True)
 
 
 def _text(row: Row, name: str) -> str | None:
-    """A text field that may be absent; raises UnusableRow for another type and for characters that no text has."""
+    """A text field that may be absent; raises UnusableRowError for another type and for characters that no text has."""
     value = row.get(name)
     if value is None:
         return None
     if not isinstance(value, str):
-        raise UnusableRow(f"{name} is {type(value).__name__}, not text")
+        raise UnusableRowError(f"{name} is {type(value).__name__}, not text")
     if found := _UNJUDGEABLE.search(value):
-        raise UnusableRow(f"{name} has the character U+{ord(found.group()):04X} at {found.start()}")
+        raise UnusableRowError(f"{name} has the character U+{ord(found.group()):04X} at {found.start()}")
     return value
 
 

@@ -50,7 +50,9 @@ def pass_at_1(scores: Sequence[Score], path: str) -> None:
 
     def draw(axes: Any) -> None:
         places = range(len(scores))
-        axes.barh(places, values, xerr=errors, color=[ROLE_COLOURS.get(s.role, ORANGE) for s in scores], height=0.6, capsize=3, ecolor="black")
+        axes.barh(
+            places, values, xerr=errors, color=[ROLE_COLOURS.get(s.role, ORANGE) for s in scores], height=0.6, capsize=3, ecolor="black"
+        )
         axes.set_yticks(places, names)
         for place, score in enumerate(scores):
             axes.text(100 * score.high + 1.5, place, f"{100 * score.pass_at_1:.1f}", va="center", fontsize=8)
@@ -87,13 +89,16 @@ def completion_lengths(lengths: Mapping[str, Sequence[int]], path: str, max_toke
 
 def loss(steps: Sequence[int], losses: Sequence[float], path: str) -> None:
     """Training loss over optimizer steps, with a running mean where there are many of them."""
-    window = max(1, len(losses) // 25)
-    means = [sum(losses[max(0, end - window) : end]) / (end - max(0, end - window)) for end in range(1, len(losses) + 1)]
+    reach = len(losses) // 50
+    around = [losses[max(0, index - reach) : index + reach + 1] for index in range(len(losses))]
+    means = [sum(part) / len(part) for part in around]
 
     def draw(axes: Any) -> None:
-        axes.plot(steps, losses, color=GREY if window > 1 else BLUE, linewidth=1, marker="." if len(losses) < 30 else None, label="each logged step")
-        if window > 1:
-            axes.plot(steps, means, color=BLUE, linewidth=1.8, label=f"mean of the last {window}")
+        axes.plot(
+            steps, losses, color=GREY if reach else BLUE, linewidth=1, marker="." if len(losses) < 30 else None, label="each logged step"
+        )
+        if reach:
+            axes.plot(steps, means, color=BLUE, linewidth=1.8, label=f"mean of {2 * reach + 1} around")
             axes.legend(fontsize=8, frameon=False)
         axes.set_ylim(bottom=0)
         axes.set_xlabel("optimizer step")

@@ -7,14 +7,20 @@ shown unless `show` was called: a library stays silent.
 
 import logging
 import sys
+import threading
 import time
+from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import TextIO
+from typing import TextIO, TypeVar
+
+R = TypeVar("R")
 
 LOGGER = logging.getLogger("distill")
+LOGGER.setLevel(logging.INFO)
 PLAIN_SECONDS = 10.0
 TERMINAL_SECONDS = 0.2
 LOGGED_SECONDS = 60.0
+STEADY_SECONDS = 5.0
 
 
 class Console(logging.Handler):
@@ -25,11 +31,15 @@ class Console(logging.Handler):
         self.stream = stream
         self.rewrites = stream.isatty()
         self.status_shown = False
+        self.reused: list[str] = []
+        """Labels of what was reused, in order, for the summary at the end of a run."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Writes one line; lines that a meter has already shown are left out."""
         if getattr(record, "shown", False):
             return
+        if label := getattr(record, "reused", ""):
+            self.reused.append(label)
         self.clear()
         self.stream.write(record.getMessage() + "\n")
         self.stream.flush()
@@ -55,14 +65,13 @@ def show(stream: TextIO | None = None) -> Console:
             return handler
     console = Console(wanted)
     LOGGER.addHandler(console)
-    LOGGER.setLevel(logging.INFO)
     LOGGER.propagate = False
     return console
 
 
-def say(text: str) -> None:
-    """Writes one line of progress."""
-    LOGGER.info(text)
+def say(text: str, reused: str = "") -> None:
+    """Writes one line of progress; `reused` names what the line says was reused."""
+    LOGGER.info(text, extra={"reused": reused})
 
 
 class Meter:
@@ -74,9 +83,11 @@ class Meter:
         self.done = done
         self.tokens = 0
         self.note = ""
-        self._before = done
+        self._since: tuple[float, int] | None = None
+        """When the first work came, and how much: what was done before, and loading a model, say nothing about the rate."""
         self._started = time.monotonic()
         self._shown = self._logged = self._started
+        self._lock = threading.Lock()
 
     def __enter__(self) -> "Meter":
         return self
@@ -87,28 +98,44 @@ class Meter:
         LOGGER.info(self.line())
 
     def add(self, count: int = 1, tokens: int = 0, note: str = "") -> None:
-        """Adds finished work, the tokens that came of it, and a note such as the current loss."""
-        self.done += count
-        self.tokens += tokens
-        self.note = note or self.note
-        self._refresh(time.monotonic())
+        """Adds finished work, the tokens that came of it, and a note such as the current loss; threads may share a meter."""
+        with self._lock:
+            self.done += count
+            self.tokens += tokens
+            self.note = note or self.note
+            now = time.monotonic()
+            self._since = self._since or (now, self.done)
+            self._refresh(now)
+
+    def reach(self, done: int, note: str = "") -> None:
+        """Sets how much is done, where the work itself counts."""
+        self.add(max(0, done - self.done), note=note)
+
+    def over(self, rows: Iterable[R]) -> Iterator[R]:
+        """The same rows, each counted as it passes."""
+        for row in rows:
+            yield row
+            self.add()
 
     def line(self) -> str:
         """The status as text: `sampling 120/400 (30 %), 1,850 tokens/s, 4 min left`."""
         seconds = max(time.monotonic() - self._started, 1e-6)
-        share = f" ({100 * self.done // self.total} %)" if self.total else ""
-        parts = [f"{self.label} {self.done:,}/{self.total:,}{share}"]
+        of_total = f"/{self.total:,} ({100 * self.done // self.total} %)" if self.total else ""
+        parts = [f"{self.label} {self.done:,}{of_total}"]
         if self.tokens:
             parts.append(f"{self.tokens / seconds:,.0f} tokens/s")
         if self.note:
             parts.append(self.note)
         if self.done >= self.total:
             parts.append(f"took {duration(seconds)}")
-        elif self.done > self._before:
-            parts.append(f"{duration(seconds * (self.total - self.done) / (self.done - self._before))} left")
+        elif self._since and self.done > self._since[1] and time.monotonic() - self._since[0] >= STEADY_SECONDS:
+            each = (time.monotonic() - self._since[0]) / (self.done - self._since[1])
+            parts.append(f"{duration(each * (self.total - self.done))} left")
         return ", ".join(parts)
 
     def _refresh(self, now: float) -> None:
+        if self.done >= self.total > 0:
+            return  # the last line comes when the block is left
         for console in _consoles():
             if now - self._shown >= (TERMINAL_SECONDS if console.rewrites else PLAIN_SECONDS):
                 console.status(self.line())

@@ -338,9 +338,27 @@ def load_student(name: str, overrides: tuple[str, ...] = ()) -> StudentRecipe:
     return _load(StudentRecipe, "students", name, overrides)
 
 
+def load_parts(overrides: tuple[str, ...] = ()) -> tuple[Verification, Curation]:
+    """How to judge and to curate anybody's traces: the defaults, with `verification.` and `curation.` overrides."""
+    values: dict[str, Any] = {}
+    for override in overrides:
+        if _section(override) not in ("verification", "curation"):
+            raise RecipeError(f"--set {override}: files are judged and curated only; sections are verification, curation")
+        _apply(values, override)
+    verification = _validated(Verification, values.get("verification", {}), "--set verification")
+    return verification, _validated(Curation, values.get("curation", {}), "--set curation")
+
+
 def names(family: str) -> list[str]:
     """Names of the shipped recipes of a family (`"datasets"` or `"students"`)."""
     return sorted(path.stem for path in (CONFIGS / family).glob("*.toml"))
+
+
+def load_both(student: str, dataset: str | None = None, overrides: tuple[str, ...] = ()) -> tuple[StudentRecipe, DatasetRecipe]:
+    """A student and the dataset that it asks for, or another one, each with its part of the overrides."""
+    for_dataset, for_student = split_overrides(overrides)
+    recipe = load_student(student, for_student)
+    return recipe, load_dataset(dataset or recipe.dataset, for_dataset)
 
 
 def split_overrides(overrides: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -369,11 +387,15 @@ def _load(model: type[S], family: str, name: str, overrides: tuple[str, ...]) ->
     values.setdefault("name", path.stem)
     for override in overrides:
         _apply(values, override)
+    return _validated(model, values, str(path))
+
+
+def _validated(model: type[S], values: dict[str, Any], where: str) -> S:
     try:
         return model.model_validate(values)
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors())
-        raise RecipeError(f"{path}: {problems}") from error
+        raise RecipeError(f"{where}: {problems}") from error
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
@@ -382,11 +404,24 @@ def _apply(values: dict[str, Any], override: str) -> None:
     if not separator or not key:
         raise RecipeError(f"--set {override!r}: write it as section.key=value")
     *parents, last = key.split(".")
+    inside: Any = values
     for parent in parents:
-        values = values.setdefault(parent, {})
-        if not isinstance(values, dict):
-            raise RecipeError(f"--set {override!r}: {parent} is not a section")
+        inside = _inside(inside, parent, override)
+    if not isinstance(inside, dict):
+        raise RecipeError(f"--set {override!r}: {'.'.join(parents)} is a list; name one of its parts, such as {parents[-1]}.0.{last}")
     try:
-        values[last] = tomllib.loads(f"value = {text}")["value"]
+        inside[last] = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        values[last] = text
+        inside[last] = text
+
+
+def _inside(values: Any, name: str, override: str) -> Any:
+    """The table or list under a name, or at a number of a list."""
+    if isinstance(values, list):
+        if not name.isdecimal() or int(name) >= len(values):
+            raise RecipeError(f"--set {override!r}: {name} is no number from 0 to {len(values) - 1}")
+        return values[int(name)]
+    found = values.setdefault(name, {})
+    if not isinstance(found, (dict, list)):
+        raise RecipeError(f"--set {override!r}: {name} is not a section")
+    return found

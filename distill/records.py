@@ -226,8 +226,7 @@ def schema(record: type) -> pa.Schema:
     return pa.schema([pa.field(name, arrow_type(kind), nullable=True) for name, kind in columns(record)])
 
 
-@cache
-def columns(record: type) -> tuple[tuple[str, Any], ...]:
+def columns(record: Any) -> tuple[tuple[str, Any], ...]:
     """(column name, annotation) of a record type, nested records flattened in order."""
     hints = typing.get_type_hints(record)
     flat: list[tuple[str, Any]] = []
@@ -270,7 +269,7 @@ def to_row(record: Any) -> dict[str, Any]:
 def from_row(record: type[R], row: Mapping[str, Any]) -> R:
     """A record from a flat row; an absent column takes the field's default, KeyError when it has none."""
     values: dict[str, Any] = {}
-    for name, hint, required in _parts(record):
+    for name, hint, required in _parts(typing.cast(Any, record)):
         if is_dataclass(hint) and isinstance(hint, type):
             values[name] = from_row(hint, row)
         elif name in row:

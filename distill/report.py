@@ -5,15 +5,18 @@ Markdown the characters that would start a link, HTML, a cell or emphasis as ent
 """
 
 import json
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 
 from distill.records import Comparison, Report, Score
 
-HEADINGS = ("model", "role", "pass@1", "95 % interval", "problems x samples", "truncated", "no answer", "mean tokens")
+HEADINGS = ("model", "role", "pass@1", "95 % interval", "error", "problems x samples", "truncated", "no answer", "mean tokens")
 NUMBERS_FROM = 2  # columns from here on are right-aligned
 LONGEST_CELL = 300
-MARKDOWN_SPECIAL = "\\`*_[]<>&|~#!$"
+LONGEST_NAME = 44
+MARKDOWN_SPECIAL = re.compile(r"[\\`*\[\]<>&|~#$]|(?<![^\W_])_|_(?![^\W_])")
+ERRORS = "error: standard error in points over problems (in brackets: from new samples of the same problems alone)"
 DECISIONS = {
     "better": "the student is better than its base: the whole interval of the difference is above 0",
     "not_better": "the student is not better than its base: none of the interval of the difference is above 0",
@@ -23,7 +26,8 @@ DECISIONS = {
 
 def table(report: Report) -> str:
     """The report as aligned plain text."""
-    parts = [_aligned([HEADINGS, *(_cells(score) for score in report.scores)])]
+    rows = [_cells(score) for score in report.scores]
+    parts = [_aligned([HEADINGS, *((_short(model), *others) for model, *others in rows)])]
     parts.append("\n".join(["paired differences of pass@1, in points:", *(f"  {_difference(c)}" for c in report.comparisons)]))
     parts.append("\n".join([*remarks(report), how(report), f"decision: {DECISIONS.get(report.decision, report.decision)}"]))
     return inert("\n\n".join(parts), keep="\n")
@@ -45,18 +49,17 @@ def markdown(report: Report, funnel_markdown: str = "", paths: Mapping[str, str]
 
 
 def remarks(report: Report) -> list[str]:
-    """What a reader must know beside the table: share of the teacher, completions left out, timeouts, errors of sampling."""
+    """What a reader must know beside the table: share of the teacher, completions left out, timeouts, what the errors are."""
     said = [line for line in (teacher_share(report),) if line]
-    for score in report.scores:
-        name = f"{score.role} on {score.source}"
+    for score in (score for score in report.scores if score.source == "all"):
         if score.left_out and score.pass_at_1_strict is not None:
             strict = _percent(score.pass_at_1_strict)
-            said.append(f"{name}: {score.left_out} completions without a verdict are left out; pass@1 would be {strict} if all of them were wrong")
+            said.append(
+                f"{score.role}: completions without a verdict, left out: {score.left_out} (pass@1 if all of them were wrong: {strict})"
+            )
         if score.timeouts:
-            said.append(f"{name}: {score.timeouts} completions timed out in verification and count as not correct")
-        noise = "unknown with one sample a problem" if score.sampling_error is None else f"{100 * score.sampling_error:.1f}"
-        said.append(f"{name}: standard error {100 * score.standard_error:.1f} points over problems; {noise} from sampling alone, problems fixed")
-    return said
+            said.append(f"{score.role}: completions that timed out in verification, counted as not correct: {score.timeouts}")
+    return [*said, ERRORS]
 
 
 def teacher_share(report: Report) -> str:
@@ -81,7 +84,8 @@ def cell(text: object) -> str:
     shown = inert(str(text))
     if len(shown) > LONGEST_CELL:
         shown = shown[:LONGEST_CELL] + "..."
-    return "".join(f"&#{ord(c)};" if c in MARKDOWN_SPECIAL else c for c in shown).replace("://", ":&#47;&#47;").replace("www.", "www&#46;")
+    shown = MARKDOWN_SPECIAL.sub(lambda found: f"&#{ord(found[0])};", shown)
+    return shown.replace("://", ":&#47;&#47;").replace("www.", "www&#46;")
 
 
 def inert(text: str, keep: str = "") -> str:
@@ -99,11 +103,16 @@ def _cells(score: Score) -> tuple[str, ...]:
         score.role if score.source == "all" else f"{score.role} on {inert(score.source)}",
         _percent(score.pass_at_1),
         f"{_percent(score.low)} to {_percent(score.high)}",
+        _error(score),
         f"{score.problems} x {score.samples_per_problem}",
         _percent(score.truncated),
         _percent(score.no_answer),
         f"{score.mean_completion_tokens:.0f}" if score.mean_completion_tokens else "-",
     )
+
+
+def _error(score: Score) -> str:
+    return f"{100 * score.standard_error:.1f} ({'?' if score.sampling_error is None else f'{100 * score.sampling_error:.1f}'})"
 
 
 def _difference(comparison: Comparison) -> str:
@@ -116,13 +125,23 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
+def _short(name: str) -> str:
+    """A long name with its middle left out: the end of a path tells more than its start."""
+    return name if len(name) <= LONGEST_NAME else name[:12] + "..." + name[15 - LONGEST_NAME :]
+
+
 def _plain(value: object) -> str:
+    """A setting as text; lists of names without quotes and brackets."""
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ", ".join(value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(_width(row[index]) for row in rows) for index in range(len(rows[0]))]
-    lines = [[_padded(text, width, index >= NUMBERS_FROM) for index, (text, width) in enumerate(zip(row, widths, strict=True))] for row in rows]
+    lines = [
+        [_padded(text, width, index >= NUMBERS_FROM) for index, (text, width) in enumerate(zip(row, widths, strict=True))] for row in rows
+    ]
     lines.insert(1, ["-" * width for width in widths])
     return "\n".join("  ".join(line).rstrip() for line in lines)
 

@@ -181,7 +181,9 @@ def _dataset_rows(source: ProblemSource, folder: str | None) -> Iterator[Row]:
     try:
         dataset = _dataset(source, folder)
     except Exception as error:  # datasets raises a dozen unrelated types for "not there", "no such split" and "no network"
-        remedy = "correct `path`, `split` and `subset`" if folder else "correct `path`, or fetch it once while online (HF_TOKEN if it is gated)"
+        remedy = (
+            "correct `path`, `split` and `subset`" if folder else "correct `path`, or fetch it once while online (HF_TOKEN if it is gated)"
+        )
         raise RecipeError(f"problem source {source.name!r}: {source.path} cannot be loaded ({_first_line(error)}); {remedy}") from error
     yield from dataset.select_columns(_columns(source, dataset.column_names))
 
@@ -192,7 +194,9 @@ def _dataset(source: ProblemSource, folder: str | None) -> Any:
     if folder and any((Path(folder) / name).is_file() for name in ("state.json", "dataset_dict.json")):
         saved = datasets.load_from_disk(folder)
         return saved[source.split] if isinstance(saved, datasets.DatasetDict) else saved
-    return datasets.load_dataset(folder or source.path, name=source.subset, split=source.split, revision=None if folder else source.revision)
+    return datasets.load_dataset(
+        folder or source.path, name=source.subset, split=source.split, revision=None if folder else source.revision
+    )
 
 
 def _first_line(error: Exception) -> str:

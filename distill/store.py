@@ -30,8 +30,20 @@ HASHED_WHOLE_BYTES = 64 << 20
 Key = Mapping[str, Any]
 
 
-class Busy(RuntimeError):
+class StoreError(RuntimeError):
+    """The store is not in a state to go on from; the message says what to do."""
+
+
+class Busy(StoreError):
     """Another run holds the folder; the message names its process."""
+
+
+class NotMade(StoreError):
+    """A room upstream has not been made yet; the message says which command makes it."""
+
+
+class Damaged(StoreError):
+    """A shard does not hold what was written to it."""
 
 
 def fingerprint(key: Key) -> str:
@@ -129,7 +141,7 @@ def locked(path: str) -> Iterator[None]:
 
 def _siblings(room: str, name: str) -> Iterator[str]:
     filesystem, root = fsspec.core.url_to_fs(f"{ROOT}/{room}")
-    for path in sorted(filesystem.glob(f"{root}/{slug(name)}-*/key.json")):
+    for path in sorted(filesystem.glob(f"{root}/{slug(name)}-{'[0-9a-f]' * FINGERPRINT_CHARACTERS}/key.json")):
         found = path.removesuffix("/key.json")
         yield filesystem.unstrip_protocol(found) if "://" in ROOT else found
 

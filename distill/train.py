@@ -98,10 +98,11 @@ def _launcher(processes: int) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    """The child's environment: no telemetry, and this checkout first on its path."""
+    """The child's environment: no telemetry, this checkout first on its path, and whom it ends with."""
     root = str(Path(__file__).parents[1])
     path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
-    return {**os.environ, "PYTHONPATH": path, "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1", "TOKENIZERS_PARALLELISM": "false"}
+    quiet = {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1", "TOKENIZERS_PARALLELISM": "false"}
+    return {**os.environ, **quiet, "PYTHONPATH": path, "DISTILL_PARENT": str(os.getpid())}
 
 
 def _tail(log: str) -> str:

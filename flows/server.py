@@ -23,8 +23,9 @@ import flows
 
 START_SECONDS = 180.0
 STOP_SECONDS = 10.0
+FLUSH_SECONDS = 5.0
 LOG_BYTES = 4 << 20
-EPHEMERAL = {"PREFECT_UI_ENABLED": "false", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+TEMPORARY = {"PREFECT_UI_ENABLED": "false", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
 
 
 class ServerError(RuntimeError):
@@ -39,10 +40,10 @@ def running() -> Iterator[str]:
     if given and not healthy(given):
         raise ServerError(f"no Prefect server answers at {given}; start it, or unset PREFECT_API_URL to run without one")
     if url:
-        with _address(url):
+        with address(url):
             yield url
         return
-    with _temporary() as url, _address(url):
+    with started("127.0.0.1", 0, TEMPORARY) as url, address(url):
         yield url
 
 
@@ -61,45 +62,61 @@ def address_file() -> Path:
 def healthy(url: str, timeout_seconds: float = 5.0) -> bool:
     """True when a Prefect server answers at an API address."""
     try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=timeout_seconds) as reply:
+        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=timeout_seconds) as reply:  # noqa: S310 (the user's own)
             return bool(reply.status == 200)
     except (OSError, ValueError, urllib.error.URLError):
         return False
 
 
 @contextmanager
-def _address(url: str) -> Iterator[None]:
+def address(url: str) -> Iterator[None]:
     """Points Prefect in this process and its children at a server, and keeps its run logs off the terminal."""
     before = os.environ.get("PREFECT_API_URL")
     os.environ["PREFECT_API_URL"] = url
-    import prefect
+    from prefect import tags
+    from prefect.exceptions import TerminationSignal
     from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-    assert prefect
+    from flows import zombies
+
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).propagate = False  # they keep their own handler, which sends to the server
     try:
-        with temporary_settings({PREFECT_API_URL: url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        with temporary_settings({PREFECT_API_URL: url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), tags(zombies.tag()):
+            zombies.bury()
             yield
+    except TerminationSignal:
+        sys.exit(128 + signal.SIGTERM)  # Prefect's own handler turns the signal into this exception inside a flow
     finally:
+        flush()
         if before is None:
             del os.environ["PREFECT_API_URL"]
         else:
             os.environ["PREFECT_API_URL"] = before
 
 
+def flush() -> None:
+    """Sends what Prefect still holds back: at exit, with the server gone, it would try for a minute."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    EventsWorker.drain_all(timeout=FLUSH_SECONDS)
+    APILogWorker.drain_all(timeout=FLUSH_SECONDS)
+
+
 @contextmanager
-def _temporary() -> Iterator[str]:
-    """Starts a server in a child process that inherits a listening socket: no port is raced for."""
+def started(host: str, port: int, environment: dict[str, str]) -> Iterator[str]:
+    """Starts a server in a child process that inherits a listening socket: no port is raced for, and port 0 takes a free one."""
     log = Path(os.environ["PREFECT_HOME"]) / "server.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     mode = "wb" if log.exists() and log.stat().st_size > LOG_BYTES else "ab"
-    with socket.create_server(("127.0.0.1", 0)) as listener, log.open(mode) as output:
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
+    with _listening(host, port) as listener, log.open(mode) as output:
+        name = f"[{host}]" if ":" in host else host
+        url = f"http://{name}:{listener.getsockname()[1]}/api"
         descriptor = listener.fileno()
         child = subprocess.Popen(
             [sys.executable, "-m", "flows.server", str(descriptor), str(os.getpid())],
-            env={**os.environ, **EPHEMERAL, "PYTHONPATH": _python_path()},
+            env={**os.environ, "PREFECT_UI_API_URL": url, **environment, "PYTHONPATH": _python_path()},
             pass_fds=[descriptor],
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -113,8 +130,16 @@ def _temporary() -> Iterator[str]:
         stop(child)
 
 
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise ServerError(f"cannot listen on {host}:{port} ({error.strerror}); choose another --port") from error
+
+
 def _wait(child: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
-    """Imports Prefect while the server starts, then waits for its first answer."""
+    """Waits for the first answer of a server that starts."""
     deadline = time.monotonic() + START_SECONDS
     while not healthy(url, 2.0):
         if child.poll() is not None or time.monotonic() > deadline:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "seed"))
 
-from generate import (  # noqa: E402
+from generate import (
     EVENTS_EN,
     EVENTS_ZH,
     LARGEST,

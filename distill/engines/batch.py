@@ -19,7 +19,7 @@ from distill.engines.token_choice import choose, uniforms
 
 PREFILL_TOKENS = 16384
 """Prompt tokens, padding included, that go through the model at once."""
-TRIM_EVERY = 64
+TRIM_EVERY = 32
 """Steps between looks for columns that no running row needs any more."""
 
 
@@ -164,18 +164,19 @@ class Batch:
         used = [place for place, row in enumerate(self.places) if row is not None]
         first = int(self.mask[used].any(0).int().argmax()) if used else 0
         if first:
-            self._rearrange(list(range(len(self.places))), first)
+            self._rearrange(None, first)
 
-    def _rearrange(self, kept: list[int], first: int) -> None:
-        """Keeps these places in this order, a repeated one as a free place, and the columns from `first` on (see `SlotLayer`)."""
-        rows = torch.tensor(kept, device=self.mask.device)
+    def _rearrange(self, kept: list[int] | None, first: int) -> None:
+        """Keeps these places (None: all) in this order, a repeated one as a free place, and the columns from `first` on."""
+        rows = None if kept is None else torch.tensor(kept, device=self.mask.device)
         for layer in self.cache.layers:
             layer.rearrange(rows, first)
-        front = self.mask.new_zeros(len(kept), max(-first, 0))
-        self.mask = torch.cat([front, self.mask[rows][:, max(first, 0) :]], 1)
-        self.tokens, self.positions = self.tokens[rows], self.positions[rows]
-        self.seeds, self.steps = self.seeds[kept], self.steps[kept]
-        self.places = [self.places[place] if place not in kept[:number] else None for number, place in enumerate(kept)]
+        front = self.mask.new_zeros(len(self.places), max(-first, 0))
+        self.mask = torch.cat([front, self.mask[:, max(first, 0) :]], 1)
+        if kept is not None:
+            self.mask, self.tokens, self.positions = self.mask[rows], self.tokens[rows], self.positions[rows]
+            self.seeds, self.steps = self.seeds[kept], self.steps[kept]
+            self.places = [self.places[place] if place not in kept[:number] else None for number, place in enumerate(kept)]
 
 
 def pop(waiting: deque[Row], count: int) -> list[Row]:

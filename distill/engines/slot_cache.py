@@ -13,7 +13,8 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-SPARE_COLUMNS = 64
+SPARE_COLUMNS = 32
+"""Room for new columns whenever a layer is rearranged."""
 
 
 class SlotLayer(DynamicLayer):  # type: ignore[no-untyped-call]
@@ -50,7 +51,8 @@ class SlotLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         assert store is not None
         kept = store if rows is None else store[rows]
         count, heads, width, size = kept.shape
-        room = kept.new_zeros(count, heads, width - first + SPARE_COLUMNS, size)
+        room = kept.new_empty(count, heads, width - first + SPARE_COLUMNS, size)
+        room[:, :, : max(-first, 0)] = 0
         room[:, :, max(-first, 0) : width - first] = kept[:, :, max(first, 0) :]
         return room
 

@@ -74,8 +74,6 @@ class TransformersBackend:
 
 def load(settings: Settings) -> Any:
     """The model in evaluation mode on the GPU if there is one; BackendError says why it cannot be had."""
-    AttentionInterface.register("slots", attend)
-    AttentionMaskInterface.register("slots", sdpa_mask)
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
             settings.model,
@@ -86,7 +84,14 @@ def load(settings: Settings) -> Any:
         )
     except (OSError, ValueError, KeyError) as error:
         raise unloadable(settings.model, error) from error
-    if model.config._attn_implementation == "sdpa":
-        model.set_attn_implementation("slots")
+    use_slots(model)
     model.eval()
     return model.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def use_slots(model: Any) -> None:
+    """Gives a model that would use SDPA the attention of `slot_cache`; others keep their own."""
+    AttentionInterface.register("slots", attend)
+    AttentionMaskInterface.register("slots", sdpa_mask)
+    if model.config._attn_implementation == "sdpa":
+        model.set_attn_implementation("slots")

@@ -15,7 +15,11 @@ from typing import IO, Any
 
 
 class BackendError(RuntimeError):
-    """The model cannot be used; the message names the cause and the remedy."""
+    """The model cannot be used; the message names the cause and, unless the log is needed for it, the remedy."""
+
+    def __init__(self, cause: str, see_log: bool = False) -> None:
+        super().__init__(cause)
+        self.see_log = see_log
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,8 @@ def unloadable(model: str, error: Exception) -> BackendError:
         "safetensors": "only safetensors weights are loaded, because other formats can run code: convert the model",
         "trust_remote_code": "set teacher.trust_remote_code = true after reading the model's code",
         "does not recognize this architecture": "the installed transformers is too old for this model",
+        "max_model_len": "lower teacher.context_tokens to what the model was made for",
         "out of memory": "lower teacher.concurrency or teacher.context_tokens, or use a smaller model",
     }
     remedy = next((remedy for sign, remedy in remedies.items() if sign in text), "")
-    return BackendError(f"cannot open {model}: {remedy or type(error).__name__} ({text[:300]})")
+    return BackendError(f"cannot open {model}: {remedy or type(error).__name__} ({text[:300]})", see_log=not remedy)

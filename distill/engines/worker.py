@@ -31,7 +31,7 @@ def main() -> None:
     os.dup2(2, 1)
     inbox = Inbox()
     threading.Thread(target=listen, args=(sys.stdin, inbox), daemon=True).start()
-    threading.Thread(target=outlive_nobody, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=watch_parent, args=(os.getppid(),), daemon=True).start()
     settings = Settings(**inbox.message()["settings"])
     try:
         backend = open_backend(settings)
@@ -43,9 +43,10 @@ def main() -> None:
                 send(out, "completions", {"completions": completions})
             send(out, "done", {})
     except BackendError as error:
-        send(out, "fatal", {"cause": str(error)})
+        send(out, "fatal", {"cause": str(error), "see_log": error.see_log})
     except ModuleNotFoundError as error:
-        send(out, "fatal", {"cause": f"{error.name} is not installed for {sys.executable}"})
+        remedy = "name an environment that has it in DISTILL_VLLM_PYTHON" if settings.engine == "vllm" else "install it there"
+        send(out, "fatal", {"cause": f"{error.name} is not installed for {sys.executable}: {remedy}", "see_log": False})
 
 
 def open_backend(settings: Any) -> Any:
@@ -74,7 +75,7 @@ def listen(stream: IO[str], inbox: Any) -> None:
     end_group()
 
 
-def outlive_nobody(parent: int) -> None:
+def watch_parent(parent: int) -> None:
     """Ends this process when the parent is gone: a process that the parent forked may hold the pipe open.
 
     The signal that Linux sends on a parent's death (PR_SET_PDEATHSIG) would come when the *thread* that started us ends.
@@ -85,9 +86,11 @@ def outlive_nobody(parent: int) -> None:
 
 
 def end_group() -> None:
-    """Kills this process and its children after a grace period; the worker leads its own process group."""
+    """Kills this process after a grace period, with its children where it leads its own process group (`local` starts it so)."""
     time.sleep(GRACE_SECONDS)
-    os.killpg(0, signal.SIGKILL)
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
 
 
 if __name__ == "__main__":

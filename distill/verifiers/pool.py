@@ -17,6 +17,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from queue import LifoQueue
 from typing import Any
 
@@ -26,7 +27,7 @@ LOAD_FACTOR = 20.0
 """Wall seconds allowed for a CPU second: an oversubscribed machine is slow, not wrong."""
 
 
-class Died(Exception):
+class DiedError(Exception):
     """A worker ended or hung; `spent` is True when it had used up its CPU limit."""
 
     def __init__(self, cause: str, spent: bool = False) -> None:
@@ -39,17 +40,17 @@ class Worker:
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "distill.verifiers.worker"],
+            [sys.executable, "-P", "-m", "distill.verifiers.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"},
+            env=_environment(),
         )
         self.rest = b""
         self._line(START_SECONDS)
 
     def ask(self, task: dict[str, Any], wall_seconds: float) -> dict[str, Any]:
-        """The result of one task; raises Died."""
+        """The result of one task; raises DiedError."""
         assert self.process.stdin is not None
         try:
             self.process.stdin.write(json.dumps(task).encode() + b"\n")
@@ -76,7 +77,7 @@ class Worker:
         poll.register(descriptor, select.POLLIN | select.POLLHUP)
         while b"\n" not in self.rest:
             if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-                raise Died(f"no answer in {wall_seconds:.0f} s")
+                raise DiedError(f"no answer in {wall_seconds:.0f} s")
             received = os.read(descriptor, 1 << 16)
             if not received:
                 raise self._died()
@@ -84,9 +85,9 @@ class Worker:
         line, _, self.rest = self.rest.partition(b"\n")
         return line
 
-    def _died(self) -> Died:
+    def _died(self) -> DiedError:
         code = self.process.wait()
-        return Died(f"the verifier process ended with {_name(code)}", spent=code == -signal.SIGXCPU)
+        return DiedError(f"the verifier process ended with {_name(code)}", spent=code == -signal.SIGXCPU)
 
 
 class Pool:
@@ -113,7 +114,7 @@ class Pool:
                     worker = Worker()
                     self.live.add(worker)
                 result = worker.ask(task, 10 + LOAD_FACTOR * task["timeout_seconds"])
-            except Died as death:
+            except DiedError as death:
                 self._discard(worker)
                 worker, cause = None, str(death)
                 if death.spent:
@@ -153,6 +154,13 @@ def _pool(workers: int) -> Pool:
     opened = Pool(workers)
     atexit.register(opened.close)
     return opened
+
+
+def _environment() -> dict[str, str]:
+    """What a worker needs to import this package, and none of the secrets of this process."""
+    package = str(Path(__file__).parents[2])
+    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
+    return kept | {"PYTHONPATH": os.pathsep.join([package, *filter(None, sys.path)]), "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
 
 
 def _name(code: int) -> str:

@@ -26,7 +26,7 @@ POINTS = (
 LIKELY_INTEGERS = ("3", "4", "7")
 
 
-class Unparsed(Exception):
+class UnparsedError(Exception):
     """A text that symbolic algebra does not understand; `side` is reference or answer."""
 
     def __init__(self, side: str, text: str) -> None:
@@ -42,7 +42,7 @@ def judge(reference: str, answer: str, strict: bool) -> tuple[str, str]:
             for leaf in latex.leaves(gold):
                 _check(leaf)
         same = latex.compare(gold, latex.read(answer), _compare)
-    except Unparsed as unparsed:
+    except UnparsedError as unparsed:
         return f"unparsed_{unparsed.side}", f"cannot read {str(unparsed)[:200]!r}"
     return ("correct", "") if same else ("wrong", "")
 
@@ -100,7 +100,7 @@ def _parsed(text: str) -> Any:
 def _parse(text: str, side: str) -> Any:
     parsed = _parsed(text)
     if parsed is None or isinstance(parsed, str):
-        raise Unparsed(side, text)
+        raise UnparsedError(side, text)
     return parsed
 
 

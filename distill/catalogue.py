@@ -1,0 +1,101 @@
+"""Looks things up in the store: datasets, students, reports and single traces.
+
+Reads only. What it lists is what has been finished; a folder in the making is left out.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import fsspec
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from distill import records, shards, store
+from distill.records import Comparison, Report, Score
+from distill.store import NotMade
+
+ROOMS_OF_TRACES = ("datasets/*/candidates", "measures/*", "verdicts/*", "evaluations/verdicts/*", "traces/*", "evaluations/traces/*")
+"""Where a trace may lie, those with the most columns first."""
+
+
+def datasets() -> list[dict[str, Any]]:
+    """Every finished dataset: folder, examples, traces, and what its recipe says."""
+    found = []
+    for folder in _folders("datasets", "made.json"):
+        made = json.loads(shards.read_text(f"{folder}/made.json"))
+        recipe = json.loads(shards.read_text(f"{folder}/recipe.json"))
+        traces = sum(rows for name, rows in made["shards"].items() if name.startswith("candidates/"))
+        found.append({"path": folder, "examples": made["kept"], "traces": traces, "teacher": recipe["teacher"]["model"]})
+    return found
+
+
+def students() -> list[dict[str, Any]]:
+    """Every trained student: folder, dataset, rows, and the scores of its last report."""
+    found = []
+    for folder in _folders("students", "checkpoint.json"):
+        checkpoint = json.loads(shards.read_text(f"{folder}/checkpoint.json"))
+        row = {"path": folder, "dataset": checkpoint["dataset"], "rows": checkpoint["rows_trained"], "decision": "not evaluated"}
+        if shards.exists(f"{folder}/report.json"):
+            report = load_report(f"{folder}/report.json")
+            row |= {"decision": report.decision} | {one.role: one.pass_at_1 for one in report.scores if one.source == "all"}
+        found.append(row)
+    return found
+
+
+def load_report(path: str) -> Report:
+    """The report of a report.json."""
+    values = json.loads(shards.read_text(path))
+    values["scores"] = [records.from_row(Score, score) for score in values["scores"]]
+    values["comparisons"] = [records.from_row(Comparison, comparison) for comparison in values["comparisons"]]
+    return Report(**values)
+
+
+def report_path(run: str) -> str:
+    """The report.json of a path, a folder of the store, or the newest student of a name; raises NotMade when there is none."""
+    for path in (run, f"{run.rstrip('/')}/report.json", f"{store.ROOT}/students/{run}/report.json"):
+        if path.endswith("report.json") and shards.exists(path):
+            return path
+    known = [folder for folder in _folders("students", "report.json") if folder.rsplit("/", 1)[1].rpartition("-")[0] == store.slug(run)]
+    if known:
+        return max((f"{folder}/report.json" for folder in known), key=_modified)
+    there = ", ".join(folder.rsplit("/", 1)[1] for folder in _folders("students", "report.json"))
+    raise NotMade(f"no report of {run!r}; there are: {there or 'none yet (run `distill run` first)'}")
+
+
+def trace(identifier: str) -> tuple[str, dict[str, Any]]:
+    """(shard, row) of the trace whose id is, or starts with, an identifier; raises NotMade when no shard has it."""
+    for pattern in ROOMS_OF_TRACES:
+        for path in _glob(f"{store.ROOT}/{pattern}/*.parquet"):
+            if row := _row(path, identifier):
+                return path, row
+    raise NotMade(f"no trace {identifier!r} in {store.ROOT}; ids are in the `id` column of candidates and in the dataset card")
+
+
+def _row(path: str, identifier: str) -> dict[str, Any] | None:
+    """The first row of a shard with an id; text columns are read only when the shard has it."""
+    filesystem, name = fsspec.core.url_to_fs(path)
+    with filesystem.open(name, "rb") as file:
+        parquet = pq.ParquetFile(file)
+        for group in range(parquet.num_row_groups):
+            ids = parquet.read_row_group(group, columns=["id"])["id"]
+            at = pc.index(pc.starts_with(ids, pattern=identifier), True).as_py()
+            if at >= 0:
+                row: dict[str, Any] = parquet.read_row_group(group).slice(at, 1).to_pylist()[0]
+                return row
+    return None
+
+
+def _folders(room: str, finished_by: str) -> list[str]:
+    return [path.rsplit("/", 1)[0] for path in _glob(f"{store.ROOT}/{room}/*/{finished_by}")]
+
+
+def _glob(pattern: str) -> Iterator[str]:
+    filesystem, name = fsspec.core.url_to_fs(pattern)
+    for path in sorted(filesystem.glob(name)):
+        yield filesystem.unstrip_protocol(path) if "://" in pattern else path
+
+
+def _modified(path: str) -> float:
+    filesystem, name = fsspec.core.url_to_fs(path)
+    return float(filesystem.modified(name).timestamp())

@@ -1,0 +1,232 @@
+"""What each command of the command line does. Flows are imported where they are run: they bring Prefect with them."""
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from distill import catalogue, funnel, progress, recipe, shards
+from distill import report as reports
+from distill.engines import EngineError
+from distill.files import UnknownFormatError
+from distill.preflight import CannotRun, preflight
+from distill.recipe import DatasetRecipe, RecipeError
+from distill.records import Report
+from distill.store import StoreError
+from distill.train import TrainingError
+from flows.server import ServerError
+
+Options = argparse.Namespace
+Command = Callable[[Options], None]
+EXPECTED = (CannotRun, EngineError, ServerError, StoreError, TrainingError, UnknownFormatError)
+"""Failures whose message is for the user; anything else is a fault of ours, and shows where."""
+
+
+def run(options: Options) -> None:
+    """The whole loop."""
+    preflight(*_both(options))
+    with _prefect() as console:
+        from flows.distill import distill
+
+        path = distill(options.student, options.dataset, options.set)
+    _summary(catalogue.load_report(path), console.reused, options.student)
+    print(path)
+
+
+def dataset(options: Options) -> None:
+    """A filtered dataset."""
+    recipe.load_dataset(options.name, tuple(options.set))  # a wrong recipe is told before a server is started
+    with _prefect() as console:
+        from flows.dataset import make_dataset
+
+        place = make_dataset(options.name, options.set)
+    print(funnel.table(funnel.from_json(shards.read_text(f"{place.path}/funnel.json"))))
+    _reused(console.reused)
+    print(place.path)
+
+
+def plan(options: Options) -> None:
+    """What a run needs."""
+    from distill.plan import plan as estimate
+    from distill.plan import table
+
+    print(table(estimate(*_both(options), options.gpu, options.gpus)))
+
+
+def collect(options: Options) -> None:
+    """Problem sources into problems."""
+    wanted = _dataset(options)
+    with _prefect():
+        from flows.collect import collect_room
+
+        place = collect_room(wanted.problems, wanted.verification, wanted.shard_problems)
+    print(place.path)
+
+
+def sample(options: Options) -> None:
+    """Problems into traces."""
+    wanted = _dataset(options)
+    with _prefect():
+        from flows import dataset, keys
+        from flows.sample import sample_room
+
+        place = sample_room(dataset.problems_place(wanted), keys.teacher(wanted.teacher), wanted.sampling)
+    print(place.path)
+
+
+def verify(options: Options) -> None:
+    """Traces into verdicts, of a loop or of a file."""
+    if _file_mode(options):
+        from distill import file_mode
+
+        verification = _dataset(options).verification if options.dataset else recipe.load_parts(tuple(options.set))[0]
+        print(file_mode.verify_file(options.input, options.output, verification))
+        return
+    wanted = _dataset(options)
+    with _prefect():
+        from flows import dataset, keys
+        from flows.verify import verify_room
+
+        place = verify_room(dataset.traces_place(wanted), wanted.verification, keys.kinds(wanted.problems))
+    print(place.path)
+
+
+def curate(options: Options) -> None:
+    """Verdicts into a dataset, of a loop or of a file."""
+    if _file_mode(options):
+        from distill import file_mode
+
+        progress.show()
+        wanted = _dataset(options) if options.dataset else None
+        curation = wanted.curation if wanted else recipe.load_parts(tuple(options.set))[1]
+        print(file_mode.curate_file(options.input, options.output, curation, wanted))
+        print(options.output)
+        return
+    made = _dataset(options)
+    with _prefect():
+        from flows import dataset
+        from flows.curate import curate_room
+
+        place = curate_room(dataset.verdicts_place(made), made)
+    print(place.path)
+
+
+def train(options: Options) -> None:
+    """A dataset into a student."""
+    student, wanted = _both(options)
+    preflight(student, wanted)
+    with _prefect():
+        from flows.dataset import dataset_place
+        from flows.train import train_room
+
+        place = train_room(dataset_place(wanted), student)
+    print(place.path)
+
+
+def evaluate(options: Options) -> None:
+    """Base, student and teacher on held-out problems."""
+    student, wanted = _both(options)
+    with _prefect() as console:
+        from flows.distill import student_place
+        from flows.evaluate import evaluate_room
+
+        path = evaluate_room(*student_place(student, wanted), student, wanted)
+    _summary(catalogue.load_report(path), console.reused, options.student)
+    print(path)
+
+
+def datasets(options: Options) -> None:
+    """Recipes and datasets."""
+    _recipes("datasets", lambda name: recipe.load_dataset(name).description)
+    for row in catalogue.datasets():
+        print(f"  {row['path']}: {row['examples']:,} examples of {row['traces']:,} traces by {row['teacher']}")
+
+
+def students(options: Options) -> None:
+    """Recipes and students."""
+    _recipes("students", lambda name: recipe.load_student(name).description)
+    for row in catalogue.students():
+        scores = ", ".join(f"{role} {100 * row[role]:.1f} %" for role in ("base", "student", "teacher") if role in row)
+        print(f"  {row['path']}: {row['rows']:,} rows of {row['dataset']}; {row['decision']}{f' ({scores})' if scores else ''}")
+
+
+def report(options: Options) -> None:
+    """A report."""
+    path = catalogue.report_path(options.run)
+    print(reports.table(catalogue.load_report(path)))
+    print(path)
+
+
+def trace(options: Options) -> None:
+    """One trace."""
+    path, row = catalogue.trace(options.id)
+    texts = ("question", "thinking", "answer")
+    for name, value in row.items():
+        if name not in texts and value is not None:
+            print(f"{name:22} {reports.inert(str(value))}")
+    for name in texts:
+        print(f"\n--- {name}\n{reports.inert(str(row.get(name)), keep=chr(10))}")
+    print(f"\n{path}")
+
+
+def serve(options: Options) -> None:
+    """The run page and the deployments."""
+    progress.show()
+    from flows import deployments
+
+    deployments.serve(options.host, options.port)
+
+
+def schedule(options: Options) -> None:
+    """The nightly run."""
+    from flows import deployments
+
+    print(deployments.schedule(options.state))
+
+
+@contextmanager
+def _prefect() -> Iterator[progress.Console]:
+    """A Prefect server to report to, and progress shown."""
+    from flows import server
+
+    console = progress.show()
+    with server.running():
+        yield console
+
+
+def _both(options: Options) -> tuple[recipe.StudentRecipe, DatasetRecipe]:
+    return recipe.load_both(options.student, options.dataset, tuple(options.set))
+
+
+def _dataset(options: Options) -> DatasetRecipe:
+    """The dataset that is named, or that the student asks for."""
+    return _both(options)[1]
+
+
+def _file_mode(options: Options) -> bool:
+    if (options.input is None) != (options.output is None):
+        raise RecipeError("--input and --output go together: a file of traces, and where the result goes")
+    return options.input is not None
+
+
+def _recipes(family: str, describe: Callable[[str], Any]) -> None:
+    print(f"recipes in configs/{family}:")
+    for name in recipe.names(family):
+        first = " ".join(describe(name).split()).partition(". ")[0]
+        print(f"  {name:22} {first[:110]}")
+    print("in the store:")
+
+
+def _summary(found: Report, reused: list[str], student: str) -> None:
+    """The end of a run: the funnel, the scores, where things are, what was reused, what to type next."""
+    print(funnel.table(funnel.from_json(shards.read_text(f"{found.dataset}/funnel.json"))))
+    print()
+    print(reports.table(found))
+    print(f"\ndataset     {found.dataset}\ncheckpoint  {found.checkpoint}")
+    _reused(reused)
+    print(f"next        distill report {student}, distill serve (run pages and schedules), distill students")
+
+
+def _reused(labels: list[str]) -> None:
+    if labels:
+        print(f"reused      {', '.join(labels)}")

@@ -1,0 +1,47 @@
+"""Collect, sample, verify and curate in one flow: a dataset recipe in, a filtered dataset out."""
+
+from prefect import flow
+
+from distill.recipe import DatasetRecipe, load_dataset
+from flows import keys, rooms, zombies
+from flows.collect import collect_room
+from flows.curate import curate_room
+from flows.keys import Place
+from flows.sample import sample_room
+from flows.verify import verify_room
+
+
+@flow(name="dataset", **rooms.FLOW)
+def make_dataset(dataset: str, overrides: list[str] | None = None) -> Place:
+    """Makes or reuses the dataset of a recipe's name, with `section.key=value` overrides."""
+    with zombies.marked():
+        return dataset_of(load_dataset(dataset, tuple(overrides or ())))
+
+
+def dataset_of(recipe: DatasetRecipe) -> Place:
+    """Goes through the rooms of a dataset; each one reuses what the store has."""
+    problems = collect_room(recipe.problems, recipe.verification, recipe.shard_problems)
+    traces = sample_room(problems, keys.teacher(recipe.teacher), recipe.sampling)
+    verdicts = verify_room(traces, recipe.verification, keys.kinds(recipe.problems))
+    return curate_room(verdicts, recipe)
+
+
+def problems_place(recipe: DatasetRecipe) -> Place:
+    """Where a recipe's problems are, or would be."""
+    return keys.problems(recipe.problems, recipe.verification, recipe.shard_problems)
+
+
+def traces_place(recipe: DatasetRecipe) -> Place:
+    """Where a recipe's traces are, or would be; raises NotMade when its problems are not there."""
+    problems = rooms.needed(problems_place(recipe), f"distill collect --dataset {recipe.name}")
+    return keys.traces(problems["content"], keys.teacher(recipe.teacher), recipe.sampling)
+
+
+def verdicts_place(recipe: DatasetRecipe) -> Place:
+    """Where a recipe's verdicts are, or would be; raises NotMade as `traces_place` does."""
+    return keys.verdicts(traces_place(recipe), recipe.verification, keys.kinds(recipe.problems))
+
+
+def dataset_place(recipe: DatasetRecipe) -> Place:
+    """Where a recipe's dataset is, or would be; raises NotMade as `traces_place` does."""
+    return keys.dataset(keys.measures(verdicts_place(recipe)), recipe)

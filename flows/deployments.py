@@ -1,0 +1,124 @@
+"""Deployments: the whole loop every night, and the dataset and the student on demand, on a server with the run page.
+
+    distill/nightly   dataset/make   student/make
+
+The nightly schedule is made switched off; `distill schedule on` switches it on, and it stays so over restarts. One run at a
+time: a second one waits. Runs live as long as the command that serves them: nothing runs while it is not there.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address
+from typing import Any
+
+from prefect import get_client
+from prefect import serve as serve_deployments
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.deployments.runner import RunnerDeployment
+from prefect.exceptions import ObjectNotFound
+from prefect.schedules import Cron
+from prefect.types.entrypoint import EntrypointType
+
+from distill.progress import say
+from flows import server, zombies
+from flows.dataset import make_dataset
+from flows.distill import distill, make_student
+from flows.server import ServerError
+
+NIGHTLY = "distill/nightly"
+CRON = "0 2 * * *"
+RUNS_AT_ONCE = 1
+AUTHENTICATION = "PREFECT_SERVER_API_AUTH_STRING"
+
+
+def serve(host: str, port: int) -> None:
+    """Serves the deployments until it is stopped, on a server of its own unless `PREFECT_API_URL` names one."""
+    if not _loopback(host) and not os.environ.get(AUTHENTICATION):
+        raise ServerError(f"{host} lets others start runs here: set {AUTHENTICATION}=user:password first, or listen on 127.0.0.1")
+    if running := server.served():
+        raise ServerError(f"`distill serve` is running already, with its page at {_page(running)}")
+    os.environ["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] = str(zombies.HEARTBEAT_SECONDS)
+    with _server(host, port) as url, server.address(url):
+        zombies.watch()
+        made = deployments()
+        say(f"run page     {_page(url)}")
+        say("deployments  distill/nightly, dataset/make, student/make: start one on the page")
+        say(f"nightly run  {CRON} UTC, {'on' if _is_on(_nightly()) else 'off'}: `distill schedule on` and `off` change it; Ctrl-C ends all")
+        serve_deployments(*made, pause_on_shutdown=False, print_starting_message=False, limit=RUNS_AT_ONCE)
+
+
+def deployments() -> list[RunnerDeployment]:
+    """The three deployments; the nightly schedule is as it was left, and off the first time."""
+    module: Any = {"entrypoint_type": EntrypointType.MODULE_PATH}
+    nightly = Cron(CRON, active=_is_on(_nightly()))
+    made: Any = [
+        distill.to_deployment("nightly", schedule=nightly, concurrency_limit=1, description="The whole loop.", **module),
+        make_dataset.to_deployment("make", parameters={"dataset": "tiny"}, description="A filtered dataset.", **module),
+        make_student.to_deployment("make", description="A student on a dataset that is there.", **module),
+    ]  # Prefect types these as coroutines as well
+    found: list[RunnerDeployment] = made
+    return found
+
+
+def schedule(state: str) -> str:
+    """Turns the nightly schedule `on` or `off`, or leaves it for `show`, and returns how it stands."""
+    with _known_server():
+        deployment = _nightly()
+        if deployment is None:
+            raise ServerError(f"the server has no {NIGHTLY}: start `distill serve` first")
+        if state != "show":
+            with get_client(sync_client=True) as client:
+                for one in deployment.schedules:
+                    client.update_deployment_schedule(deployment.id, one.id, active=state == "on")
+        return f"{NIGHTLY} ({CRON} UTC) is {'on' if _is_on(_nightly()) else 'off'}"
+
+
+@contextmanager
+def _known_server() -> Iterator[str]:
+    """The server that is running; raises ServerError when there is none."""
+    url = os.environ.get("PREFECT_API_URL") or server.served()
+    if not url or not server.healthy(url):
+        raise ServerError("no server is running: start `distill serve` first, in another terminal")
+    with server.address(url):
+        yield url
+
+
+@contextmanager
+def _server(host: str, port: int) -> Iterator[str]:
+    """The server of `PREFECT_API_URL`, or a new one whose address other commands find while the block lasts."""
+    if given := os.environ.get("PREFECT_API_URL"):
+        if not server.healthy(given):
+            raise ServerError(f"no Prefect server answers at {given}; start it, or unset PREFECT_API_URL")
+        yield given
+        return
+    with server.started(host, port, {}) as url:
+        server.address_file().write_text(url, encoding="utf-8")
+        try:
+            yield url
+        finally:
+            server.address_file().unlink(missing_ok=True)
+
+
+def _nightly() -> DeploymentResponse | None:
+    with get_client(sync_client=True) as client:
+        try:
+            return client.read_deployment_by_name(NIGHTLY)
+        except ObjectNotFound:
+            return None
+
+
+def _is_on(deployment: DeploymentResponse | None) -> bool:
+    return deployment is not None and any(one.active for one in deployment.schedules)
+
+
+def _loopback(host: str) -> bool:
+    """True for addresses that only this machine reaches; a name other than `localhost` may be anybody's."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _page(url: str) -> str:
+    return url.removesuffix("/api")

@@ -1,0 +1,36 @@
+"""The whole loop in one flow: dataset, student, report."""
+
+from prefect import flow
+
+from distill.recipe import DatasetRecipe, StudentRecipe, load_both
+from flows import keys, rooms, zombies
+from flows.dataset import dataset_of, dataset_place
+from flows.evaluate import evaluate_room
+from flows.keys import Place
+from flows.train import train_room
+
+
+@flow(name="distill", **rooms.FLOW)
+def distill(student: str = "tiny-qwen2", dataset: str | None = None, overrides: list[str] | None = None) -> str:
+    """Makes or reuses the dataset, the student and its report, and returns the path of report.json."""
+    recipe, dataset_recipe = load_both(student, dataset, tuple(overrides or ()))
+    with zombies.marked():
+        made = dataset_of(dataset_recipe)
+        trained = train_room(made, recipe)
+        return evaluate_room(trained, made, recipe, dataset_recipe)
+
+
+@flow(name="student", **rooms.FLOW)
+def make_student(student: str = "tiny-qwen2", dataset: str | None = None, overrides: list[str] | None = None) -> str:
+    """Trains and scores a student on a dataset that is there already; samples no training data."""
+    recipe, dataset_recipe = load_both(student, dataset, tuple(overrides or ()))
+    made = dataset_place(dataset_recipe)
+    with zombies.marked():
+        return evaluate_room(train_room(made, recipe), made, recipe, dataset_recipe)
+
+
+def student_place(recipe: StudentRecipe, dataset_recipe: DatasetRecipe) -> tuple[Place, Place]:
+    """Where a student and its dataset are, or would be; raises NotMade when the dataset is not there."""
+    made = dataset_place(dataset_recipe)
+    curated = rooms.needed(made, f"distill dataset {made.name}")
+    return keys.student(curated["content"], recipe), made

@@ -1,0 +1,192 @@
+"""What makes a folder of the store this folder: the key of every room, in one place.
+
+A key holds all that decides the content (recipe section, record schema, versions of what decides) and the key upstream, so
+that a miss can be explained down to the setting. Two rooms look at the *content* upstream and not at its key: traces
+depend on the problems as they are, and a student on the examples as they are. A verifier or a screen with a new version
+that changes nothing therefore costs no teacher and no training.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from distill import architecture, collect, curate, prompts, sample, sources, store, train, verifiers
+from distill.recipe import CONFIGS, Base, Curation, DatasetRecipe, ProblemSource, Sampling, StudentRecipe, Teacher, Verification
+from distill.records import Candidate, Example, Problem, Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A folder of the store and the key that names it."""
+
+    room: str
+    name: str
+    key: dict[str, Any]
+
+    @property
+    def path(self) -> str:
+        return store.path_of(self.room, self.name, self.key)
+
+    @property
+    def fingerprint(self) -> str:
+        return store.fingerprint(self.key)
+
+    @property
+    def label(self) -> str:
+        """The folder's room and name, as it is shown to people."""
+        return f"{self.room} {self.path.rsplit('/', 1)[1]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A model to sample: how it is opened, what its folders are called, and where they lie."""
+
+    teacher: Teacher
+    name: str
+    within: str = ""
+    """`"evaluations/"` for held-out problems."""
+    weights: dict[str, Any] | None = None
+    """What identifies a model that this pipeline has made; None: its files or its name."""
+
+
+def teacher(section: Teacher, within: str = "") -> Asked:
+    """The teacher of a dataset as a model to sample."""
+    return Asked(section, short(section.model), within)
+
+
+def short(model: str) -> str:
+    """The last part of a hub id or folder."""
+    return model.rstrip("/").rsplit("/", 1)[-1]
+
+
+def problems(problem_sources: Sequence[ProblemSource], verification: Verification, shard_problems: int) -> Place:
+    """Problems of a list of sources: their content, and what checks the references."""
+    kinds = sorted({source.kind for source in problem_sources})
+    key = {
+        "schema": store.schema_digest(Problem),
+        "collect": collect.VERSION,
+        "sources": [_source(source) for source in problem_sources],
+        "shard_problems": shard_problems,
+        "verification": verification.identity(),
+        "verifiers": _verifiers(kinds),
+    }
+    return Place("problems", "+".join(source.name for source in problem_sources), key)
+
+
+def traces(content: str, asked: Asked, sampling: Sampling) -> Place:
+    """Traces of a model on problems of a certain content."""
+    key = {
+        "schema": store.schema_digest(Trace),
+        "sample": sample.VERSION,
+        "problems": content,
+        "teacher": _teacher(asked),
+        "sampling": _sampling(sampling),
+    }
+    return Place(f"{asked.within}traces", asked.name, key)
+
+
+def journals(problems: Place, asked: Asked, sampling: Sampling) -> Place:
+    """Journals of paid completions: `n`, `max_tokens` and the problems' content are left to each completion's own key."""
+    settings = {name: value for name, value in _sampling(sampling).items() if name not in ("n", "max_tokens")}
+    order = {"sources": problems.name, "shard_problems": problems.key["shard_problems"]}
+    key = {"sample": sample.VERSION, "problems": order, "teacher": _teacher(asked), "sampling": settings}
+    return Place(f"{asked.within}journals", asked.name, key)
+
+
+def verdicts(traces: Place, verification: Verification, kinds: Sequence[str]) -> Place:
+    """Verdicts on traces: how answers are judged, and by which versions of the verifiers."""
+    key = {
+        "schema": store.schema_digest(Candidate),
+        "verification": verification.identity(),
+        "verifiers": _verifiers(kinds),
+        "traces": traces.key,
+    }
+    return Place(traces.room.replace("traces", "verdicts"), traces.name, key)
+
+
+def measures(verdicts: Place) -> Place:
+    """Candidates with their quality columns; no threshold is part of it."""
+    key = {"measured": {name: curate.VERSIONS[name] for name in ("curate", "screens", "language")}, "verdicts": verdicts.key}
+    return Place("measures", verdicts.name, key)
+
+
+def dataset(measures: Place, recipe: DatasetRecipe) -> Place:
+    """A filtered dataset: thresholds, policy and benchmarks over measured candidates."""
+    key = {
+        "schema": store.schema_digest(Example),
+        "decides": curate.VERSIONS,
+        "curation": _curation(recipe.curation),
+        "shares": shares(recipe),
+        "prompt": prompts.identity(recipe.sampling.prompt),
+        "measures": measures.key,
+    }
+    return Place("datasets", recipe.name, key)
+
+
+def student(examples: str, recipe: StudentRecipe) -> Place:
+    """A student trained on examples of a certain content."""
+    key = {
+        "train": train.VERSION,
+        "base": _base(recipe.base),
+        "training": recipe.training.identity(),
+        "examples": examples,
+    }
+    return Place("students", recipe.name, key)
+
+
+def prepared_base(base: Base) -> Place:
+    """The untrained base with the student's template, ready to be served."""
+    return Place("evaluations/bases", short(base.model), {"train": train.VERSION, "base": _base(base)})
+
+
+def shares(recipe: DatasetRecipe) -> dict[str, float]:
+    """The wanted share of each source that names one."""
+    return {source.name: source.share for source in recipe.problems if source.share is not None}
+
+
+def kinds(problem_sources: Sequence[ProblemSource]) -> list[str]:
+    """The kinds of problems in a list of sources, each once."""
+    return sorted({source.kind for source in problem_sources})
+
+
+def _source(source: ProblemSource) -> dict[str, Any]:
+    kept = {name: value for name, value in source.identity().items() if name not in ("path", "share")}
+    return kept | {"content": sources.content_identity(source)}
+
+
+def _teacher(asked: Asked) -> dict[str, Any]:
+    kept = {name: value for name, value in asked.teacher.identity().items() if name != "licence"}
+    return kept | {"model": asked.weights or _weights(asked.teacher)}
+
+
+def _weights(teacher: Teacher) -> Any:
+    """What identifies a teacher's weights or, for `replay`, its traces."""
+    match teacher.engine:
+        case "replay":
+            return sources.content_identity(ProblemSource(name="replay", path=teacher.model))
+        case "vllm" | "transformers":
+            return _model(teacher.model, teacher.revision)
+        case _:
+            return teacher.model
+
+
+def _model(model: str, revision: str | None) -> dict[str, Any]:
+    return store.model_identity(str(architecture.local_folder(model) or model), revision)
+
+
+def _base(base: Base) -> dict[str, Any]:
+    kept = {name: value for name, value in base.identity().items() if name not in ("licence", "parameters")}
+    template = (CONFIGS / "chat" / f"{base.chat_template}.jinja").read_text(encoding="utf-8")
+    return kept | {"model": _model(base.model, base.revision), "chat_template": store.digest(template)[:12]}
+
+
+def _sampling(sampling: Sampling) -> dict[str, Any]:
+    return sampling.identity() | {"prompt": prompts.identity(sampling.prompt)}
+
+
+def _curation(curation: Curation) -> dict[str, Any]:
+    return curation.identity() | {"benchmarks": [_source(source) for source in curation.benchmarks]}
+
+
+def _verifiers(kinds: Sequence[str]) -> dict[str, str]:
+    return {kind: str(verifiers.VERSIONS.get(kind, "none")) for kind in kinds}

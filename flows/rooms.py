@@ -1,0 +1,132 @@
+"""What every room's flow does around its tasks: say what is reused, find what is missing, and close the folder.
+
+A folder is finished when `made.json` is there and so is every shard that it counts; that file is written last. A shard that
+fails its checksums is set aside, so that the next run makes it anew and leaves the others alone.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import fsspec
+import pyarrow as pa
+from prefect.cache_policies import NO_CACHE
+
+from distill import shards, store
+from distill.progress import say
+from distill.store import Damaged, NotMade
+from flows.keys import Place
+
+TASK: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
+FLOW: dict[str, Any] = {"persist_result": False}
+SUMMARY = "made.json"
+
+R = TypeVar("R")
+
+
+def made(place: Place) -> dict[str, Any] | None:
+    """The summary of a finished folder, or None when it is missing or lacks a shard."""
+    path = f"{place.path}/{SUMMARY}"
+    if not shards.exists(path):
+        return None
+    summary: dict[str, Any] = json.loads(shards.read_text(path))
+    return summary if all(shards.exists(f"{place.path}/{name}") for name in summary["shards"]) else None
+
+
+def needed(place: Place, command: str) -> dict[str, Any]:
+    """The summary of a finished folder; raises NotMade with the command that makes it."""
+    summary = made(place)
+    if summary is None:
+        raise NotMade(f"{place.label} is not made yet: run `{command}` first")
+    return summary
+
+
+def reused(place: Place, what: str) -> dict[str, Any] | None:
+    """The summary of a folder that can be reused, said aloud; else None, with why not."""
+    summary = made(place)
+    if summary is not None:
+        say(f"reused {place.label}: {what}", reused=place.label)
+    elif not shards.exists(f"{place.path}/key.json") and (cause := store.explain_miss(place.room, place.name, place.key)):
+        say(f"making {place.label}: {cause}")
+    else:
+        say(f"making {place.label}")
+    return summary
+
+
+@contextmanager
+def making(place: Place) -> Iterator[str]:
+    """The folder of a place, made and held against other runs while the block lasts."""
+    with store.locked(place.path):
+        yield store.folder(place.room, place.name, place.key)
+
+
+def finish(place: Place, paths: Sequence[str], digest: bool = False, **more: Any) -> dict[str, Any]:
+    """Counts the rows of a folder's shards and writes its summary, with a digest of all rows where one is asked for."""
+    names = {path.removeprefix(f"{place.path}/"): shards.count(path) for path in paths}
+    summary = {"rows": sum(names.values()), "shards": names, **more}
+    if digest:
+        summary["content"] = content(paths)
+    shards.write_text(f"{place.path}/{SUMMARY}", json.dumps(summary, indent=1, ensure_ascii=False))
+    return summary
+
+
+def content(paths: Sequence[str]) -> str:
+    """SHA-256 over all rows of some shards in order, 16 hex digits: how they are cut into files is no part of it."""
+    found = hashlib.sha256()
+    for path in paths:
+        for row in read_rows(path):
+            found.update(json.dumps(row, sort_keys=True, default=str).encode("ascii"))
+    return found.hexdigest()[:16]
+
+
+def shard_paths(place: Place, summary: dict[str, Any], folder: str = "") -> list[str]:
+    """Paths of a finished folder's shards, in order; those in one sub-folder when it is named."""
+    return [f"{place.path}/{name}" for name in sorted(summary["shards"]) if name.startswith(folder)]
+
+
+def missing(sources: Sequence[str], folder: str) -> list[tuple[str, str]]:
+    """(source, target) of every shard that is not in a folder yet; a shard keeps its name from room to room."""
+    targets = [(source, f"{folder}/{source.rsplit('/', 1)[1]}") for source in sources]
+    return [(source, target) for source, target in targets if not shards.exists(target)]
+
+
+def read(record: type[R], path: str) -> Iterator[R]:
+    """The records of a shard; raises Damaged, and sets the file aside, when it is not what was written."""
+    with _guarded(path):
+        yield from shards.read(record, path)
+
+
+def read_rows(path: str) -> Iterator[dict[str, Any]]:
+    """The flat rows of a shard, guarded as `read` guards records."""
+    with _guarded(path):
+        yield from shards.read_rows(path)
+
+
+@contextmanager
+def _guarded(path: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the file system spoke, not the checksum
+        filesystem, name = fsspec.core.url_to_fs(path)
+        filesystem.mv(name, f"{name}.damaged")
+        cause = str(error).splitlines()[0][:200]
+        raise Damaged(f"{path} was damaged ({cause}) and is set aside; run the same command again to make this shard anew") from error
+
+
+def artifact(key: str, markdown: str, description: str) -> None:
+    """Puts a Markdown table on the page of the flow run."""
+    from prefect.artifacts import create_markdown_artifact
+
+    create_markdown_artifact(key=store.slug(key).lower().replace(".", "-").replace("_", "-"), markdown=markdown, description=description)
+
+
+def local(path: str) -> Path:
+    """A store path as a local one; raises NotMade where a room needs files on this machine."""
+    if "://" in path:
+        raise NotMade(f"{path} is not on this machine: students are trained and served from a local store (set DISTILL_STORE to a folder)")
+    return Path(path)

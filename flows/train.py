@@ -1,0 +1,59 @@
+"""The fifth room's flow: one task that trains a student in a child process.
+
+students/<name>-<fingerprint>/   model/  checkpoint.json  recipe.json  train.log  plots/loss.png
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+
+from distill import plots, shards, store
+from distill.progress import Meter, say
+from distill.recipe import Base, StudentRecipe, Training
+from distill.records import Checkpoint
+from distill.store import NotMade
+from distill.train import train
+from flows import keys, rooms
+from flows.keys import Place
+
+
+@flow(name="train", **rooms.FLOW)
+def train_room(dataset: Place, recipe: StudentRecipe) -> Place:
+    """Makes or reuses the student of a finished dataset."""
+    curated = rooms.needed(dataset, f"distill dataset {dataset.name}")
+    place = keys.student(curated["content"], recipe)
+    if rooms.reused(place, "nothing is trained"):
+        return place
+    if curated["kept"] == 0:
+        raise NotMade(f"{dataset.label} has no example to train on: see {dataset.path}/README.md for what was dropped and why")
+    with rooms.making(place) as folder:
+        shards.write_text(f"{folder}/recipe.json", recipe.model_dump_json(indent=1))
+        examples = rooms.shard_paths(dataset, curated, "examples/")
+        done, losses = train_student(recipe.base, recipe.training, examples, str(rooms.local(folder)), recipe.name)
+        checkpoint = replace(done, student=recipe.name, dataset=dataset.path.rsplit("/", 1)[1], fingerprint=place.fingerprint)
+        store.write_record(f"{folder}/checkpoint.json", checkpoint)
+        if plots.available() and losses:
+            plots.loss(list(losses), list(losses.values()), f"{folder}/plots/loss.png")
+        rooms.finish(place, [])
+    say(f"made {place.label}: {checkpoint.rows_trained:,} rows, {checkpoint.steps:,} steps, loss {checkpoint.final_loss:.3f}")
+    return place
+
+
+@task(name="train", **rooms.TASK)
+def train_student(base: Base, training: Training, examples: list[str], folder: str, name: str) -> tuple[Checkpoint, dict[int, float]]:
+    """Trains a student into `folder`/model, and returns its checkpoint and the loss at each step that was reported."""
+    losses: dict[int, float] = {}
+    with Meter(f"training {name}", 0) as meter:
+
+        def progress(event: Mapping[str, Any]) -> None:
+            losses[event["step"]] = event["loss"]
+            meter.total = event["steps"]
+            meter.reach(event["step"], f"loss {event['loss']:.3f}")
+
+        examples = [str(Path(path).absolute()) for path in examples]
+        checkpoint = train(base, training, examples, f"{folder}/model", f"{folder}/train.log", progress)
+        meter.reach(checkpoint.steps, f"loss {checkpoint.final_loss:.3f}")
+    return checkpoint, losses

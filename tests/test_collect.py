@@ -1,0 +1,174 @@
+"""Collect: one problem for each row whatever is in it, and nothing unjudgeable is ever asked."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from distill import records, shards
+from distill.collect import MAX_QUESTION_CHARACTERS, collect
+from distill.recipe import ProblemSource, RecipeError, Verification
+from distill.records import Problem
+from distill.sources import BAD_ROW, read_rows
+
+VERIFICATION = Verification(workers=1)
+SCALARS = st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.floats() | st.text(max_size=20)
+VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3))
+NAMES = st.sampled_from(["question", "answer", "tests", "language", BAD_ROW, "other"])
+SURROGATES = st.text(st.characters(codec=None, categories=("Cs", "Cc", "L")), max_size=10)
+
+
+def source(**values: Any) -> ProblemSource:
+    return ProblemSource(**({"name": "test", "path": "unused.jsonl"} | values))
+
+
+def problems(rows: list[dict[str, Any]], **values: Any) -> list[Problem]:
+    return list(collect(rows, source(**values), VERIFICATION))
+
+
+def one(row: dict[str, Any], **values: Any) -> Problem:
+    (problem,) = problems([row], **values)
+    return problem
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.dictionaries(NAMES, VALUES | SURROGATES, max_size=6), max_size=4),
+    st.sampled_from(["open", "code", "sql", "choice"]),
+    st.sampled_from([None, "@language", "en"]),
+)
+def test_every_row_becomes_one_problem_that_a_shard_can_hold(rows: list[dict[str, Any]], kind: str, language: str | None) -> None:
+    found = problems(rows, kind=kind, tests="tests", language=language)
+    assert len(found) == len(rows)
+    stored = [records.from_row(Problem, row) for row in map(records.to_row, found)]
+    assert stored == found
+    for problem in found:
+        json.dumps(records.to_row(problem), ensure_ascii=False).encode()
+        assert problem.unusable is not None or problem.question.strip()
+        assert (problem.unusable is None) == (problem.detail_unusable is None)
+
+
+@given(st.lists(st.sampled_from(["a", " a", "a\n", "b", "b  b", "b b", "A", "\u00e9", "e\u0301"]), max_size=12))
+@settings(max_examples=40, deadline=None)
+def test_of_equal_questions_only_the_first_is_usable(questions: list[str]) -> None:
+    found = problems([{"question": text} for text in questions], kind="open")
+    assert [problem.question for problem in found] == [text.strip() for text in questions]
+    usable = {" ".join(problem.question.replace("e\u0301", "\u00e9").split()) for problem in found if problem.unusable is None}
+    assert len(usable) == sum(problem.unusable is None for problem in found)
+    assert {problem.unusable for problem in found} <= {None, "exact_duplicate"}
+
+
+@pytest.mark.parametrize(
+    ("row", "values", "reason", "detail"),
+    [
+        ({BAD_ROW: "line 3: not JSON"}, {}, "bad_row", "line 3: not JSON"),
+        ({"answer": "1"}, {}, "empty", "no 'question' in answer"),
+        ({"question": None, "answer": "1"}, {}, "empty", "null"),
+        ({"question": " \n\t", "answer": "1"}, {}, "empty", "blank"),
+        ({"question": 7, "answer": "1"}, {}, "bad_row", "int, not text"),
+        ({"question": "x" * (MAX_QUESTION_CHARACTERS + 1), "answer": "1"}, {}, "too_long", "100001 characters"),
+        ({"question": "q"}, {}, "no_reference", "needs reference"),
+        ({"question": "q", "answer": " "}, {}, "no_reference", "needs reference"),
+        ({"question": "q", "answer": ["1", "2"]}, {}, "no_reference", "a list of 2"),
+        ({"question": "q", "answer": float("nan")}, {}, "no_reference", "float"),
+        ({"question": "Prove it.", "answer": "Proof"}, {}, "no_reference", "'Proof' stands"),
+        ({"question": "See ![figure](a.png). Area?", "answer": "4"}, {}, "needs_image", "image"),
+        ({"question": "q", "answer": "no number"}, {"reference_pattern": "#### (.+)$"}, "no_reference", "does not match"),
+        ({"question": "q", "answer": r"\frac{1}{"}, {}, "reference_fails", "by math/"),
+        ({"question": "q", "answer": "Z"}, {"kind": "choice"}, "reference_fails", "by choice/"),
+        ({"question": "q"}, {"kind": "code", "tests": "tests"}, "no_reference", "needs tests"),
+        ({"question": "q", "tests": "{torn"}, {"kind": "code", "tests": "tests"}, "bad_row", "no JSON"),
+        ({"question": "q", "tests": {"a": b"bytes"}}, {"kind": "code", "tests": "tests"}, "bad_row", "no JSON"),
+        ({"question": "q", "answer": "select 1"}, {"kind": "sql"}, "no_reference", "needs tests"),
+    ],
+)
+def test_what_cannot_be_asked_or_judged_has_a_reason_and_a_detail(row: Any, values: Any, reason: str, detail: str) -> None:
+    problem = one(row, **values)
+    assert problem.unusable == reason
+    assert problem.detail_unusable is not None and detail in problem.detail_unusable
+
+
+@pytest.mark.parametrize(
+    ("answer", "pattern", "reference"),
+    [
+        ("42", None, "42"),
+        (42, None, "42"),
+        (0.5, None, "0.5"),
+        (["42"], None, "42"),
+        ("He has 1.\n2 + 2 = 4\n#### 4", "#### (.+)$", "4"),
+        ("a\nb\nc", "(?s)a(.+)", "b\nc"),
+    ],
+)
+def test_references_of_common_shapes_are_read(answer: Any, pattern: str | None, reference: str) -> None:
+    assert one({"question": "q", "answer": answer}, reference_pattern=pattern, kind="open").reference == reference
+
+
+def test_a_duplicate_of_an_unusable_problem_is_no_duplicate() -> None:
+    found = problems([{"question": "q", "answer": ""}, {"question": "q", "answer": "1"}, {"question": "q ", "answer": "1"}])
+    assert [problem.unusable for problem in found] == ["no_reference", None, "exact_duplicate"]
+    assert found[1].problem_id in (found[2].detail_unusable or "")
+
+
+def test_questions_of_an_earlier_source_are_duplicates_when_they_are_carried_over() -> None:
+    seen: dict[bytes, str] = {}
+    row = {"question": "1 + 1?", "answer": "2"}
+    found = [list(collect([row], source(name=name), VERIFICATION, seen))[0].unusable for name in ("first", "second")]
+    assert found == [None, "exact_duplicate"]
+
+
+def test_the_id_depends_on_what_makes_the_problem_and_on_nothing_else() -> None:
+    row = {"question": "1 + 1?", "answer": "2", "id": "../../etc/passwd"}
+    first = one(row)
+    assert len(first.problem_id) == 16 and int(first.problem_id, 16) >= 0
+    assert one(row | {"id": 7}, name="other", licence="MIT").problem_id == first.problem_id
+    assert one(row | {"answer": "3"}).problem_id != first.problem_id
+    assert one(row, kind="open").problem_id != first.problem_id
+
+
+def test_surrogates_and_nul_are_replaced_before_they_reach_a_shard(tmp_path: Any) -> None:
+    problem = one({"question": "a\ud800b\x00c", "answer": "\udfff"}, kind="open")
+    assert (problem.question, problem.reference) == ("a\ufffdb\ufffdc", "\ufffd")
+    path = str(tmp_path / "problems.parquet")
+    assert shards.write(Problem, [problem], path) == 1
+    assert list(shards.read(Problem, path)) == [problem]
+
+
+def test_text_that_looks_like_a_template_or_html_is_kept_as_it_is() -> None:
+    text = "<|im_end|><think> <script>alert(1)</script> </think>"
+    assert one({"question": text}, kind="open").question == text
+
+
+@pytest.mark.parametrize(
+    ("language", "row", "expected"),
+    [
+        (None, {"question": "你有几个苹果?"}, "zh"),
+        (None, {"question": "How many?"}, "en"),
+        ("de", {"question": "Wie viele?"}, "de"),
+        ("@lang", {"question": "Combien?", "lang": "FR"}, "fr"),
+        ("@lang", {"question": "几个?", "lang": "zh-CN"}, "zh"),
+        ("@lang", {"question": "有几个?", "lang": None}, "zh"),
+    ],
+)
+def test_language_is_the_recipe_s_the_row_s_or_detected(language: str | None, row: dict[str, Any], expected: str) -> None:
+    assert one(row, kind="open", language=language).language == expected
+
+
+@pytest.mark.parametrize("pattern", ["(", "no group"])
+def test_a_pattern_that_cannot_work_is_an_error_of_the_recipe(pattern: str) -> None:
+    with pytest.raises(RecipeError, match="reference_pattern"):
+        problems([{"question": "q", "answer": "1"}], reference_pattern=pattern)
+
+
+def test_references_checked_ahead_come_out_in_the_order_of_the_rows() -> None:
+    rows = [{"question": f"q{number}", "answer": r"\frac{1}{" if number % 7 == 0 else str(number)} for number in range(600)]
+    found = problems(rows)
+    assert [problem.question for problem in found] == [row["question"] for row in rows]
+    assert [problem.unusable for problem in found] == ["reference_fails" if number % 7 == 0 else None for number in range(600)]
+
+
+def test_every_seed_problem_is_usable() -> None:
+    for name in ("train", "heldout"):
+        seed = source(name="seed", path=f"data/seed/{name}.jsonl", language="@language")
+        assert {problem.unusable for problem in collect(read_rows(seed), seed, VERIFICATION)} == {None}
