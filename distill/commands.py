@@ -14,7 +14,7 @@ from distill.recipe import DatasetRecipe, RecipeError
 from distill.records import Report
 from distill.store import StoreError
 from distill.train import TrainingError
-from flows.server import ServerError
+from flows.server_process import ServerError
 
 Options = argparse.Namespace
 Command = Callable[[Options], None]
@@ -96,10 +96,10 @@ def curate(options: Options) -> None:
     if _file_mode(options):
         from distill import file_mode
 
-        progress.show()
         wanted = _dataset(options) if options.dataset else None
         curation = wanted.curation if wanted else recipe.load_parts(tuple(options.set))[1]
-        print(file_mode.curate_file(options.input, options.output, curation, wanted))
+        with progress.showing():
+            print(file_mode.curate_file(options.input, options.output, curation, wanted))
         print(options.output)
         return
     made = _dataset(options)
@@ -171,10 +171,10 @@ def trace(options: Options) -> None:
 
 def serve(options: Options) -> None:
     """The run page and the deployments."""
-    progress.show()
     from flows import deployments
 
-    deployments.serve(options.host, options.port)
+    with progress.showing():
+        deployments.serve(options.host, options.port)
 
 
 def schedule(options: Options) -> None:
@@ -189,8 +189,7 @@ def _prefect() -> Iterator[progress.Console]:
     """A Prefect server to report to, and progress shown."""
     from flows import server
 
-    console = progress.show()
-    with server.running():
+    with progress.showing() as console, server.running():
         yield console
 
 

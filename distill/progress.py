@@ -2,7 +2,7 @@
 
 On a terminal the line is rewritten in place; elsewhere a plain line is written every few seconds, so that a log stays
 readable. Everything goes to the `distill` logger as well, where Prefect picks it up for the page of a flow run. Nothing is
-shown unless `show` was called: a library stays silent.
+shown unless `showing` is entered: a library stays silent.
 """
 
 import logging
@@ -10,10 +10,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TextIO, TypeVar
-
-R = TypeVar("R")
 
 LOGGER = logging.getLogger("distill")
 LOGGER.setLevel(logging.INFO)
@@ -21,6 +20,8 @@ PLAIN_SECONDS = 10.0
 TERMINAL_SECONDS = 0.2
 LOGGED_SECONDS = 60.0
 STEADY_SECONDS = 5.0
+
+R = TypeVar("R")
 
 
 class Console(logging.Handler):
@@ -57,16 +58,19 @@ class Console(logging.Handler):
             self.status_shown = False
 
 
-def show(stream: TextIO | None = None) -> Console:
-    """Shows progress on a stream, standard error by default; showing it twice on one stream shows it once."""
-    wanted = stream or sys.stderr
-    for handler in LOGGER.handlers:
-        if isinstance(handler, Console) and handler.stream is wanted:
-            return handler
-    console = Console(wanted)
+@contextmanager
+def showing(stream: TextIO | None = None) -> Iterator[Console]:
+    """Shows progress on a stream, standard error by default, while the block lasts."""
+    console = Console(stream or sys.stderr)
+    before = LOGGER.propagate
     LOGGER.addHandler(console)
     LOGGER.propagate = False
-    return console
+    try:
+        yield console
+    finally:
+        console.clear()
+        LOGGER.removeHandler(console)
+        LOGGER.propagate = before
 
 
 def say(text: str, reused: str = "") -> None:

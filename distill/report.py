@@ -118,7 +118,8 @@ def _error(score: Score) -> str:
 def _difference(comparison: Comparison) -> str:
     where = "" if comparison.source == "all" else f" on {comparison.source}"
     points = f"{100 * comparison.difference:+.1f} ({100 * comparison.low:+.1f} to {100 * comparison.high:+.1f})"
-    return f"{comparison.better} - {comparison.than}{where}: {points}, standard error {100 * comparison.standard_error:.1f}, {comparison.problems} problems"
+    error = f"standard error {100 * comparison.standard_error:.1f}, {comparison.problems} problems"
+    return f"{comparison.better} - {comparison.than}{where}: {points}, {error}"
 
 
 def _percent(share: float) -> str:

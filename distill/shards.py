@@ -88,7 +88,7 @@ def list_shards(folder: str) -> list[str]:
     if not filesystem.isdir(name):
         return []
     found = sorted(filesystem.glob(name.rstrip("/") + "/*.parquet"))
-    return [filesystem.unstrip_protocol(path) if "://" in folder else path for path in found]
+    return [f"{folder.rstrip('/')}/{path.rsplit('/', 1)[1]}" for path in found]
 
 
 def batches(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:

@@ -70,7 +70,8 @@ def _rows(source: ProblemSource) -> Iterator[Row]:
     try:
         yield from _file_rows(source, place)
     except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
-        raise RecipeError(f"problem source {source.name!r}: {place} cannot be read to its end ({error}); fetch it again") from error
+        cause = f"{place} cannot be read to its end ({_first_line(error)})"
+        raise RecipeError(f"problem source {source.name!r}: {cause}; correct `path` or fetch it again") from error
 
 
 def _file_rows(source: ProblemSource, place: str) -> Iterator[Row]:
@@ -214,4 +215,4 @@ def _digest(place: str) -> str:
         with fsspec.open(place, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise RecipeError(f"{place} cannot be read ({error})") from error
+        raise RecipeError(f"{place} cannot be read ({_first_line(error)}); correct `path` or fetch it again") from error

@@ -26,6 +26,8 @@ from distill import records, shards
 ROOT = os.environ.get("DISTILL_STORE", str(Path(__file__).parents[1] / "data" / "store"))
 FINGERPRINT_CHARACTERS = 12
 HASHED_WHOLE_BYTES = 64 << 20
+HASHED_SAMPLES = 64
+ABSENT = "(absent)"
 
 Key = Mapping[str, Any]
 
@@ -99,7 +101,7 @@ def differences(old: Any, new: Any, at: str = "") -> list[str]:
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         found: list[str] = []
         for name in sorted(old.keys() | new.keys()):
-            found.extend(differences(old.get(name), new.get(name), f"{at}.{name}" if at else name))
+            found.extend(differences(old.get(name, ABSENT), new.get(name, ABSENT), f"{at}.{name}" if at else name))
         return found
     return [] if json.dumps(old) == json.dumps(new) else [f"{at} ({_short(old)} -> {_short(new)})"]
 
@@ -107,7 +109,7 @@ def differences(old: Any, new: Any, at: str = "") -> list[str]:
 def model_identity(model: str, revision: str | None) -> dict[str, Any]:
     """What identifies a model's weights: content hashes of a local folder's files, or hub id and revision.
 
-    Files above 64 MiB are identified by size and their first MiB (a safetensors header names every tensor there).
+    Files above 64 MiB are identified by size and 64 stretches of 1 MiB spread over them: training changes every layer.
     """
     path = Path(model)
     if not path.is_dir():
@@ -151,7 +153,11 @@ def _file_digest(file: Path) -> str:
     with file.open("rb") as stream:
         if size <= HASHED_WHOLE_BYTES:
             return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
-        return hashlib.sha256(str(size).encode() + stream.read(1 << 20)).hexdigest()[:16]
+        found = hashlib.sha256(str(size).encode())
+        for number in range(HASHED_SAMPLES):
+            stream.seek(number * (size - (1 << 20)) // (HASHED_SAMPLES - 1))
+            found.update(stream.read(1 << 20))
+        return found.hexdigest()[:16]
 
 
 def _short(value: Any) -> str:

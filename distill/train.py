@@ -20,7 +20,7 @@ from distill.records import Checkpoint
 
 VERSION = 1
 LOG_TAIL_LINES = 15
-SHARDED_PARAMETERS = 100_000_000  # smaller models train on one GPU: spreading them costs more than it saves
+SHARDED_PARAMETERS = 100_000_000  # smaller models, and LoRA adapters of any, train on one GPU
 
 Progress = Callable[[Mapping[str, Any]], None]
 
@@ -44,8 +44,8 @@ def train(base: Base, training: Training, examples: list[str], target: str, log:
     Raises TrainingError with the child's last words. `on_progress` gets dicts with `step`, `steps`, `loss`, `tokens`.
     """
     job = {"job": "train", "base": base.model_dump(), "training": training.model_dump(), "examples": examples, "target": target}
-    processes = len(hardware.gpus()) if base.parameters >= SHARDED_PARAMETERS else 1
-    result = _run(job, log, processes=max(1, processes), on_progress=on_progress)
+    spread = base.parameters >= SHARDED_PARAMETERS and training.lora_rank is None
+    result = _run(job, log, processes=max(1, len(hardware.gpus())) if spread else 1, on_progress=on_progress)
     return records.from_row(Checkpoint, {**result, "fingerprint": "", "dataset": "", "student": ""})
 
 
@@ -56,7 +56,7 @@ def _run(job: dict[str, Any], log: str, *, processes: int, on_progress: Progress
         json.dump(job, file)
         file.flush()
         command = [*_launcher(processes), "-m", "distill.trainer", file.name]
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=chatter, stdin=subprocess.DEVNULL, env=_environment(), text=True)
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=chatter, stdin=subprocess.DEVNULL, env=_environment(processes), text=True)
         try:
             return _follow(child, log, on_progress)
         finally:
@@ -97,12 +97,13 @@ def _launcher(processes: int) -> list[str]:
     return [sys.executable, "-m", "accelerate.commands.launch", f"--num_processes={processes}", "--mixed_precision=bf16", *fsdp]
 
 
-def _environment() -> dict[str, str]:
-    """The child's environment: no telemetry, this checkout first on its path, and whom it ends with."""
+def _environment(processes: int) -> dict[str, str]:
+    """The child's environment: no telemetry, this checkout first on its path, whom it ends with, and one GPU for one process."""
     root = str(Path(__file__).parents[1])
     path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
     quiet = {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1", "TOKENIZERS_PARALLELISM": "false"}
-    return {**os.environ, **quiet, "PYTHONPATH": path, "DISTILL_PARENT": str(os.getpid())}
+    visible = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]} if processes == 1 else {}
+    return {**os.environ, **quiet, **visible, "PYTHONPATH": path, "DISTILL_PARENT": str(os.getpid())}
 
 
 def _tail(log: str) -> str:

@@ -101,7 +101,7 @@ def train(base: Base, training: Training, examples: list[str], target: Path, eve
     )
     trainer = _trainer(model, tokenizer, rows, training, target.with_name("checkpoints"), events)
     outcome = trainer.train(resume_from_checkpoint=_last_whole_checkpoint(target.with_name("checkpoints")))
-    _save(trainer, tokenizer, prepared, target)
+    _save(trainer, tokenizer, prepared, target, half=training.precision == "bf16")
     tokens = sum(len(row["input_ids"]) for row in rows)
     return {
         "base": base.model,
@@ -222,8 +222,8 @@ def _callback(events: IO[str]) -> Any:
     return Reporter()
 
 
-def _save(trainer: Any, tokenizer: Any, prepared: Path, target: Path) -> None:
-    """Writes the finished model under a temporary name, puts it in place, and removes checkpoints."""
+def _save(trainer: Any, tokenizer: Any, prepared: Path, target: Path, *, half: bool) -> None:
+    """Writes the finished model under a temporary name (`half`: in bf16), puts it in place, and removes checkpoints."""
     scratch = target.with_name(f".{target.name}.tmp")
     shutil.rmtree(scratch, ignore_errors=True)
     trainer.model.config.use_cache = True
@@ -236,9 +236,27 @@ def _save(trainer: Any, tokenizer: Any, prepared: Path, target: Path) -> None:
     tokenizer.save_pretrained(scratch)
     shutil.copy(prepared / "generation_config.json", scratch / "generation_config.json")
     (scratch / "training_args.bin").unlink(missing_ok=True)  # a pickle: nobody should load it
+    if half:
+        _halve(scratch)
     shutil.rmtree(target, ignore_errors=True)
     os.replace(scratch, target)
     shutil.rmtree(target.with_name("checkpoints"), ignore_errors=True)
+
+
+def _halve(folder: Path) -> None:
+    """Rewrites a model's weights in bf16, one file at a time: training kept them in fp32, serving does not."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    for file in folder.glob("*.safetensors"):
+        save_file({name: tensor.to(torch.bfloat16) for name, tensor in load_file(file).items()}, file, metadata={"format": "pt"})
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        found = json.loads(index.read_text(encoding="utf-8"))
+        found["metadata"]["total_size"] = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+        index.write_text(json.dumps(found, indent=2), encoding="utf-8")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps({**config, "dtype": "bfloat16"}, indent=2), encoding="utf-8")
 
 
 def _last_whole_checkpoint(folder: Path) -> str | None:

@@ -43,7 +43,7 @@ def measured_shards(verdicts: Place, curation: Curation) -> list[str]:
         sources = rooms.shard_paths(verdicts, judged)
         with rooms.making(place) as folder, Meter("measuring", judged["rows"]) as meter:
             todo = rooms.missing(sources, folder)
-            meter.add(judged["rows"] - sum(shards.count(source) for source, _ in todo))
+            meter.add(judged["rows"] - sum(rooms.count(source) for source, _ in todo))
             for source, target in todo:
                 meter.add(measure_shard(source, target, curation))
             summary = rooms.finish(place, shards.list_shards(folder))
@@ -61,4 +61,4 @@ def select_shards(sources: list[str], folder: str, recipe: DatasetRecipe) -> Non
     """Decides over all shards which rows are dropped and why, and writes them under their old numbers."""
     questions = export.benchmark_questions(recipe.curation)
     selected = select(export.Rows(sources, rooms.read), recipe.curation, questions, keys.shares(recipe))
-    export.write_candidates(selected, [shards.count(source) for source in sources], folder)
+    export.write_candidates(selected, [rooms.count(source) for source in sources], folder)

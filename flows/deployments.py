@@ -24,7 +24,7 @@ from distill.progress import say
 from flows import server, zombies
 from flows.dataset import make_dataset
 from flows.distill import distill, make_student
-from flows.server import ServerError
+from flows.server_process import ServerError, healthy, started
 
 NIGHTLY = "distill/nightly"
 CRON = "0 2 * * *"
@@ -78,7 +78,7 @@ def schedule(state: str) -> str:
 def _known_server() -> Iterator[str]:
     """The server that is running; raises ServerError when there is none."""
     url = os.environ.get("PREFECT_API_URL") or server.served()
-    if not url or not server.healthy(url):
+    if not url or not healthy(url):
         raise ServerError("no server is running: start `distill serve` first, in another terminal")
     with server.address(url):
         yield url
@@ -88,11 +88,11 @@ def _known_server() -> Iterator[str]:
 def _server(host: str, port: int) -> Iterator[str]:
     """The server of `PREFECT_API_URL`, or a new one whose address other commands find while the block lasts."""
     if given := os.environ.get("PREFECT_API_URL"):
-        if not server.healthy(given):
+        if not healthy(given):
             raise ServerError(f"no Prefect server answers at {given}; start it, or unset PREFECT_API_URL")
         yield given
         return
-    with server.started(host, port, {}) as url:
+    with started(host, port, {}) as url:
         server.address_file().write_text(url, encoding="utf-8")
         try:
             yield url

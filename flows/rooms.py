@@ -40,7 +40,7 @@ def needed(place: Place, command: str) -> dict[str, Any]:
     """The summary of a finished folder; raises NotMade with the command that makes it."""
     summary = made(place)
     if summary is None:
-        raise NotMade(f"{place.label} is not made yet: run `{command}` first")
+        raise NotMade(f"{place.label} is not made yet: run `{command}` first, with the same options")
     return summary
 
 
@@ -60,12 +60,16 @@ def reused(place: Place, what: str) -> dict[str, Any] | None:
 def making(place: Place) -> Iterator[str]:
     """The folder of a place, made and held against other runs while the block lasts."""
     with store.locked(place.path):
+        if "://" not in place.path:
+            for torn in Path(place.path).rglob(".*.tmp"):  # of a killed run: whoever wrote it does not hold the lock any more
+                if torn.is_file():
+                    torn.unlink()
         yield store.folder(place.room, place.name, place.key)
 
 
 def finish(place: Place, paths: Sequence[str], digest: bool = False, **more: Any) -> dict[str, Any]:
     """Counts the rows of a folder's shards and writes its summary, with a digest of all rows where one is asked for."""
-    names = {path.removeprefix(f"{place.path}/"): shards.count(path) for path in paths}
+    names = {path.removeprefix(f"{place.path}/"): count(path) for path in paths}
     summary = {"rows": sum(names.values()), "shards": names, **more}
     if digest:
         summary["content"] = content(paths)
@@ -97,6 +101,12 @@ def read(record: type[R], path: str) -> Iterator[R]:
     """The records of a shard; raises Damaged, and sets the file aside, when it is not what was written."""
     with _guarded(path):
         yield from shards.read(record, path)
+
+
+def count(path: str) -> int:
+    """Rows of a shard, guarded as `read` guards records."""
+    with _guarded(path):
+        return shards.count(path)
 
 
 def read_rows(path: str) -> Iterator[dict[str, Any]]:

@@ -76,7 +76,7 @@ def sample_room(problems: Place, asked: Asked, sampling: Sampling) -> Place:
     usable = collected["rows"] - sum(collected["unusable"].values())
     with rooms.making(place) as folder, rooms.making(journals) as journal_folder:
         targets = [f"{folder}/{source.rsplit('/', 1)[1]}" for source in sources]
-        before = sum(shards.count(target) for target in targets if shards.exists(target))
+        before = sum(rooms.count(target) for target in targets if shards.exists(target))
         with ExitStack() as stack, Meter(f"sampling {asked.name}", usable * sampling.n, before) as meter:
             engine = LazyEngine(asked.teacher, stack)
             here: Any = quote((engine, meter))  # Prefect hands it over as it is

@@ -20,7 +20,7 @@ def verify_room(traces: Place, verification: Verification, kinds: list[str]) -> 
         return place
     with rooms.making(place) as folder, Meter("verifying", sampled["rows"]) as meter:
         todo = rooms.missing(rooms.shard_paths(traces, sampled), folder)
-        meter.add(sampled["rows"] - sum(shards.count(source) for source, _ in todo))
+        meter.add(sampled["rows"] - sum(rooms.count(source) for source, _ in todo))
         for source, target in todo:
             meter.add(verify_shard(source, target, verification))
         rooms.finish(place, shards.list_shards(folder))

@@ -4,7 +4,7 @@
 
 A *shape* is the order of a problem's operations ("+-", "*-+", ...) in one wording family; a *problem* is a shape with
 numbers, a name and an object. Every shape in `HELD_OUT_SHAPES` and every number tuple whose hash falls in the held-out
-tenth is kept out of training, so a held-out problem shares neither its shape-with-numbers nor, for a third of
+tenth is kept out of training, so a held-out problem shares neither its shape-with-numbers nor, for half of
 them, even its shape with anything that a teacher or a student was trained on. It promises nothing about difficulty
 beyond what one can do with whole numbers from 0 to 199.
 """

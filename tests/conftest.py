@@ -1,0 +1,28 @@
+"""What all tests share: a store of their own, and one Prefect server for those that run flows."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+
+import pytest
+
+os.environ["DISTILL_STORE"] = tempfile.mkdtemp(prefix="distill-tests-")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_store() -> Iterator[str]:
+    """The folder that tests use as the store, removed at the end."""
+    yield os.environ["DISTILL_STORE"]
+    shutil.rmtree(os.environ["DISTILL_STORE"], ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def prefect_server(own_store: str) -> Iterator[str]:
+    """The address of a Prefect server; it takes ten seconds to start, so there is one."""
+    from flows import server
+
+    with server.running() as url:
+        yield url

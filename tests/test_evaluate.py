@@ -1,0 +1,211 @@
+"""Evaluate: the figures are those of the definitions, the intervals cover, and nothing without a verdict is called wrong."""
+
+import json
+import math
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distill.evaluate import assemble, compare, critical_value, decide, measure, pass_rates, score, wilson
+from distill.recipe import Evaluation, ProblemSource
+from distill.records import Candidate, Comparison, Problem, Score, Trace, Verdict
+
+OUTCOMES = ("correct", "wrong", "no_answer", "unparsed_answer", "unparsed_reference", "timeout", "error", "unverified")
+EVALUATION = Evaluation(problems=(ProblemSource(name="seed", path="data/seed/heldout.jsonl"),), n=2, max_tokens=64)
+
+
+def candidate(problem: int, outcome: str, finish: str = "stop", source: str = "seed", tokens: int | None = 10) -> Candidate:
+    asked = Problem(f"{problem:016x}", source, "math", f"question {problem}", "1")
+    trace = Trace(asked, f"{problem}", 0, "thinking", "answer", True, finish, thinking_tokens=tokens, answer_tokens=tokens)
+    return Candidate(trace, Verdict(outcome, verifier="math/1"), language_share=0.5)
+
+
+def candidates(samples: Sequence[str], source: str = "seed", first: int = 0) -> list[Candidate]:
+    """One problem for each word of letters: c correct, w wrong, e verifier error, t timeout, n no answer, u bad reference."""
+    names = {"c": "correct", "w": "wrong", "e": "error", "t": "timeout", "n": "no_answer", "u": "unparsed_reference"}
+    return [candidate(first + number, names[letter], source=source) for number, word in enumerate(samples) for letter in word]
+
+
+def rates(*values: float) -> dict[str, float]:
+    return {str(number): value for number, value in enumerate(values)}
+
+
+def test_pass_at_1_is_the_mean_over_problems_of_the_mean_over_samples() -> None:
+    found = score(candidates(["cc", "cw", "ww", "cccw"]), "model", "student")
+    assert found.pass_at_1 == pytest.approx((1 + 0.5 + 0 + 0.75) / 4)
+    assert (found.problems, found.samples_per_problem, found.model, found.role) == (4, 4, "model", "student")
+    assert pass_rates(candidates(["cw", "c"])) == {f"{0:016x}": 0.5, f"{1:016x}": 1.0}
+
+
+def test_both_standard_errors_are_those_of_their_definitions() -> None:
+    found = score(candidates(["cc", "cw", "ww", "cw"]), "model", "student")
+    assert found.standard_error == pytest.approx(math.sqrt(((0.5**2) * 2 / 3) / 4))
+    assert found.sampling_error == pytest.approx(math.sqrt(2 * 0.25) / 4)
+    assert score(candidates(["c", "w"]), "model", "student").sampling_error is None
+
+
+def test_what_a_verifier_or_a_server_spoiled_is_left_out_counted_and_bounded() -> None:
+    rows = [*candidates(["ce", "cu", "wn", "ee"]), candidate(0, "no_answer", finish="error")]
+    found = score(rows, "model", "student")
+    assert found.pass_at_1 == pytest.approx((1 + 1 + 0) / 3)
+    assert (found.problems, found.left_out) == (3, 5)
+    assert found.pass_at_1_strict == pytest.approx((1 / 3 + 1 / 2 + 0 + 0) / 4)
+    assert found.no_answer == pytest.approx(1 / 9)
+
+
+def test_a_timeout_and_a_cut_completion_are_not_correct_and_are_counted() -> None:
+    rows = [*candidates(["ct", "cc"]), candidate(2, "no_answer", finish="length"), candidate(2, "correct")]
+    found = score(rows, "model", "student")
+    assert (found.pass_at_1, found.timeouts, found.left_out) == (pytest.approx(2 / 3), 1, 0)
+    assert found.truncated == pytest.approx(1 / 6)
+    assert found.mean_completion_tokens == 20 and found.language_share == 0.5
+
+
+def test_an_evaluation_without_a_verdict_claims_nothing() -> None:
+    for rows in ([], candidates(["ee"])):
+        found = score(rows, "model", "student")
+        assert (found.problems, found.low, found.high) == (0, 0.0, 1.0)
+        json.dumps(asdict(found), allow_nan=False)
+
+
+@given(st.lists(st.tuples(st.integers(0, 8), st.sampled_from(OUTCOMES), st.sampled_from(["stop", "length", "error"])), max_size=60))
+def test_any_candidates_give_a_score_within_its_interval(rows: list[tuple[int, str, str]]) -> None:
+    found = score((candidate(*row) for row in rows), "model", "student")
+    assert 0 <= found.low <= found.pass_at_1 <= found.high <= 1
+    assert found.pass_at_1_strict is None or found.pass_at_1_strict <= 1
+    assert found.standard_error >= 0 and 0 <= found.truncated <= 1 and 0 <= found.no_answer <= 1
+    json.dumps(asdict(found), allow_nan=False)
+
+
+@given(st.lists(st.integers(0, 4), min_size=2, max_size=40))
+def test_the_interval_mirrors_when_right_and_wrong_change_places(correct: list[int]) -> None:
+    def interval(counts: list[int]) -> Score:
+        return score(candidates(["c" * count + "w" * (4 - count) for count in counts]), "model", "student")
+
+    found, mirrored = interval(correct), interval([4 - count for count in correct])
+    assert (mirrored.low, mirrored.high) == (pytest.approx(1 - found.high), pytest.approx(1 - found.low))
+
+
+def test_none_or_all_correct_still_has_a_width() -> None:
+    assert wilson(0.0, 0.0, 100, 400) == (0.0, pytest.approx(0.0379, abs=1e-3))
+    assert wilson(1.0, 0.0, 100, 400) == (pytest.approx(1 - 0.0379, abs=1e-3), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "quantile"), [(3, 3.182), (4, 2.776), (5, 2.571), (10, 2.228), (29, 2.045), (100, 1.984), (10**6, 1.960)]
+)
+def test_the_quantile_is_that_of_student_s_table(degrees: int, quantile: float) -> None:
+    assert critical_value(degrees) == pytest.approx(quantile, rel=0.01)
+
+
+def drawn(rng: random.Random, problems: int, samples: int, alpha: float, beta: float) -> list[float]:
+    chances = [rng.betavariate(alpha, beta) for _ in range(problems)]
+    return [sum(rng.random() < chance for _ in range(samples)) / samples for chance in chances]
+
+
+@pytest.mark.parametrize(("problems", "samples", "alpha", "beta"), [(30, 4, 0.5, 0.5), (30, 16, 0.3, 3), (100, 2, 5, 1), (300, 1, 1, 9)])
+def test_the_interval_holds_the_truth_about_95_times_of_100(problems: int, samples: int, alpha: float, beta: float) -> None:
+    rng, held = random.Random(1), 0
+    for _ in range(400):
+        values = drawn(rng, problems, samples, alpha, beta)
+        mean = math.fsum(values) / problems
+        variance = math.fsum((value - mean) ** 2 for value in values) / (problems - 1)
+        low, high = wilson(mean, math.sqrt(variance / problems), problems, problems * samples)
+        held += low <= alpha / (alpha + beta) <= high
+    assert 0.92 <= held / 400 <= 0.985
+
+
+def test_a_difference_is_taken_over_the_problems_that_both_have() -> None:
+    found = compare("student", rates(1, 1, 0.5) | {"mine": 0.0}, "base", rates(0, 0.5, 0.5) | {"yours": 1.0})
+    assert (found.better, found.than, found.problems) == ("student", "base", 3)
+    assert found.difference == pytest.approx(0.5)
+    assert found.standard_error == pytest.approx(0.5 / math.sqrt(3))
+
+
+@given(st.lists(st.tuples(st.sampled_from([0, 0.25, 0.5, 1]), st.sampled_from([0, 0.25, 0.5, 1])), max_size=30))
+def test_a_comparison_and_its_opposite_mirror_each_other(pairs: list[tuple[float, float]]) -> None:
+    mine, yours = rates(*(pair[0] for pair in pairs)), rates(*(pair[1] for pair in pairs))
+    there, back = compare("a", mine, "b", yours), compare("b", yours, "a", mine)
+    assert -1 <= there.low <= there.difference <= there.high <= 1
+    assert (back.difference, back.low, back.high) == tuple(pytest.approx(-value) for value in (there.difference, there.high, there.low))
+    assert {decide(there), decide(back)} in ({"undecided"}, {"better", "not_better"})
+
+
+@pytest.mark.parametrize(
+    ("mine", "yours", "decision"),
+    [
+        ([1.0] * 40 + [0.0] * 10, [0.5] * 40 + [0.0] * 10, "better"),
+        ([0.0] * 40 + [1.0] * 10, [0.5] * 40 + [1.0] * 10, "not_better"),
+        ([1.0, 0.0] * 20, [0.0, 1.0] * 20, "undecided"),
+        ([0.0] * 50, [0.0] * 50, "undecided"),
+        ([1.0] * 50, [0.0] * 50, "better"),
+        ([0.0] * 50, [1.0] * 50, "not_better"),
+        ([1.0] * 5, [0.0] * 5, "undecided"),
+        ([1.0, 0.9, 1.0], [0.0, 0.0, 0.0], "undecided"),
+        ([], [], "undecided"),
+    ],
+)
+def test_the_decision_needs_the_whole_interval_and_enough_problems(mine: list[float], yours: list[float], decision: str) -> None:
+    assert decide(compare("student", rates(*mine), "base", rates(*yours))) == decision
+
+
+def test_equal_models_are_called_different_about_5_times_of_100() -> None:
+    rng, different = random.Random(2), 0
+    for _ in range(400):
+        chances = [rng.betavariate(0.5, 0.5) for _ in range(30)]
+        first, second = ([sum(rng.random() < chance for _ in range(4)) / 4 for chance in chances] for _ in range(2))
+        different += decide(compare("a", rates(*first), "b", rates(*second))) != "undecided"
+    assert different / 400 <= 0.08
+
+
+def walk(**recorded: Any) -> Any:
+    def rows(easy: str, hard: str) -> Iterator[Candidate]:
+        yield from candidates([easy] * 10, "easy")
+        yield from candidates([hard] * 10, "hard", first=100)
+
+    measured = [
+        measure(rows("cc", "cw"), "R1", "teacher"),
+        measure(rows("wn", "ww"), "Qwen", "base"),
+        measure(rows("cc", "ww"), "mine", "student"),
+    ]
+    return assemble(measured, EVALUATION, student="mine", dataset="d", checkpoint="c", fingerprint="f", recorded=recorded)
+
+
+def test_a_report_has_base_student_and_teacher_overall_and_by_source() -> None:
+    report = walk(template="abc")
+    assert [(one.role, one.source) for one in report.scores[:3]] == [("base", "all"), ("student", "all"), ("teacher", "all")]
+    assert {(one.role, one.source): one.pass_at_1 for one in report.scores}[("student", "easy")] == 1.0
+    assert len(report.scores) == 9
+    overall = [(one.better, one.than) for one in report.comparisons if one.source == "all"]
+    assert overall == [("student", "base"), ("teacher", "base"), ("student", "teacher")]
+    assert report.decision == "better"
+
+
+def test_a_report_records_what_its_figures_depend_on() -> None:
+    settings = walk(template="abc", versions={"vllm": "1"}).settings
+    wanted = {"metric": "pass@1", "k": 1, "n": 2, "temperature": 0.6, "top_p": 0.95, "max_tokens": 64, "seed": 1, "prompt": "math"}
+    assert wanted | {"dtype": "auto", "engine": "vllm", "template": "abc", "verifiers": ["math/1"]} == {
+        name: settings[name] for name in [*wanted, "dtype", "engine", "template", "verifiers"]
+    }
+    assert settings["outcomes"]["base"] == {"no_answer": 10, "wrong": 30}
+    json.dumps(asdict(walk()), allow_nan=False)
+
+
+def test_without_a_base_there_is_no_decision() -> None:
+    report = assemble(
+        [measure(candidates(["c"] * 20), "m", "student")],
+        EVALUATION,
+        student="s",
+        dataset="d",
+        checkpoint="c",
+        fingerprint="f",
+        recorded={},
+    )
+    assert (report.decision, report.comparisons) == ("undecided", [])
+    assert decide(None) == "undecided"
+    assert decide(Comparison("student", "base", 0.1, 0.0, 0.05, 0.2, 5)) == "undecided"

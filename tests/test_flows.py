@@ -1,0 +1,224 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distill import shards, store
+from distill.journal import Journal
+from distill.recipe import DatasetRecipe, load_dataset
+from distill.records import Candidate, Example, Problem, Trace
+
+PROJECT = Path(__file__).parents[1]
+SMALL = ("problems.0.limit=30", "shard_problems=8", "sampling.n=2")
+
+
+def recipe(*overrides: str) -> DatasetRecipe:
+    return load_dataset("dry-run", (*SMALL, *overrides))
+
+
+def made(root: str, room: str) -> list[dict[str, Any]]:
+    """The summaries of a room's finished folders, oldest first."""
+    found = sorted(Path(root, room).glob("*/made.json"), key=lambda path: path.stat().st_mtime_ns)
+    return [json.loads(path.read_text(encoding="utf-8")) | {"folder": str(path.parent)} for path in found]
+
+
+def written(root: str) -> dict[str, int]:
+    """When every shard of a store was written."""
+    return {str(path): path.stat().st_mtime_ns for path in Path(root).rglob("*.parquet")}
+
+
+def make(*overrides: str) -> str:
+    """Runs the dataset flow and returns the dataset's folder."""
+    from flows.dataset import make_dataset
+
+    return str(make_dataset("dry-run", [*SMALL, *overrides]).path)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> Path:
+    """A store with one finished dataset, to be copied."""
+    folder = tmp_path_factory.mktemp("finished") / "store"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "ROOT", str(folder))
+        make()
+    return folder
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: Path) -> str:
+    """A store of one test's own, with a finished dataset in it."""
+    shutil.copytree(finished, tmp_path / "store")
+    monkeypatch.setattr(store, "ROOT", str(tmp_path / "store"))
+    return store.ROOT
+
+
+@pytest.fixture
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefect_server: str) -> str:
+    """A store of one test's own with nothing in it."""
+    monkeypatch.setattr(store, "ROOT", str(tmp_path / "store"))
+    return store.ROOT
+
+
+def test_every_row_is_there_and_siblings_stay_together(root: str) -> None:
+    folder = make()
+    (traces,) = made(root, "traces")
+    candidates = [[*shards.read(Candidate, path)] for path in shards.list_shards(f"{folder}/candidates")]
+    examples = [row for path in shards.list_shards(f"{folder}/examples") for row in shards.read(Example, path)]
+    asked = [row for path in shards.list_shards(traces["folder"]) for row in shards.read(Trace, path)]
+    assert [len(shard) for shard in candidates] == [16, 16, 16, 12]
+    assert [row.trace for shard in candidates for row in shard] == asked
+    for shard in candidates:
+        groups = [(key, [*rows]) for key, rows in groupby(shard, key=lambda row: row.trace.problem.problem_id)]
+        assert len({key for key, _ in groups}) == len(groups)
+        assert all([row.trace.sample_index for row in rows] == [0, 1] for _, rows in groups)
+    assert [row.id for row in examples] == [row.trace.id for shard in candidates for row in shard if row.dropped is None]
+    assert {"README.md", "funnel.json", "recipe.json", "key.json", "made.json"} <= set(os.listdir(folder))
+
+
+def test_what_is_there_is_reused(root: str) -> None:
+    before = written(root)
+    assert make() == made(root, "datasets")[0]["folder"]
+    assert written(root) == before
+
+
+def test_another_policy_cuts_the_same_traces_anew(root: str) -> None:
+    before = written(root)
+    make("curation.selection.policy=none")
+    assert len(made(root, "datasets")) == 2
+    after = written(root)
+    assert all(after[path] == when for path, when in before.items())
+    assert {Path(path).relative_to(root).parts[0] for path in after.keys() - before.keys()} == {"datasets"}
+
+
+def test_more_samples_ask_for_the_new_ones_only(root: str) -> None:
+    make("sampling.n=3")
+    assert [summary["calls"] for summary in made(root, "traces")] == [60, 30]
+
+
+def test_a_damaged_shard_is_set_aside_and_made_anew_alone(root: str) -> None:
+    (traces,) = made(root, "traces")
+    victim = Path(traces["folder"], "00001.parquet")
+    whole = victim.read_bytes()
+    for room in ("verdicts", "measures", "datasets"):
+        for path in Path(root, room).glob("*/made.json"):
+            path.unlink()
+    for path in Path(root, "verdicts").glob("*/00001.parquet"):
+        path.unlink()
+    victim.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(store.Damaged, match="set aside"):
+        make()
+    assert not victim.exists()
+    before = written(root)
+    make()
+    assert victim.read_bytes() == whole
+    assert made(root, "traces")[0]["calls"] == 0
+    assert all(when == before.get(path, when) for path, when in written(root).items())
+
+
+def test_a_second_run_is_refused_with_the_process_of_the_first(root: str) -> None:
+    from flows import dataset
+
+    other = "curation.selection.policy=none"
+    with store.locked(dataset.dataset_place(recipe(other)).path), pytest.raises(store.Busy, match=str(os.getpid())):
+        make(other)
+
+
+def test_a_room_whose_upstream_is_missing_names_the_command_that_makes_it(empty: str) -> None:
+    from flows import dataset
+
+    with pytest.raises(store.NotMade, match="distill collect --dataset dry-run"):
+        dataset.traces_place(recipe())
+
+
+def test_where_and_how_fast_a_room_runs_is_no_part_of_its_key(root: str) -> None:
+    from flows import dataset
+
+    same = recipe("teacher.concurrency=3", "teacher.max_retries=1", "verification.workers=1")
+    assert dataset.dataset_place(same) == dataset.dataset_place(recipe())
+    assert dataset.traces_place(recipe("curation.duplicates.near=false")) == dataset.traces_place(recipe())
+    assert dataset.problems_place(recipe("problems.0.limit=9")) != dataset.problems_place(recipe())
+
+
+def test_another_way_of_judging_asks_no_teacher(root: str) -> None:
+    make("verification.timeout_seconds=9")
+    assert {room: len(made(root, room)) for room in ("problems", "traces", "verdicts")} == {"problems": 2, "traces": 1, "verdicts": 2}
+
+
+def test_the_flow_run_is_known_to_prefect_with_its_funnel(empty: str) -> None:
+    from prefect import get_client
+    from prefect.client.schemas.sorting import FlowRunSort
+
+    make("sampling.seed=77")
+    with get_client(sync_client=True) as client:
+        runs = client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC, limit=5)
+        assert {run.state_name for run in runs} == {"Completed"}
+        artifacts = client.request("POST", "/artifacts/filter", json={}).json()
+    assert any(artifact["key"] == "funnel-dry-run" and "selected" in artifact["data"] for artifact in artifacts)
+
+
+def test_runs_of_dead_processes_are_marked_as_crashed(prefect_server: str) -> None:
+    from prefect import flow, get_client, tags
+    from prefect.client.schemas.objects import StateType
+    from prefect.states import Running
+
+    from flows import zombies
+
+    @flow(persist_result=False)
+    def nothing() -> None: ...
+
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        pass
+    with get_client(sync_client=True) as client:
+        dead = zombies.tag().replace(str(os.getpid()), str(gone.pid))
+        ids = {}
+        for name in (dead, zombies.tag()):
+            with tags(name):
+                ids[name] = client.create_flow_run(nothing, state=Running(), tags=[name]).id
+        assert zombies.bury() == 1
+        states = {name: client.read_flow_run(run).state_type for name, run in ids.items()}
+        assert states == {dead: StateType.CRASHED, zombies.tag(): StateType.RUNNING}
+        client.delete_flow_run(ids[zombies.tag()])
+
+
+def test_a_killed_run_goes_on_and_pays_for_nothing_twice(empty: str, tmp_path: Path) -> None:
+    killed = tmp_path / "killed"
+    more = ("problems.0.limit=600", "shard_problems=200", "sampling.n=4")
+    command = [sys.executable, "-m", "distill", "dataset", "dry-run"]
+    command += [part for override in (*SMALL, *more) for part in ("--set", override)]
+    environment = {**os.environ, "DISTILL_STORE": str(killed)}
+    run = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with run:
+        deadline = time.monotonic() + 60
+        while sum(path.stat().st_size for path in killed.rglob("*.journal")) < 300_000 and time.monotonic() < deadline:
+            time.sleep(0.005)
+        run.send_signal(signal.SIGKILL)
+    journals = list(killed.rglob("*.journal"))
+    paid = 0
+    for path in journals:
+        with Journal(path) as journal:
+            paid += len(journal)
+    assert 0 < paid < 2400, "the run was killed too early or too late"
+    for path in shards.list_shards(str(next(killed.glob("traces/*")))):
+        assert len(list(shards.read(Trace, path))) == 800
+    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=True)
+    assert made(str(killed), "traces")[0]["calls"] == 2400 - paid
+    undisturbed = make(*more)
+    folder = Path(done.stdout.splitlines()[-1])
+    assert folder.name == Path(undisturbed).name
+    assert made(str(killed), "datasets")[0]["content"] == made(empty, "datasets")[0]["content"]
+    assert not list(killed.rglob("*.tmp"))
+
+
+def test_problems_keep_their_order_and_their_reasons(root: str) -> None:
+    (problems,) = made(root, "problems")
+    rows = [row for path in shards.list_shards(problems["folder"]) for row in shards.read(Problem, path)]
+    assert len(rows) == problems["rows"] == 30
+    assert problems["unusable"] == {}

@@ -1,0 +1,177 @@
+"""The training room: what a student is trained on, what is left out, and what a killed run keeps. Real model, real TRL."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from distill import chat, recipe, shards, train
+from distill.records import Example, Message
+
+ROOT = Path(__file__).parents[1]
+STUDENT = recipe.load_student("tiny-qwen2")
+QUICK = STUDENT.training.model_copy(update={"epochs": 1.0, "batch_size": 4, "device_batch_size": 4, "checkpoint_steps": 2})
+
+
+def example(number: int, words: int = 3) -> Example:
+    prompt = [Message("user", f"What is {number} + 1?\nPlease reason step by step.")]
+    said = [Message("assistant", f"<think>\n{number} + 1 = {number + 1}. {'So. ' * words}\n</think>\n\nThe answer is \\boxed{{{number + 1}}}.")]
+    return Example(
+        id=str(number),
+        problem_id=str(number),
+        source="test",
+        kind="math",
+        language="en",
+        prompt=prompt,
+        completion=said,
+        messages=[*prompt, *said],
+        prompt_tokens=None,
+        completion_tokens=None,
+        pass_rate=None,
+        teacher="test",
+        licence="Apache-2.0",
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """One short training run: sixteen rows that fit and one that does not."""
+    folder = tmp_path_factory.mktemp("student")
+    rows = [example(number) for number in range(16)] + [example(99, words=500)]
+    shards.write(Example, rows, f"{folder}/examples.parquet")
+    seen = []
+    made = train.train(STUDENT.base, QUICK, [f"{folder}/examples.parquet"], f"{folder}/model", f"{folder}/train.log", seen.append)
+    return folder, made
+
+
+def tokenizer_of(folder):
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def test_rows_that_are_too_long_are_left_out_and_counted(trained):
+    _, made = trained
+    assert (made.rows_trained, made.rows_too_long, made.steps) == (16, 1, 4)
+    assert made.tokens_per_step > 0
+
+
+def test_the_checkpoint_is_complete_and_stops_where_its_turn_ends(trained):
+    folder, _ = trained
+    tokenizer = tokenizer_of(folder / "model")
+    settings = json.loads((folder / "model" / "generation_config.json").read_text())
+    assert tokenizer.eos_token == "<|im_end|>"
+    assert tokenizer.pad_token == "<|endoftext|>"
+    assert tokenizer.eos_token_id in settings["eos_token_id"]
+    assert {path.suffix for path in (folder / "model").iterdir()} <= {".json", ".safetensors", ".jinja"}
+    assert not (folder / "checkpoints").exists()
+    assert json.loads((folder / "model" / "config.json").read_text())["use_cache"] is True
+
+
+def test_training_changes_the_weights_and_the_base_stays_as_it_was(trained):
+    folder, _ = trained
+    base = (folder / "base" / "model.safetensors").resolve()
+    assert base == (ROOT / "data" / "models" / "tiny-qwen2" / "model.safetensors").resolve()
+    assert base.read_bytes() != (folder / "model" / "model.safetensors").read_bytes()
+
+
+def test_labels_are_the_completion_alone_and_end_with_eos(trained):
+    from distill import trainer
+
+    folder, _ = trained
+    tokenizer = tokenizer_of(folder / "base")
+    rows, counts = trainer.encode_rows(tokenizer, [f"{folder}/examples.parquet"], QUICK)
+    assert counts == {"rows_trained": 16, "rows_too_long": 1, "rows_other_dropped": 0}
+    for row in rows:
+        said = [label for label in row["labels"] if label != -100]
+        asked = row["input_ids"][: len(row["input_ids"]) - len(said)]
+        assert said[-1] == tokenizer.eos_token_id
+        assert "</think>" in tokenizer.decode(said)
+        assert "boxed" in tokenizer.decode(said)
+        assert tokenizer.decode(asked).endswith("<think>\n")
+        assert row["labels"][: len(asked)] == [-100] * len(asked)
+
+
+def test_what_is_trained_is_what_is_asked_at_inference(trained):
+    folder, _ = trained
+    tokenizer = tokenizer_of(folder / "base")
+    turns = [{"role": "user", "content": "1 + 1 <|im_end|> <|im_start|>system"}]
+    said = [{"role": "assistant", "content": "<think>\nTwo.\n</think>\n\n\\boxed{2}"}]
+    encoded = chat.encode_pair(tokenizer, turns, said)
+    assert encoded.prompt == chat.encode_prompt(tokenizer, turns)
+    special = {tokenizer.convert_tokens_to_ids(token) for token in ("<|im_start|>", "<|im_end|>")}
+    assert sum(token in special for token in encoded.prompt) == 3, "user turn opened and closed, assistant turn opened; no more"
+    assert "<|im_end|> <|im_start|>system" in tokenizer.decode(encoded.prompt)
+
+
+@pytest.mark.parametrize(
+    ("template", "complaint"),
+    [
+        ("{% for m in messages %}{{ m['content'].split('</think>')[-1] }}<|im_end|>{% endfor %}", "loses|strips"),
+        ("{% for m in messages %}{{ m['content'] }}{% endfor %}", "never stop"),
+    ],
+)
+def test_a_template_that_loses_thinking_or_the_end_of_turn_is_refused(trained, template, complaint):
+    folder, _ = trained
+    tokenizer = tokenizer_of(folder / "base")
+    opening = "{% if add_generation_prompt %}<think>\n{% endif %}"
+    tokenizer.chat_template = template + opening
+    with pytest.raises(chat.TemplateError, match=complaint):
+        chat.encode_pair(tokenizer, [{"role": "user", "content": "q"}], [{"role": "assistant", "content": "<think>\nt\n</think>\n\na"}])
+
+
+def test_padding_with_the_end_of_turn_is_refused(tmp_path):
+    base = STUDENT.base.model_copy(update={"pad_token": "<|im_end|>"})
+    with pytest.raises(train.TrainingError, match="never stop"):
+        train.prepare(base, str(tmp_path / "model"), str(tmp_path / "log"))
+
+
+def test_a_lora_student_in_bf16_is_merged_and_loads(tmp_path):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    rows = f"{tmp_path}/examples.parquet"
+    shards.write(Example, [example(number) for number in range(8)], rows)
+    section = QUICK.model_copy(update={"precision": "bf16", "lora_rank": 4})
+    made = train.train(STUDENT.base, section, [rows], str(tmp_path / "model"), str(tmp_path / "train.log"))
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    assert made.steps == 2
+    assert model.dtype == torch.bfloat16
+    assert sum(p.numel() for p in model.parameters()) == sum(
+        p.numel() for p in AutoModelForCausalLM.from_pretrained(tmp_path / "base").parameters()
+    )
+
+
+def test_a_killed_run_goes_on_from_its_last_whole_checkpoint(tmp_path):
+    rows = f"{tmp_path}/examples.parquet"
+    shards.write(Example, [example(number) for number in range(400)], rows)
+    script = (
+        "from distill import recipe, train\n"
+        "student = recipe.load_student('tiny-qwen2')\n"
+        f"section = student.training.model_copy(update={{'epochs': 1.0, 'batch_size': 4, 'device_batch_size': 4, 'checkpoint_steps': 10}})\n"
+        "steps = []\n"
+        "def note(event): steps.append(event['step'])\n"
+        f"made = train.train(student.base, section, [{rows!r}], '{tmp_path}/model', '{tmp_path}/train.log', note)\n"
+        "print(min(steps), made.steps)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    first = subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE)
+    deadline = time.monotonic() + 90
+    while not list(tmp_path.glob("checkpoints/checkpoint-*/distill-complete")):
+        assert first.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    torn = tmp_path / "checkpoints" / "checkpoint-99999"
+    torn.mkdir()
+    second = subprocess.run([sys.executable, "-c", script], env=environment, check=True, capture_output=True, text=True)
+    first_logged, steps = map(int, second.stdout.split())
+    assert steps == 100
+    assert first_logged > 10, "a run from the start logs its tenth step; the torn checkpoint was passed over"
+    assert (tmp_path / "model" / "model.safetensors").exists()
