@@ -75,10 +75,8 @@ candidates = load_dataset("PATH", "candidates", split="train")  # every trace th
 
 def _rejects(funnel: Funnel) -> str:
     """One row for each reason, to judge the screens by."""
-    rows = []
-    for reason in funnel.reasons():
-        for reject in funnel.rejects.get(reason, [])[:1]:
-            rows.append(f"- **{reason}** `{reject.id}`: {_code(reject.detail)}, ends in {_code(reject.excerpt[-100:])}")
+    shown = [(reason, reject) for reason in funnel.reasons() for reject in funnel.rejects.get(reason, [])[:1]]
+    rows = [f"- **{reason}** `{reject.id}`: {_code(reject.detail)}, ends in {_code(reject.excerpt[-100:])}" for reason, reject in shown]
     return "## Rejects to look at\n\n" + "\n".join(rows) if rows else ""
 
 

@@ -182,7 +182,7 @@ def _checked(problem: Problem, pending: Future[Verdict] | None, seen: Seen) -> P
     """The problem after the last two checks: an earlier row asks it, or its own reference fails."""
     if pending is None:
         return problem
-    key = _question_key(problem.question)
+    key = question_key(problem.question)
     if key in seen:
         return replace(problem, unusable="exact_duplicate", detail_unusable=f"same question as {seen[key]}")
     verdict = pending.result()
@@ -193,7 +193,7 @@ def _checked(problem: Problem, pending: Future[Verdict] | None, seen: Seen) -> P
     return problem
 
 
-def _question_key(question: str) -> bytes:
+def question_key(question: str) -> bytes:
     """Equal for questions that differ in white space or in how accents are composed only: case can matter (X and x)."""
     text = " ".join(unicodedata.normalize("NFC", question).split())
     return blake2b(text.encode(), digest_size=16).digest()

@@ -7,7 +7,8 @@ same call goes on where it stopped. Nothing is judged here, and a cut completion
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 from distill import normalise, prompts
@@ -27,13 +28,20 @@ def sample(
     engine: Engine,
     journal: Journal,
     on_completion: Callable[[Completion], None] | None = None,
+    budgets: Sequence[int] = (),
 ) -> Iterator[Trace]:
     """The n traces of each usable problem of a shard, in problem order; `on_completion` sees each new completion as it arrives.
 
-    Holds the problems in memory, and of the completions only those in flight. Raises EngineError when the teacher is gone.
+    `budgets` are values of `max_tokens` under which the journal may hold the same draws: those that came to their end within
+    the present one are taken over, and only the others are asked again. Holds the problems in memory, and of the completions
+    only those in flight. Raises EngineError when the teacher is gone.
     """
     usable = [problem for problem in problems if problem.unusable is None]
-    _ask(usable, teacher, sampling, engine, journal, on_completion)
+    requests = _missing(usable, teacher, sampling, journal, budgets)
+    for arrived in engine.complete(requests, sampling):
+        journal.append([arrived])
+        if on_completion is not None:
+            on_completion(arrived)
     for problem in usable:
         for index in range(sampling.n):
             key = trace_id(problem, teacher, sampling, index)
@@ -53,32 +61,29 @@ def draw_seed(problem: Problem, teacher: Teacher, sampling: Sampling, index: int
     return int(_draw(problem, teacher, sampling, index)[:8], 16) >> 1
 
 
-def _ask(
-    problems: list[Problem],
-    teacher: Teacher,
-    sampling: Sampling,
-    engine: Engine,
-    journal: Journal,
-    on_completion: Callable[[Completion], None] | None,
-) -> None:
-    """Brings the journal to one completion for each problem and index."""
-    for completion in engine.complete(_missing(problems, teacher, sampling, journal), sampling):
-        journal.append([completion])
-        if on_completion is not None:
-            on_completion(completion)
-
-
-def _missing(problems: list[Problem], teacher: Teacher, sampling: Sampling, journal: Journal) -> Iterator[Request]:
+def _missing(problems: list[Problem], teacher: Teacher, sampling: Sampling, journal: Journal, budgets: Sequence[int]) -> Iterator[Request]:
     """Requests for what the journal lacks, siblings one after another so that a server's prefix cache serves them."""
     asked: set[str] = set()
+    others = [sampling.model_copy(update={"max_tokens": budget}) for budget in budgets if budget != sampling.max_tokens]
     for problem in problems:
         for index in range(sampling.n):
             key = trace_id(problem, teacher, sampling, index)
             if key in journal or key in asked:
                 continue
             asked.add(key)
+            found = (journal.get(trace_id(problem, teacher, other, index)) for other in others)
+            whole = next((one for one in found if one is not None and _ended_within(one, sampling.max_tokens)), None)
+            if whole is not None:
+                journal.append([replace(whole, key=key)])
+                continue
             messages = prompts.render(problem, sampling.prompt, sampling.system)
             yield Request(key, problem, index, messages, teacher.prefill, draw_seed(problem, teacher, sampling, index))
+
+
+def _ended_within(completion: Completion, max_tokens: int) -> bool:
+    """True for a completion that came to its own end, and would have under another budget."""
+    ended = completion.failure is None and completion.finish_reason == "stop"
+    return ended and completion.completion_tokens is not None and completion.completion_tokens <= max_tokens
 
 
 def _draw(problem: Problem, teacher: Teacher, sampling: Sampling, index: int) -> str:

@@ -56,7 +56,9 @@ def _run(job: dict[str, Any], log: str, *, processes: int, on_progress: Progress
         json.dump(job, file)
         file.flush()
         command = [*_launcher(processes), "-m", "distill.trainer", file.name]
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=chatter, stdin=subprocess.DEVNULL, env=_environment(processes), text=True)
+        child = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=chatter, stdin=subprocess.DEVNULL, env=_environment(processes), text=True
+        )
         try:
             return _follow(child, log, on_progress)
         finally:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from distill import store
 
-HOME = str(Path(store.ROOT if "://" not in store.ROOT else Path(__file__).parents[1] / "data" / "store").absolute() / "prefect")
+LOCAL = Path(store.ROOT).absolute() if "://" not in store.ROOT else Path(__file__).parents[1] / "data" / "store"
+"""The store, or where the parts of it lie that have to be on this machine."""
 
 ENVIRONMENT = {
-    "PREFECT_HOME": HOME,
+    "PREFECT_HOME": str(LOCAL / "prefect"),
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",

@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import count, groupby, islice
+from operator import itemgetter
 
 from prefect import flow, task
 
 from distill import shards
-from distill.collect import collect
+from distill.collect import Row, collect, question_key
 from distill.progress import Meter, say
 from distill.recipe import ProblemSource, Verification
 from distill.records import Problem
@@ -33,23 +34,35 @@ def collect_room(sources: tuple[ProblemSource, ...], verification: Verification,
 
 @task(name="collect-shards", **rooms.TASK)
 def collect_shards(sources: tuple[ProblemSource, ...], verification: Verification, folder: str, shard_problems: int) -> dict[str, int]:
-    """Writes the shards that are missing and counts usable problems and reasons; all rows are read, to find duplicates."""
+    """Writes the shards that are missing, and counts usable problems and reasons over all of them.
+
+    One task for all: duplicates are found in order. A row is a problem, so a shard that is there says how many rows to pass over.
+    """
     counts: Counter[str] = Counter()
-    with Meter("collecting problems", sum(source.limit or 0 for source in sources if all(s.limit for s in sources))) as meter:
-        problems = _problems(sources, verification, counts, meter)
-        number = 0
-        while shard := list(islice(problems, shard_problems)):
-            target = f"{folder}/{number:05}.parquet"
-            if not shards.exists(target):
-                shards.write(Problem, shard, target)
-            number += 1
-    return dict(counts)
-
-
-def _problems(sources: Sequence[ProblemSource], verification: Verification, counts: Counter[str], meter: Meter) -> Iterator[Problem]:
     seen: dict[bytes, str] = {}
-    for source in sources:
-        for problem in collect(read_rows(source), source, verification, seen):
-            counts[problem.unusable or "usable"] += 1
-            meter.add()
-            yield problem
+    rows = ((source, row) for source in sources for row in read_rows(source))
+    with Meter("collecting problems", sum(source.limit or 0 for source in sources) if all(one.limit for one in sources) else 0) as meter:
+        for number in count():
+            chunk = list(islice(rows, shard_problems))
+            if not chunk:
+                return dict(counts)
+            target = f"{folder}/{number:05}.parquet"
+            if shards.exists(target):
+                _remember(target, seen)
+            else:
+                shards.write(Problem, meter.over(_problems(chunk, verification, seen)), target)
+            for problem in rooms.read(Problem, target):
+                counts[problem.unusable or "usable"] += 1
+    raise AssertionError("rows have an end")
+
+
+def _problems(chunk: Sequence[tuple[ProblemSource, Row]], verification: Verification, seen: dict[bytes, str]) -> Iterator[Problem]:
+    for source, rows in groupby(chunk, key=itemgetter(0)):
+        yield from collect([row for _, row in rows], source, verification, seen)
+
+
+def _remember(shard: str, seen: dict[bytes, str]) -> None:
+    """Notes the questions of a shard that is there, so that a later row that repeats one is found."""
+    for problem in rooms.read(Problem, shard):
+        if problem.unusable is None:
+            seen[question_key(problem.question)] = problem.problem_id

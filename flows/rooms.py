@@ -15,6 +15,7 @@ import fsspec
 import pyarrow as pa
 from prefect.cache_policies import NO_CACHE
 
+import flows
 from distill import shards, store
 from distill.progress import say
 from distill.store import Damaged, NotMade
@@ -65,6 +66,18 @@ def making(place: Place) -> Iterator[str]:
                 if torn.is_file():
                     torn.unlink()
         yield store.folder(place.room, place.name, place.key)
+
+
+@contextmanager
+def making_here(place: Place) -> Iterator[str]:
+    """As `making`, in a folder on this machine even when the store is elsewhere: for files that are appended to."""
+    if "://" not in place.path:
+        with making(place) as folder:
+            yield folder
+        return
+    path = str(flows.LOCAL / place.room / place.path.rsplit("/", 1)[1])
+    with store.locked(path):
+        yield path
 
 
 def finish(place: Place, paths: Sequence[str], digest: bool = False, **more: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Two shards are in work at a time where the engine allows it, so that the last lo
 teacher idle. The engine is opened with the first request: nothing is loaded when all completions are there.
 """
 
+import json
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -74,26 +75,29 @@ def sample_room(problems: Place, asked: Asked, sampling: Sampling) -> Place:
         return place
     sources = rooms.shard_paths(problems, collected)
     usable = collected["rows"] - sum(collected["unusable"].values())
-    with rooms.making(place) as folder, rooms.making(journals) as journal_folder:
+    with rooms.making(place) as folder, rooms.making_here(journals) as journal_folder:
         targets = [f"{folder}/{source.rsplit('/', 1)[1]}" for source in sources]
         before = sum(rooms.count(target) for target in targets if shards.exists(target))
         with ExitStack() as stack, Meter(f"sampling {asked.name}", usable * sampling.n, before) as meter:
             engine = LazyEngine(asked.teacher, stack)
             here: Any = quote((engine, meter))  # Prefect hands it over as it is
             todo = [(source, target, _journal(journal_folder, source)) for source, target in rooms.missing(sources, folder)]
+            budgets = _budgets(journal_folder, sampling.max_tokens)
             if asked.teacher.engine in OVERLAPPING:
-                for future in [sample_shard.submit(*paths, asked.teacher, sampling, here) for paths in todo]:
+                for future in [sample_shard.submit(*paths, asked.teacher, sampling, budgets, here) for paths in todo]:
                     future.result()
             else:
                 for paths in todo:  # in this thread, where a signal stops it at once
-                    sample_shard(*paths, asked.teacher, sampling, here)
+                    sample_shard(*paths, asked.teacher, sampling, budgets, here)
         rooms.finish(place, targets, calls=engine.calls)
         say(f"made {place.label}: {engine.calls:,} teacher calls")
     return place
 
 
 @task(name="sample-shard", **rooms.TASK)
-def sample_shard(source: str, target: str, journal: str, teacher: Teacher, sampling: Sampling, here: tuple[LazyEngine, Meter]) -> int:
+def sample_shard(
+    source: str, target: str, journal: str, teacher: Teacher, sampling: Sampling, budgets: list[int], here: tuple[LazyEngine, Meter]
+) -> int:
     """Asks a model about one shard of problems; `here` is what stays in this process, the engine and the meter."""
     engine, meter = here
     asked = 0
@@ -104,9 +108,18 @@ def sample_shard(source: str, target: str, journal: str, teacher: Teacher, sampl
         meter.add(1, completion.completion_tokens or 0)
 
     with Journal(journal) as pages:
-        rows = shards.write(Trace, sample(rooms.read(Problem, source), teacher, sampling, engine, pages, count), target)
+        rows = shards.write(Trace, sample(rooms.read(Problem, source), teacher, sampling, engine, pages, count, budgets), target)
     meter.add(rows - asked)
     return rows
+
+
+def _budgets(folder: str, max_tokens: int) -> list[int]:
+    """Every `max_tokens` that completions of these journals were drawn with, the present one noted for later."""
+    path = f"{folder}/budgets.json"
+    known = set(json.loads(shards.read_text(path))) if shards.exists(path) else set()
+    if max_tokens not in known:
+        shards.write_text(path, json.dumps(sorted(known | {max_tokens})))
+    return sorted(known)
 
 
 def _journal(folder: str, source: str) -> str:

@@ -108,7 +108,7 @@ def test_training_rows_made_from_the_template_pass_the_round_trip_guard(family: 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_template_text_inside_a_problem_stays_text(family: str) -> None:
     toy = tokenizer(family)
-    end, special = FAMILIES[family]
+    special = FAMILIES[family][1]
     honest = chat.encode_pair(toy, [USER], [ANSWERED])
     hostile = chat.encode_pair(toy, [{"role": "user", "content": " ".join(special)}], [ANSWERED])
     added = set(toy.get_added_vocab().values())

@@ -8,6 +8,7 @@ import time
 from itertools import groupby
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -101,6 +102,26 @@ def test_another_policy_cuts_the_same_traces_anew(root: str) -> None:
 def test_more_samples_ask_for_the_new_ones_only(root: str) -> None:
     make("sampling.n=3")
     assert [summary["calls"] for summary in made(root, "traces")] == [60, 30]
+
+
+def test_worker_processes_measure_what_this_process_does(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows import curate
+
+    (before,) = made(root, "datasets")
+    for room in ("measures", "datasets"):
+        shutil.rmtree(Path(root, room))
+    monkeypatch.setattr(curate, "ROWS_FOR_PROCESSES", 0)
+    make()
+    assert made(root, "datasets")[0]["content"] == before["content"]
+
+
+def test_a_larger_budget_asks_only_for_what_did_not_come_to_its_end(root: str) -> None:
+    (traces,) = made(root, "traces")
+    rows = [row for path in shards.list_shards(traces["folder"]) for row in shards.read(Trace, path)]
+    make("sampling.max_tokens=2048")
+    unfinished = sum(row.finish_reason != "stop" or row.failure is not None for row in rows)
+    assert 0 < unfinished < len(rows)
+    assert made(root, "traces")[1]["calls"] == unfinished
 
 
 def test_a_damaged_shard_is_set_aside_and_made_anew_alone(root: str) -> None:
@@ -215,6 +236,14 @@ def test_a_killed_run_goes_on_and_pays_for_nothing_twice(empty: str, tmp_path: P
     assert folder.name == Path(undisturbed).name
     assert made(str(killed), "datasets")[0]["content"] == made(empty, "datasets")[0]["content"]
     assert not list(killed.rglob("*.tmp"))
+
+
+def test_the_store_can_be_elsewhere(monkeypatch: pytest.MonkeyPatch, prefect_server: str) -> None:
+    monkeypatch.setattr(store, "ROOT", f"memory://{uuid4().hex}")
+    folder = make()
+    assert folder.startswith("memory://")
+    assert sum(shards.count(path) for path in shards.list_shards(f"{folder}/candidates")) == 60
+    assert make() == folder
 
 
 def test_problems_keep_their_order_and_their_reasons(root: str) -> None:

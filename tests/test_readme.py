@@ -1,5 +1,6 @@
 """The README is true: its commands parse, its recipes and settings exist, and the quick ones run."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -31,7 +32,7 @@ def test_the_readme_has_commands():
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("make")])
 def test_each_make_command_names_a_target_and_a_recipe(command):
     words = shlex.split(command)
-    assert set(word for word in words[1:] if "=" not in word) <= makefile_targets()
+    assert {word for word in words[1:] if "=" not in word} <= makefile_targets()
     given = dict(word.split("=", 1) for word in words if "=" in word)
     if "STUDENT" in given:
         recipe.load_student(given["STUDENT"])
@@ -68,8 +69,9 @@ def test_the_recipes_that_are_listed_are_there():
 
 
 def test_the_readmes_example_of_files_of_your_own_runs(tmp_path):
-    row = '{"id": "1", "problem_id": "p", "question": "1 + 1?", "reference": "2", "response": "<think>\\nTwo.\\n</think>\\n\\n\\\\boxed{2}"}\n'
-    (tmp_path / "traces.jsonl").write_text(row, encoding="utf-8")
+    response = "<think>\nTwo.\n</think>\n\n\\boxed{2}"
+    row = {"id": "1", "problem_id": "p", "question": "1 + 1?", "reference": "2", "response": response}
+    (tmp_path / "traces.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
     for command in [c for c in COMMANDS if "--input" in c]:
         words = [str(tmp_path / word) if word in ("traces.jsonl", "verdicts.parquet", "curated") else word for word in shlex.split(command)]
         run(sys.executable, "-m", *words)

@@ -20,7 +20,9 @@ QUICK = STUDENT.training.model_copy(update={"epochs": 1.0, "batch_size": 4, "dev
 
 def example(number: int, words: int = 3) -> Example:
     prompt = [Message("user", f"What is {number} + 1?\nPlease reason step by step.")]
-    said = [Message("assistant", f"<think>\n{number} + 1 = {number + 1}. {'So. ' * words}\n</think>\n\nThe answer is \\boxed{{{number + 1}}}.")]
+    said = [
+        Message("assistant", f"<think>\n{number} + 1 = {number + 1}. {'So. ' * words}\n</think>\n\nThe answer is \\boxed{{{number + 1}}}.")
+    ]
     return Example(
         id=str(number),
         problem_id=str(number),
@@ -153,7 +155,8 @@ def test_a_killed_run_goes_on_from_its_last_whole_checkpoint(tmp_path):
     script = (
         "from distill import recipe, train\n"
         "student = recipe.load_student('tiny-qwen2')\n"
-        f"section = student.training.model_copy(update={{'epochs': 1.0, 'batch_size': 4, 'device_batch_size': 4, 'checkpoint_steps': 10}})\n"
+        "quick = {'epochs': 1.0, 'batch_size': 4, 'device_batch_size': 4, 'checkpoint_steps': 10}\n"
+        "section = student.training.model_copy(update=quick)\n"
         "steps = []\n"
         "def note(event): steps.append(event['step'])\n"
         f"made = train.train(student.base, section, [{rows!r}], '{tmp_path}/model', '{tmp_path}/train.log', note)\n"
