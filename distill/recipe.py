@@ -12,6 +12,8 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from distill.overrides import OverrideError, apply, section
+
 CONFIGS = Path(os.environ.get("DISTILL_CONFIGS", Path(__file__).parents[1] / "configs"))
 
 S = TypeVar("S", bound="Section")
@@ -342,9 +344,9 @@ def load_parts(overrides: tuple[str, ...] = ()) -> tuple[Verification, Curation]
     """How to judge and to curate anybody's traces: the defaults, with `verification.` and `curation.` overrides."""
     values: dict[str, Any] = {}
     for override in overrides:
-        if _section(override) not in ("verification", "curation"):
+        if section(override) not in ("verification", "curation"):
             raise RecipeError(f"--set {override}: files are judged and curated only; sections are verification, curation")
-        _apply(values, override)
+        _override(values, override)
     verification = _validated(Verification, values.get("verification", {}), "--set verification")
     return verification, _validated(Curation, values.get("curation", {}), "--set curation")
 
@@ -363,17 +365,13 @@ def load_both(student: str, dataset: str | None = None, overrides: tuple[str, ..
 
 def split_overrides(overrides: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Overrides for the dataset and for the student, by the top-level section that each one names."""
-    dataset = tuple(o for o in overrides if _section(o) in DatasetRecipe.model_fields and _section(o) not in StudentRecipe.model_fields)
-    student = tuple(o for o in overrides if _section(o) in StudentRecipe.model_fields)
+    dataset = tuple(o for o in overrides if section(o) in DatasetRecipe.model_fields and section(o) not in StudentRecipe.model_fields)
+    student = tuple(o for o in overrides if section(o) in StudentRecipe.model_fields)
     for override in overrides:
         if override not in dataset and override not in student:
             known = sorted(set(DatasetRecipe.model_fields) | set(StudentRecipe.model_fields))
-            raise RecipeError(f"--set {override}: no section {_section(override)!r}; sections are {', '.join(known)}")
+            raise RecipeError(f"--set {override}: no section {section(override)!r}; sections are {', '.join(known)}")
     return dataset, student
-
-
-def _section(override: str) -> str:
-    return override.split("=", 1)[0].split(".")[0]
 
 
 def _load(model: type[S], family: str, name: str, overrides: tuple[str, ...]) -> S:
@@ -386,8 +384,15 @@ def _load(model: type[S], family: str, name: str, overrides: tuple[str, ...]) ->
         raise RecipeError(f"{path}: {error}") from error
     values.setdefault("name", path.stem)
     for override in overrides:
-        _apply(values, override)
+        _override(values, override)
     return _validated(model, values, str(path))
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    try:
+        apply(values, override)
+    except OverrideError as error:
+        raise RecipeError(str(error)) from error
 
 
 def _validated(model: type[S], values: dict[str, Any], where: str) -> S:
@@ -396,32 +401,3 @@ def _validated(model: type[S], values: dict[str, Any], where: str) -> S:
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors())
         raise RecipeError(f"{where}: {problems}") from error
-
-
-def _apply(values: dict[str, Any], override: str) -> None:
-    """Puts `a.b=value` into nested tables; the value is TOML, or text when it is not."""
-    key, separator, text = override.partition("=")
-    if not separator or not key:
-        raise RecipeError(f"--set {override!r}: write it as section.key=value")
-    *parents, last = key.split(".")
-    inside: Any = values
-    for parent in parents:
-        inside = _inside(inside, parent, override)
-    if not isinstance(inside, dict):
-        raise RecipeError(f"--set {override!r}: {'.'.join(parents)} is a list; name one of its parts, such as {parents[-1]}.0.{last}")
-    try:
-        inside[last] = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        inside[last] = text
-
-
-def _inside(values: Any, name: str, override: str) -> Any:
-    """The table or list under a name, or at a number of a list."""
-    if isinstance(values, list):
-        if not name.isdecimal() or int(name) >= len(values):
-            raise RecipeError(f"--set {override!r}: {name} is no number from 0 to {len(values) - 1}")
-        return values[int(name)]
-    found = values.setdefault(name, {})
-    if not isinstance(found, (dict, list)):
-        raise RecipeError(f"--set {override!r}: {name} is not a section")
-    return found

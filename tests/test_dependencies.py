@@ -11,7 +11,7 @@ ROOMS = {"collect", "sample", "verify", "curate", "train", "evaluate"}
 FRONT = {"cli", "commands", "file_mode", "__main__"}
 CHILDREN = {"trainer"}
 """Main modules of child processes: they import what they need, and nothing imports them."""
-GROUND = {"records", "recipe"}
+GROUND: dict[str, set[str]] = {"records": set(), "overrides": set(), "recipe": {"overrides"}}
 
 
 def modules(package: str) -> dict[str, Path]:
@@ -66,8 +66,8 @@ def test_furniture_knows_no_room() -> None:
 
 
 def test_records_and_recipes_stand_on_their_own() -> None:
-    for own in GROUND:
-        assert {room(one) for one in imported(PROJECT / "distill" / f"{own}.py")} <= {""}, own
+    for own, needed in GROUND.items():
+        assert {room(one) for one in imported(PROJECT / "distill" / f"{own}.py")} <= {""} | needed, own
 
 
 def test_the_main_modules_of_children_are_imported_by_nobody() -> None:
