@@ -6,6 +6,7 @@ Results are neither cached nor kept by Prefect: the store alone knows what is do
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from distill import store
@@ -22,8 +23,15 @@ ENVIRONMENT = {
     "PREFECT_LOGGING_EXTRA_LOGGERS": "distill",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+    "PREFECT_CLIENT_MAX_RETRIES": "7",
+    # One transaction for many task runs: with one each, SQLite refuses other writers for seconds on end.
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "500",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
     "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
 }
 
 for _name, _value in ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)
+with suppress(OSError):  # whoever needs the folder says that it cannot be made; Prefect only warns when it is missing
+    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)

@@ -34,12 +34,14 @@ AUTHENTICATION = "PREFECT_SERVER_API_AUTH_STRING"
 
 def serve(host: str, port: int) -> None:
     """Serves the deployments until it is stopped, on a server of its own unless `PREFECT_API_URL` names one."""
-    if not _loopback(host) and not os.environ.get(AUTHENTICATION):
+    if os.environ.get(AUTHENTICATION):
+        os.environ.setdefault("PREFECT_API_AUTH_STRING", os.environ[AUTHENTICATION])  # our own calls need it as well
+    elif not _loopback(host):
         raise ServerError(f"{host} lets others start runs here: set {AUTHENTICATION}=user:password first, or listen on 127.0.0.1")
     if running := server.served():
         raise ServerError(f"`distill serve` is running already, with its page at {_page(running)}")
     os.environ["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] = str(zombies.HEARTBEAT_SECONDS)
-    with _server(host, port) as url, server.address(url):
+    with _server(host, port) as url:
         zombies.watch()
         made = deployments()
         say(f"run page     {_page(url)}")
@@ -90,12 +92,13 @@ def _server(host: str, port: int) -> Iterator[str]:
     if given := os.environ.get("PREFECT_API_URL"):
         if not healthy(given):
             raise ServerError(f"no Prefect server answers at {given}; start it, or unset PREFECT_API_URL")
-        yield given
+        with server.address(given):
+            yield given
         return
-    with started(host, port, {}) as url:
-        server.address_file().write_text(url, encoding="utf-8")
+    with started(host, port, {}) as own, server.address(own.url, own.wait):
+        server.address_file().write_text(own.url, encoding="utf-8")
         try:
-            yield url
+            yield own.url
         finally:
             server.address_file().unlink(missing_ok=True)
 

@@ -13,7 +13,6 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,8 +22,7 @@ START_SECONDS = 180.0
 STOP_SECONDS = 10.0
 MOST_RESTARTS = 5
 LOG_BYTES = 4 << 20
-COME_BACK_SECONDS = (0.1, 0.3, 1.0, 2.0, 5.0, 10.0)
-RECENT_SECONDS = 10.0
+COME_BACK_SECONDS = (0.1, 0.3, 1.0, 3.0, 10.0, 20.0)
 
 
 class ServerError(RuntimeError):
@@ -41,15 +39,13 @@ def healthy(url: str, timeout_seconds: float = 5.0) -> bool:
 
 
 @contextmanager
-def started(host: str, port: int, environment: dict[str, str]) -> Iterator[str]:
-    """A server's API address while the block lasts; port 0 takes a free one. Raises ServerError when it does not start."""
+def started(host: str, port: int, environment: dict[str, str]) -> Iterator["Supervised"]:
+    """A server that starts, and lasts as long as the block; port 0 takes a free one."""
     with _listening(host, port) as listener:
         name = f"[{host}]" if ":" in host else host
-        url = f"http://{name}:{listener.getsockname()[1]}/api"
-        server = Supervised(listener, {"PREFECT_UI_API_URL": url, **environment})
+        server = Supervised(listener, f"http://{name}:{listener.getsockname()[1]}/api", environment)
         try:
-            server.wait(url)
-            yield url
+            yield server
         finally:
             server.stop()
 
@@ -57,9 +53,11 @@ def started(host: str, port: int, environment: dict[str, str]) -> Iterator[str]:
 class Supervised:
     """A server process that is started again when it dies."""
 
-    def __init__(self, listener: socket.socket, environment: dict[str, str]) -> None:
+    def __init__(self, listener: socket.socket, url: str, environment: dict[str, str]) -> None:
+        self.url = url
+        """The address of its API."""
         self._listener = listener
-        self._environment = environment
+        self._environment = {"PREFECT_UI_API_URL": url, **environment}
         self._stopping = threading.Event()
         self.log = Path(os.environ["PREFECT_HOME"]) / "server.log"
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -69,10 +67,10 @@ class Supervised:
         self._watcher = threading.Thread(target=self._watch, name="distill-prefect-server", daemon=True)
         self._watcher.start()
 
-    def wait(self, url: str) -> None:
+    def wait(self) -> None:
         """Waits for the first answer; raises ServerError when it does not come."""
         deadline = time.monotonic() + START_SECONDS
-        while not healthy(url, 2.0):
+        while not healthy(self.url, 2.0):
             if not self._watcher.is_alive() or time.monotonic() > deadline:
                 raise ServerError(f"Prefect's server did not start; see {self.log}")
             time.sleep(0.05)
@@ -130,18 +128,19 @@ class Impatient:
 
     def __init__(self, app: Any) -> None:
         self._app = app
-        self._refusals: deque[float] = deque(maxlen=len(COME_BACK_SECONDS))
+        self._refusals = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Passes a request on; a 503 gets a `Retry-After` that grows with the number of them in the last seconds."""
+        """Passes a request on; a 503 gets a `Retry-After` that grows with their number since the last write that went well."""
 
         async def hastened(message: Any) -> None:
-            if message["type"] == "http.response.start" and message["status"] == 503:
-                now = time.monotonic()
-                recent = sum(now - when < RECENT_SECONDS for when in self._refusals)
-                self._refusals.append(now)
-                wait = COME_BACK_SECONDS[min(recent, len(COME_BACK_SECONDS) - 1)]
-                message["headers"] = [*message.get("headers", ()), (b"retry-after", str(wait).encode())]
+            if message["type"] == "http.response.start":
+                if message["status"] == 503:
+                    wait = COME_BACK_SECONDS[min(self._refusals, len(COME_BACK_SECONDS) - 1)]
+                    message["headers"] = [*message.get("headers", ()), (b"retry-after", str(wait).encode())]
+                    self._refusals += 1
+                elif message["status"] == 201:
+                    self._refusals = 0
             await send(message)
 
         await self._app(scope, receive, hastened if scope["type"] == "http" else send)
