@@ -148,7 +148,6 @@ class Checkpoint:
     fingerprint: str
     rows_trained: int
     rows_too_long: int
-    rows_other_dropped: int
     trained_tokens: int
     steps: int
     epochs: float

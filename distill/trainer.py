@@ -129,7 +129,7 @@ def encode_rows(tokenizer: Any, examples: list[str], training: Training) -> tupl
         rows.append({"input_ids": encoded.prompt + encoded.completion, "labels": [-100] * len(encoded.prompt) + encoded.completion})
     if not rows:
         raise ValueError(f"no row to train on: {too_long} examples are longer than training.max_length={training.max_length} tokens")
-    return rows, {"rows_trained": len(rows), "rows_too_long": too_long, "rows_other_dropped": 0}
+    return rows, {"rows_trained": len(rows), "rows_too_long": too_long}
 
 
 def _chosen(examples: list[str], training: Training) -> list[Example]:
