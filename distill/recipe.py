@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from distill.overrides import OverrideError, apply, section
 
 CONFIGS = Path(os.environ.get("DISTILL_CONFIGS", Path(__file__).parents[1] / "configs"))
-
 S = TypeVar("S", bound="Section")
 
 
@@ -94,8 +93,7 @@ class Teacher(Section):
     """The model that is sampled, and how it is reached."""
 
     engine: Literal["server", "vllm", "transformers", "replay", "scripted"] = "server"
-    """`server`: any OpenAI-compatible API; `vllm`, `transformers`: in a child process here; `replay`: existing traces;
-    `scripted`: a fake for dry runs that emits every known failure."""
+    """`server`: an OpenAI-compatible API; `vllm`, `transformers`: a child process; `replay`: existing traces; `scripted`: a fake."""
     model: str
     """Model name for a server, a hub id or folder for a local engine, a file of traces for `replay`."""
     revision: str | None = None
@@ -109,7 +107,7 @@ class Teacher(Section):
     response: str = "response"
     """`replay`: column with the raw completion (or `thinking` and `answer` columns)."""
     licence: str = "unknown"
-    """Licence of the teacher's outputs; it goes onto the dataset card."""
+    """Of the teacher's outputs; it goes onto the dataset card."""
     urls: tuple[str, ...] = place(("http://127.0.0.1:8000/v1",))
     """Base URLs of the servers; requests are spread over them."""
     api_key_env: str | None = place(None)
@@ -196,8 +194,7 @@ class Selection(Section):
     """Which clean traces become examples."""
 
     policy: Literal["correct", "shortest", "none"] = "correct"
-    """`correct`: all correct ones; `shortest`: the k shortest correct ones; `none`: keep unverified and wrong ones too
-    (OpenThoughts3: no answer filter beat keeping all at 7B)."""
+    """`correct`: all correct ones; `shortest`: the k shortest of them; `none`: wrong ones too (OpenThoughts3: as good at 7B)."""
     per_problem: int | None = Field(None, ge=1)
     """At most so many for each problem."""
     min_pass_rate: float = Field(0.0, ge=0, le=1)
@@ -346,7 +343,7 @@ def load_parts(overrides: tuple[str, ...] = ()) -> tuple[Verification, Curation]
     for override in overrides:
         if section(override) not in ("verification", "curation"):
             raise RecipeError(f"--set {override}: files are judged and curated only; sections are verification, curation")
-        _override(values, override)
+    _override(values, overrides)
     verification = _validated(Verification, values.get("verification", {}), "--set verification")
     return verification, _validated(Curation, values.get("curation", {}), "--set curation")
 
@@ -369,8 +366,8 @@ def split_overrides(overrides: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[
     student = tuple(o for o in overrides if section(o) in StudentRecipe.model_fields)
     for override in overrides:
         if override not in dataset and override not in student:
-            known = sorted(set(DatasetRecipe.model_fields) | set(StudentRecipe.model_fields))
-            raise RecipeError(f"--set {override}: no section {section(override)!r}; sections are {', '.join(known)}")
+            known = ", ".join(sorted(DatasetRecipe.model_fields | StudentRecipe.model_fields))
+            raise RecipeError(f"--set {override}: no section {section(override)!r}; sections are {known}")
     return dataset, student
 
 
@@ -383,14 +380,14 @@ def _load(model: type[S], family: str, name: str, overrides: tuple[str, ...]) ->
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path}: {error}") from error
     values.setdefault("name", path.stem)
-    for override in overrides:
-        _override(values, override)
+    _override(values, overrides)
     return _validated(model, values, str(path))
 
 
-def _override(values: dict[str, Any], override: str) -> None:
+def _override(values: dict[str, Any], overrides: tuple[str, ...]) -> None:
     try:
-        apply(values, override)
+        for override in overrides:
+            apply(values, override)
     except OverrideError as error:
         raise RecipeError(str(error)) from error
 
