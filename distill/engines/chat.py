@@ -8,10 +8,10 @@ splits. What a tokenizer without a chat template would need is not guessed: that
 from functools import lru_cache
 from typing import Any
 
-from distill.chat import encode_prompt
+from distill.chat import THINK_TAGS, encode_prompt
 from distill.engines.wire import BackendError, Settings, unloadable
 
-KEPT = ("<think>", "</think>", "<answer>", "</answer>")
+KEPT = (*THINK_TAGS, "<answer>", "</answer>")
 """Tags that stay in the text although some tokenizers have them as special tokens."""
 
 Turns = tuple[tuple[str, str], ...]
