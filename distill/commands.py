@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from distill import catalogue, funnel, progress, recipe, shards
+from distill import catalogue, funnel, progress, recipe_files, shards
 from distill import report as reports
 from distill.engines import EngineError
 from distill.files import UnknownFormatError
 from distill.preflight import CannotRun, preflight
-from distill.recipe import DatasetRecipe, RecipeError
+from distill.recipe import DatasetRecipe, RecipeError, StudentRecipe
 from distill.records import Report
 from distill.store import StoreError
 from distill.train import TrainingError
@@ -35,7 +35,7 @@ def run(options: Options) -> None:
 
 def dataset(options: Options) -> None:
     """A filtered dataset."""
-    recipe.load_dataset(options.name, tuple(options.set))  # a wrong recipe is told before a server is started
+    recipe_files.load_dataset(options.name, tuple(options.set))  # a wrong recipe is told before a server is started
     with _prefect() as console:
         from flows.dataset import make_dataset
 
@@ -79,7 +79,7 @@ def verify(options: Options) -> None:
     if _file_mode(options):
         from distill import file_mode
 
-        verification = _dataset(options).verification if options.dataset else recipe.load_parts(tuple(options.set))[0]
+        verification = _dataset(options).verification if options.dataset else recipe_files.load_parts(tuple(options.set))[0]
         print(file_mode.verify_file(options.input, options.output, verification))
         return
     wanted = _dataset(options)
@@ -97,7 +97,7 @@ def curate(options: Options) -> None:
         from distill import file_mode
 
         wanted = _dataset(options) if options.dataset else None
-        curation = wanted.curation if wanted else recipe.load_parts(tuple(options.set))[1]
+        curation = wanted.curation if wanted else recipe_files.load_parts(tuple(options.set))[1]
         with progress.showing():
             print(file_mode.curate_file(options.input, options.output, curation, wanted))
         print(options.output)
@@ -137,14 +137,14 @@ def evaluate(options: Options) -> None:
 
 def datasets(options: Options) -> None:
     """Recipes and datasets."""
-    _recipes("datasets", lambda name: recipe.load_dataset(name).description)
+    _recipes("datasets", lambda name: recipe_files.load_dataset(name).description)
     for row in catalogue.datasets():
         print(f"  {row['path']}: {row['examples']:,} examples of {row['traces']:,} traces by {row['teacher']}")
 
 
 def students(options: Options) -> None:
     """Recipes and students."""
-    _recipes("students", lambda name: recipe.load_student(name).description)
+    _recipes("students", lambda name: recipe_files.load_student(name).description)
     for row in catalogue.students():
         scores = ", ".join(f"{role} {100 * row[role]:.1f} %" for role in ("base", "student", "teacher") if role in row)
         print(f"  {row['path']}: {row['rows']:,} rows of {row['dataset']}; {row['decision']}{f' ({scores})' if scores else ''}")
@@ -193,8 +193,8 @@ def _prefect() -> Iterator[progress.Console]:
         yield console
 
 
-def _both(options: Options) -> tuple[recipe.StudentRecipe, DatasetRecipe]:
-    return recipe.load_both(options.student, options.dataset, tuple(options.set))
+def _both(options: Options) -> tuple[StudentRecipe, DatasetRecipe]:
+    return recipe_files.load_both(options.student, options.dataset, tuple(options.set))
 
 
 def _dataset(options: Options) -> DatasetRecipe:
@@ -210,7 +210,7 @@ def _file_mode(options: Options) -> bool:
 
 def _recipes(family: str, describe: Callable[[str], Any]) -> None:
     print(f"recipes in configs/{family}:")
-    for name in recipe.names(family):
+    for name in recipe_files.names(family):
         first = " ".join(describe(name).split()).partition(". ")[0]
         print(f"  {name:22} {first[:110]}")
     print("in the store:")

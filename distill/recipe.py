@@ -6,16 +6,12 @@ anything again. Recipes hold the *names* of environment variables, never a secre
 """
 
 import os
-import tomllib
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-
-from distill.overrides import OverrideError, apply, section
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 CONFIGS = Path(os.environ.get("DISTILL_CONFIGS", Path(__file__).parents[1] / "configs"))
-S = TypeVar("S", bound="Section")
 
 
 class RecipeError(ValueError):
@@ -147,6 +143,49 @@ class Sampling(Section):
     """System prompt; none by DeepSeek-R1's advice."""
 
 
+class Sandbox(Section):
+    """Where programs that a model wrote are run (kinds `code` and `sql`)."""
+
+    timeout_seconds: float = Field(10.0, gt=0)
+    """CPU seconds plus seconds asleep of one test; waiting for a free core does not count. LiveCodeBench gives 6 wall seconds."""
+    memory_mb: int = Field(1024, ge=64)
+    """Memory of a program with all its children, and address space of each process."""
+    processes: int = Field(16, ge=1)
+    """Processes and threads that a program may have at a time."""
+    output_mb: int = Field(8, ge=1)
+    """Longest output of a program; past that it is stopped."""
+    scratch_mb: int = Field(64, ge=1)
+    """Size of the folder for temporary files, the only place that a program can write to."""
+    python: str = ""
+    """Interpreter to run programs with, and its installed packages; empty: this one, with the standard library only."""
+    unsafe_local: bool = False
+    """Run programs as ordinary child processes when there is no working sandbox. They can then read, send and destroy what you can."""
+
+
+class Judge(Section):
+    """A model that is asked whether an answer agrees with the reference (DeepSeek-R1, Listing 4)."""
+
+    model: Teacher
+    """The judge, opened like a teacher; DeepSeek-R1 used DeepSeek-V3."""
+    fills: tuple[Literal["no_answer", "unparsed_answer"], ...] = ()
+    """Outcomes of a rule verifier that the judge may settle. Nothing else of a rule verifier is ever overridden."""
+    second_opinion: float = Field(0.0, ge=0, le=1)
+    """Share of the answers that a rule verifier decided on which the judge is asked too: for the list of disagreements only."""
+    max_answer_characters: int = Field(16_000, ge=100)
+    """Longer answers are shown to the judge without their middle."""
+    max_tokens: int = Field(4096, ge=16)
+    """Longest reply of the judge, its reasoning included."""
+
+
+class Majority(Section):
+    """Agreement among the traces of a problem that has no reference (OpenMathReasoning: most common answer of up to 32)."""
+
+    min_answers: int = Field(4, ge=2)
+    """With fewer answers there is no majority."""
+    min_share: float = Field(0.5, gt=0, le=1)
+    """The most common answer must be given by more than this share of the problem's traces."""
+
+
 class Verification(Section):
     """How answers are judged."""
 
@@ -156,8 +195,13 @@ class Verification(Section):
     """Address space of a verifier process beyond what it holds at its start."""
     max_answer_characters: int = Field(4096, ge=1)
     """Longer extracted answers are `unparsed_answer`: they hang symbolic algebra and are never an answer."""
+    sandbox: Sandbox = Sandbox()
+    judge: Judge | None = None
+    """None: `open` problems are `unverified`, and nobody is asked for a second opinion."""
+    majority: Majority | None = None
+    """None: problems without a reference are not asked."""
     workers: int | None = place(None, ge=1)
-    """Verifier processes; None: one for each core."""
+    """Verifier processes, and sandboxes; None: one for each core."""
 
 
 class Screens(Section):
@@ -325,76 +369,3 @@ class StudentRecipe(Section):
     base: Base
     training: Training = Training()
     evaluation: Evaluation
-
-
-def load_dataset(name: str, overrides: tuple[str, ...] = ()) -> DatasetRecipe:
-    """The dataset recipe of a name in `configs/datasets/` or of a TOML file, with `a.b=value` overrides."""
-    return _load(DatasetRecipe, "datasets", name, overrides)
-
-
-def load_student(name: str, overrides: tuple[str, ...] = ()) -> StudentRecipe:
-    """The student recipe of a name in `configs/students/` or of a TOML file, with `a.b=value` overrides."""
-    return _load(StudentRecipe, "students", name, overrides)
-
-
-def load_parts(overrides: tuple[str, ...] = ()) -> tuple[Verification, Curation]:
-    """How to judge and to curate anybody's traces: the defaults, with `verification.` and `curation.` overrides."""
-    values: dict[str, Any] = {}
-    for override in overrides:
-        if section(override) not in ("verification", "curation"):
-            raise RecipeError(f"--set {override}: files are judged and curated only; sections are verification, curation")
-    _override(values, overrides)
-    verification = _validated(Verification, values.get("verification", {}), "--set verification")
-    return verification, _validated(Curation, values.get("curation", {}), "--set curation")
-
-
-def names(family: str) -> list[str]:
-    """Names of the shipped recipes of a family (`"datasets"` or `"students"`)."""
-    return sorted(path.stem for path in (CONFIGS / family).glob("*.toml"))
-
-
-def load_both(student: str, dataset: str | None = None, overrides: tuple[str, ...] = ()) -> tuple[StudentRecipe, DatasetRecipe]:
-    """A student and the dataset that it asks for, or another one, each with its part of the overrides."""
-    for_dataset, for_student = split_overrides(overrides)
-    recipe = load_student(student, for_student)
-    return recipe, load_dataset(dataset or recipe.dataset, for_dataset)
-
-
-def split_overrides(overrides: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Overrides for the dataset and for the student, by the top-level section that each one names."""
-    dataset = tuple(o for o in overrides if section(o) in DatasetRecipe.model_fields and section(o) not in StudentRecipe.model_fields)
-    student = tuple(o for o in overrides if section(o) in StudentRecipe.model_fields)
-    for override in overrides:
-        if override not in dataset and override not in student:
-            known = ", ".join(sorted(DatasetRecipe.model_fields | StudentRecipe.model_fields))
-            raise RecipeError(f"--set {override}: no section {section(override)!r}; sections are {known}")
-    return dataset, student
-
-
-def _load(model: type[S], family: str, name: str, overrides: tuple[str, ...]) -> S:
-    path = Path(name) if name.endswith(".toml") else CONFIGS / family / f"{name}.toml"
-    if not path.is_file():
-        raise RecipeError(f"no {family[:-1]} {name!r}; there are: {', '.join(names(family))} (or give the path of a .toml file)")
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{path}: {error}") from error
-    values.setdefault("name", path.stem)
-    _override(values, overrides)
-    return _validated(model, values, str(path))
-
-
-def _override(values: dict[str, Any], overrides: tuple[str, ...]) -> None:
-    try:
-        for override in overrides:
-            apply(values, override)
-    except OverrideError as error:
-        raise RecipeError(str(error)) from error
-
-
-def _validated(model: type[S], values: dict[str, Any], where: str) -> S:
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors())
-        raise RecipeError(f"{where}: {problems}") from error

@@ -89,11 +89,27 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Opinions:
+    """What others than the problem's verifier said about an answer. They stand beside the verdict and never change a rule verifier's."""
+
+    judge_outcome: str | None = None
+    """`"correct"`, `"wrong"`, or `"error"` when the judge gave no usable verdict; None when it was not asked."""
+    judge_detail: str | None = None
+    """The judge's analysis, or what kept it from giving one."""
+    majority_outcome: str | None = None
+    """`"correct"` for the answer that most of the problem's traces gave, `"wrong"` for others; None without a majority or an answer."""
+    majority_answer: str | None = None
+    majority_share: float | None = None
+    """Share of the problem's traces that gave the most common answer."""
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """A judged and measured trace; `dropped` says why it is not in the dataset."""
 
     trace: Trace
     verdict: Verdict
+    opinions: Opinions = Opinions()
     language_share: float | None = None
     """Share of the thinking's words that are in the problem's language (DeepSeek-R1, language-consistency reward)."""
     answer_language_share: float | None = None

@@ -2,7 +2,8 @@
 
 from prefect import flow
 
-from distill.recipe import DatasetRecipe, load_dataset
+from distill.recipe import DatasetRecipe
+from distill.recipe_files import load_dataset
 from flows import keys, rooms, zombies
 from flows.collect import collect_room
 from flows.curate import curate_room

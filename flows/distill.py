@@ -2,7 +2,8 @@
 
 from prefect import flow
 
-from distill.recipe import DatasetRecipe, StudentRecipe, load_both
+from distill.recipe import DatasetRecipe, StudentRecipe
+from distill.recipe_files import load_both
 from flows import keys, rooms, zombies
 from flows.dataset import dataset_of, dataset_place
 from flows.evaluate import evaluate_room

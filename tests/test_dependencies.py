@@ -11,7 +11,7 @@ ROOMS = {"collect", "sample", "verify", "curate", "train", "evaluate"}
 FRONT = {"cli", "commands", "file_mode", "__main__"}
 CHILDREN = {"trainer"}
 """Main modules of child processes: they import what they need, and nothing imports them."""
-GROUND: dict[str, set[str]] = {"records": set(), "overrides": set(), "recipe": {"overrides"}}
+GROUND: dict[str, set[str]] = {"records": set(), "recipe": set(), "recipe_files": {"recipe"}}
 
 
 def modules(package: str) -> dict[str, Path]:

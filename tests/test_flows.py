@@ -14,7 +14,8 @@ import pytest
 
 from distill import shards, store
 from distill.journal import Journal
-from distill.recipe import DatasetRecipe, load_dataset
+from distill.recipe import DatasetRecipe
+from distill.recipe_files import load_dataset
 from distill.records import Candidate, Example, Problem, Trace
 
 PROJECT = Path(__file__).parents[1]

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from distill import chat, recipe, shards, train
+from distill import chat, recipe_files, shards, train
 from distill.records import Example, Message
 
 ROOT = Path(__file__).parents[1]
-STUDENT = recipe.load_student("tiny-qwen2")
+STUDENT = recipe_files.load_student("tiny-qwen2")
 QUICK = STUDENT.training.model_copy(update={"epochs": 1.0, "batch_size": 4, "device_batch_size": 4, "checkpoint_steps": 2})
 
 
@@ -153,8 +153,8 @@ def test_a_killed_run_goes_on_from_its_last_whole_checkpoint(tmp_path):
     rows = f"{tmp_path}/examples.parquet"
     shards.write(Example, [example(number) for number in range(400)], rows)
     script = (
-        "from distill import recipe, train\n"
-        "student = recipe.load_student('tiny-qwen2')\n"
+        "from distill import recipe_files, train\n"
+        "student = recipe_files.load_student('tiny-qwen2')\n"
         "quick = {'epochs': 1.0, 'batch_size': 4, 'device_batch_size': 4, 'checkpoint_steps': 10}\n"
         "section = student.training.model_copy(update=quick)\n"
         "steps = []\n"
