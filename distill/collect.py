@@ -26,7 +26,7 @@ from distill.records import Problem, Verdict
 from distill.sources import BAD_ROW
 from distill.store import digest
 
-VERSION = 1
+VERSION = 2
 MAX_QUESTION_CHARACTERS = 100_000
 """About 25,000 tokens: with a longer question a 32k context has no room to think."""
 LOOK_AHEAD_ROWS = 256
@@ -38,7 +38,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "code": ("tests",),
     "open": (),
 }
-"""What a problem of each kind is judged by."""
+"""What a problem of each kind is judged by. Where a majority is asked for, it takes the place of a reference."""
 PLACEHOLDERS = frozenset({"proof", "notfound", "not found", "n/a"})
 """What NuminaMath and others write where a problem has no short answer."""
 IMAGE = re.compile(r"!\[[^\]\n]*\]\(|\\includegraphics|<image|<img\b", re.IGNORECASE)
@@ -67,7 +67,7 @@ def collect(rows: Iterable[Row], source: ProblemSource, verification: Verificati
     threads = ThreadPoolExecutor(verification.workers or os.cpu_count() or 1, thread_name_prefix="collect")
     try:
         for row in rows:
-            problem = _problem(row, source, pattern)
+            problem = _problem(row, source, pattern, verification)
             pending = threads.submit(verifiers.judge_reference, problem, verification) if problem.unusable is None else None
             window.append((problem, pending))
             if len(window) > LOOK_AHEAD_ROWS:
@@ -96,14 +96,14 @@ def _pattern(source: ProblemSource) -> re.Pattern[str] | None:
     return pattern
 
 
-def _problem(row: Row, source: ProblemSource, pattern: re.Pattern[str] | None) -> Problem:
+def _problem(row: Row, source: ProblemSource, pattern: re.Pattern[str] | None, verification: Verification) -> Problem:
     """The problem of a row with all that can be seen without a verifier and without the rows before it."""
     question, reference, tests, wrong = "", None, None, None
     try:
         question = _question(row, source)
         tests = _tests(row, source)
         reference = _reference(row, source, pattern)
-        _require(source.kind, question, reference, tests)
+        _require(source.kind, question, reference, tests, verification)
     except Unusable as found:
         wrong = found
     return Problem(
@@ -150,20 +150,17 @@ def _reference(row: Row, source: ProblemSource, pattern: re.Pattern[str] | None)
 
 
 def _tests(row: Row, source: ProblemSource) -> str | None:
-    """The tests as JSON text; an object is written as JSON, a text has to be JSON already."""
+    """The tests as text; an object is written as JSON. What a text has to be, the verifier of its kind knows."""
     value = row.get(source.tests) if source.tests else None
     if value is None or value == "":
         return None
     try:
-        if isinstance(value, str):
-            json.loads(value)
-            return _storable(value)
-        return json.dumps(value)
+        return _storable(value if isinstance(value, str) else json.dumps(value))
     except (ValueError, TypeError, RecursionError) as error:
         raise Unusable("bad_row", f"column {source.tests!r} is no JSON: {error}") from error
 
 
-def _require(kind: str, question: str, reference: str | None, tests: str | None) -> None:
+def _require(kind: str, question: str, reference: str | None, tests: str | None, verification: Verification) -> None:
     """Raises Unusable when the question cannot be asked, or an answer to it could not be judged."""
     if not question:
         raise Unusable("empty", "the question is blank")
@@ -171,7 +168,7 @@ def _require(kind: str, question: str, reference: str | None, tests: str | None)
         raise Unusable("too_long", f"{len(question)} characters, {MAX_QUESTION_CHARACTERS} at most")
     if kind in ("math", "choice") and IMAGE.search(question):
         raise Unusable("needs_image", "the question shows an image that no text model sees")
-    for name in NEEDED[kind]:
+    for name in () if verifiers.by_majority(kind, reference, verification) else NEEDED[kind]:
         if {"reference": reference, "tests": tests}[name] is None:
             raise Unusable("no_reference", f"a {kind} problem needs {name}, and the row has none")
     if kind == "math" and reference is not None and reference.casefold() in PLACEHOLDERS:

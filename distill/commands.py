@@ -80,7 +80,9 @@ def verify(options: Options) -> None:
         from distill import file_mode
 
         verification = _dataset(options).verification if options.dataset else recipe_files.load_parts(tuple(options.set))[0]
-        print(file_mode.verify_file(options.input, options.output, verification))
+        with progress.showing():
+            print(file_mode.verify_file(options.input, options.output, verification))
+        print(options.output)
         return
     wanted = _dataset(options)
     with _prefect():

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import groupby
 from pathlib import Path
 
-from distill import curate, export, files, funnel, prompts, shards
+from distill import curate, export, file_verdicts, files, funnel, prompts, shards, verdict_summary
 from distill.progress import Meter
 from distill.recipe import Curation, DatasetRecipe, Verification
 from distill.records import Candidate, Example
@@ -18,9 +18,8 @@ FALLBACK_TEMPLATE = "open"
 
 
 def verify_file(source: str, target: str, verification: Verification) -> str:
-    """Writes each row of a file with its verdict, and returns the outcomes in one line."""
-    counts = files.verify_file(source, target, verification)
-    return ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(counts.items(), key=lambda item: -item[1])) or "no rows"
+    """Writes each row of a file with its verdict, and returns the summary as a table."""
+    return verdict_summary.table(file_verdicts.verify_file(source, target, verification))
 
 
 def curate_file(source: str, folder: str, curation: Curation, recipe: DatasetRecipe | None) -> str:

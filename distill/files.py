@@ -9,7 +9,7 @@ be opened is an OSError. JSON Lines are read twice, the first time for their col
 
 import json
 import re
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, get_args
 
@@ -17,23 +17,13 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distill import language, normalise, shards
-from distill.recipe import Verification
-from distill.records import Candidate, FinishReason, Kind, Outcome, Problem, Trace, Verdict
+from distill import language, normalise
+from distill.records import Candidate, FinishReason, Kind, Opinions, Outcome, Problem, Trace, Verdict
 from distill.sources import BAD_ROW, LINES, json_lines
 from distill.store import digest
-from distill.verifiers import judge_all
 
 Row = dict[str, Any]
-ADDED = pa.schema(
-    [
-        pa.field("outcome", pa.large_string()),
-        pa.field("extracted", pa.large_string()),
-        pa.field("detail", pa.large_string()),
-        pa.field("verify_seconds", pa.float64()),
-        pa.field("verifier", pa.large_string()),
-    ]
-)
+DEFAULT_KIND = "math"
 PARQUET_BATCH_ROWS = 256
 _UNJUDGEABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -46,44 +36,11 @@ class UnknownFormatError(ValueError):
     """A file whose name does not say what it is; the message says which names do."""
 
 
-def verify_file(source: str, target: str, section: Verification) -> dict[str, int]:
-    """Writes each row with its verdict to a Parquet file, one for one and in order, and returns how many had which outcome."""
-    counts: Counter[str] = Counter()
-    columns = schema(source)
-    added = [field for field in ADDED if field.name not in columns.names]
-    wanted = pa.schema([ADDED.field(field.name) if field.name in ADDED.names else field for field in columns] + added)
-
-    def rows() -> Iterator[Row]:
-        for row, verdict in judged(source, section):
-            counts[verdict.outcome] += 1
-            given = {field.name: _stored(row.get(field.name), field.type) for field in columns}
-            yield given | {name: _storable(getattr(verdict, name)) for name in ADDED.names}
-
-    shards.write_rows(wanted, rows(), target)
-    return dict(counts)
-
-
-def judged(path: str, section: Verification) -> Iterator[tuple[Row, Verdict]]:
-    """Each row of a file with its verdict, one for one and in order."""
-    waiting: deque[tuple[Row, Trace | str]] = deque()
-
-    def good() -> Iterator[Trace]:
-        for row, found in traces_from(path):
-            waiting.append((row, found))
-            if isinstance(found, Trace):
-                yield found
-
-    for _, verdict in judge_all(good(), section):
-        yield from _errors(waiting)
-        yield waiting.popleft()[0], verdict
-    yield from _errors(waiting)
-
-
 def candidates_from(path: str) -> Iterator[Candidate]:
     """Each row of a file as a candidate with the outcome that it carries, or `unverified`; unusable rows are `error`."""
     for row, found in traces_from(path):
         if isinstance(found, Trace):
-            yield Candidate(found, _verdict(row))
+            yield Candidate(found, _verdict(row), _opinions(row))
         else:
             problem = Problem(_identifier(row, "problem_id") or "", "file", "open", "", None)
             trace = Trace(problem, _identifier(row, "id") or "", 0, None, "", True, "error", failure=found)
@@ -100,17 +57,20 @@ def traces_from(path: str) -> Iterator[tuple[Row, Trace | str]]:
             yield row, str(unusable)
 
 
-def schema(path: str) -> pa.Schema:
-    """The columns of a file; for JSON Lines, those of all its rows, with text for what has mixed types."""
+def outline(path: str) -> tuple[pa.Schema, int]:
+    """The columns and the number of rows of a file; for JSON Lines all of it is read, and what has mixed types becomes text."""
     if path.endswith(".parquet"):
         with fsspec.open(path, "rb") as file:
-            return pq.ParquetFile(file).schema_arrow.remove_metadata()
+            parquet = pq.ParquetFile(file)
+            return parquet.schema_arrow.remove_metadata(), int(parquet.metadata.num_rows)
     kinds: dict[str, set[type]] = {}
+    count = 0
     for row in _rows(path):
+        count += 1
         for name, value in row.items():
             if name != BAD_ROW:
                 kinds.setdefault(_storable(name), set()).add(_kind(value))
-    return pa.schema([pa.field(name, _arrow_type(found - {type(None)})) for name, found in kinds.items()])
+    return pa.schema([pa.field(name, _arrow_type(found - {type(None)})) for name, found in kinds.items()]), count
 
 
 def _rows(path: str) -> Iterator[Row]:
@@ -164,8 +124,8 @@ def _trace(row: Row, siblings: Counter[str]) -> Trace:
 
 
 def _problem(row: Row) -> Problem:
-    kind = _text(row, "kind")
-    if kind is None or kind not in get_args(Kind):
+    kind = _text(row, "kind") or DEFAULT_KIND
+    if kind not in get_args(Kind):
         raise UnusableRowError(f"kind is {kind!r}: write one of {', '.join(get_args(Kind))}")
     question, reference, tests = _text(row, "question") or "", _plain(row, "reference"), _plain(row, "tests")
     content = json.dumps([kind, question, reference, tests], ensure_ascii=False)
@@ -233,10 +193,10 @@ def _verdict(row: Row) -> Verdict:
     return Verdict(str(outcome), extracted, detail or "", _number(row, "verify_seconds", float, 0.0), verifier or "file")
 
 
-def _errors(waiting: deque[tuple[Row, Trace | str]]) -> Iterator[tuple[Row, Verdict]]:
-    """Takes the unusable rows off the front."""
-    while waiting and isinstance(cause := waiting[0][1], str):
-        yield waiting.popleft()[0], Verdict("error", None, cause)
+def _opinions(row: Row) -> Opinions:
+    """The opinions of others that a row carries."""
+    texts = {name: _storable(row[name]) for name in Opinions.__annotations__ if name != "majority_share" and isinstance(row.get(name), str)}
+    return Opinions(**texts, majority_share=_number(row, "majority_share", float, None))
 
 
 def _kind(value: Any) -> type:
@@ -254,7 +214,7 @@ def _arrow_type(found: set[type]) -> pa.DataType:
     return pa.float64() if found in ({float}, {int, float}) else pa.large_string()
 
 
-def _stored(value: Any, kind: pa.DataType) -> Any:
+def stored(value: Any, kind: pa.DataType) -> Any:
     """A value as its column can hold it."""
     if value is not None and not isinstance(value, str) and (pa.types.is_large_string(kind) or pa.types.is_string(kind)):
         return _storable(json.dumps(value, ensure_ascii=False, default=str))

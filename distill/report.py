@@ -27,7 +27,7 @@ DECISIONS = {
 def table(report: Report) -> str:
     """The report as aligned plain text."""
     rows = [_cells(score) for score in report.scores]
-    parts = [_aligned([HEADINGS, *((_short(model), *others) for model, *others in rows)])]
+    parts = [aligned([HEADINGS, *((_short(model), *others) for model, *others in rows)])]
     parts.append("\n".join(["paired differences of pass@1, in points:", *(f"  {_difference(c)}" for c in report.comparisons)]))
     parts.append("\n".join([*remarks(report), how(report), f"decision: {DECISIONS.get(report.decision, report.decision)}"]))
     return inert("\n\n".join(parts), keep="\n")
@@ -36,16 +36,16 @@ def table(report: Report) -> str:
 def markdown(report: Report, funnel_markdown: str = "", paths: Mapping[str, str] | None = None, notes: Sequence[str] = ()) -> str:
     """The report as Markdown: decision, scores, differences, funnel, notes, settings and where the files are."""
     lines = [f"# {cell(report.student)}", "", f"**{cell(DECISIONS.get(report.decision, report.decision))}.**", ""]
-    lines += _grid([HEADINGS, *(_cells(score) for score in report.scores)])
+    lines += grid([HEADINGS, *(_cells(score) for score in report.scores)])
     lines += ["", "Paired differences of pass@1, in points:", "", *(f"- {cell(_difference(c))}" for c in report.comparisons), ""]
     lines += [*(f"- {cell(remark)}" for remark in remarks(report)), "", cell(how(report)), ""]
     if funnel_markdown:
         lines += ["## Funnel", "", funnel_markdown, ""]
     if notes:
         lines += ["## Notes", "", *(f"- {cell(note)}" for note in notes), ""]
-    lines += ["## Settings", "", *_grid([("setting", "value"), *((name, _plain(value)) for name, value in report.settings.items())]), ""]
+    lines += ["## Settings", "", *grid([("setting", "value"), *((name, _plain(value)) for name, value in report.settings.items())]), ""]
     named = {"dataset": report.dataset, "checkpoint": report.checkpoint, "fingerprint": report.fingerprint, **(paths or {})}
-    return "\n".join([*lines, "## Files", "", *_grid([("what", "where"), *named.items()]), ""])
+    return "\n".join([*lines, "## Files", "", *grid([("what", "where"), *named.items()]), ""])
 
 
 def remarks(report: Report) -> list[str]:
@@ -138,7 +138,8 @@ def _plain(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as aligned plain text under a line of dashes: two columns of names, then numbers."""
     widths = [max(_width(row[index]) for row in rows) for index in range(len(rows[0]))]
     lines = [
         [_padded(text, width, index >= NUMBERS_FROM) for index, (text, width) in enumerate(zip(row, widths, strict=True))] for row in rows
@@ -157,8 +158,8 @@ def _width(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
-def _grid(rows: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table; numbers are right-aligned in wide tables."""
+def grid(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table; numbers are right-aligned in wide tables."""
     marks = ["---:" if len(rows[0]) > NUMBERS_FROM and index >= NUMBERS_FROM else "---" for index in range(len(rows[0]))]
     head, *body = [f"| {' | '.join(cell(text) for text in row)} |" for row in rows]
     return [head, f"| {' | '.join(marks)} |", *body]

@@ -16,7 +16,7 @@ from distill.recipe import Screens
 from distill.records import Candidate, Trace
 from distill.words import words
 
-VERSION = 1
+VERSION = 2
 
 FAILED = "failed"
 TRUNCATED = "truncated"
@@ -49,7 +49,7 @@ _UNBROKEN = 200
 
 
 def reason(candidate: Candidate, section: Screens, any_outcome: bool = False) -> tuple[str, str] | None:
-    """Why a measured candidate is dropped and what was found, or None; `any_outcome` keeps wrong and unverified ones."""
+    """Why a measured candidate is dropped and what was found, or None; `any_outcome` keeps wrong and unverified ones, never an error."""
     trace, verdict = candidate.trace, candidate.verdict
     if found := failed(trace):
         return FAILED, found
@@ -57,7 +57,7 @@ def reason(candidate: Candidate, section: Screens, any_outcome: bool = False) ->
         return TRUNCATED, found
     if found := malformed(trace, section.min_thinking_characters):
         return MALFORMED, found
-    if verdict.outcome != "correct" and not any_outcome:
+    if verdict.outcome == "error" or (verdict.outcome != "correct" and not any_outcome):
         return verdict.outcome, verdict.detail or f"answer {verdict.extracted!r}, reference {trace.problem.reference!r}"
     if found := repeats(candidate, section.max_repetition):
         return REPETITION, found

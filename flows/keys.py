@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distill import architecture, collect, curate, prompts, sample, sources, store, train, verifiers
-from distill.recipe import CONFIGS, Base, Curation, DatasetRecipe, ProblemSource, Sampling, StudentRecipe, Teacher, Verification
+from distill.recipe import CONFIGS, Base, Curation, DatasetRecipe, Judge, ProblemSource, Sampling, StudentRecipe, Teacher, Verification
 from distill.records import Candidate, Example, Problem, Trace
 
 
@@ -67,7 +67,7 @@ def problems(problem_sources: Sequence[ProblemSource], verification: Verificatio
         "collect": collect.VERSION,
         "sources": [_source(source) for source in problem_sources],
         "shard_problems": shard_problems,
-        "verification": verification.identity(),
+        "verification": _self_check(verification),
         "verifiers": _verifiers(kinds),
     }
     return Place("problems", "+".join(source.name for source in problem_sources), key)
@@ -102,6 +102,12 @@ def verdicts(traces: Place, verification: Verification, kinds: Sequence[str]) ->
         "traces": traces.key,
     }
     return Place(traces.room.replace("traces", "verdicts"), traces.name, key)
+
+
+def judgements(traces: Place, judge: Judge) -> Place:
+    """Journals of what a judge model replied: what it was asked is in each reply's own key."""
+    order = {"traces": traces.name, "problems": traces.key["problems"]}
+    return Place(traces.room.replace("traces", "judgements"), short(judge.model.model), {"judge": judge.model.identity(), "order": order})
 
 
 def measures(verdicts: Place) -> Place:
@@ -186,6 +192,12 @@ def _sampling(sampling: Sampling) -> dict[str, Any]:
 
 def _curation(curation: Curation) -> dict[str, Any]:
     return curation.identity() | {"benchmarks": [_source(source) for source in curation.benchmarks]}
+
+
+def _self_check(verification: Verification) -> dict[str, Any]:
+    """What decides whether a problem's reference is usable: no judge is asked, and a majority only takes the place of a reference."""
+    checks = {name: value for name, value in verification.identity().items() if name not in ("judge", "majority")}
+    return checks | {"majority": verification.majority is not None}
 
 
 def _verifiers(kinds: Sequence[str]) -> dict[str, str]:

@@ -104,6 +104,11 @@ def shard_paths(place: Place, summary: dict[str, Any], folder: str = "") -> list
     return [f"{place.path}/{name}" for name in sorted(summary["shards"]) if name.startswith(folder)]
 
 
+def journal(folder: str, source: str) -> str:
+    """Where the journal of a shard is."""
+    return f"{folder}/{source.rsplit('/', 1)[1].removesuffix('.parquet')}.journal"
+
+
 def missing(sources: Sequence[str], folder: str) -> list[tuple[str, str]]:
     """(source, target) of every shard that is not in a folder yet; a shard keeps its name from room to room."""
     targets = [(source, f"{folder}/{source.rsplit('/', 1)[1]}") for source in sources]
@@ -122,10 +127,10 @@ def count(path: str) -> int:
         return shards.count(path)
 
 
-def read_rows(path: str) -> Iterator[dict[str, Any]]:
+def read_rows(path: str, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
     """The flat rows of a shard, guarded as `read` guards records."""
     with _guarded(path):
-        yield from shards.read_rows(path)
+        yield from shards.read_rows(path, columns)
 
 
 @contextmanager

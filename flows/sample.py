@@ -81,7 +81,7 @@ def sample_room(problems: Place, asked: Asked, sampling: Sampling) -> Place:
         with ExitStack() as stack, Meter(f"sampling {asked.name}", usable * sampling.n, before) as meter:
             engine = LazyEngine(asked.teacher, stack)
             here: Any = quote((engine, meter))  # Prefect hands it over as it is
-            todo = [(source, target, _journal(journal_folder, source)) for source, target in rooms.missing(sources, folder)]
+            todo = [(source, target, rooms.journal(journal_folder, source)) for source, target in rooms.missing(sources, folder)]
             budgets = _budgets(journal_folder, sampling.max_tokens)
             if asked.teacher.engine in OVERLAPPING:
                 for future in [sample_shard.submit(*paths, asked.teacher, sampling, budgets, here) for paths in todo]:
@@ -120,7 +120,3 @@ def _budgets(folder: str, max_tokens: int) -> list[int]:
     if max_tokens not in known:
         shards.write_text(path, json.dumps(sorted(known | {max_tokens})))
     return sorted(known)
-
-
-def _journal(folder: str, source: str) -> str:
-    return f"{folder}/{source.rsplit('/', 1)[1].removesuffix('.parquet')}.journal"

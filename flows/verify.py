@@ -1,14 +1,26 @@
-"""The third room's flow: one task a shard of traces; the verifier processes keep all cores busy inside each."""
+"""The third room's flow: one task a shard of traces; the verifier processes keep all cores busy inside each.
+
+What a judge model replied is kept in journals of their own, by what it was asked: a killed run, another threshold and a new
+version of a rule verifier ask it nothing twice. The summary by source and the list of disagreements lie beside the shards.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
 
 from prefect import flow, task
 
-from distill import shards
-from distill.progress import Meter
+from distill import shards, verdict_summary
+from distill.journal import Journal
+from distill.progress import Meter, say
 from distill.recipe import Verification
 from distill.records import Candidate, Trace
 from distill.verify import verify
 from flows import keys, rooms
 from flows.keys import Place
+
+SUMMARY = "summary.json"
+DISAGREEMENTS = "disagreements.jsonl"
 
 
 @flow(name="verify", **rooms.FLOW)
@@ -18,16 +30,44 @@ def verify_room(traces: Place, verification: Verification, kinds: list[str]) -> 
     place = keys.verdicts(traces, verification, kinds)
     if rooms.reused(place, "every verdict is there"):
         return place
-    with rooms.making(place) as folder, Meter("verifying", sampled["rows"]) as meter:
-        todo = rooms.missing(rooms.shard_paths(traces, sampled), folder)
-        meter.add(sampled["rows"] - sum(rooms.count(source) for source, _ in todo))
-        for source, target in todo:
-            meter.add(verify_shard(source, target, verification))
-        rooms.finish(place, shards.list_shards(folder))
+    with rooms.making(place) as folder, _journals(traces, verification) as journals:
+        with Meter("verifying", sampled["rows"]) as meter:
+            todo = rooms.missing(rooms.shard_paths(traces, sampled), folder)
+            meter.add(sampled["rows"] - sum(rooms.count(source) for source, _ in todo))
+            for source, target in todo:
+                meter.add(verify_shard(source, target, verification, journals and rooms.journal(journals, source)))
+        paths = shards.list_shards(folder)
+        summarise(place, paths)
+        rooms.finish(place, paths)
     return place
 
 
 @task(name="verify-shard", **rooms.TASK)
-def verify_shard(source: str, target: str, verification: Verification) -> int:
+def verify_shard(source: str, target: str, verification: Verification, journal: str | None) -> int:
     """Judges one shard of traces."""
-    return shards.write(Candidate, verify(rooms.read(Trace, source), verification), target)
+    pages: Any = Journal(journal) if journal else nullcontext()
+    with pages as kept:
+        return shards.write(Candidate, verify(rooms.read(Trace, source), verification, kept), target)
+
+
+@task(name="summarise-verdicts", **rooms.TASK)
+def summarise(place: Place, paths: list[str]) -> None:
+    """Writes the summary by source and kind, and the answers on which opinions differ, and puts the table on the run's page."""
+    counted = list(verdict_summary.COUNTED)
+    summaries = verdict_summary.summarise(row for path in paths for row in rooms.read_rows(path, counted))
+    shards.write_text(f"{place.path}/{SUMMARY}", verdict_summary.to_json(summaries))
+    if any(one.judge or one.majority for one in summaries):
+        listed = f"{place.path}/{DISAGREEMENTS}"
+        count = verdict_summary.write_disagreements((row for path in paths for row in rooms.read_rows(path)), listed)
+        say(f"{count:,} answers on which opinions differ: {listed}")
+    rooms.artifact(f"verdicts-{place.name}", verdict_summary.markdown(summaries), f"Verdicts on the traces of {place.name} by source")
+
+
+@contextmanager
+def _journals(traces: Place, verification: Verification) -> Iterator[str | None]:
+    """The folder of the judge's journals, held against other runs; None without a judge."""
+    if verification.judge is None:
+        yield None
+        return
+    with rooms.making_here(keys.judgements(traces, verification.judge)) as folder:
+        yield folder

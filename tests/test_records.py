@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill import records
-from distill.records import Candidate, Example, Message, Problem, Trace, Verdict
+from distill.records import Candidate, Example, Message, Opinions, Problem, Trace, Verdict
 
 GOLDEN = Path(__file__).parent / "golden" / "schemas.txt"
 STORED = (Problem, Trace, Candidate, Example)
@@ -36,7 +36,8 @@ traces = st.builds(
     maybe_text,
 )
 verdicts = st.builds(Verdict, text, maybe_text, text, st.floats(0, 10), text)
-candidates = st.builds(Candidate, traces, verdicts, shares, shares, shares, shares, maybe_text, maybe_text, maybe_text)
+opinions = st.builds(Opinions, maybe_text, maybe_text, maybe_text, maybe_text, shares)
+candidates = st.builds(Candidate, traces, verdicts, opinions, shares, shares, shares, shares, maybe_text, maybe_text, maybe_text)
 turns = st.lists(st.builds(Message, text, text), max_size=3)
 examples = st.builds(Example, text, text, text, text, text, turns, turns, turns, counts, counts, shares, text, text)
 
@@ -87,7 +88,7 @@ def test_a_type_without_an_arrow_type_is_refused() -> None:
 
 
 def test_records_are_frozen_and_slotted() -> None:
-    for record in (*STORED, Verdict, Message):
+    for record in (*STORED, Verdict, Opinions, Message):
         assert "__slots__" in vars(record)
         assert record.__dataclass_params__.frozen
         assert fields(record)

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from distill import files
+from distill import file_verdicts, files
 from distill.recipe import Verification
 from distill.records import Problem, Trace
 from distill.verifiers import LOOK_AHEAD_TRACES, VERSIONS, judge, judge_reference
@@ -131,6 +131,7 @@ LINES = [
     (json.dumps(ROW | {"response": 5}).encode(), "error"),
     (json.dumps({"kind": "math", "reference": 5, "thinking": "t", "answer": r"\boxed{5.0}"}).encode(), "correct"),
     (json.dumps({"kind": "math"}).encode(), "error"),
+    (json.dumps({"reference": 5, "response": r"\boxed{5}"}).encode(), "correct"),
     (json.dumps(ROW | {"kind": "poetry"}).encode(), "error"),
     (SURROGATE, "error"),
     (json.dumps(ROW | {"response": "\0"}).encode(), "error"),
@@ -146,10 +147,10 @@ def test_a_file_gets_one_row_for_one_row_and_bad_rows_are_errors_with_a_cause(tm
     data = b"\xef\xbb\xbf" + b"\r\n".join(line for line, _ in LINES)
     source, target = str(tmp_path / name), str(tmp_path / "out.parquet")
     (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
-    counts = files.verify_file(source, target, SECTION)
+    summaries = file_verdicts.verify_file(source, target, SECTION)
     rows = pq.read_table(target).to_pylist()
     assert [row["outcome"] for row in rows] == [outcome for _, outcome in LINES]
-    assert sum(counts.values()) == len(LINES)
+    assert sum(one.traces for one in summaries) == len(LINES)
     assert all(row["detail"] for row in rows if row["outcome"] == "error")
     assert rows[0]["extra"] == '{"a": [1]}'
     assert [rows[0]["score"], rows[2]["score"]] == [1.0, 0.5]
@@ -162,7 +163,7 @@ def test_parquet_columns_keep_their_types_and_text_that_is_not_utf8_costs_only_i
     )
     table = pa.table({"kind": ["math"] * 3, "reference": ["5"] * 3, "response": response, "tags": [["a"], [], None], "outcome": ["x"] * 3})
     pq.write_table(table, tmp_path / "in.parquet")
-    files.verify_file(str(tmp_path / "in.parquet"), str(tmp_path / "out.parquet"), SECTION)
+    file_verdicts.verify_file(str(tmp_path / "in.parquet"), str(tmp_path / "out.parquet"), SECTION)
     written = pq.read_table(tmp_path / "out.parquet")
     assert written["outcome"].to_pylist() == ["correct", "error", "wrong"]
     assert written["tags"].to_pylist() == [["a"], None, None]
@@ -182,4 +183,4 @@ def test_candidates_carry_the_outcome_of_their_row_and_are_unverified_without_on
 
 def test_a_file_of_unknown_format_is_refused_by_name(tmp_path):
     with pytest.raises(files.UnknownFormatError, match=r"\.parquet"):
-        files.verify_file(str(tmp_path / "in.csv"), str(tmp_path / "out.parquet"), SECTION)
+        file_verdicts.verify_file(str(tmp_path / "in.csv"), str(tmp_path / "out.parquet"), SECTION)

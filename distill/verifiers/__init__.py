@@ -9,12 +9,16 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 
+from distill.journal import Journal
 from distill.recipe import Verification
-from distill.records import Problem, Trace, Verdict
+from distill.records import Opinions, Problem, Trace, Verdict
 from distill.verifiers import boxes, choice, logic, math
 
 LOOK_AHEAD_TRACES = 256
 """Traces that may be read while an earlier one is still being judged."""
+
+MAJORITY_KINDS = ("math", "choice", "logic")
+"""Kinds whose answers can be compared with each other."""
 
 Pending = Verdict | Future[Verdict]
 JUDGES: dict[str, Callable[[Problem, str, Verification], Pending]] = {"math": math.judge, "choice": choice.judge, "logic": logic.judge}
@@ -27,8 +31,14 @@ VERSIONS: dict[str, str] = {"math": math.VERSION, "choice": choice.VERSION, "log
 """Name and version of the verifier of each kind; a kind that is not here is `unverified`."""
 
 
-def judge_all(traces: Iterable[Trace], section: Verification) -> Iterator[tuple[Trace, Verdict]]:
-    """Each trace with its verdict, one for one and in order."""
+def judge_all(traces: Iterable[Trace], section: Verification, journal: Journal | None = None) -> Iterator[tuple[Trace, Verdict, Opinions]]:
+    """Each trace with its verdict and the opinions of others, one for one and in order; `journal` keeps what the judge replied."""
+    for trace, verdict in by_rules(traces, section):
+        yield trace, verdict, Opinions()
+
+
+def by_rules(traces: Iterable[Trace], section: Verification) -> Iterator[tuple[Trace, Verdict]]:
+    """Each trace with the verdict of its kind's verifier, one for one and in order."""
     window: deque[tuple[Trace, Pending]] = deque()
     for trace in traces:
         window.append((trace, _begin(trace, section)))
@@ -45,8 +55,15 @@ def judge(trace: Trace, section: Verification) -> Verdict:
 
 def judge_reference(problem: Problem, section: Verification) -> Verdict:
     """The verdict of a problem's verifier on the problem's own reference: anything but `correct` or `unverified` makes it unusable."""
+    if by_majority(problem.kind, problem.reference, section):
+        return Verdict("unverified", None, "no reference: its traces are judged by their majority")
     check = SELF_CHECKS.get(problem.kind)
     return check(problem, section) if check else _unverified(problem)
+
+
+def by_majority(kind: str, reference: str | None, section: Verification) -> bool:
+    """True for a problem that is judged by what most of its traces answer."""
+    return section.majority is not None and reference is None and kind in MAJORITY_KINDS
 
 
 def _begin(trace: Trace, section: Verification) -> Pending:

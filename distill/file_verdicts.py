@@ -1,0 +1,150 @@
+"""Verdicts on anybody's traces: each row of a file with its verdict, one for one and in order, in a Parquet file.
+
+A row that is no trace is an `error` row with its cause. Work in progress lies in a folder beside the result (`<output>.parts`): a run
+that was killed goes on after the last finished part, and asks the judge nothing twice, as long as the file, the settings and
+the verifiers are the same. The summary of all verdicts and the list of disagreements are written beside the result.
+"""
+
+import json
+import shutil
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from distill import files, normalise, shards, store, verdict_summary, verifiers
+from distill.files import Row
+from distill.journal import Journal
+from distill.progress import Meter, say
+from distill.recipe import RecipeError, Verification
+from distill.records import Opinions, Trace, Verdict, schema
+from distill.verdict_summary import Summary
+
+VERDICT = ("outcome", "extracted", "detail", "verify_seconds", "verifier")
+ROWS_OF_PART = 2048
+"""What a kill costs at most, in rows."""
+
+Judged = tuple[Row, Verdict, Opinions]
+
+
+def verify_file(source: str, target: str, section: Verification) -> list[Summary]:
+    """Writes each row of a file with its verdict, goes on where a killed run of the same kind stopped, and sums up."""
+    columns, total = files.outline(source)
+    wanted, parts = _wanted(columns, section), f"{target}.parts"
+    if section.majority:
+        _require_siblings_together(source)
+    with store.locked(parts) if "://" not in target else nullcontext():
+        done = _finished(parts, _key(source, section))
+        before = sum(shards.count(path) for path in done)
+        if before:
+            say(f"going on after {before:,} rows that are judged already")
+        with Meter("verifying", total, before) as meter, _journal(parts, section) as journal:
+            rows = meter.over(_rows(judged(source, section, before, journal), columns, wanted))
+            while part := list(islice(rows, ROWS_OF_PART)):
+                path = f"{parts}/{len(done):06}.parquet"
+                shards.write_rows(wanted, part, path)
+                done.append(path)
+        shards.write_tables(wanted, _tables(done), target)
+        if "://" not in target:
+            shutil.rmtree(parts)
+    return _summed_up(target)
+
+
+def judged(path: str, section: Verification, skip: int = 0, journal: Journal | None = None) -> Iterator[Judged]:
+    """Each row of a file after the first `skip` with its verdict and the opinions of others, one for one and in order."""
+    waiting: deque[tuple[Row, Trace | str]] = deque()
+
+    def good() -> Iterator[Trace]:
+        for row, found in islice(files.traces_from(path), skip, None):
+            waiting.append((row, found))
+            if isinstance(found, Trace):
+                yield found
+
+    for _, verdict, opinions in verifiers.judge_all(good(), section, journal):
+        yield from _errors(waiting)
+        yield waiting.popleft()[0], verdict, opinions
+    yield from _errors(waiting)
+
+
+def _errors(waiting: deque[tuple[Row, Trace | str]]) -> Iterator[Judged]:
+    """Takes the unusable rows off the front."""
+    while waiting and isinstance(cause := waiting[0][1], str):
+        yield waiting.popleft()[0], Verdict("error", None, cause), Opinions()
+
+
+def _wanted(columns: pa.Schema, section: Verification) -> pa.Schema:
+    """The columns of the file with those of verdicts, and of opinions where anybody gives one; a column of that name is replaced."""
+    opinions = schema(Opinions) if section.judge or section.majority else ()
+    added = {field.name: field for field in (*(f for f in schema(Verdict) if f.name in VERDICT), *opinions)}
+    return pa.schema([added.pop(field.name, field) for field in columns] + list(added.values()))
+
+
+def _rows(judgements: Iterable[Judged], columns: pa.Schema, wanted: pa.Schema) -> Iterator[dict[str, Any]]:
+    for row, verdict, opinions in judgements:
+        given = {field.name: files.stored(row.get(field.name), field.type) for field in columns}
+        said = {name: getattr(verdict, name) for name in VERDICT}
+        said |= {name: getattr(opinions, name) for name in verdict_summary.OPINIONS if name in wanted.names}
+        yield given | {name: normalise.well_formed(value) if isinstance(value, str) else value for name, value in said.items()}
+
+
+def _key(source: str, section: Verification) -> str:
+    """What a part must have been made from to be gone on with."""
+    filesystem, name = fsspec.core.url_to_fs(source)
+    key = {"input": filesystem.ukey(name), "verification": section.identity(), "verifiers": verifiers.VERSIONS, "rows": ROWS_OF_PART}
+    return json.dumps(key, sort_keys=True)
+
+
+def _finished(parts: str, key: str) -> list[str]:
+    """The parts of an earlier run with the same key; those of another run are removed."""
+    stored = f"{parts}/key.json"
+    if shards.exists(stored) and shards.read_text(stored) == key:
+        return shards.list_shards(parts)
+    for path in shards.list_shards(parts):
+        filesystem, name = fsspec.core.url_to_fs(path)
+        filesystem.rm(name)
+    shards.write_text(stored, key)
+    return []
+
+
+def _journal(parts: str, section: Verification) -> Any:
+    """The journal of the judge's replies, for a result on this machine."""
+    return Journal(Path(parts) / "judge.journal") if section.judge and "://" not in parts else nullcontext()
+
+
+def _tables(paths: Iterable[str]) -> Iterator[pa.Table]:
+    for path in paths:
+        with fsspec.open(path, "rb") as file:
+            parquet = pq.ParquetFile(file, page_checksum_verification=True)
+            for group in range(parquet.num_row_groups):
+                yield parquet.read_row_group(group)
+
+
+def _summed_up(target: str) -> list[Summary]:
+    """The summary of a finished file, written beside it with the list of disagreements where there is a second opinion."""
+    stem = target.removesuffix(".parquet")
+    summaries = verdict_summary.summarise(shards.read_rows(target, list(verdict_summary.COUNTED)))
+    shards.write_text(f"{stem}.summary.json", verdict_summary.to_json(summaries))
+    if any(one.judge or one.majority for one in summaries):
+        count = verdict_summary.write_disagreements(shards.read_rows(target), f"{stem}.disagreements.jsonl")
+        say(f"{count:,} answers on which opinions differ: {stem}.disagreements.jsonl")
+    return summaries
+
+
+def _require_siblings_together(source: str) -> None:
+    """Raises RecipeError when traces of a problem are scattered over the file: a majority needs them side by side."""
+    seen: set[str] = set()
+    before = ""
+    for number, (_, found) in enumerate(files.traces_from(source)):
+        problem = found.problem.problem_id if isinstance(found, Trace) else before
+        if problem != before and problem in seen:
+            raise RecipeError(
+                f"verification.majority: row {number} of {source} belongs to a problem seen before; sort the file by problem_id"
+            )
+        seen.add(problem)
+        before = problem

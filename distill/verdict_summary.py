@@ -1,0 +1,130 @@
+"""What verifiers said about many traces: a summary for each source and kind, and the answers on which opinions differ.
+
+A parse failure is an answer or a reference that the verifier could not read; it is no claim about the answer. Opinions
+differ where two of the verifier, the judge and the majority of a problem's traces say both correct and wrong.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from distill import shards
+from distill.files import DEFAULT_KIND
+from distill.report import aligned, grid, inert
+
+Row = Mapping[str, Any]
+COUNTED = ("source", "kind", "outcome", "verifier", "verify_seconds", "judge_outcome", "majority_outcome")
+"""Columns of a row of verdicts that `summarise` looks at; absent ones count as not there."""
+SHOWN = ("id", "problem_id", "source", "kind", "question", "reference", "answer", "outcome", "verifier", "detail", "extracted")
+OPINIONS = ("judge_outcome", "judge_detail", "majority_outcome", "majority_answer", "majority_share")
+PARSE_FAILURES = ("unparsed_answer", "unparsed_reference")
+HEADINGS = ("source", "kind", "traces", "correct", "wrong", "no answer", "unparsed", "timeout", "error", "unverified", "ms each")
+LONGEST_TEXT = 2_000
+
+
+@dataclass(slots=True)
+class Summary:
+    """Verdicts of one source and kind."""
+
+    source: str
+    kind: str
+    traces: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    verifiers: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+    """Spent on verifying, over all workers."""
+    judge: Counter[str] = field(default_factory=Counter)
+    """`agrees`, `differs` and `error`, of the answers that the judge saw and another decided."""
+    majority: Counter[str] = field(default_factory=Counter)
+
+    def add(self, row: Row) -> None:
+        """Counts one row."""
+        outcome = row["outcome"]
+        self.traces += 1
+        self.outcomes[outcome] += 1
+        self.verifiers[row.get("verifier") or "none"] += 1
+        self.seconds += row.get("verify_seconds") or 0.0
+        for opinion, counts in ((row.get("judge_outcome"), self.judge), (row.get("majority_outcome"), self.majority)):
+            if opinion is not None:
+                counts["error" if opinion == "error" else "agrees" if opinion == outcome else "differs"] += 1
+
+    def share(self, *outcomes: str) -> float:
+        """Share of the traces with one of some outcomes, 0 to 1."""
+        return sum(self.outcomes[outcome] for outcome in outcomes) / max(1, self.traces)
+
+
+def summarise(rows: Iterable[Row]) -> list[Summary]:
+    """A summary for each source and kind, in order of their names."""
+    found: dict[tuple[str, str], Summary] = {}
+    for row in rows:
+        key = (row.get("source") or "file", row.get("kind") or DEFAULT_KIND)
+        found.setdefault(key, Summary(*key)).add(row)
+    return [found[key] for key in sorted(found)]
+
+
+def to_json(summaries: Iterable[Summary]) -> str:
+    """Summaries as JSON text, with their rates written out."""
+    return json.dumps([_plain(one) for one in summaries], indent=1, ensure_ascii=False)
+
+
+def table(summaries: list[Summary]) -> str:
+    """Summaries as aligned text, shares in percent of the traces."""
+    if not summaries:
+        return "no rows"
+    lines = [HEADINGS, *(_cells(one) for one in summaries)]
+    said = [_opinions(one) for one in summaries if one.judge or one.majority]
+    return inert("\n".join([aligned(lines), *said]), keep="\n")
+
+
+def markdown(summaries: list[Summary]) -> str:
+    """Summaries as Markdown."""
+    return "\n".join(
+        [*grid([HEADINGS, *(_cells(one) for one in summaries)]), "", *(f"- {_opinions(one)}" for one in summaries if one.judge)]
+    )
+
+
+def disagreements(rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
+    """The rows on which opinions differ, with what a person needs to decide them; long texts without their beginning."""
+    for row in rows:
+        said = {row["outcome"], row.get("judge_outcome"), row.get("majority_outcome")}
+        if {"correct", "wrong"} <= said:
+            answer = row.get("answer") or row.get("response")
+            yield {name: _short(row.get(name)) for name in (*SHOWN, *OPINIONS)} | {"answer": _short(answer)}
+
+
+def write_disagreements(rows: Iterable[Row], path: str) -> int:
+    """Writes the rows on which opinions differ as JSON Lines, and returns how many."""
+    count = 0
+    with shards.replacing(path) as file:
+        for row in disagreements(rows):
+            file.write(json.dumps(row, ensure_ascii=False, default=str).encode("utf-8", "replace") + b"\n")
+            count += 1
+    return count
+
+
+def _plain(one: Summary) -> dict[str, Any]:
+    rates = {"yield": one.share("correct"), "parse_failure_rate": one.share(*PARSE_FAILURES), "timeout_rate": one.share("timeout")}
+    counts = {"outcomes": one.outcomes, "verifiers": one.verifiers, "judge": one.judge, "majority": one.majority}
+    return {"source": one.source, "kind": one.kind, "traces": one.traces, **rates, "verify_seconds": one.seconds, **counts}
+
+
+def _cells(one: Summary) -> tuple[str, ...]:
+    rest = ("correct",), ("wrong",), ("no_answer",), PARSE_FAILURES, ("timeout",), ("error",), ("unverified",)
+    shares = [f"{100 * one.share(*outcomes):.1f} %" if one.share(*outcomes) else "-" for outcomes in rest]
+    return (one.source, one.kind, f"{one.traces:,}", *shares, f"{1000 * one.seconds / max(1, one.traces):.2f}")
+
+
+def _opinions(one: Summary) -> str:
+    parts = [
+        f"{name} {counts['agrees']:,} times the same, {counts['differs']:,} times not"
+        + (f", {counts['error']:,} unusable" * bool(counts["error"]))
+        for name, counts in (("judge", one.judge), ("majority", one.majority))
+        if counts
+    ]
+    return f"{one.source}, {one.kind}: {'; '.join(parts)}"
+
+
+def _short(value: Any) -> Any:
+    return f"... {value[-LONGEST_TEXT:]}" if isinstance(value, str) and len(value) > LONGEST_TEXT else value
