@@ -11,15 +11,15 @@ from pathlib import Path
 from distill import curate, export, file_verdicts, files, funnel, prompts, shards, verdict_summary
 from distill.progress import Meter
 from distill.recipe import Curation, DatasetRecipe, Verification
-from distill.records import Candidate, Example
+from distill.records import Candidate
 
 ROWS_OF_SHARD = 4096
-FALLBACK_TEMPLATE = "open"
 
 
 def verify_file(source: str, target: str, verification: Verification) -> str:
-    """Writes each row of a file with its verdict, and returns the summary as a table."""
-    return verdict_summary.table(file_verdicts.verify_file(source, target, verification))
+    """Writes each row of a file with its verdict, and returns the summary as text."""
+    summaries = file_verdicts.verify_file(source, target, verification)
+    return f"{verdict_summary.table(summaries)}\n\n{verdict_summary.totals(summaries)}"
 
 
 def curate_file(source: str, folder: str, curation: Curation, recipe: DatasetRecipe | None) -> str:
@@ -33,8 +33,8 @@ def curate_file(source: str, folder: str, curation: Curation, recipe: DatasetRec
     shares = {one.name: one.share for one in recipe.problems if one.share is not None} if recipe else {}
     export.write_candidates(curate.select(rows, curation, export.benchmark_questions(curation), shares), sizes, folder)
     sampling = recipe.sampling if recipe else None
-    to_examples = partial(curate.examples, template=sampling.prompt, system=sampling.system) if sampling else _examples_by_kind
-    export.write_examples(folder, to_examples)
+    template, system = (sampling.prompt, sampling.system) if sampling else (prompts.BY_KIND, None)
+    export.write_examples(folder, partial(curate.examples, template=template, system=system))
     found = export.describe(folder, recipe.name if recipe else Path(folder).name, curation, recipe, {})
     for path in shards.list_shards(measured):
         Path(path).unlink()
@@ -67,11 +67,3 @@ def _write_measured(candidates: Iterable[Candidate], folder: str) -> list[int]:
     if shard or not sizes:
         sizes.append(shards.write(Candidate, shard, f"{folder}/{len(sizes):05}.parquet"))
     return sizes
-
-
-def _examples_by_kind(candidates: Iterable[Candidate]) -> Iterator[Example]:
-    """Examples asked with the template of their problem's kind: no recipe says how these traces were asked."""
-    known = prompts.names()
-    for candidate in candidates:
-        kind = candidate.trace.problem.kind
-        yield from curate.examples([candidate], kind if kind in known else FALLBACK_TEMPLATE)

@@ -138,7 +138,7 @@ class Sampling(Section):
     seed: int = 0
     """Every completion's own seed is derived from this, its problem and its sample index."""
     prompt: str = "math"
-    """Name of a template in `distill/templates/`."""
+    """Name of a template in `distill/templates/`, or `"by_kind"` for the one of each problem's kind."""
     system: str | None = None
     """System prompt; none by DeepSeek-R1's advice."""
 

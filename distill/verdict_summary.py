@@ -71,11 +71,15 @@ def to_json(summaries: Iterable[Summary]) -> str:
 
 def table(summaries: list[Summary]) -> str:
     """Summaries as aligned text, shares in percent of the traces."""
-    if not summaries:
-        return "no rows"
     lines = [HEADINGS, *(_cells(one) for one in summaries)]
     said = [_opinions(one) for one in summaries if one.judge or one.majority]
     return inert("\n".join([aligned(lines), *said]), keep="\n")
+
+
+def totals(summaries: Iterable[Summary]) -> str:
+    """How many traces had which outcome, in one line."""
+    counts: Counter[str] = sum((one.outcomes for one in summaries), Counter())
+    return ", ".join(f"{count:,} {outcome}" for outcome, count in counts.most_common()) or "no rows"
 
 
 def markdown(summaries: list[Summary]) -> str:

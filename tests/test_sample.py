@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +17,7 @@ from distill.engines.scripted import ScriptedEngine
 from distill.journal import Journal
 from distill.normalise import Parts
 from distill.recipe import Curation, RecipeError, Sampling, Teacher, Verification
-from distill.records import Problem, Trace
+from distill.records import Kind, Problem, Trace
 from distill.sample import cost_usd, draw_seed, sample, token_split, trace_id
 from distill.verify import verify
 
@@ -241,8 +242,14 @@ def test_a_question_is_put_in_as_it_is(question):
         assert message.content.startswith(question)
 
 
+def test_problems_of_many_kinds_are_asked_each_in_its_own_way():
+    asked = {kind: prompts.render(replace(problems(1)[0], kind=kind), "by_kind") for kind in get_args(Kind)}
+    assert asked == {kind: prompts.render(problems(1)[0], kind) for kind in get_args(Kind)}
+    assert prompts.identity("by_kind") not in {prompts.identity(name) for name in prompts.names()}
+
+
 def test_templates_have_identities_of_their_own():
-    assert prompts.names() == ["choice", "code", "logic", "math", "open"]
+    assert prompts.names() == ["choice", "code", "logic", "math", "open", "sql"]
     assert prompts.identity("math") != prompts.identity("code")
-    with pytest.raises(RecipeError, match="choice, code, logic, math, open"):
+    with pytest.raises(RecipeError, match="choice, code, logic, math, open, sql"):
         prompts.identity("../math")
