@@ -12,13 +12,14 @@ from distill.files import UnknownFormatError
 from distill.preflight import CannotRun, preflight
 from distill.recipe import DatasetRecipe, RecipeError, StudentRecipe
 from distill.records import Report
+from distill.sandbox import SandboxError
 from distill.store import StoreError
 from distill.train import TrainingError
 from flows.server_process import ServerError
 
 Options = argparse.Namespace
 Command = Callable[[Options], None]
-EXPECTED = (CannotRun, EngineError, ServerError, StoreError, TrainingError, UnknownFormatError)
+EXPECTED = (CannotRun, EngineError, SandboxError, ServerError, StoreError, TrainingError, UnknownFormatError)
 """Failures whose message is for the user; anything else is a fault of ours, and shows where."""
 
 

@@ -96,7 +96,12 @@ def _rows(judgements: Iterable[Judged], columns: pa.Schema, wanted: pa.Schema) -
 def _key(source: str, section: Verification) -> str:
     """What a part must have been made from to be gone on with."""
     filesystem, name = fsspec.core.url_to_fs(source)
-    key = {"input": filesystem.ukey(name), "verification": section.identity(), "verifiers": verifiers.VERSIONS, "rows": ROWS_OF_PART}
+    key = {
+        "input": filesystem.ukey(name),
+        "verification": section.identity(),
+        "verifiers": verifiers.versions(verifiers.RULES, section),
+        "rows": ROWS_OF_PART,
+    }
     return json.dumps(key, sort_keys=True)
 
 

@@ -2,6 +2,7 @@
 
 from prefect import flow
 
+from distill import verifiers
 from distill.recipe import DatasetRecipe
 from distill.recipe_files import load_dataset
 from flows import keys, rooms, zombies
@@ -21,6 +22,7 @@ def make_dataset(dataset: str, overrides: list[str] | None = None) -> Place:
 
 def dataset_of(recipe: DatasetRecipe) -> Place:
     """Goes through the rooms of a dataset; each one reuses what the store has."""
+    verifiers.require(keys.kinds(recipe.problems), recipe.verification)
     problems = collect_room(recipe.problems, recipe.verification, recipe.shard_problems)
     traces = sample_room(problems, keys.teacher(recipe.teacher), recipe.sampling)
     verdicts = verify_room(traces, recipe.verification, keys.kinds(recipe.problems))

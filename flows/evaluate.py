@@ -10,7 +10,7 @@ from typing import Any
 
 from prefect import flow, task
 
-from distill import evaluate, export, funnel, hardware, plots, report, shards, store
+from distill import evaluate, export, funnel, hardware, plots, report, shards, store, verifiers
 from distill.curate import measure
 from distill.evaluate import Measured
 from distill.progress import say
@@ -32,6 +32,7 @@ def evaluate_room(student: Place, dataset: Place, recipe: StudentRecipe, dataset
     """Scores base, student and teacher on held-out problems, and returns the path of report.json."""
     rooms.needed(student, f"distill train --student {recipe.name}")
     evaluation = recipe.evaluation
+    verifiers.require(keys.kinds(evaluation.problems), evaluation.verification)
     problems = collect_room(evaluation.problems, evaluation.verification, evaluation.shard_problems)
     scored = []
     for role, asked in models(student, recipe, dataset_recipe):

@@ -68,7 +68,7 @@ def problems(problem_sources: Sequence[ProblemSource], verification: Verificatio
         "sources": [_source(source) for source in problem_sources],
         "shard_problems": shard_problems,
         "verification": _self_check(verification),
-        "verifiers": _verifiers(kinds),
+        "verifiers": verifiers.versions(kinds, Verification()),
     }
     return Place("problems", "+".join(source.name for source in problem_sources), key)
 
@@ -98,7 +98,7 @@ def verdicts(traces: Place, verification: Verification, kinds: Sequence[str]) ->
     key = {
         "schema": store.schema_digest(Candidate),
         "verification": verification.identity(),
-        "verifiers": _verifiers(kinds),
+        "verifiers": verifiers.versions(kinds, verification),
         "traces": traces.key,
     }
     return Place(traces.room.replace("traces", "verdicts"), traces.name, key)
@@ -198,7 +198,3 @@ def _self_check(verification: Verification) -> dict[str, Any]:
     """What decides whether a problem's reference is usable: no judge is asked, and a majority only takes the place of a reference."""
     checks = {name: value for name, value in verification.identity().items() if name not in ("judge", "majority")}
     return checks | {"majority": verification.majority is not None}
-
-
-def _verifiers(kinds: Sequence[str]) -> dict[str, str]:
-    return {kind: str(verifiers.VERSIONS.get(kind, "none")) for kind in kinds}

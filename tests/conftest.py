@@ -2,8 +2,11 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -26,3 +29,13 @@ def prefect_server(own_store: str) -> Iterator[str]:
 
     with server.running() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def judge_url() -> Iterator[str]:
+    """The address of a server that plays a judge; `/log` beside `/v1` tells what it was asked."""
+    server = [sys.executable, str(Path(__file__).with_name("judge_server.py"))]
+    with subprocess.Popen(server, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield f"http://127.0.0.1:{process.stdout.readline().strip()}/v1"
+        process.kill()

@@ -79,7 +79,7 @@ def test_of_equal_questions_only_the_first_is_usable(questions: list[str]) -> No
         ({"question": "q", "answer": r"\frac{1}{"}, {}, "reference_fails", "by math/"),
         ({"question": "q", "answer": "Z"}, {"kind": "choice"}, "reference_fails", "by choice/"),
         ({"question": "q"}, {"kind": "code", "tests": "tests"}, "no_reference", "needs tests"),
-        ({"question": "q", "tests": "{torn"}, {"kind": "code", "tests": "tests"}, "bad_row", "no JSON"),
+        ({"question": "q", "tests": "{torn"}, {"kind": "code", "tests": "tests"}, "reference_fails", "code/1"),
         ({"question": "q", "tests": {"a": b"bytes"}}, {"kind": "code", "tests": "tests"}, "bad_row", "no JSON"),
         ({"question": "q", "answer": "select 1"}, {"kind": "sql"}, "no_reference", "needs tests"),
     ],

@@ -74,7 +74,7 @@ def test_the_summary_lies_beside_the_verdicts_by_source_and_kind(tmp_path):
     assert [(one["source"], one["kind"], one["traces"]) for one in summary] == [("file", "math", 8), ("quiz", "choice", 1)]
     assert summary[0]["outcomes"] == {"correct": 2, "wrong": 4, "no_answer": 2} == dict(found[0].outcomes)
     assert summary[0]["yield"] == 0.25
-    assert summary[0]["verifiers"] == {verifiers.VERSIONS["math"]: 8}
+    assert summary[0]["verifiers"] == {verifiers.RULES["math"]: 8}
     assert not (tmp_path / "out.disagreements.jsonl").exists()
 
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,25 @@ def test_a_larger_budget_asks_only_for_what_did_not_come_to_its_end(root: str) -
     unfinished = sum(row.finish_reason != "stop" or row.failure is not None for row in rows)
     assert 0 < unfinished < len(rows)
     assert made(root, "traces")[1]["calls"] == unfinished
+
+
+def test_a_judge_is_asked_once_whatever_is_judged_anew_and_disagreements_are_listed(root: str, judge_url: str) -> None:
+    def asked() -> int:
+        with urllib.request.urlopen(judge_url.replace("/v1", "/log")) as response:
+            return len(json.load(response))
+
+    judge = f'verification.judge={{second_opinion=1.0, model={{model="judge", urls=["{judge_url}"]}}}}'
+    before = asked()
+    make(judge)
+    calls = asked() - before
+    folder = Path(made(root, "verdicts")[-1]["folder"])
+    (summary,) = json.loads((folder / "summary.json").read_text())
+    assert calls == sum(summary["judge"].values()) > 10
+    listed = (folder / "disagreements.jsonl").read_text().splitlines()
+    assert len(listed) == summary["judge"]["differs"] > 0
+    make(judge, "verification.timeout_seconds=4")
+    assert len(made(root, "verdicts")) == 3
+    assert asked() - before == calls
 
 
 def test_a_damaged_shard_is_set_aside_and_made_anew_alone(root: str) -> None:

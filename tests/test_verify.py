@@ -1,15 +1,16 @@
 import gzip
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from distill import file_verdicts, files
-from distill.recipe import Verification
+from distill.recipe import Majority, Sandbox, Verification
 from distill.records import Problem, Trace
-from distill.verifiers import LOOK_AHEAD_TRACES, VERSIONS, judge, judge_reference
+from distill.verifiers import LOOK_AHEAD_TRACES, RULES, judge, judge_reference
 from distill.verify import verify
 
 SECTION = Verification(workers=2)
@@ -28,7 +29,7 @@ def test_there_is_one_candidate_for_each_trace_in_order_with_symbolic_and_plain_
     candidates = list(verify(iter(traces), SECTION))
     assert [candidate.trace for candidate in candidates] == traces
     assert [candidate.verdict.outcome for candidate in candidates] == ["correct" if n % 3 else "wrong" for n in range(600)]
-    assert {candidate.verdict.verifier for candidate in candidates} == {VERSIONS["math"]}
+    assert {candidate.verdict.verifier for candidate in candidates} == {RULES["math"]}
 
 
 def test_no_more_than_the_look_ahead_is_read_before_the_first_candidate():
@@ -57,12 +58,40 @@ def test_a_box_in_the_thinking_is_no_answer():
     assert judge(replace(trace("5", "five"), thinking=r"\boxed{5}"), SECTION).outcome == "no_answer"
 
 
-@pytest.mark.parametrize("kind", ["code", "sql", "open"])
-def test_a_kind_without_a_verifier_is_unverified_and_says_so(kind):
-    verdict = judge(trace("x", "y", kind), SECTION)
+def test_a_kind_without_a_verifier_is_unverified_and_says_so():
+    verdict = judge(trace("x", "y", "open"), SECTION)
     assert (verdict.outcome, verdict.verifier) == ("unverified", "none")
-    assert kind in verdict.detail
-    assert judge_reference(Problem("p", "s", kind, "q", "x"), SECTION).outcome == "unverified"
+    assert "open" in verdict.detail
+    assert judge_reference(Problem("p", "s", "open", "q", "x"), SECTION).outcome == "unverified"
+
+
+def test_every_kind_is_judged_in_one_stream_and_in_order(tmp_path):
+    examples = Path(__file__).parents[1] / "data" / "seed" / "every_kind.jsonl"
+    section = SECTION.model_copy(update={"sandbox": Sandbox(timeout_seconds=1.0)})
+    file_verdicts.verify_file(str(examples), str(tmp_path / "out.parquet"), section)
+    given = [json.loads(line)["id"] for line in examples.read_text().splitlines()]
+    found = pq.read_table(tmp_path / "out.parquet", columns=["id", "outcome"]).to_pylist()
+    assert [row["id"] for row in found] == given
+    assert {row["id"]: row["outcome"] for row in found} == {
+        **dict.fromkeys(("half-0", "capital-0", "capital-1", "houses-0", "sum-0", "largest-0", "even-0", "pay-0"), "correct"),
+        **dict.fromkeys(("half-1", "capital-2", "houses-1", "sum-1", "largest-1", "even-1", "pay-1", "pay-2"), "wrong"),
+        "half-2": "no_answer",
+        "sum-2": "timeout",
+        "sky-0": "unverified",
+    }
+
+
+def test_a_majority_stands_in_for_a_reference_and_is_an_opinion_beside_one():
+    section = SECTION.model_copy(update={"majority": Majority(min_answers=3)})
+    answers = (r"\boxed{1/2}", r"\boxed{0.5}", r"\boxed{\frac{1}{2}}", r"\boxed{3}", "none")
+    for reference, outcomes in ((None, ["correct"] * 3 + ["wrong", "unparsed_reference"]), ("3", ["wrong"] * 3 + ["correct", "no_answer"])):
+        traces = [trace(reference, answer, identifier=str(n)) for n, answer in enumerate(answers)]
+        rows = list(verify(iter(traces), section))
+        assert [row.verdict.outcome for row in rows][:4] == outcomes[:4]
+        assert [row.opinions.majority_outcome for row in rows][:4] == ["correct"] * 3 + ["wrong"]
+        assert (rows[0].verdict.verifier == "majority/1") is (reference is None)
+    assert judge_reference(trace(None, "").problem, section).outcome == "unverified"
+    assert judge_reference(trace(None, "").problem, SECTION).outcome == "unparsed_reference"
 
 
 def test_choices_are_read_from_the_box_after_answer_is_and_on_the_last_line():

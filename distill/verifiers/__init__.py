@@ -6,35 +6,62 @@ block is `no_answer`, whatever is in it. Kinds without a verifier are `unverifie
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
+from itertools import groupby
 
+from distill import sandbox
 from distill.journal import Journal
-from distill.recipe import Verification
+from distill.recipe import Majority, Verification
 from distill.records import Opinions, Problem, Trace, Verdict
-from distill.verifiers import boxes, choice, logic, math
+from distill.verifiers import boxes, choice, code, judge_prompt, logic, majority, math, opinion, sql
+from distill.verifiers.completeness import incomplete
+from distill.verifiers.opinion import Judged
 
 LOOK_AHEAD_TRACES = 256
 """Traces that may be read while an earlier one is still being judged."""
-
-MAJORITY_KINDS = ("math", "choice", "logic")
-"""Kinds whose answers can be compared with each other."""
+IN_SANDBOX = frozenset({"code", "sql"})
+"""Kinds whose answers are run."""
 
 Pending = Verdict | Future[Verdict]
-JUDGES: dict[str, Callable[[Problem, str, Verification], Pending]] = {"math": math.judge, "choice": choice.judge, "logic": logic.judge}
+JUDGES: dict[str, Callable[[Problem, str, Verification], Pending]] = {
+    "math": math.judge,
+    "code": code.judge,
+    "choice": choice.judge,
+    "sql": sql.judge,
+    "logic": logic.judge,
+}
 SELF_CHECKS: dict[str, Callable[[Problem, Verification], Verdict]] = {
     "math": math.judge_reference,
+    "code": code.judge_reference,
     "choice": choice.judge_reference,
+    "sql": sql.judge_reference,
     "logic": logic.judge_reference,
 }
-VERSIONS: dict[str, str] = {"math": math.VERSION, "choice": choice.VERSION, "logic": logic.VERSION}
-"""Name and version of the verifier of each kind; a kind that is not here is `unverified`."""
+RULES = {"math": math.VERSION, "code": code.VERSION, "choice": choice.VERSION, "sql": sql.VERSION, "logic": logic.VERSION}
+"""Name and version of the verifier of each kind; `open` has none but a judge."""
 
 
-def judge_all(traces: Iterable[Trace], section: Verification, journal: Journal | None = None) -> Iterator[tuple[Trace, Verdict, Opinions]]:
+def versions(kinds: Iterable[str], section: Verification) -> dict[str, str]:
+    """Name and version of all that decides the verdicts on some kinds, for the fingerprint."""
+    found = {kind: RULES.get(kind, "none") for kind in kinds}
+    if section.judge:
+        found["judge"] = f"{opinion.VERSION} {judge_prompt.PROMPT_DIGEST}"
+    return found | ({"majority": majority.VERSION} if section.majority else {})
+
+
+def require(kinds: Sequence[str], section: Verification) -> None:
+    """Raises SandboxError, with cause and remedy, where answers of some kinds cannot be run: before they are paid for."""
+    if IN_SANDBOX & set(kinds):
+        sandbox.check(section.sandbox)
+
+
+def judge_all(traces: Iterable[Trace], section: Verification, journal: Journal | None = None) -> Iterator[Judged]:
     """Each trace with its verdict and the opinions of others, one for one and in order; `journal` keeps what the judge replied."""
-    for trace, verdict in by_rules(traces, section):
-        yield trace, verdict, Opinions()
+    verdicts = by_rules(traces, section)
+    rows = opinion.ask(verdicts, section.judge, journal) if section.judge else ((*row, Opinions()) for row in verdicts)
+    yield from _voted(rows, section, section.majority) if section.majority else rows
 
 
 def by_rules(traces: Iterable[Trace], section: Verification) -> Iterator[tuple[Trace, Verdict]]:
@@ -63,25 +90,28 @@ def judge_reference(problem: Problem, section: Verification) -> Verdict:
 
 def by_majority(kind: str, reference: str | None, section: Verification) -> bool:
     """True for a problem that is judged by what most of its traces answer."""
-    return section.majority is not None and reference is None and kind in MAJORITY_KINDS
+    return section.majority is not None and reference is None and kind in majority.KINDS
 
 
 def _begin(trace: Trace, section: Verification) -> Pending:
     if cause := incomplete(trace):
-        return Verdict("no_answer", boxes.any_boxed(trace.answer), cause, 0.0, VERSIONS.get(trace.problem.kind, "none"))
+        return Verdict("no_answer", boxes.any_boxed(trace.answer), cause, 0.0, RULES.get(trace.problem.kind, "none"))
     judge_kind = JUDGES.get(trace.problem.kind)
     return judge_kind(trace.problem, trace.answer, section) if judge_kind else _unverified(trace.problem)
 
 
-def incomplete(trace: Trace) -> str | None:
-    """Why a trace holds no answer that may be accepted, or None."""
-    if trace.failure:
-        return f"no completion: {trace.failure}"
-    if trace.thinking is not None and not trace.think_closed:
-        return "the think block is never closed"
-    if trace.finish_reason == "length":
-        return "cut at the token limit"
-    return None
+def _voted(rows: Iterable[Judged], section: Verification, wanted: Majority) -> Iterator[Judged]:
+    """The rows with what the majority of their siblings says; siblings have to be contiguous."""
+    for _, group in groupby(rows, key=lambda row: row[0].problem.problem_id):
+        siblings = list(group)
+        votes = majority.agree([(trace, verdict) for trace, verdict, _ in siblings], wanted, section, _judge_answer)
+        for (trace, _, said), (verdict, vote) in zip(siblings, votes, strict=True):
+            yield trace, verdict, replace(vote, judge_outcome=said.judge_outcome, judge_detail=said.judge_detail)
+
+
+def _judge_answer(problem: Problem, answer: str, section: Verification) -> Verdict:
+    pending = JUDGES[problem.kind](problem, answer, section)
+    return pending if isinstance(pending, Verdict) else pending.result()
 
 
 def _unverified(problem: Problem) -> Verdict:
