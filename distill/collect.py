@@ -140,9 +140,10 @@ def _reference(row: Row, source: ProblemSource, pattern: re.Pattern[str] | None)
         return None
     if not isinstance(value, (str, int, float, Decimal)) or (isinstance(value, float) and not math.isfinite(value)):
         raise Unusable("no_reference", f"column {source.reference!r} is {_shown(value)}, not text or a number")
-    text = _storable(str(value)).strip()
+    text = _storable(str(value))
+    text = text.strip("\r\n") if source.kind == "code" else text.strip()  # HumanEval's solutions begin with their indentation
     if pattern is None:
-        return text or None
+        return text if text.strip() else None
     match = pattern.search(text)
     if match is None or match.group(1) is None:
         raise Unusable("no_reference", f"reference_pattern does not match in {text[-80:]!r}")
@@ -154,6 +155,8 @@ def _tests(row: Row, source: ProblemSource) -> str | None:
     value = row.get(source.tests) if source.tests else None
     if value is None or value == "":
         return None
+    beside = {name: row[column] for name, column in (("setup", source.setup), ("entry_point", source.entry_point)) if column in row}
+    value = {"tests": value, **beside} if beside else value
     try:
         return _storable(value if isinstance(value, str) else json.dumps(value))
     except (ValueError, TypeError, RecursionError) as error:

@@ -66,7 +66,11 @@ class ProblemSource(Section):
     reference: str | None = "answer"
     """Column with the reference answer; `""` or None when there is none (tests judge, or nothing does)."""
     tests: str | None = None
-    """Column with the tests (JSON text or an object)."""
+    """Column with the tests (JSON, Python source that asserts, or an object)."""
+    setup: str | None = None
+    """`code`: column with source that is run before an answer (`"prompt"` for HumanEval, `"test_imports"` for MBPP)."""
+    entry_point: str | None = None
+    """`code`: column with the name of the function that the tests call."""
     reference_pattern: str | None = None
     """Regular expression whose first group is the reference inside its column (`"#### (.+)$"` for GSM8K)."""
     language: str | None = None

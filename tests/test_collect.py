@@ -105,6 +105,16 @@ def test_references_of_common_shapes_are_read(answer: Any, pattern: str | None, 
     assert one({"question": "q", "answer": answer}, reference_pattern=pattern, kind="open").reference == reference
 
 
+def test_tests_that_lie_in_several_columns_are_put_together_and_the_reference_is_run_with_them() -> None:
+    row = {"question": "def half(n):", "body": "    return n // TWO", "checks": "def check(f):\n    assert f(8) == 4\n", "name": "half"}
+    setup = {"prompt": 'TWO = 2\ndef half(n):\n    """Half."""\n'}
+    columns = {"kind": "code", "reference": "body", "tests": "checks", "setup": "prompt", "entry_point": "name"}
+    assert one(row | setup, **columns).unusable is None
+    assert one(row | {"prompt": 'TWO = 3\ndef half(n):\n    """Half."""\n'}, **columns).unusable == "reference_fails"
+    mbpp = {"question": "q", "body": "def f(x): return x", "checks": ["assert f(math.pi) > 3"], "prompt": ["import math"]}
+    assert one(mbpp, **columns).unusable is None
+
+
 def test_a_duplicate_of_an_unusable_problem_is_no_duplicate() -> None:
     found = problems([{"question": "q", "answer": ""}, {"question": "q", "answer": "1"}, {"question": "q ", "answer": "1"}])
     assert [problem.unusable for problem in found] == ["no_reference", None, "exact_duplicate"]

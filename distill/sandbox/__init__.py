@@ -2,45 +2,13 @@
 
 A `Job` names one of the programs in `inside/` and gives it its data; what comes back is how it ended and what it wrote. The
 sandbox compares nothing and decides nothing about right and wrong: that is the verifiers' business, outside the box.
+
+What holds: a program has no network, no file of this machine but the interpreter's and the system's read-only, no process
+but its own, no environment, bounded memory, time, processes, output and scratch space. What does not: the kernel is shared,
+so a hole in the kernel is a hole in the box; and where one program's two runs are, caches and clocks can be compared.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from distill.sandbox.jobs import InfraError, Job, Ran, SandboxError
+from distill.sandbox.pool import Boxes, boxes, check
 
-
-class SandboxError(RuntimeError):
-    """There is no working sandbox here; the message names the cause and the remedy. Nothing was run."""
-
-
-class InfraError(RuntimeError):
-    """The sandbox itself broke down, twice, during a job: that says nothing about the program."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One run of a program in a process, a file system and a process space of its own."""
-
-    program: str
-    """Name of a module in `distill/sandbox/inside/` that has `main(data, result, inbox, outbox)`."""
-    data: dict[str, Any]
-    """JSON data for it: the model's code, arguments; never an expected output next to model-written code."""
-    stdin: bytes = b""
-    waits_for_peer: bool = False
-    """True for a program that waits for the other one of a pair: its seconds asleep are not counted."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ran:
-    """How a job ended."""
-
-    ending: str
-    """`"exit"`, `"signal"`, `"timeout"`, `"memory"` or `"output"` (wrote more than it may)."""
-    code: int
-    """Exit status or signal number; 0 for the other endings."""
-    stdout: bytes
-    stderr: bytes
-    """Its last 4,000 bytes."""
-    result: bytes
-    """What it wrote to its result channel. Model-written code can write there too: these are its claims, in no way a verdict."""
-    seconds: float
-    """CPU seconds plus seconds asleep."""
+__all__ = ["Boxes", "InfraError", "Job", "Ran", "SandboxError", "boxes", "check"]

@@ -1,97 +1,122 @@
-r"""Logic puzzles and other answers that are one short text, a list or a small object.
+r"""Logic puzzles and other answers that are one short text, a number, a list, a set or an assignment of values to keys.
 
-The answer is the last box, what follows the last "the answer is", or the last line. Texts are compared without case,
-outer quotes, spaces and full stop; where the reference is a JSON list or object, values are compared as JSON.
+The answer is the last box, the last `<answer>`, the last fenced or closing JSON, what follows the last "the answer is", or the
+last line. A line of prose is no answer: without a marker it may have `MORE_WORDS` words more than the reference (or than the
+question's longest option) at most. Texts are equal without case, outer quotes, commas, spaces and full stop, numbers by value; lists
+are ordered, `{a, b}` is a set, and keys are compared one by one. Logically equivalent formulas in another spelling are not equal.
 """
 
-import json
 import re
+from collections.abc import Mapping
 from time import perf_counter
-from typing import Any
 
 from distill.recipe import Verification
 from distill.records import Problem, Verdict
-from distill.verifiers import boxes
+from distill.verifiers import boxes, choice, structures
+from distill.verifiers.structures import plain, unwrapped
 
-VERSION = "logic/1"
-_SAID = re.compile(r"answer\s*(?:is|:)\s*:?\s*(.+)", re.IGNORECASE)
-_WRAPPED = re.compile(r"\\(?:text|textbf|mathrm|mathbf|textrm|mbox)\s*\{([^{}]*)\}|\$|\*\*|`+(?:json)?|</?answer>")
+VERSION = "logic/2"
+MORE_WORDS = 3
+_SAID = re.compile(r"\b(?i:answer|solution)\b\s?(?:(?i:is|are|would be|must be)\b|[:：])\s?[:：]?|答案(?:应该是|应为|是|为|[:：])\s?[:：]?")
+_FENCE = re.compile(r"^```[A-Za-z]*\n|^```", re.MULTILINE)
+_TAG = re.compile(r"</?answer>")
 _OPTION = re.compile(r"\(?([a-r])\)?")
+_SENTENCE = re.compile(r"[.!?](?=\s)|[。！？]")
 
 
 def judge(problem: Problem, answer: str, section: Verification) -> Verdict:
-    """The verdict on a short text or JSON value."""
+    """The verdict on a short text or a structure."""
     started = perf_counter()
-    if not (problem.reference or "").strip():
-        return Verdict("unparsed_reference", None, "no reference", perf_counter() - started, VERSION)
+    reference = (problem.reference or "").strip()
+    listed = choice.options(problem.question) if _OPTION.fullmatch(plain(reference)) else {}
     try:
-        extracted = extract(answer)
+        extracted = extract(answer, reference, listed)
     except ValueError as error:
         return Verdict("unparsed_answer", None, str(error), perf_counter() - started, VERSION)
-    if not extracted:
-        return Verdict("no_answer", None, "no box and no last line", perf_counter() - started, VERSION)
-    if len(extracted) > section.max_answer_characters:
-        return Verdict(
-            "unparsed_answer", None, f"longer than {section.max_answer_characters} characters", perf_counter() - started, VERSION
-        )
-    outcome = "correct" if _same(problem.reference or "", extracted) else "wrong"
-    return Verdict(outcome, extracted, "", perf_counter() - started, VERSION)
+    outcome, detail = _outcome(reference, extracted, listed, section.max_answer_characters)
+    shown = extracted if extracted is None or len(extracted) <= section.max_answer_characters else None
+    return Verdict(outcome, shown, detail, perf_counter() - started, VERSION)
 
 
 def judge_reference(problem: Problem, section: Verification) -> Verdict:
-    """Correct when there is a reference that is found again as an answer."""
-    return judge(problem, problem.reference or "", section)
+    """Correct when the reference is there, not too long, and equal to itself."""
+    reference = (problem.reference or "").strip()
+    if len(reference) > section.max_answer_characters:
+        return Verdict("unparsed_reference", None, f"longer than {section.max_answer_characters} characters", 0.0, VERSION)
+    outcome, detail = _outcome(reference, reference or "-", {}, section.max_answer_characters)
+    return Verdict(outcome, reference or None, detail, 0.0, VERSION)
 
 
-def extract(answer: str) -> str | None:
-    """The final text of an answer, or None; raises ValueError for a box that is never closed."""
-    boxed = boxes.last_boxed(answer)
+def extract(answer: str, reference: str, listed: Mapping[str, str]) -> str | None:
+    """The final answer's text, or None; raises ValueError for a box that is never closed."""
+    boxed = _box_of_brackets(answer) if structures.only_brackets(reference) else boxes.last_boxed(answer)
+    if boxed is None and "</answer>" in answer:
+        boxed = _TAG.split(answer[: answer.rfind("</answer>")])[-1]
     if boxed is not None:
-        return boxed
-    plain = _unwrapped(answer).strip()
-    if _json(plain) is not None:
-        return plain
-    said = _SAID.findall(plain)
-    lines = plain.splitlines()
-    return (said[-1] if said else lines[-1] if lines else "").strip() or None
+        return boxed.strip() or None
+    if (written := _written_json(answer)) is not None:
+        return written
+    text = unwrapped(answer).strip()
+    most_words = MORE_WORDS + (max(len(words.split()) for words in (reference, *listed.values())) if reference else MORE_WORDS)
+    structured = bool(reference) and not isinstance(structures.read(reference), str)
+    if heads := list(_SAID.finditer(text)):
+        return _marked(text[heads[-1].end() :].strip(), most_words, structured)
+    if structured and (block := structures.closing_block(text)):
+        return block
+    lines = [line for line in text.splitlines() if line]
+    last = "\n".join(lines[-1 - reference.count("\n") :]).strip()
+    return last if last and len(last.split()) <= most_words else None
 
 
-def _same(reference: str, answer: str) -> bool:
-    wanted, given = _json(_unwrapped(reference)), _json(_unwrapped(answer))
-    if isinstance(wanted, (list, dict)):
-        return _equal(wanted, given)
-    first, second = _plain(reference), _plain(answer)
-    option = _OPTION.fullmatch(first)
-    if option and (other := _OPTION.match(second)):
-        return option.group(1) == other.group(1) and (other.end() == len(second) or (second[other.end()] in " .:" and second[0] == "("))
-    return first == second
+def _box_of_brackets(answer: str) -> str | None:
+    r"""What stands in the last box up to the last brace of its line: in `\boxed{] }}` braces do not pair."""
+    opened = answer.rpartition(r"\boxed{")
+    line = opened[2].partition("\n")[0]
+    return line[: line.rfind("}")].strip() if opened[1] and "}" in line else boxes.last_boxed(answer)
 
 
-def _plain(text: str) -> str:
-    text = re.sub(r"\s+", " ", _unwrapped(text)).strip().casefold()
-    return text.rstrip(".").strip().strip("\"'").strip() or text
+def _marked(text: str, most_words: int, structured: bool) -> str | None:
+    """What a marker announces: the block or line after it, or its first sentence when it is too long."""
+    block = text.partition("\n\n")[0].strip()
+    line = block.partition("\n")[0].strip()
+    if structures.json_value(block) is not None or (structured and structures.closing_block(block) == block):
+        return block
+    return (line if len(line.split()) <= most_words else _SENTENCE.split(line)[0].strip()) or None
 
 
-def _unwrapped(text: str) -> str:
-    return _WRAPPED.sub(lambda match: match.group(1) or "", text).replace("\\{", "{").replace("\\}", "}")
+def _written_json(answer: str) -> str | None:
+    """The JSON list or object of the last fence, or the one that the answer ends with."""
+    fenced = _FENCE.split(answer)
+    starts = (answer.rfind("\n{"), answer.rfind("\n["), 0)
+    for text in (fenced[-2] if len(fenced) > 2 else "", answer[max(starts[:2]) + 1 :], answer):
+        if structures.json_value(text.strip()) is not None:
+            return text.strip()
+    return None
 
 
-def _json(text: str) -> Any:
-    if text.strip()[:1] not in ("[", "{"):
-        return None
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+def _outcome(reference: str, extracted: str | None, listed: Mapping[str, str], most_characters: int) -> tuple[str, str]:
+    """(outcome, detail) of an answer's text."""
+    if not extracted:
+        return "no_answer", "no box, no <answer>, no 'answer is', and the last line is none or prose"
+    if len(extracted) > most_characters:
+        return "unparsed_answer", f"longer than {most_characters} characters"
+    if not reference:
+        return "unparsed_reference", "no reference"
+    wanted = structures.read(reference)
+    if not isinstance(wanted, str):
+        return structures.compared(wanted, extracted)
+    return ("correct" if _same(reference, extracted, listed) else "wrong"), ""
 
 
-def _equal(wanted: Any, given: Any) -> bool:
-    """Equality of JSON values: texts without case, true is not 1."""
-    match wanted, given:
-        case dict(), dict():
-            return wanted.keys() == given.keys() and all(_equal(wanted[key], given[key]) for key in wanted)
-        case list(), list():
-            return len(wanted) == len(given) and all(_equal(a, b) for a, b in zip(wanted, given, strict=True))
-        case str(), str():
-            return _plain(wanted) == _plain(given)
-    return isinstance(wanted, bool) == isinstance(given, bool) and bool(wanted == given)
+def _same(reference: str, answer: str, listed: Mapping[str, str]) -> bool:
+    """Equality of two short texts."""
+    if structures.same_text(reference, answer):
+        return True
+    option, second = _OPTION.fullmatch(plain(reference)), plain(answer)
+    if option is None:
+        return False
+    if other := _OPTION.match(second):
+        ends = other.end() == len(second) or (second[other.end()] in " .:" and second[0] == "(")
+        return ends and option.group(1) == other.group(1)
+    named = [letter for letter, text in listed.items() if plain(text) == second]
+    return named == [option.group(1).upper()]

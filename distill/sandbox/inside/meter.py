@@ -1,0 +1,127 @@
+"""Measures the processes of one program through `/proc`: their seconds, their memory, their number.
+
+A sample every few milliseconds: what is born and gone between two samples is seen in its parent's accounts, and memory can
+overshoot by what the machine can fill in that time.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import time
+from typing import Any
+
+TICKS = os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+STATE, PARENT, TIMES, CHILDREN_TIMES, THREADS, RESIDENT = 0, 1, slice(11, 13), slice(13, 15), 17, 21
+"""Places in /proc/N/stat after the name in brackets (man 5 proc)."""
+LOAD_FACTOR = 20
+"""Wall seconds that a program may take for each second it may use, whatever the reason."""
+
+
+class Meter:
+    """The accounts of one run."""
+
+    def __init__(self, first: int, limits: dict[str, Any], bell: int | None, order: dict[str, Any]) -> None:
+        self.first, self.limits = first, limits
+        self.bell = mmap.mmap(bell, 2) if bell is not None else None
+        self.side, self.waits = order["side"], order["waits_for_peer"]
+        self.seconds = self.cpu = 0.0
+        self.started = self.latest = time.monotonic()
+
+    def sample(self) -> str | None:
+        """Brings the accounts up to date and returns the limit that was passed, if any."""
+        cpu, resident, tasks, runnable = self.survey()
+        now = time.monotonic()
+        interval, self.latest = now - self.latest, now
+        used, self.cpu = max(0.0, cpu - self.cpu), max(cpu, self.cpu)
+        self.ring(not runnable)
+        self.seconds += max(used, interval if self.asleep(runnable) else 0.0)
+        if self.too_large(resident) or tasks > 2 * self.limits["processes"] + 8:
+            return "memory"
+        timeout = self.limits["timeout_seconds"]
+        return "timeout" if self.seconds > timeout or now - self.started > LOAD_FACTOR * timeout else None
+
+    def too_large(self, resident: int) -> bool:
+        """True when the processes hold too much, pages that several share counted once."""
+        allowed: int = self.limits["memory_mb"] << 20
+        return resident > allowed and sum(share(number, fields) for number, fields in self.processes() if number != self.first) > allowed
+
+    def asleep(self, runnable: bool) -> bool:
+        """True when this stretch of time counts as sleep."""
+        if runnable or self.bell is None or not self.waits:
+            return not runnable
+        return bool(self.bell[1 - self.side])
+
+    def ring(self, asleep: bool) -> None:
+        """Tells the other one of a pair whether this one sleeps."""
+        if self.bell is not None:
+            self.bell[self.side] = int(asleep)
+
+    def close(self) -> None:
+        """Leaves the other one of a pair with a peer that sleeps."""
+        self.ring(True)
+
+    def survey(self) -> tuple[float, int, int, bool]:
+        """CPU seconds, resident bytes and number of threads of all processes, and whether one of them can run."""
+        ticks = resident = tasks = 0
+        runnable = False
+        for number, fields in self.processes():
+            ticks += sum(map(int, fields[CHILDREN_TIMES]))
+            if number == self.first:
+                continue
+            ticks += sum(map(int, fields[TIMES]))
+            resident += int(fields[RESIDENT]) * PAGE
+            tasks += int(fields[THREADS])
+            runnable = runnable or fields[STATE] in "RD" or (int(fields[THREADS]) > 1 and any_runs(number))
+        return ticks / TICKS, resident, tasks, runnable
+
+    def processes(self) -> list[tuple[int, list[str]]]:
+        """Number and fields of each process of the program: all that there are in its process space, or our descendants."""
+        everything = {}
+        for name in os.listdir("/proc"):
+            fields = stat("/proc/" + name) if name.isdigit() else None
+            if fields:
+                everything[int(name)] = fields
+        if self.first:
+            self.first = 1
+            return list(everything.items())
+        known = {os.getpid()}
+        grown = True
+        while grown:
+            more = {number for number, fields in everything.items() if int(fields[PARENT]) in known} - known
+            known, grown = known | more, bool(more)
+        return [(number, everything[number]) for number in known - {os.getpid()}]
+
+    def descendants(self) -> list[tuple[int, str]]:
+        """Number and state of each process."""
+        return [(number, fields[STATE]) for number, fields in self.processes()]
+
+
+def share(number: int, fields: list[str]) -> int:
+    """Bytes of a process, shared pages divided among those who share them; all of them where it lets nobody look."""
+    try:
+        with open(f"/proc/{number}/smaps_rollup", "rb") as file:
+            return next(int(line.split()[1]) << 10 for line in file if line.startswith(b"Pss:"))
+    except (OSError, StopIteration):
+        return int(fields[RESIDENT]) * PAGE
+
+
+def any_runs(number: int) -> bool:
+    """True when a thread of a process is running or waiting for a core."""
+    folder = f"/proc/{number}/task/"
+    try:
+        threads = os.listdir(folder)
+    except OSError:
+        return False
+    return any(fields[STATE] in "RD" for fields in map(stat, (folder + name for name in threads)) if fields)
+
+
+def stat(folder: str) -> list[str] | None:
+    """The fields of a process or thread after its name; None when it is gone."""
+    try:
+        with open(folder + "/stat", "rb", 0) as file:
+            content = file.read()
+    except OSError:
+        return None
+    return content[content.rindex(b")") + 2 :].decode().split()

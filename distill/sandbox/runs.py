@@ -1,0 +1,155 @@
+"""The parent's side of runs: what is handed to the box, and reading what comes back within hard bounds."""
+
+import contextlib
+import json
+import os
+import select
+import socket
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from distill import recipe
+from distill.sandbox.jobs import Job, Ran
+
+STDERR_BYTES = 4000
+GRACE_SECONDS = 60.0
+"""Wall seconds that a warden gets beyond its own wall limit before the box counts as dead."""
+LOAD_FACTOR = 20.0
+"""The warden's wall seconds for each second of a program (`inside/meter.py`)."""
+
+
+class BoxDied(Exception):
+    """A box ended or fell silent during a run."""
+
+
+class Run:
+    """One job under way: `theirs` are the descriptors that go to the box, `streams` those that are read here."""
+
+    def __init__(self, job: Job, side: int) -> None:
+        self.order = {"program": job.program, "side": side, "waits_for_peer": job.waits_for_peer}
+        self.control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.streams: dict[int, str] = {}
+        self.received = {"stdout": bytearray(), "stderr": bytearray(), "result": bytearray()}
+        self.total = dict.fromkeys(self.received, 0)
+        self.report: dict[str, Any] | None = None
+        self.theirs = [control.detach(), sealed(job.stdin)]
+        for name in self.received:
+            reader, writer = os.pipe()
+            os.set_blocking(reader, False)
+            self.streams[reader] = name
+            self.theirs.append(writer)
+        self.theirs.append(sealed(json.dumps(job.data).encode()))
+
+    def hand_over(self) -> None:
+        """Closes what the box now holds."""
+        while self.theirs:
+            os.close(self.theirs.pop())
+
+    def close(self) -> None:
+        """Closes everything; a run that is still going on is ended by its warden."""
+        self.hand_over()
+        with contextlib.suppress(OSError):
+            self.control.shutdown(socket.SHUT_RDWR)  # a forked child of this process may hold a copy
+        self.control.close()
+        for reader in self.streams:
+            os.close(reader)
+        self.streams.clear()
+
+    def read(self, reader: int, limit: int) -> None:
+        """Takes what a stream has; past the limit the program is stopped."""
+        try:
+            received = os.read(reader, 1 << 16)
+        except BlockingIOError:
+            return
+        if not received:
+            os.close(reader)
+            del self.streams[reader]
+            return
+        name = self.streams[reader]
+        buffer = self.received[name]
+        self.total[name] += len(received)
+        buffer += received
+        if name == "stderr":
+            del buffer[:-STDERR_BYTES]
+        if self.total[name] > limit:
+            del buffer[limit:]
+            with contextlib.suppress(OSError):
+                self.control.shutdown(socket.SHUT_WR)  # a message that the warden leaves unread would cost us its report
+
+    def take_report(self, limit: int) -> None:
+        """Takes the warden's word that the program has ended, and what is left in the streams."""
+        try:
+            said = self.control.recv(1 << 16)
+        except OSError:
+            said = b""
+        self.report = json.loads(said) if said else {"failed": "its warden died"}
+        if "failed" in self.report:
+            raise BoxDied(f"a run could not be set up or watched: {self.report['failed']}")
+        for reader in list(self.streams):
+            while reader in self.streams and select.select([reader], [], [], 0)[0] and self.total[self.streams[reader]] <= limit:
+                self.read(reader, limit)
+
+    def ran(self) -> Ran:
+        assert self.report is not None
+        streams = {name: bytes(buffer) for name, buffer in self.received.items()}
+        return Ran(self.report["ending"], self.report["code"], **streams, seconds=self.report["seconds"])
+
+
+def prepare(jobs: Sequence[Job], stack: contextlib.ExitStack) -> list[Run]:
+    """Runs that are ready to be ordered, the two of a pair connected; the stack closes them."""
+    prepared = []
+    for side, job in enumerate(jobs):
+        prepared.append(Run(job, side))
+        stack.callback(prepared[-1].close)
+    if len(prepared) == 2:
+        connect(*prepared)
+    return prepared
+
+
+def connect(first: Run, second: Run) -> None:
+    """Adds inbox, outbox and the page on which the wardens tell each other who sleeps."""
+    to_second, from_first = os.pipe()
+    to_first, from_second = os.pipe()
+    bell = os.memfd_create("bell", os.MFD_CLOEXEC)
+    os.truncate(bell, 2)
+    first.theirs += [to_first, from_first, bell]
+    second.theirs += [to_second, from_second, os.dup(bell)]
+
+
+def drive(running: Sequence[Run], limits: recipe.Sandbox) -> None:
+    """Reads all streams until every run has its report; raises BoxDied."""
+    limit = limits.output_mb << 20
+    deadline = time.monotonic() + LOAD_FACTOR * limits.timeout_seconds + GRACE_SECONDS
+    waiting = list(running)
+    while waiting:
+        ready = _ready(waiting, deadline)
+        for run in waiting:
+            for reader in [one for one in run.streams if one in ready]:
+                run.read(reader, limit)
+            if run.control.fileno() in ready:
+                run.take_report(limit)
+        waiting = [run for run in waiting if run.report is None]
+
+
+def _ready(waiting: Iterable[Run], deadline: float) -> set[int]:
+    poll = select.poll()
+    for run in waiting:
+        for descriptor in [run.control.fileno(), *run.streams]:
+            poll.register(descriptor, select.POLLIN)
+    ready = {descriptor for descriptor, _ in poll.poll(max(0.0, deadline - time.monotonic()) * 1000)}
+    if not ready:
+        raise BoxDied("a run never ended")
+    return ready
+
+
+def sealed(content: bytes) -> int:
+    """A read-only file in memory that holds the content."""
+    import fcntl
+
+    descriptor = os.memfd_create("input", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(content)
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor

@@ -1,0 +1,114 @@
+import json
+from concurrent.futures import Future
+from pathlib import Path
+
+import pytest
+
+from distill.recipe import Sandbox, Verification
+from distill.records import Problem, Verdict
+from distill.verifiers import code
+
+HONEST = Verification(workers=2, sandbox=Sandbox(timeout_seconds=5.0, memory_mb=512))
+HOSTILE = Verification(workers=2, sandbox=Sandbox(timeout_seconds=1.0, memory_mb=512))
+SHORT = Verification(workers=2, sandbox=Sandbox(timeout_seconds=0.5, memory_mb=512))
+CASES = Path(__file__).with_name("cases")
+
+LINKED = """
+class Node:
+    def __init__(self, value, next=None):
+        self.value = value
+        self.next = next
+def values(head):
+    found = []
+    while head is not None:
+        found.append(head.value)
+        head = head.next
+    return found
+"""
+
+
+def asserting(source: str, setup: str = "", entry_point: str | None = None) -> dict[str, object]:
+    return {"mode": "assert", "source": source, "setup": setup, "entry_point": entry_point}
+
+
+PROBLEMS: dict[str, dict[str, object]] = {
+    "asserts": asserting(
+        "assert squares(3) == [1, 4, 9]\nassert squares(0) == []\nassert len(squares(5)) == 5\n"
+        "assert sorted(squares(4)) == [1, 4, 9, 16]\nassert list(squares(1)) == [1]\nassert abs(sum(squares(2)) - 5) < 1e-9"
+    ),
+    "check": asserting(
+        "def check(candidate):\n    assert candidate(7) == True\n    assert candidate(8) == False, 'eight'\n"
+        "    assert candidate(1) is False\n    assert all(map(candidate, [2, 3, 5])) and not any(map(candidate, [4, 6]))\n",
+        "def is_prime(n):\n    '''True for primes.'''\n",
+        "is_prime",
+    ),
+    "call": {
+        "mode": "call",
+        "entry_point": "total",
+        "cases": [{"input": [[1, 2, 3]], "output": 6}, {"input": [[1]], "output": 1}, {"input": [[]], "output": 0}],
+    },
+    "stdio": {"mode": "stdio", "cases": [{"input": "3\n1 2 3\n", "output": "6\n"}, {"input": "2\n10 20\n", "output": "30\n"}]},
+    "words": asserting("assert reverse('hello') == 'olleh'\nassert len(reverse('abc')) == 3\nassert reverse('') == ''"),
+    "floats": asserting("assert math.isclose(mean([1, 2, 4]), 7 / 3)\nassert abs(mean([0.5, 0.5]) - 0.5) < 1e-9\nassert mean([2]) == 2"),
+    "raises": asserting(
+        "try:\n    parse('x')\n    assert False\nexcept ValueError as error:\n    assert 'x' in str(error)\nassert parse('7') == 7"
+    ),
+    "swallow": asserting("try:\n    value = parse('7')\nexcept:\n    value = 7\nassert value == 7\nassert True"),
+    "many": asserting("for number in range(300):\n    assert identity(number) == number"),
+    "mutation": asserting("data = [3, 1, 2]\nassert ordered(data) == sorted(data)\nassert ordered([2, 1]) == [1, 2]"),
+    "contains": asserting("assert 3 in divisors(6)\nassert 6 in divisors(6) and 1 in divisors(6)"),
+    "object": asserting(
+        "stack = Stack()\nstack.push(4)\nstack.push(5)\nassert stack.pop() == 5\nassert len(stack) == 1\nassert stack.items == [4]\n"
+        "assert isinstance(stack, Stack)\ntry:\n    Stack().pop()\n    assert False\nexcept IndexError:\n    pass"
+    ),
+    "sorts": asserting("data = [3, 1, 2]\nassert sort_in_place(data) is None\nassert data == [1, 2, 3]\nsort_in_place([])"),
+    "higher": asserting("assert list(apply(lambda x: x + 1, [1, 2])) == [2, 3]\nassert list(apply(str, (1,))) == ['1']"),
+    "generator": asserting("numbers = naturals()\nassert [next(numbers) for _ in range(3)] == [0, 1, 2]\nassert next(numbers) == 3"),
+    "plain": asserting("assert answer(1) == 2\nassert answer(2) == 5"),
+    "nested": asserting("assert answer(1) == [1, {'a': 1}]\nassert answer(2) == [2, {'a': 2}]"),
+    "through": asserting("assert sorted(answer(3)) == [1, 2, 3]\nassert len(answer(4)) == 4"),
+    "close": asserting("assert math.isclose(answer(1), 1.5)\nassert math.isclose(answer(2), 3.0)"),
+    "checked": asserting("import unittest\ncase = unittest.TestCase()\ncase.assertEqual(answer(1), 2)\ncase.assertEqual(answer(2), 3)"),
+    "unequal": asserting("assert answer(1) != 1\nassert answer(2) - 2 == 1"),
+    "less": asserting("assert 2 < answer(1) < 4\nassert answer(2) > 5 and answer(2) < 7"),
+    "linked": asserting(
+        "assert values(flip(Node(1, Node(2, Node(3))))) == [3, 2, 1]\nassert flip(None) is None\nassert flip(Node(1)).next is None", LINKED
+    ),
+}
+
+
+def programs(name: str) -> list[dict[str, str]]:
+    return [json.loads(line) for line in (CASES / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def judged(programs: list[dict[str, str]], section: Verification, problem: str | None = None) -> list[tuple[str, Verdict]]:
+    pending = []
+    for program in programs:
+        tests = json.dumps(PROBLEMS[problem or program["problem"]])
+        answer = f"Here it is.\n~~~~~~python\n{program['source']}\n~~~~~~\n"
+        pending.append((program["id"], code.judge(Problem("p", "s", "code", "q", None, tests), answer, section)))
+    return [(name, verdict.result() if isinstance(verdict, Future) else verdict) for name, verdict in pending]
+
+
+def test_no_program_that_cheats_is_correct_and_none_breaks_the_harness():
+    verdicts = judged(programs("hostile_cheats"), HOSTILE)
+    assert len(verdicts) >= 35
+    assert [(name, verdict) for name, verdict in verdicts if verdict.outcome not in ("wrong", "timeout")] == []
+
+
+def test_every_honest_program_is_correct():
+    verdicts = judged(programs("honest_programs"), HONEST)
+    assert {problem for problem in PROBLEMS if not any(one["problem"] == problem for one in programs("honest_programs"))} == set()
+    assert [(name, verdict.outcome, verdict.detail) for name, verdict in verdicts if verdict.outcome != "correct"] == []
+
+
+def test_no_program_that_attacks_the_system_is_correct():
+    verdicts = judged(programs("hostile_system"), SHORT, "stdio")
+    assert len(verdicts) >= 45
+    assert [(name, verdict) for name, verdict in verdicts if verdict.outcome not in ("wrong", "timeout")] == []
+
+
+@pytest.mark.parametrize("problem", sorted(set(PROBLEMS) - {"swallow"}))  # whose tests catch even a missing name
+def test_an_empty_program_solves_no_problem(problem: str):
+    ((_, verdict),) = judged([{"id": "empty", "source": "pass"}], HONEST, problem)
+    assert verdict.outcome == "wrong", verdict
