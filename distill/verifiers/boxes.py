@@ -7,7 +7,10 @@ import re
 
 OPENING = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
-_JOINT = re.compile(r"[\s$]*(?:\\\)|\\\])?(?:,|，|、|(?:,\s*)?(?:and|or|\\text\{\s*(?:and|or)\s*\})|和|或)(?:\\\(|\\\[)?[\s$]*")
+_JOINT = re.compile(
+    r"[\s$]*(?:\\\)|\\\])?(?:,|，|、|(?:,\s*)?(?:and|or|\\text\{\s*(?:and|or)\s*\})|和|或)(?:\\\(|\\\[)?[\s$]*(?:[A-Za-z](?:_\{?\d\}?)?\s*=\s*)?"
+)
+_BLANK = re.compile(r"(?:\s|~|\\(?:[,;:! ]|q?quad(?![a-z])))*")
 
 
 def last_boxed(text: str) -> str | None:
@@ -48,5 +51,6 @@ def _content(text: str, start: int) -> tuple[str, int]:
     for brace in _BRACE.finditer(text, start):
         depth += {"{": 1, "}": -1}.get(brace.group(), 0)
         if depth == 0:
-            return text[start + 1 : brace.start()].strip(), brace.end()
+            content = text[start + 1 : brace.start()].strip()
+            return "" if _BLANK.fullmatch(content) else content, brace.end()
     raise ValueError("the box is never closed")

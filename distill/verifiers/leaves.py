@@ -8,7 +8,8 @@ import re
 from fractions import Fraction
 
 from distill.verifiers import numbers, units
-from distill.verifiers.latex import NO_SOLUTION, Leaf
+from distill.verifiers.phrases import NO_SOLUTION, phrase
+from distill.verifiers.tree import Leaf
 
 ROUNDED_DECIMALS = 6
 """math_verify's `float_rounding`."""
@@ -39,7 +40,7 @@ def by_spelling(gold: Leaf, answer: Leaf, trust_equal_texts: bool = True) -> boo
     if _NAMED_FIGURE.search(gold.text + answer.text):
         return False  # the order of letters counts, and algebra would take them for a product
     if ":" in gold.text or ":" in answer.text:
-        return _ratio(_on_the_hour(gold), _on_the_hour(answer))
+        return _ratio(_on_the_hour(gold), _on_the_hour(answer), left, right)
     if gold.text.count("'") != answer.text.count("'"):
         return False
     return None
@@ -74,11 +75,13 @@ def _words(gold: Leaf, answer: Leaf) -> bool | None:
     if {r"\emptyset"} & {first, second} or first in NO_SOLUTION:
         return all(text == r"\emptyset" or text in NO_SOLUTION for text in (first, second))
     if gold.text and answer.text:
+        if first.isupper() and second.isupper():
+            return first == second  # a figure, a name or choices: no product
         words = {first.casefold(), second.casefold()} & _SHORT_WORDS
         return True if first == second else first.casefold() == second.casefold() if words else None
     if any(leaf.text and len(leaf.text) > 1 and not _LETTERS.fullmatch(leaf.text) for leaf in (gold, answer)):
         return False
-    return first.casefold() == second.casefold() or (units.agree(first, second) and _stem(first) == _stem(second))
+    return phrase(first) == phrase(second) or (units.agree(first, second) and _stem(first) == _stem(second))
 
 
 def _stem(words: str) -> str:
@@ -91,11 +94,16 @@ def _on_the_hour(leaf: Leaf) -> str:
 
 
 def _in_base(text: str, based: tuple[str, str] | None) -> tuple[str, str]:
-    return based or (text.upper(), "10")
+    digits, base = based or (text.upper(), "10")
+    return digits.lstrip("0") or "0", base
 
 
-def _ratio(gold: str, answer: str) -> bool | None:
-    """Times of day by spelling, ratios by proportion; None for other uses of a colon."""
+def _ratio(gold: str, answer: str, left: Fraction | None, right: Fraction | None) -> bool | None:
+    """Times of day by spelling, ratios by proportion, a ratio of two also as a fraction; None for other uses of a colon."""
+    if (":" in gold) != (":" in answer) and (left is not None or right is not None):
+        value, ratio = (left, answer) if right is None else (right, gold)
+        terms = [Fraction(part) for part in ratio.split(":")] if _RATIO.fullmatch(ratio) else []
+        return len(terms) == 2 and terms[0] == Fraction(value or 0) * terms[1] != 0
     if _CLOCK.fullmatch(gold) or _CLOCK.fullmatch(answer):
         return gold.lstrip("0") == answer.lstrip("0")
     if not (_RATIO.fullmatch(gold) and _RATIO.fullmatch(answer)):

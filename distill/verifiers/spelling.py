@@ -14,66 +14,129 @@ _CHARACTERS = str.maketrans(
     | {"θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "‘": "'", "’": "'", "“": '"', "”": '"', "′": "'", "€": r"\text{euro}"}
     | {"£": r"\text{gbp}", "¥": r"\text{yuan}", "\u00a0": r"\,", "\u2009": r"\,", "\u202f": r"\,", "\u2008": r"\,", "\u200b": ""}
 )
-_LARGE = {"thousand": 3, "million": 6, "billion": 9}
+
+
+def _choose(match: re.Match[str]) -> str:
+    """`C_5^2` of school books as a binomial coefficient; `C_1^2` is the square of a constant."""
+    above, below = match.groups()
+    return rf"\binom{{{above}}}{{{below}}}" if int(below) <= int(above) > LARGEST_CONSTANT_INDEX else match.group()
+
+
+LARGEST_CONSTANT_INDEX = 3
+_LARGE = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12, "万": 4, "亿": 8}
 _BASES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "twelve": 12, "sixteen": 16}
 _SMALL_SPACE = r"(?:\\[,!:; ]|\{,\}|,\\!|\\thinspace)"
-_REPLACEMENTS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = tuple(
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
-        (r"\\\\\[[^\]]*\]", r"\\\\"),
-        (r"\\begin\{(cases|aligned|gathered)\}(.*)\\end\{\1\}", lambda m: m.group(2).replace(r"\\", ",").replace("&", "")),
-        (r"\\(?:left|right|bigl|bigr|Bigl|Bigr|big|Big|bigg|Bigg|displaystyle|textstyle|limits|mathstrut|strut)(?![A-Za-z])\s*\.?", ""),
-        (r"(?<!\\)\\[\[\]()]", ""),
-        (r"^\$(?=[\d.,]+[^$]*$)", r"\\$"),
-        (r"(?<!\\)\$", ""),
-        (r"\\\$", "$"),
-        (r"\\(?:qquad|quad|enspace|thinspace|hspace\{[^}]*\})(?![A-Za-z])", " "),
-        (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
+_REPLACEMENTS: tuple[tuple[str, re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = tuple(
+    (needed, re.compile(pattern), replacement)
+    for needed, pattern, replacement in (
+        ("\\\\[", r"\\\\\[[^\]]*\]", r"\\\\"),
+        ("\\begin", r"\\begin\{(cases|aligned|gathered)\}(.*)\\end\{\1\}", lambda m: m.group(2).replace(r"\\", ",").replace("&", "")),
         (
+            "\\",
+            r"\\(?:left|right|bigl|bigr|Bigl|Bigr|big|Big|bigg|Bigg|displaystyle|textstyle|limits|mathstrut|strut)(?![A-Za-z])\s*\.?",
+            "",
+        ),
+        ("\\", r"(?<!\\)\\[\[\]()]", ""),
+        ("$", r"^\$(?=[\d.,]+[^$]*$)", r"\\$"),
+        ("$", r"(?<!\\)\$", ""),
+        ("$", r"\\\$", "$"),
+        ("\\", r"\\(?:qquad|quad|enspace|thinspace|hspace\{[^}]*\})(?![A-Za-z])", " "),
+        ("\\", r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
+        (
+            "\\",
+            r"\\(?:mathbf|boldsymbol|bm|overrightarrow|vec|hat|widehat)\s*\{\s*(?:\\(?:hat|vec)\s*\{)?\s*\\?([ijk])(?:math)?\s*\}?\}",
+            r"\1",
+        ),
+        (
+            "\\",
             r"\\(?:textbf|textrm|textit|textsf|texttt|textnormal|mathrm|mathit|mathsf|mathtt|mbox|hbox|rm|operatorname\*?|emph|bm|boldsymbol|mathbf)\s*\{",
             r"\\text{",
         ),
-        (r"\\text\s+\{", r"\\text{"),
-        (r"(?<=\d)\s*\\text\{\s*(thousand|million|billion)\b", lambda m: rf"\times 10^{{{_LARGE[m.group(1)]}}}\text{{"),
-        (r"(?<=\d) (thousand|million|billion)\b", lambda m: rf"\times 10^{{{_LARGE[m.group(1)]}}} "),
+        ("\\text", r"\\text\s+\{", r"\\text{"),
+        ("color", r"\\(?:text)?color\s*\{[^{}]*\}", ""),
+        ("\\underline", r"\\underline\s*\{([^{}]*)\}", r"\1"),
+        ("\\checkmark", r"\\checkmark(?![A-Za-z])", ""),
+        (":", r"\\text\{\s*:\s*\}", ":"),
+        ("\\text", r"\\text\{\s*(\d+(?:\.\d+)?|[0-9A-F]+(?=\}_))\s*\}", r"\1"),
+        ("_", r"_\{?\((\d+)\)\}?", r"_{\1}"),
+        ("\\mu", r"\\mu\s*\\text\{\s*", r"\\text{micro"),
+        ("Omega", r"(?<=[\d}])\s*\\Omega$", r"\\text{ohm}"),
+        ("\\lg", r"\\lg(?![A-Za-z])", r"\\log_{10}"),
+        ("\\", r"\\(?:tiny|small|normalsize|large|Large|LARGE|huge|Huge|bf|it|rm|sf|tt|cal|bfseries|itshape|boldmath)(?![A-Za-z])", ""),
+        ("\\overrightarrow", r"\\overrightarrow(?![A-Za-z])", r"\\vec"),
+        ("\\", r"\\[lr]?vert(?![A-Za-z])", "|"),
+        ("pi", r"(?<![A-Za-z\\])pi(?![A-Za-z])", r"\\pi "),
         (
+            "sqrt",
+            r"(?<![A-Za-z\\])sqrt\s*(?:\(([^()]*)\)|(?=\{))",
+            lambda m: r"\sqrt" + ("" if m.group(1) is None else f"{{{m.group(1)}}}"),
+        ),
+        ("infinity", r"(?:\\text\{)?\s*(?<![A-Za-z\\])(?:positive )?infinity(?![A-Za-z])\s*\}?", r"\\infty"),
+        (
+            "",
+            r"^(?:\\text\{)?\s*(?:(?:(?:all|any|the|set of) )+reals?(?: numbers?)?|real numbers|(?:全体|任意|一切)实数)\s*\}?$",
+            r"\\mathbb{R}",
+        ),
+        ("R", r"\\R(?![A-Za-z])|\\text\{R\}|(?<=\\in )R$|(?<=\\in)R$", r"\\mathbb{R}"),
+        ("C", r"(?:\\text\{C\}|\{?\}?\bC)_\{?(\d+)\}?\s*\^\s*\{?(\d+)\}?", _choose),
+        ("C", r"(?:\{\}|^)_\{?(\d+)\}?\s*C_\{?(\d+)\}?", r"\\binom{\1}{\2}"),
+        (
+            "\\text",
+            r"(?<=\d)\s*\\text\{\s*(hundred\b|thousand\b|million\b|billion\b|trillion\b|万|亿)",
+            lambda m: rf"\times 10^{{{_LARGE[m.group(1)]}}}\text{{",
+        ),
+        (
+            "",
+            r"(?<=\d)\s*( hundred\b| thousand\b| million\b| billion\b| trillion\b|万|亿)",
+            lambda m: rf"\times 10^{{{_LARGE[m.group(1).strip()]}}} ",
+        ),
+        (
+            "_",
             r"_\s*\{?\s*\\text\{\s*(?:base\s*)?(two|three|four|five|six|seven|eight|nine|ten|twelve|sixteen)\s*\}\s*\}?",
             lambda m: f"_{{{_BASES[m.group(1)]}}}",
         ),
-        (r"^(\\text\{)?\s*(\d+) to (\d+)\s*(?(1)\})$", r"\2:\3"),
-        (r"\\text\{\s*(sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|log|ln|exp|gcd)\s*\}", r"\\\1 "),
-        (r"\\text\{([ei])\}", r"\1"),
+        (" to ", r"^(\\text\{)?\s*(\d+) to (\d+)\s*(?(1)\})$", r"\2:\3"),
+        ("to", r"^(\d+)\s*\\text\{\s*to\s*\}\s*(\d+)$", r"\1:\2"),
+        ("\\text", r"\\text\{\s*(sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|log|ln|exp|gcd)\s*\}", r"\\\1 "),
+        ("\\text", r"\\text\{([ei])\}", r"\1"),
         (
+            "",
             r"\\text\{\s*(and|or)\s*\}|\s+(and|or)\s+|(?<![^\W\d_])(和|或|且)",
             lambda m: rf"\text{{{'or' if (m.group(1) or m.group(2)) == 'or' or m.group(3) == '或' else 'and'}}}",
         ),
-        (r"\\text\{\s*\}", " "),
-        (r"\^\s*\{?\s*\\circ\s*\}?|\\degree(?![A-Za-z])|\{\}\^\\circ", r"^{\\circ}"),
-        (r"\\(?:varnothing|O|empty)(?![A-Za-z])", r"\\emptyset"),
-        (r"\\(?:leqslant|leqq|le)(?![A-Za-z])", r"\\leq"),
-        (r"\\(?:geqslant|geqq|ge)(?![A-Za-z])", r"\\geq"),
-        (r"\\ne(?![A-Za-z])", r"\\neq"),
-        (r"\\lt(?![A-Za-z])", "<"),
-        (r"\\gt(?![A-Za-z])", ">"),
-        (r"<=", r"\\leq"),
-        (r">=", r"\\geq"),
-        (r"\\lbrace(?![A-Za-z])", r"\\{"),
-        (r"\\rbrace(?![A-Za-z])", r"\\}"),
-        (r"\\(?:langle|lparen)(?![A-Za-z])", "("),
-        (r"\\(?:rangle|rparen)(?![A-Za-z])", ")"),
-        (r"\\(?:lbrack)(?![A-Za-z])", "["),
-        (r"\\(?:rbrack)(?![A-Za-z])", "]"),
-        (r"\\(?:approx|simeq)(?![A-Za-z])", ""),
-        (r"\\%", "%"),
-        (r"\+\s*\\infty", r"\\infty"),
-        (r"√\s*(\d+|[a-z]|\([^()]*\))", r"\\sqrt{\1}"),
-        (r"\\sqrt\s*(\d|[A-Za-z])", r"\\sqrt{\1}"),
-        (r"\\frac\s*(\d|[A-Za-z])\s*(\d|[A-Za-z])", r"\\frac{\1}{\2}"),
-        (r"\\frac\s*(\d|[A-Za-z])\s*\{", r"\\frac{\1}{"),
-        (r"(\\frac\s*\{[^{}]*\})\s*(\d|[A-Za-z])", r"\1{\2}"),
-        (r"\\frac\s+\{", r"\\frac{"),
-        (r"(\^|_)\s*(\d|[A-Za-z]|\\[a-z]+)", r"\1{\2}"),
-        (r"_\{(\w)\}", r"_\1"),
+        ("\\text", r"\\text\{\s*\}", " "),
+        ("\\", r"\^\s*\{?\s*\\circ\s*\}?|\\degree(?![A-Za-z])|\{\}\^\\circ", r"^{\\circ}"),
+        ("\\", r"\\(?:varnothing|O|empty)(?![A-Za-z])", r"\\emptyset"),
+        ("\\", r"\\(?:leqslant|leqq|le)(?![A-Za-z])", r"\\leq"),
+        ("\\", r"\\(?:geqslant|geqq|ge)(?![A-Za-z])", r"\\geq"),
+        ("\\ne", r"\\ne(?![A-Za-z])", r"\\neq"),
+        ("\\lt", r"\\lt(?![A-Za-z])", "<"),
+        ("\\gt", r"\\gt(?![A-Za-z])", ">"),
+        ("<=", r"<=", r"\\leq"),
+        (">=", r">=", r"\\geq"),
+        ("\\lbrace", r"\\lbrace(?![A-Za-z])", r"\\{"),
+        ("\\rbrace", r"\\rbrace(?![A-Za-z])", r"\\}"),
+        ("\\", r"\\(?:langle|lparen)(?![A-Za-z])", "("),
+        ("\\", r"\\(?:rangle|rparen)(?![A-Za-z])", ")"),
+        ("\\", r"\\(?:lbrack)(?![A-Za-z])", "["),
+        ("\\", r"\\(?:rbrack)(?![A-Za-z])", "]"),
+        ("\\", r"\\simeq(?![A-Za-z])", r"\\approx"),
+        ("\\approx", r"^([^.]*[\d})]\s*)\\approx.*$", r"\1"),  # the exact value of an exact and a rounded one
+        ("\\approx", r"^.*\d\s*\\approx(?![A-Za-z])", ""),
+        ("\\approx", r"\\approx(?![A-Za-z])", ""),
+        ("\\choose", r"\{?([^{}\\]+)\\choose\s*([^{}\\]+)\}?", r"\\binom{\1}{\2}"),
+        ("/", r"(\d+)/(\d+)(?=\s*\\pi)", r"\\frac{\1}{\2}"),
+        ("%", r"\\%", "%"),
+        ("\\infty", r"\+\s*\\infty", r"\\infty"),
+        ("√", r"√\s*(\d+|[a-z]|\([^()]*\))", r"\\sqrt{\1}"),
+        ("\\sqrt", r"\\sqrt\s*(\d|[A-Za-z])", r"\\sqrt{\1}"),
+        ("\\frac", r"\\frac\s*(\d|[A-Za-z])\s*(\d|[A-Za-z])", r"\\frac{\1}{\2}"),
+        ("\\frac", r"\\frac\s*(\d|[A-Za-z])\s*\{", r"\\frac{\1}{"),
+        ("\\frac", r"(\\frac\s*\{[^{}]*\})\s*(\d|[A-Za-z])", r"\1{\2}"),
+        ("\\frac", r"\\frac\s+\{", r"\\frac{"),
+        ("", r"(\^|_)\s*(\d|[A-Za-z]|\\[a-z]+)", r"\1{\2}"),
+        ("_", r"_\{(\w)\}", r"_\1"),
+        (";", r"(?<!\\);\s*(?=\S)", ","),
     )
 )
 _THOUSANDS = re.compile(rf"(?<![\d.])(\d{{1,3}})((?:{_SMALL_SPACE}+\d{{3}})+)(?!\d)")
@@ -87,8 +150,9 @@ def clean(text: str) -> str:
     text = _THOUSANDS.sub(lambda m: m.group(1) + re.sub(r"\D", "", m.group(2)), text)
     text = text.replace("{,}", ".").replace(r"\!", "")
     text = re.sub(r"(?<!\\)\\(?:[,:; ]|$)|~", " ", text)
-    for pattern, replacement in _REPLACEMENTS:
-        text = pattern.sub(replacement, text)
+    for needed, pattern, replacement in _REPLACEMENTS:
+        if needed in text:
+            text = pattern.sub(replacement, text)
     text = re.sub(r"\s+", " ", text).strip()
     if not re.search(r"[(\[{]", text):
         text = _PLAIN_THOUSANDS.sub(lambda m: m.group(1).replace(",", ""), text)
@@ -98,6 +162,8 @@ def clean(text: str) -> str:
 
 def split_at(text: str, *separators: str) -> list[str]:
     """The parts of a text between separators that stand outside all brackets and braces."""
+    if not any(separator in text for separator in separators):
+        return [text]
     parts: list[str] = []
     depth = start = position = 0
     while position < len(text):

@@ -6,12 +6,14 @@ decimals would accept different numbers. Decimals are turned into exact fraction
 may hang or run out of memory: it is never called in the process that judges.
 """
 
+import math
 import re
 from functools import lru_cache
 from typing import Any
 
-from distill.verifiers import latex
+from distill.verifiers import latex, sets
 from distill.verifiers.leaves import RELATIONS, by_spelling, rounds_to
+from distill.verifiers.tree import Group, Leaf, whole
 
 POINTS = (
     ("1.37", "0.83", "2.19"),
@@ -23,6 +25,9 @@ POINTS = (
     ("5.3", "4.1", "-0.9"),
 )
 """Values for variables: positive and negative, none an integer or a root of anything usual."""
+_PRODUCT = re.compile(r"(?<![_\d])\d+(?=\()|\\pi(?=\()|[)\]](?=[(\[\d]|\\frac|\\sqrt|\\pi)")
+"""Where a product sign is missing between numbers: the parser takes `2(3)` for the mixed number 2 + 3."""
+EQUATION_DIGITS = 60
 LIKELY_INTEGERS = ("3", "4", "7")
 
 
@@ -41,18 +46,20 @@ def judge(reference: str, answer: str, strict: bool) -> tuple[str, str]:
         if strict:
             for leaf in latex.leaves(gold):
                 _check(leaf)
-        same = latex.compare(gold, latex.read(answer), _compare)
+        same = latex.compare(gold, latex.read(answer), _compare, _same_set)
     except UnparsedError as unparsed:
         return f"unparsed_{unparsed.side}", f"cannot read {str(unparsed)[:200]!r}"
+    if same is None:
+        return "error", "the two forms cannot be compared"
     return ("correct", "") if same else ("wrong", "")
 
 
-def _check(leaf: latex.Leaf) -> None:
+def _check(leaf: Leaf) -> None:
     if leaf.text and by_spelling(leaf, leaf, trust_equal_texts=False) is None:
         _parse(leaf.text, "reference")
 
 
-def _compare(gold: latex.Leaf, answer: latex.Leaf) -> bool:
+def _compare(gold: Leaf, answer: Leaf) -> bool:
     from sympy import pi
 
     decided = by_spelling(gold, answer)
@@ -60,8 +67,8 @@ def _compare(gold: latex.Leaf, answer: latex.Leaf) -> bool:
         return decided
     gold_text, answer_text = gold.text, answer.text
     if bool(gold.name) != bool(answer.name) and RELATIONS.search(gold_text + answer_text):
-        gold_text, answer_text = _whole(gold), _whole(answer)
-    left, right = _parse(gold_text, "reference"), _parse(answer_text, "answer")
+        gold_text, answer_text = whole(gold).text, whole(answer).text
+    left, right = _parse(gold_text, "reference"), _parse(_in_words_of(gold_text, answer_text), "answer")
     digits = 60 + len(gold_text) + len(answer_text)
     if gold.percent != answer.percent:
         left, right = (left / 100 if gold.percent else left), (right / 100 if answer.percent else right)
@@ -74,8 +81,24 @@ def _compare(gold: latex.Leaf, answer: latex.Leaf) -> bool:
     return _verify(left, right) if by_value is None else by_value
 
 
-def _whole(leaf: latex.Leaf) -> str:
-    return f"{leaf.name}={leaf.text}" if leaf.name else leaf.text
+def _same_set(gold: Group, answer: Group) -> bool:
+    """Whether two sets of numbers are the same."""
+    return sets.same(gold, answer, _endpoint)
+
+
+def _endpoint(text: str) -> Any:
+    """The number that an element or an end of an interval stands for; None for what is no number."""
+    value = _parsed(text)
+    return value if _is_number(value) else None
+
+
+def _in_words_of(gold: str, answer: str) -> str:
+    r"""The answer with the reference's constant of integration, and with `\ln` for a bare `\log` where the reference has `\ln`."""
+    if r"\ln" in gold and r"\ln" not in answer:
+        answer = re.sub(r"\\log(?![A-Za-z_])", r"\\ln", answer)
+    if gold.endswith("+C") and re.search(r"\+[cKk]$", answer) and answer[-1] not in re.sub(r"\\[A-Za-z]+", "", gold + answer[:-1]):
+        answer = answer[:-1] + "C"
+    return answer
 
 
 @lru_cache(maxsize=4096)
@@ -84,9 +107,13 @@ def _parsed(text: str) -> Any:
     from latex2sympy2_extended import NormalizationConfig, latex2sympy
     from latex2sympy2_extended.latex2sympy2 import ConversionConfig
 
-    if re.search(r"\d \d", text):
-        return None  # two numbers side by side are no product
+    if re.search(r"\d \d", text) or re.search(r"\\[lc]?dots|\.\.\.|…", text):
+        return None  # two numbers side by side are no product, and nobody knows what three dots stand for
+    text = re.sub(r"(\d{1,3})!!(?!!)", lambda m: str(math.prod(range(int(m.group(1)), 0, -2))), text)
+    if "!!" in text or re.search(r"\\frac\{[^{}]*\}\{0+\}|/0(?![\d.])", text):
+        return None
     text = re.sub(r"(\d+(?:\.\d+)?)\^\{\\circ\}", r"(\\frac{\1\\pi}{180})", text)
+    text = _PRODUCT.sub(lambda m: m.group() + r"\cdot ", text)
     exact = re.sub(r"(?<![\d.])(\d*)\.(\d+)", lambda m: rf"\frac{{{m.group(1)}{m.group(2)}}}{{1{'0' * len(m.group(2))}}}", text)
     spelling = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=False, boxed="none", equations=False)
     try:
@@ -123,14 +150,19 @@ def _equal_by_value(left: Any, right: Any, digits: int) -> bool | None:
         return _close(left, right, digits)
     points = [[sympy.Rational(row[i % 3]) * (1 + sympy.Rational(i // 3, 7)) for i in range(len(symbols))] for row in POINTS]
     points.append([sympy.Integer(LIKELY_INTEGERS[i % 3]) + i // 3 for i in range(len(symbols))])
+    one_has_bars = left.has(sympy.Abs) != right.has(sympy.Abs)
     agreeing = 0
     for point in points:
         values = dict(zip(symbols, point, strict=True))
         close = _close(left.subs(values), right.subs(values), digits, complex_too=bool(imaginary))
-        if close is False:
-            return False
+        if close is False or (close is None and one_has_bars and _is_real(left.subs(values)) != _is_real(right.subs(values))):
+            return False  # bars are written for the points that have no value without them
         agreeing += close is True
     return True if agreeing >= 3 else None
+
+
+def _is_real(value: Any) -> bool:
+    return bool(value.doit().evalf(20).is_real)
 
 
 def _close(left: Any, right: Any, digits: int, complex_too: bool = True) -> bool | None:
@@ -159,8 +191,24 @@ def _close(left: Any, right: Any, digits: int, complex_too: bool = True) -> bool
 
 def _verify(left: Any, right: Any) -> bool:
     from math_verify import verify
-    from sympy.core.relational import Relational
+    from sympy.core.relational import Equality, Relational
 
     if isinstance(left, Relational) != isinstance(right, Relational):
         return False  # an equation is no value: 2x = 4 is not 4
+    if isinstance(left, Equality) and isinstance(right, Equality) and _proportional(left, right):
+        return True
     return bool(verify([left], [right], timeout_seconds=None))
+
+
+def _proportional(left: Any, right: Any) -> bool:
+    """True when the numerators of two equations with all on one side differ by a constant factor."""
+    import sympy
+
+    first, second = (sympy.fraction(sympy.together(side.lhs - side.rhs))[0] for side in (left, right))
+    symbols = sorted(first.free_symbols | second.free_symbols, key=str)
+    if len(symbols) > len(POINTS[0]) or not isinstance(first, sympy.Expr) or not isinstance(second, sympy.Expr):
+        return False
+    values = [dict(zip(symbols, map(sympy.Rational, row), strict=False)) for row in POINTS]
+    pairs = [(first.subs(value), second.subs(value)) for value in values]
+    one, other = pairs[0]
+    return bool(one != 0 and other != 0 and all(_close(one * b, other * a, EQUATION_DIGITS) for a, b in pairs))

@@ -5,11 +5,13 @@ converted into another (`100 cm` is not `1 m` here).
 """
 
 import re
+from collections.abc import Callable
 
 _MEASURES = {
     "cm": "cm centimeter centimeters centimetre centimetres 厘米 公分",
     "mm": "mm millimeter millimeters millimetre millimetres 毫米",
     "m": "m meter meters metre metres 米 公尺",
+    "micrometer": "microm um μm micrometer micrometers micron microns 微米",
     "km": "km kilometer kilometers kilometre kilometres 千米 公里",
     "inch": "in inch inches 英寸",
     "foot": "ft foot feet 英尺",
@@ -22,8 +24,8 @@ _MEASURES = {
     "ounce": "oz ounce ounces 盎司",
     "ton": "ton tons tonne tonnes 吨",
     "s": "s sec secs second seconds 秒",
-    "minute": "min mins minute minutes 分钟",
-    "hour": "h hr hrs hour hours 小时",
+    "minute": "min mins minute minutes 分钟 分",
+    "hour": "h hr hrs hour hours 小时 时",
     "day": "day days 天 日",
     "week": "week weeks 周",
     "month": "month months 月",
@@ -31,6 +33,7 @@ _MEASURES = {
     "l": "l liter liters litre litres 升",
     "ml": "ml milliliter milliliters millilitre millilitres 毫升",
     "gallon": "gal gallon gallons 加仑",
+    "unit": "unit units 单位",
     "degree": "degree degrees deg 度",
     "radian": "rad radian radians 弧度",
     "celsius": "celsius 摄氏度",
@@ -46,6 +49,7 @@ _MEASURES = {
     "v": "v volt volts 伏",
     "k": "k kelvin kelvins",
     "hz": "hz hertz 赫兹",
+    "ohm": "ohm ohms Ω ω 欧姆 欧",
     "am": "am a.m a.m. 上午",
     "pm": "pm p.m p.m. 下午",
     "percent": "percent percentage %",
@@ -54,12 +58,23 @@ _MEASURES = {
     "per": "per / 每",
 }
 MEASURES = {spelling: name for name, spellings in _MEASURES.items() for spelling in spellings.split()}
-_FILLER = "a an the of is are in total about approximately exactly only each long tall wide high away old 个 只 本 人 共 约 答案 是 为 等于"
+_FILLER = (
+    "a an the of is are in total about approximately exactly only each long tall wide high away old answer value result final accepted "
+    "apart length area volume speed distance time angle cost price width height remaining left more altogether "
+    "个 只 本 人 共 约 答案 是 为 等于"
+)
 FILLER = frozenset(_FILLER.split())
 _ABBREVIATED = re.compile(r"\b(?:mph|kph|kmh)\b")
-_WORD = re.compile(r"a\.m\.?|p\.m\.?|[^\W\d_]+|/|%|\^\{?\d\}?")
+_WORD = re.compile(r"a\.m\.?|p\.m\.?|[^\W\d_]+|/|%|\^\{?-?\d\}?")
 _LONG = {"mph": "mile per hour", "kph": "km per hour", "kmh": "km per hour"}
-_POWERS = {"^2": "square", "^3": "cubic"}
+_POWERS = {"square": 2, "cubic": 3}
+_RAISED = {"squared": 2, "cubed": 3}
+_QUALIFIERS = (
+    "or than least most not no minus negative half twice double triple dozen almost nearly between except up modulo mod "
+    "至少 至多 大于 小于 不是 不到 不等于 超过 不足 以上 以下"
+)
+QUALIFIERS = frozenset(_QUALIFIERS.split())
+"""Words that make another answer of the number beside them: `at least 5` is not 5."""
 
 
 def agree(gold: str, answer: str) -> bool:
@@ -69,6 +84,15 @@ def agree(gold: str, answer: str) -> bool:
     if "am" in gold_measures or "pm" in gold_measures:
         return gold_measures == answer_measures
     if gold_measures and answer_measures and gold_measures != answer_measures:
+        nameless = "unit" in gold_measures or "unit" in answer_measures
+        return nameless and sorted(gold_measures.values()) == sorted(answer_measures.values())
+    if (
+        bool(gold_measures) != bool(answer_measures)
+        and bool(gold_things) != bool(answer_things)
+        and bool(gold_measures) == bool(answer_things)
+    ):
+        return False  # 5 cm beside 5 apples
+    if any(_qualifies(thing) for thing in gold_things ^ answer_things):
         return False
     return gold_things <= answer_things or answer_things <= gold_things
 
@@ -78,37 +102,58 @@ def is_unit(word: str) -> bool:
     return word.casefold() in MEASURES and (len(word) > 1 or not word.isascii())
 
 
-def _split(words: str) -> tuple[tuple[str, ...], frozenset[str]]:
-    """Measures (sorted up to the first `per`) and other things of a text."""
-    measures: list[str] = []
+def _split(words: str) -> tuple[dict[str, int], frozenset[str]]:
+    """Measures with their powers, and other things of a text: `m / s^2` is m to 1 and s to -2."""
+    powers: dict[str, int] = {}
     things: set[str] = set()
+    sign, factor, last = 1, 1, ""
+
+    def put(measure: str) -> None:
+        nonlocal sign, factor, last
+        if measure == "per":
+            sign = -1
+        elif measure in _POWERS:
+            factor = _POWERS[measure]
+        else:
+            powers[measure] = powers.get(measure, 0) + sign * factor
+            factor, last = 1, measure
+
     for token in _WORD.findall(_ABBREVIATED.sub(lambda m: _LONG[m.group()], words.casefold())):
-        token = _POWERS.get(token.replace("{", "").replace("}", ""), token)
         singular = _singular(token)
-        if token in MEASURES or token in _POWERS.values():
-            measures.append(MEASURES.get(token, token))
-        elif not token.isascii() and not _chinese(token, measures):
-            things.add(token)
-        elif token.isascii() and singular not in FILLER and token not in FILLER:
-            things.add(singular)
-    above, _, below = " ".join(measures).partition("per")
-    return (*sorted(above.split()), *(("per", *sorted(below.split())) if below else ())), frozenset(things)
+        if token[0] == "^" or token in _RAISED:
+            power = _RAISED.get(token) or int(token.strip("^{}"))
+            if last:
+                powers[last] *= power
+        elif token in MEASURES:
+            put(MEASURES[token])
+        elif not token.isascii():
+            things.update(_unknown_chinese(token, put))
+        elif singular not in FILLER and token not in FILLER:
+            things.add(token if token in QUALIFIERS else singular)
+    if factor != 1:
+        powers["1"] = factor  # `15 square` without its unit
+    return powers, frozenset(things)
+
+
+def _qualifies(thing: str) -> bool:
+    return thing in QUALIFIERS or (not thing.isascii() and any(word in thing for word in QUALIFIERS))
 
 
 def _singular(word: str) -> str:
     return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
 
 
-def _chinese(token: str, measures: list[str]) -> bool:
-    """True for a run of Chinese characters that is filler or units (then put into `measures`)."""
-    while token:
-        for length in range(min(4, len(token)), 0, -1):
-            if token[:length] in MEASURES:
-                measures.append(MEASURES[token[:length]])
+def _unknown_chinese(token: str, put: Callable[[str], None]) -> list[str]:
+    """The run of Chinese characters when it is more than filler and units; its units are put down on the way."""
+    rest = token
+    while rest:
+        for length in range(min(4, len(rest)), 0, -1):
+            if rest[:length] in MEASURES:
+                put(MEASURES[rest[:length]])
                 break
-            if token[:length] in FILLER:
+            if rest[:length] in FILLER:
                 break
         else:
-            return False
-        token = token[length:]
-    return True
+            return [token]
+        rest = rest[length:]
+    return []

@@ -1,0 +1,51 @@
+"""Answers that are words: one spelling for phrases that mean the same, and for days of the year.
+
+A closed list, not a dictionary: other words are compared letter by letter.
+"""
+
+import re
+
+NO_SOLUTION = frozenset(
+    ("no solution", "no solutions", "none", "empty set", "the empty set", "无解", "空集", "no real solution", "no real solutions")
+)
+_SAME = {
+    "dne": "does not exist",
+    "doesn't exist": "does not exist",
+    "do not exist": "does not exist",
+    "不存在": "does not exist",
+    "是": "yes",
+    "否": "no",
+    "正确": "true",
+    "错误": "false",
+    "infinitely many solutions": "infinitely many",
+    "infinitely many": "infinitely many",
+}
+_MONTHS = "january february march april may june july august september october november december".split()  # noqa: SIM905
+_MONTH = rf"(?P<month>{'|'.join(f'{name[:3]}(?:{name[3:]})?' for name in _MONTHS)}|sept)\.?"
+_DAY = r"(?:the\s+)?(?P<day>\d{1,2})\s*(?:st|nd|rd|th)?"
+_YEAR = r"(?:[\s,]+(?P<year>\d{4}))?"
+_DATES = (
+    re.compile(rf"{_MONTH}\s*{_DAY}{_YEAR}"),
+    re.compile(rf"{_DAY}\s*(?:of\s+)?{_MONTH}{_YEAR}"),
+    re.compile(r"(?:(?P<year>\d{4})年)?(?P<month>\d{1,2})月(?P<day>\d{1,2})[日号]"),
+)
+_HAS_MONTH = re.compile(r"(?i)(?<![a-z\\])(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)|月")
+
+
+def phrase(words: str) -> str:
+    """The one spelling of a phrase."""
+    return _SAME.get(words.casefold(), words.casefold())
+
+
+def date(text: str) -> str | None:
+    """`june 20` for any way to write a day of the year, with the year after it where there is one; else None."""
+    if not _HAS_MONTH.search(text):
+        return None
+    text = " ".join(re.sub(r"\\text|[{}^]", " ", text).casefold().strip(" .").split())
+    match = next((match for form in _DATES if (match := form.fullmatch(text))), None)
+    if match is None:
+        return None
+    month = int(match["month"]) if match["month"].isdigit() else 1 + [name[:3] for name in _MONTHS].index(match["month"][:3])
+    if not (1 <= month <= 12 and 1 <= int(match["day"]) <= 31):
+        return None
+    return f"{_MONTHS[month - 1]} {int(match['day'])}" + (f" {match['year']}" if match["year"] else "")

@@ -1,0 +1,211 @@
+r"""The tree of a written answer, and the walk that compares two trees.
+
+Leaves are expressions; groups are sets, tuples, intervals, matrices, residue classes. Conventions: tuples are ordered,
+sets and bare lists are not; open and closed ends differ; a vector may be written as a tuple; a modulus may be left off;
+`f(t)` is `f(x)` renamed. What leaves and sets are worth is the business of the two functions given.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One expression."""
+
+    text: str
+    """Canonical LaTeX without name, words and percent sign."""
+    words: str = ""
+    """Units and other words beside it, or the whole answer when it is text."""
+    name: str = ""
+    """`x` of `x = 5`."""
+    percent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Expressions between brackets; instead of a left bracket: nothing for a bare list, or an operator."""
+
+    left: str
+    right: str
+    items: "tuple[Node, ...]"
+    name: str = field(default="", compare=False)
+    columns: int = 0
+    """For a matrix, whose brackets are `[` and `]`."""
+
+
+Node = Leaf | Group
+LeafComparison = Callable[[Leaf, Leaf], bool | None]
+SetComparison = Callable[[Group, Group], bool | None]
+
+UNION, INTERSECTION, DIFFERENCE, JOINED, RESIDUE, CHAIN, CHOICE = "|", "&", "\\", "and", "mod", "=", "choice"
+SET_OPERATORS = frozenset((UNION, INTERSECTION, DIFFERENCE, JOINED))
+REALS = Group("(", ")", (Leaf(r"-\infty"), Leaf(r"\infty")))
+_INDEXED = re.compile(r"[A-Za-z]_\{?\d+\}?")
+_FUNCTION = re.compile(r"([A-Za-z])\(([A-Za-z])\)")
+
+
+def undecided(gold: Group, answer: Group) -> bool | None:
+    """The set comparison of those who cannot compare sets."""
+    return None
+
+
+def compare(gold: Node, answer: Node, leaf: LeafComparison, sets: SetComparison = undecided) -> bool | None:
+    """True or False, or None when `leaf` or `sets` could not decide."""
+    gold, answer = _alone(gold), _alone(answer)
+    if gold.name and answer.name:
+        answer = _with_argument_of(gold, answer)
+    if isinstance(gold, Group) and gold.left == CHAIN:
+        gold = gold.items[-1]
+    if isinstance(answer, Group) and answer.left == CHAIN:
+        return _all(compare(gold, item, leaf, sets) for item in answer.items)
+    if isinstance(gold, Leaf) and isinstance(answer, Leaf):
+        if not _names_differ(gold.name, answer.name):
+            return leaf(gold, answer)
+        first, second = whole(gold), whole(answer)  # y = x + 1 beside x = y - 1
+        return leaf(first, second) if _letters(first.text) == _letters(second.text) else False
+    if isinstance(gold, Group) and isinstance(answer, Group):
+        return _groups(gold, answer, leaf, sets)
+    return _single(gold, answer, leaf, sets)
+
+
+def leaves(node: Node) -> list[Leaf]:
+    """All expressions of a tree."""
+    return [node] if isinstance(node, Leaf) else [leaf for item in node.items for leaf in leaves(item)]
+
+
+def named(node: Node, name: str) -> Node:
+    """The node as the value of a variable."""
+    if isinstance(node, Leaf):
+        return replace(node, name=name)
+    return replace(node, name=name, items=tuple(named(item, name) for item in node.items) if node.left + node.right == "" else node.items)
+
+
+def whole(leaf: Leaf) -> Leaf:
+    """The leaf with its name as the left side of an equation."""
+    return replace(leaf, text=f"{leaf.name}={leaf.text}" if leaf.name else leaf.text, name="")
+
+
+def _groups(gold: Group, answer: Group, leaf: LeafComparison, sets: SetComparison) -> bool | None:
+    if _names_differ(gold.name, answer.name):
+        return False
+    operators = {gold.left, answer.left} & SET_OPERATORS
+    same = _alike(gold, answer, leaf, sets)
+    if operators and same is not True:
+        return sets(gold, answer)
+    return same
+
+
+def _alike(gold: Group, answer: Group, leaf: LeafComparison, sets: SetComparison) -> bool | None:
+    """Groups of one shape, item by item."""
+    brackets = {gold.left + gold.right, answer.left + answer.right}
+    if RESIDUE in (gold.left, answer.left):
+        return _residues(gold, answer, leaf, sets)
+    if len(gold.items) != len(answer.items):
+        return False
+    names = [item.name for item in answer.items]
+    several = len(set(filter(None, names))) == len(names) > 1 and not any(item.name for item in gold.items)
+    ordered = sorted(answer.items, key=lambda item: item.name) if several and set(names) <= set("xyz") else answer.items
+    pairs = (compare(g, a, leaf, sets) for g, a in zip(gold.items, ordered, strict=True))
+    if gold.columns or answer.columns:
+        vectors = (_is_vector(gold), _is_vector(answer))
+        return _all(pairs) if gold.columns == answer.columns or (all(vectors) and 0 in (gold.columns, answer.columns)) else False
+    if brackets <= {r"\{\}", ""} or (len(brackets) == 1 and gold.left in (UNION, INTERSECTION, JOINED)):
+        if several and not all(_INDEXED.fullmatch(name) for name in names):
+            return _all(pairs)  # a = 1, b = 2 says which is which
+        return _unordered(gold.items, answer.items, leaf, sets)
+    if brackets == {"()", ""} and len(set(names)) < len(names) and any(names):
+        return False  # two values of one variable are no point
+    if len(brackets) == 1 or brackets == {"()", ""} or (brackets == {"()", "[]"} and len(gold.items) > 2):
+        return _all(pairs)
+    return False
+
+
+def _is_vector(group: Group) -> bool:
+    """True for a matrix of one row or column, and for a tuple."""
+    return group.columns in (1, len(group.items)) if group.columns else group.left + group.right == "()"
+
+
+def _residues(gold: Group, answer: Group, leaf: LeafComparison, sets: SetComparison) -> bool | None:
+    if gold.left != answer.left:
+        return False
+    (first, modulus), (second, other) = gold.items, answer.items
+    same_modulus = compare(modulus, other, leaf, sets)
+    numbers = [node.text if isinstance(node, Leaf) else "" for node in (first, second, modulus)]
+    if all(re.fullmatch(r"-?\d{1,300}", number) for number in numbers) and int(numbers[2]):
+        return same_modulus and (int(numbers[0]) - int(numbers[1])) % int(numbers[2]) == 0
+    return _all((same_modulus, compare(first, second, leaf, sets)))
+
+
+def _single(gold: Node, answer: Node, leaf: LeafComparison, sets: SetComparison) -> bool | None:
+    """A leaf against a group: a residue without its modulus, or a text that may be the same set."""
+    group = gold if isinstance(gold, Group) else answer
+    text = gold if isinstance(gold, Leaf) else answer
+    assert isinstance(group, Group) and isinstance(text, Leaf)
+    if group.left == CHOICE:  # `(B) 12` is B and 12
+        results = [compare(item, answer, leaf, sets) if group is gold else compare(gold, item, leaf, sets) for item in group.items]
+        return True if True in results else _all(results)
+    if group.left == RESIDUE:
+        return compare(group.items[0], answer, leaf, sets) if group is gold else compare(gold, group.items[0], leaf, sets)
+    if text.words or not text.text or group.columns or (group.left, group.right) == ("(", ")"):
+        return False
+    if re.fullmatch(r"[A-Z]{2,}", text.text) and group.left == "":  # choices run together
+        return sorted(text.text) == sorted(item.text if isinstance(item, Leaf) else "" for item in group.items)
+    return None if r"\mathbb" in text.text else False
+
+
+def _with_argument_of(gold: Node, answer: Node) -> Node:
+    """The answer `f(t) = t + 1` as `f(x) = x + 1` where the reference calls the argument x."""
+    first, second = _FUNCTION.fullmatch(gold.name), _FUNCTION.fullmatch(answer.name)
+    if not (first and second) or first.group(2) == second.group(2) or first.group(1) != second.group(1) or isinstance(answer, Group):
+        return answer
+    letters = re.findall(r"\\[A-Za-z]+|[A-Za-z]", answer.text)
+    if first.group(2) in letters:
+        return answer
+    text = re.sub(r"\\[A-Za-z]+|[A-Za-z]", lambda m: first.group(2) if m.group() == second.group(2) else m.group(), answer.text)
+    return replace(answer, text=text, name=gold.name)
+
+
+def _letters(text: str) -> frozenset[str]:
+    return frozenset(re.findall(r"[A-Za-z]", re.sub(r"\\(?:frac|sqrt|cdot|times|pi|sin|cos|tan|ln|log)", "", text)))
+
+
+def _alone(node: Node) -> Node:
+    while isinstance(node, Group) and len(node.items) == 1 and node.left in ("", r"\{") and not node.columns:
+        node = node.items[0] if not node.name else named(node.items[0], node.name)
+    return node
+
+
+def _names_differ(gold: str, answer: str) -> bool:
+    return bool(gold and answer and gold != answer and _plain_name(gold) != _plain_name(answer))
+
+
+def _plain_name(name: str) -> str:
+    """A variable's name; a function's value is called `y`."""
+    return "y" if re.fullmatch(r"[a-z](?:\^\{-1\})?\(x\)", name) else re.sub(r"[{}\s]", "", name)
+
+
+def _unordered(gold: tuple[Node, ...], answer: tuple[Node, ...], leaf: LeafComparison, sets: SetComparison) -> bool | None:
+    identical = Counter(gold) & Counter(answer)  # spares long lists the comparison of all with all
+    remaining = list((Counter(answer) - identical).elements())
+    open_question = False
+    for item in (Counter(gold) - identical).elements():
+        results = [compare(item, other, leaf, sets) for other in remaining]
+        if True in results:
+            remaining.pop(results.index(True))
+        elif None in results:
+            open_question = True
+        else:
+            return False
+    return None if open_question else True
+
+
+def _all(results: Iterable[bool | None]) -> bool | None:
+    open_question = False
+    for result in results:
+        if result is False:
+            return False
+        open_question = open_question or result is None
+    return None if open_question else True
