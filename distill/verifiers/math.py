@@ -1,28 +1,33 @@
 r"""Math answers: the last `\boxed{}` of the answer against the reference.
 
-Equal spellings and plain numbers are decided here, in microseconds. The rest goes to a worker process, once for each
-distinct pair of reference and answer. Conventions: the reference is bare or boxed; an exact reference needs an exact
-answer; tuples are ordered and sets are not; open and closed ends differ; a unit may be left off or added, another unit
-fails; `x = 5` is 5; a number in a base is not the same digits without it. Nothing is read out of prose.
+Equal spellings and plain numbers are decided here, in microseconds; other texts are read once for each distinct pair of
+reference and answer, and what neither spelling nor plain arithmetic decides goes to a worker process, once for each such pair. Conventions:
+the reference is bare or boxed; an exact reference needs an exact answer; tuples are ordered and sets are not; open and
+closed ends differ; a unit may be left off or added, another unit fails; `x = 5` is 5; a number in a base is not the same
+digits without it. Nothing is read out of prose.
 """
 
+import os
 import re
 import threading
 from collections import OrderedDict
 from concurrent.futures import Future
-from fractions import Fraction
+from decimal import Decimal
+from functools import lru_cache
 from time import perf_counter
 from typing import Any
 
 from distill.recipe import Verification
 from distill.records import Problem, Verdict
-from distill.verifiers import boxes, caps, latex, leaves
+from distill.verifiers import boxes, caps, latex, leaves, values
 from distill.verifiers.pool import pool
 
 VERSION = "math/1"
 MEMO_PAIRS = 65_536
 
-_PLAIN = re.compile(r"-?\d{1,300}(?:\.\d{1,300})?")
+_PLAIN = re.compile(r"(?:\\?\$)?(-?(?:[0-9]{1,3}(?:(?:,|\{,\}|\\,|,\\!)[0-9]{3})+|[0-9]{1,300})(?:\.[0-9]{1,300})?)")
+"""A number with or without thousands separators and a dollar sign, as prose and LaTeX write them."""
+_SEPARATORS = re.compile(r"[{},\\!]+")
 _memo: "OrderedDict[tuple[Any, ...], Future[Verdict]]" = OrderedDict()
 _remembering = threading.Lock()
 
@@ -31,7 +36,7 @@ def judge(problem: Problem, answer: str, section: Verification) -> "Verdict | Fu
     """The verdict on an answer's last box, or a future of it where symbolic algebra is needed."""
     started = perf_counter()
     try:
-        extracted = boxes.last_boxed(answer)
+        extracted = last_boxed(answer)
     except ValueError as error:
         return Verdict("unparsed_answer", None, str(error), perf_counter() - started, VERSION)
     if not extracted:
@@ -58,6 +63,17 @@ def judge_reference(problem: Problem, section: Verification) -> Verdict:
     return _symbolic(reference, reference, section, strict=True).result()
 
 
+def last_boxed(answer: str) -> str | None:
+    """What `boxes.last_boxed` finds, sooner where the only box holds neither braces nor commands."""
+    start = answer.rfind("\\boxed{")
+    end = answer.find("}", start) if start >= 0 else -1
+    if end > 0:
+        content = answer[start + len("\\boxed{") : end]
+        if "{" not in content and "\\" not in content and answer.rfind("boxed", 0, start) < 0 and "\\fbox" not in answer:
+            return content.strip()
+    return boxes.last_boxed(answer)
+
+
 def bare(reference: str | None) -> str:
     """The reference without a box around it."""
     if reference is None or "\\" not in reference:
@@ -72,16 +88,33 @@ def _quick(reference: str, answer: str, section: Verification) -> tuple[str, str
     """(outcome, detail) where no symbolic algebra is needed, else None."""
     if reference == answer:
         return "correct", ""
-    if _PLAIN.fullmatch(reference) and _PLAIN.fullmatch(answer) and len(reference) <= leaves.ROUNDED_DECIMALS:
-        return ("correct" if Fraction(reference) == Fraction(answer) else "wrong"), ""
+    wanted, given = _PLAIN.fullmatch(reference), _PLAIN.fullmatch(answer)
+    if wanted and given and not _leaves_room(wanted.group(1)):
+        return ("correct" if _value(wanted.group(1)) == _value(given.group(1)) else "wrong"), ""
     for text, outcome in ((reference, "unparsed_reference"), (answer, "unparsed_answer")):
         if len(text) > section.max_answer_characters:
             return outcome, f"longer than {section.max_answer_characters} characters"
-    same = latex.compare(latex.read(reference), latex.read(answer), leaves.by_spelling)
+    return _by_reading(reference, answer, section.max_answer_characters)
+
+
+def _leaves_room(number: str) -> bool:
+    """True for a decimal long enough to stand for all that rounds to it."""
+    point = number.find(".")
+    return point >= 0 and len(number) - point > leaves.ROUNDED_DECIMALS
+
+
+def _value(number: str) -> Decimal:
+    return Decimal(_SEPARATORS.sub("", number) if "," in number else number)
+
+
+@lru_cache(maxsize=8192)
+def _by_reading(reference: str, answer: str, most_characters: int) -> tuple[str, str] | None:
+    """(outcome, detail) where spelling or plain values decide, or where a text is too large for symbolic algebra; else None."""
+    same = latex.compare(latex.read(reference), latex.read(answer), values.compare)
     if same is not None:
         return ("correct" if same else "wrong"), ""
     for text, outcome in ((reference, "unparsed_reference"), (answer, "unparsed_answer")):
-        if cause := caps.too_large(text, section.max_answer_characters):
+        if cause := caps.too_large(text, most_characters):
             return outcome, cause
     return None
 
@@ -113,3 +146,13 @@ def _symbolic(reference: str, answer: str, section: Verification, strict: bool) 
 
     pool(section.workers).submit(task | limits).add_done_callback(settle)
     return promise
+
+
+def _forget() -> None:
+    """Empties the memory in a forked child: what was being judged there is judged by its parent."""
+    global _remembering
+    _remembering = threading.Lock()
+    _memo.clear()
+
+
+os.register_at_fork(after_in_child=_forget)

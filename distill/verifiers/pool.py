@@ -1,8 +1,9 @@
 """Killable verifier processes behind a pool of threads, for work that may hang, crash or eat memory.
 
 A worker is started when it is first needed, kept for the life of this process, and replaced when it dies or hangs.
-Works from any thread. A task that used up its CPU is a `timeout`; a worker that died for another reason gets its task
-tried once more in a fresh worker and then it is an `error`. No fault of a worker is ever a `wrong`.
+Works from any thread, and in a forked child, which gets workers of its own. A task that used up its CPU is a `timeout`; a
+task whose worker died for another reason is tried again in a fresh worker, and is an `error` after ATTEMPTS. No fault of
+a worker is ever a `wrong`. Workers are not told apart: which of them judges a task changes no verdict.
 """
 
 import atexit
@@ -14,17 +15,25 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from queue import LifoQueue
+from queue import LifoQueue, SimpleQueue
 from typing import Any
 
 START_SECONDS = 300.0
 """Wall seconds to import symbolic algebra on a loaded machine."""
 LOAD_FACTOR = 20.0
 """Wall seconds allowed for a CPU second: an oversubscribed machine is slow, not wrong."""
+ATTEMPTS = 3
+"""Workers that one task may lose: other work on the machine may get a worker killed, twice in a row only by bad luck."""
+INFRA_ERROR = "infra_error: "
+"""How the detail of an `error` starts that says nothing about the answer."""
+
+Task = dict[str, Any]
+Result = dict[str, Any]
 
 
 class DiedError(Exception):
@@ -47,9 +56,13 @@ class Worker:
             env=_environment(),
         )
         self.rest = b""
-        self._line(START_SECONDS)
+        try:
+            self._line(START_SECONDS)
+        except DiedError:
+            self.close()
+            raise
 
-    def ask(self, task: dict[str, Any], wall_seconds: float) -> dict[str, Any]:
+    def ask(self, task: Task, wall_seconds: float) -> Result:
         """The result of one task; raises DiedError."""
         assert self.process.stdin is not None
         try:
@@ -57,7 +70,7 @@ class Worker:
             self.process.stdin.flush()
         except BrokenPipeError:
             raise self._died() from None
-        result: dict[str, Any] = json.loads(self._line(wall_seconds))
+        result: Result = json.loads(self._line(wall_seconds))
         return result
 
     def close(self) -> None:
@@ -90,44 +103,71 @@ class Worker:
         return DiedError(f"the verifier process ended with {_name(code)}", spent=code == -signal.SIGXCPU)
 
 
+class Threads:
+    """Daemon threads that do what is submitted: a process that ends does not wait for answers that nobody will read."""
+
+    def __init__(self, count: int) -> None:
+        self.waiting: SimpleQueue[tuple[Future[Result], Task] | None] = SimpleQueue()
+        self.count = count
+        self.started = False
+
+    def submit(self, run: Callable[[Task], Result], task: Task) -> "Future[Result]":
+        """A future of `run(task)`."""
+        if not self.started:
+            self.started = True
+            for _ in range(self.count):
+                threading.Thread(target=self._serve, args=(run,), name="verifier", daemon=True).start()
+        promise: Future[Result] = Future()
+        self.waiting.put((promise, task))
+        return promise
+
+    def shutdown(self) -> None:
+        """Lets each thread end after the work that is waiting now."""
+        for _ in range(self.count):
+            self.waiting.put(None)
+
+    def _serve(self, run: Callable[[Task], Result]) -> None:
+        while item := self.waiting.get():
+            promise, task = item
+            try:
+                promise.set_result(run(task))
+            except BaseException as error:  # as in any executor, it is raised where the result is asked for
+                promise.set_exception(error)
+
+
 class Pool:
     """So many workers, and as many threads that wait for them."""
 
     def __init__(self, workers: int) -> None:
-        self.threads = ThreadPoolExecutor(workers, thread_name_prefix="verifier")
+        self.threads = Threads(workers)
         self.idle: LifoQueue[Worker | None] = LifoQueue()
         self.live: set[Worker] = set()
         for _ in range(workers):
             self.idle.put(None)
 
-    def submit(self, task: dict[str, Any]) -> "Future[dict[str, Any]]":
+    def submit(self, task: Task) -> "Future[Result]":
         """Starts a task: a dict with `timeout_seconds`, `memory_mb` and what the worker's judge takes."""
         return self.threads.submit(self.run, task)
 
-    def run(self, task: dict[str, Any]) -> dict[str, Any]:
+    def run(self, task: Task) -> Result:
         """A task's result, in any thread; never raises for what a task does to its worker."""
         cause = ""
-        for _ in range(2):
+        for _ in range(ATTEMPTS):
             worker = self.idle.get()
             try:
                 if worker is None:
                     worker = Worker()
                     self.live.add(worker)
-                result = worker.ask(task, 10 + LOAD_FACTOR * task["timeout_seconds"])
+                return worker.ask(task, 10 + LOAD_FACTOR * task["timeout_seconds"])
             except DiedError as death:
                 self._discard(worker)
                 worker, cause = None, str(death)
                 if death.spent:
-                    return {
-                        "outcome": "timeout",
-                        "detail": f"stopped after {task['timeout_seconds']:g} CPU seconds",
-                        "seconds": task["timeout_seconds"],
-                    }
-            else:
-                return result
+                    detail = f"stopped after {task['timeout_seconds']:g} CPU seconds"
+                    return {"outcome": "timeout", "detail": detail, "seconds": task["timeout_seconds"]}
             finally:
                 self.idle.put(worker)
-        return {"outcome": "error", "detail": f"{cause}, twice", "seconds": 0.0}
+        return {"outcome": "error", "detail": f"{INFRA_ERROR}{cause}, {ATTEMPTS} times", "seconds": 0.0}
 
     def close(self) -> None:
         """Ends all workers."""
@@ -167,4 +207,11 @@ def _name(code: int) -> str:
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
-os.register_at_fork(after_in_child=_pool.cache_clear)  # a forked child has no right to its parent's workers
+def _forget() -> None:
+    """Gives a forked child, which has no right to its parent's workers and none of its threads, a fresh start."""
+    global _opening
+    _opening = threading.Lock()
+    _pool.cache_clear()
+
+
+os.register_at_fork(after_in_child=_forget)
