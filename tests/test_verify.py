@@ -1,4 +1,5 @@
 import gzip
+import importlib.util
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -8,9 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from distill import file_verdicts, files
-from distill.recipe import Majority, Sandbox, Verification
+from distill.engines import EngineError
+from distill.recipe import Judge, Majority, Sandbox, Teacher, Verification
 from distill.records import Problem, Trace
-from distill.verifiers import LOOK_AHEAD_TRACES, RULES, judge, judge_reference
+from distill.sandbox import SandboxError
+from distill.verifiers import LOOK_AHEAD_TRACES, RULES, judge, judge_reference, require
 from distill.verify import verify
 
 SECTION = Verification(workers=2)
@@ -92,6 +95,19 @@ def test_a_majority_stands_in_for_a_reference_and_is_an_opinion_beside_one():
         assert (rows[0].verdict.verifier == "majority/1") is (reference is None)
     assert judge_reference(trace(None, "").problem, section).outcome == "unverified"
     assert judge_reference(trace(None, "").problem, SECTION).outcome == "unparsed_reference"
+
+
+def test_what_answers_cannot_be_judged_without_is_told_before_they_are_asked_for(monkeypatch):
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    require(["math", "code"], SECTION)
+    with pytest.raises(EngineError, match="NO_SUCH_KEY"):
+        require(["math"], SECTION.model_copy(update={"judge": Judge(model=Teacher(model="m", api_key_env="NO_SUCH_KEY"))}))
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    elsewhere = SECTION.model_copy(update={"sandbox": Sandbox(timeout_seconds=3.0)})
+    with pytest.raises(SandboxError, match=r"bwrap.*Remedy.*unsafe_local"):
+        require(["sql"], elsewhere)
+    require(["math"], elsewhere)
 
 
 def test_choices_are_read_from_the_box_after_answer_is_and_on_the_last_line():

@@ -12,6 +12,7 @@ from dataclasses import replace
 from itertools import groupby
 
 from distill import sandbox
+from distill.engines import open_engine
 from distill.journal import Journal
 from distill.recipe import Majority, Verification
 from distill.records import Opinions, Problem, Trace, Verdict
@@ -52,9 +53,14 @@ def versions(kinds: Iterable[str], section: Verification) -> dict[str, str]:
 
 
 def require(kinds: Sequence[str], section: Verification) -> None:
-    """Raises SandboxError, with cause and remedy, where answers of some kinds cannot be run: before they are paid for."""
+    """Raises SandboxError or EngineError, with cause and remedy, where answers of some kinds cannot be judged: before they are paid for.
+
+    A judge's key and addresses are looked at; whether it answers is seen when it is asked.
+    """
     if IN_SANDBOX & set(kinds):
         sandbox.check(section.sandbox)
+    if section.judge:
+        open_engine(section.judge.model)  # opened and not entered: nothing is loaded and nothing is sent
 
 
 def judge_all(traces: Iterable[Trace], section: Verification, journal: Journal | None = None) -> Iterator[Judged]:
