@@ -73,3 +73,13 @@ def test_records_and_recipes_stand_on_their_own() -> None:
 def test_the_main_modules_of_children_are_imported_by_nobody() -> None:
     for name, path in (modules("distill") | modules("flows")).items():
         assert not {room(one) for one in imported(path) if one.startswith("distill.")} & CHILDREN, name
+
+
+def test_what_runs_in_the_box_needs_nothing_of_ours_and_nothing_installed() -> None:
+    allowed = set(sys.stdlib_module_names)
+    for path in sorted((PROJECT / "distill/sandbox/inside").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                assert {alias.name.partition(".")[0] for alias in node.names} <= allowed, path
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                assert (node.module or "").partition(".")[0] in allowed, path

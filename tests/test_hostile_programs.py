@@ -1,4 +1,5 @@
 import json
+import time
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -6,11 +7,12 @@ import pytest
 
 from distill.recipe import Sandbox, Verification
 from distill.records import Problem, Verdict
-from distill.verifiers import code
+from distill.verifiers import code, fences, sql
 
 HONEST = Verification(workers=2, sandbox=Sandbox(timeout_seconds=5.0, memory_mb=512))
-HOSTILE = Verification(workers=2, sandbox=Sandbox(timeout_seconds=1.0, memory_mb=512))
-SHORT = Verification(workers=2, sandbox=Sandbox(timeout_seconds=0.5, memory_mb=512))
+HOSTILE = Verification(workers=2, sandbox=Sandbox(timeout_seconds=0.6, memory_mb=512))
+SHORT = Verification(workers=2, sandbox=Sandbox(timeout_seconds=0.3, memory_mb=512))
+LONGEST_DETAIL = 2200
 CASES = Path(__file__).with_name("cases")
 
 LINKED = """
@@ -92,8 +94,9 @@ def judged(programs: list[dict[str, str]], section: Verification, problem: str |
 
 def test_no_program_that_cheats_is_correct_and_none_breaks_the_harness():
     verdicts = judged(programs("hostile_cheats"), HOSTILE)
-    assert len(verdicts) >= 35
+    assert len(verdicts) >= 100
     assert [(name, verdict) for name, verdict in verdicts if verdict.outcome not in ("wrong", "timeout")] == []
+    assert [name for name, verdict in verdicts if len(verdict.detail) > LONGEST_DETAIL] == []
 
 
 def test_every_honest_program_is_correct():
@@ -104,8 +107,15 @@ def test_every_honest_program_is_correct():
 
 def test_no_program_that_attacks_the_system_is_correct():
     verdicts = judged(programs("hostile_system"), SHORT, "stdio")
-    assert len(verdicts) >= 45
+    assert len(verdicts) >= 90
     assert [(name, verdict) for name, verdict in verdicts if verdict.outcome not in ("wrong", "timeout")] == []
+
+
+@pytest.mark.parametrize("line", ["```" + " " * 200_000 + "`", "~" * 200_000 + "`", "- " * 100_000, "a, " * 70_000, "--" * 100_000])
+def test_an_answer_of_one_long_line_is_read_in_linear_time(line: str):
+    started = time.process_time()
+    assert fences.python(line) is None and sql.extract(line) is None
+    assert time.process_time() - started < 5  # minutes where it is not linear
 
 
 @pytest.mark.parametrize("problem", sorted(set(PROBLEMS) - {"swallow"}))  # whose tests catch even a missing name

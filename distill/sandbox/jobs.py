@@ -9,7 +9,7 @@ class SandboxError(RuntimeError):
 
 
 class InfraError(RuntimeError):
-    """The sandbox itself broke down, twice, during a job: that says nothing about the program."""
+    """The sandbox itself broke down, three times, during a job: that says nothing about the program."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import atexit
 import json
 import logging
 import os
+import signal
 import socket
 import tempfile
 import threading
@@ -24,6 +25,8 @@ from distill.sandbox.runs import BoxDied
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
+ATTEMPTS = 3
+"""A box that dies, and a kill that may have come from outside, say nothing about a program; three in a row are hardly chance."""
 
 
 class Boxes:
@@ -50,7 +53,7 @@ class Boxes:
         return self.threads.submit(function, *arguments)
 
     def run(self, job: Job) -> Ran:
-        """How a job ended; raises SandboxError where there is no sandbox, InfraError when it broke down twice."""
+        """How a job ended; raises SandboxError where there is no sandbox, InfraError when it broke down three times."""
         return self._try(job)[0]
 
     def run_pair(self, first: Job, second: Job) -> tuple[Ran, Ran]:
@@ -66,24 +69,27 @@ class Boxes:
             self._discard(box)
 
     def _try(self, *jobs: Job) -> list[Ran]:
+        """Runs jobs, and again when their box dies or one is killed: by a machine that is short of memory, or by itself."""
         cause = ""
-        for _ in range(2):
+        for left in reversed(range(ATTEMPTS)):
             box = self.idle.get()
             try:
                 if box is None:
                     box = self._start()
-                return box.run(*jobs)
+                rans = box.run(*jobs)
+                if not left or not any((ran.ending, ran.code) == ("signal", signal.SIGKILL) for ran in rans):
+                    return rans
             except BoxDied as death:
                 cause = str(death)
                 self._discard(box)
                 box = None
             finally:
                 self.idle.put(box)
-        raise InfraError(f"{cause}, twice")
+        raise InfraError(f"{cause}, {ATTEMPTS} times")
 
     def _start(self) -> Box:
         """A new box, started by a thread that lives on: a box dies with the thread that started it."""
-        box = self.starter.submit(Box, self.limits, protected(self.limits)).result()
+        box = self.starter.submit(lambda: Box(self.limits, protected(self.limits))).result()
         self.live.add(box)
         return box
 

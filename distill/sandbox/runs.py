@@ -37,6 +37,7 @@ class Run:
         for name in self.received:
             reader, writer = os.pipe()
             os.set_blocking(reader, False)
+            os.fchmod(writer, 0o622)  # or `/dev/stdout` opens to nobody but this user
             self.streams[reader] = name
             self.theirs.append(writer)
         self.theirs.append(sealed(json.dumps(job.data).encode()))
@@ -56,16 +57,16 @@ class Run:
             os.close(reader)
         self.streams.clear()
 
-    def read(self, reader: int, limit: int) -> None:
-        """Takes what a stream has; past the limit the program is stopped."""
+    def read(self, reader: int, limit: int) -> bool:
+        """Takes some of what a stream has, False when it has nothing; past the limit the program is stopped."""
         try:
             received = os.read(reader, 1 << 16)
         except BlockingIOError:
-            return
+            return False
         if not received:
             os.close(reader)
             del self.streams[reader]
-            return
+            return False
         name = self.streams[reader]
         buffer = self.received[name]
         self.total[name] += len(received)
@@ -76,6 +77,7 @@ class Run:
             del buffer[limit:]
             with contextlib.suppress(OSError):
                 self.control.shutdown(socket.SHUT_WR)  # a message that the warden leaves unread would cost us its report
+        return True
 
     def take_report(self, limit: int) -> None:
         """Takes the warden's word that the program has ended, and what is left in the streams."""
@@ -87,8 +89,8 @@ class Run:
         if "failed" in self.report:
             raise BoxDied(f"a run could not be set up or watched: {self.report['failed']}")
         for reader in list(self.streams):
-            while reader in self.streams and select.select([reader], [], [], 0)[0] and self.total[self.streams[reader]] <= limit:
-                self.read(reader, limit)
+            while reader in self.streams and self.total[self.streams[reader]] <= limit and self.read(reader, limit):
+                pass
 
     def ran(self) -> Ran:
         assert self.report is not None

@@ -26,6 +26,8 @@ _CALLED = re.compile(r"\b([A-Za-z_]\w*)\s*\(")
 _FUNCTION = re.compile(r"^(?:async[ \t]+)?def[ \t]+(\w+)", re.MULTILINE)
 _SYNTAX = re.compile(r"^(?:SyntaxError|IndentationError|TabError)\b")
 _MISSING = "ModuleNotFoundError"
+DETAIL_CHARACTERS = 2000
+"""Programs may name their exceptions, and forge messages of ours, as long as they like."""
 
 Finding = tuple[str, str, float]
 """Outcome, detail and seconds."""
@@ -81,6 +83,7 @@ def _verdict(opened: Boxes, tests: Tests, code: str, fenced: bool) -> Verdict:
         outcome, detail, seconds = "error", f"infra_error: {error}", 0.0
     if not fenced and outcome == "wrong" and _SYNTAX.match(detail):
         return Verdict("no_answer", None, "no code block, and the text is no Python", seconds, VERSION)
+    detail = detail[:DETAIL_CHARACTERS]
     if _MISSING in detail and outcome == "wrong":
         detail += "; the sandbox's Python lacks it (verification.sandbox.python)"
     storable = detail.encode("utf-8", "backslashreplace").decode()  # what programs say may hold lone surrogates
@@ -176,9 +179,9 @@ def _asserted(opened: Boxes, tests: Asserting, code: str) -> Finding:
         return ended[0], ended[1], seconds
     if "failed" in report:
         return "wrong", report["failed"], seconds
-    if checked.ending == "memory":
-        return "wrong", "the tests ran out of memory on what the answer gave", seconds
-    return "error", f"infra_error: the tests' process ended by {checked.ending} {checked.code}", seconds
+    if (checked.ending, checked.code) == ("signal", signal.SIGKILL):
+        return "error", "infra_error: the tests' process was killed, again and again", seconds
+    return "wrong", f"the tests ended by {checked.ending} {checked.code} over what the answer gave", seconds
 
 
 def _ended(ran: Ran) -> Finding | None:

@@ -8,10 +8,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 PYTHON = frozenset(("python", "py", "python3", "py3"))
-_FENCE = re.compile(r"([ \t]*(?:[-*>][ \t]+)*)(`{3,}|~{3,})[ \t]*([^`]*)$")
-_PYTHON_LINE = re.compile(
+_FENCE = re.compile(r"([ \t]*(?:(?:[-*>]|\d{1,9}[.)])[ \t]+)*)(`{3,}(?!`)|~{3,}(?!~))([^`]*)")
+"""Each character can belong to one part only: a line that is no fence after all is given up in linear time."""
+_STATEMENT = re.compile(
     r"^[ \t]*(?:(?:async[ \t]+)?def[ \t]+\w+[ \t]*\(|class[ \t]+\w+[ \t]*[(:]"
-    r"|import[ \t]+\w|from[ \t]+[\w.]+[ \t]+import[ \t]|print[ \t]*\(|return\b"
+    r"|import[ \t]+\w|from[ \t]+[\w.]+[ \t]+import[ \t]|print[ \t]*\()",
+    re.MULTILINE,
+)
+_ASSIGNMENT = re.compile(
+    r"^[ \t]*(?:return\b"
     r"|[A-Za-z_][\w.]*(?:\[[^\]\n]*\])?(?:[ \t]*,[ \t]*[A-Za-z_]\w*)*[ \t]*(?:[-+*/%|&^]|//|\*\*)?=(?!=))",
     re.MULTILINE,
 )
@@ -31,8 +36,8 @@ class Block:
 def python(answer: str, names: frozenset[str] = frozenset()) -> tuple[str, bool] | None:
     """The Python code of an answer and whether a fence marks it, or None.
 
-    The last Python block counts, of those that define one of `names` if any does; a block without a label counts when it
-    looks like Python, or when no block is labelled. Without any fence the whole answer counts if it looks like Python.
+    The last Python block counts, of those that define one of `names` if any does. A block without a label counts when no block
+    is labelled, or when it has a statement that no sample of values has. Without any fence an answer that looks like Python counts.
     """
     found = list(blocks(answer))
     if not found:
@@ -44,12 +49,12 @@ def python(answer: str, names: frozenset[str] = frozenset()) -> tuple[str, bool]
 
 
 def _counts(block: Block, labelled: bool) -> bool:
-    return block.label in PYTHON or (not block.label and (not labelled or looks_like_python(block.text)))
+    return block.label in PYTHON or (not block.label and (not labelled or bool(_STATEMENT.search(block.text))))
 
 
 def looks_like_python(text: str) -> bool:
     """True when a line of the text is a definition, an import, an assignment, a return or a print."""
-    return bool(_PYTHON_LINE.search(text))
+    return bool(_STATEMENT.search(text) or _ASSIGNMENT.search(text))
 
 
 def definitions(code: str) -> frozenset[str]:
@@ -65,8 +70,7 @@ def blocks(text: str) -> Iterator[Block]:
         match = _FENCE.fullmatch(line)
         if not fence and match:
             fence, indent, lines = match.group(2), len(match.group(1)), []
-            words = match.group(3).strip(" \t{}.").lower().split()
-            label = words[0] if words else ""
+            label = re.split(r"[\s:,;{}]+", match.group(3).strip(" \t{}.").lower())[0]
         elif fence and match and match.group(2).startswith(fence) and not match.group(3).strip():
             yield Block(label, "\n".join(lines) + "\n")
             fence = ""

@@ -6,7 +6,7 @@ import re
 from decimal import Decimal
 from typing import Any
 
-_NUMBER = re.compile(r"[+-]?(?:0|[1-9]\d{0,399})(?:\.\d{0,400})?(?:[eE][+-]?\d{1,4})?")
+_NUMBER = re.compile(r"[+-]?(?:0|[1-9]\d{0,399})(?:\.\d{0,400})?(?:[eE][+-]?\d{1,4})?", re.ASCII)
 """No leading zeros: `0101` and `101` are two bit strings, and no judge may take them for one number."""
 RELATIVE = 1e-9
 SHOWN_CHARACTERS = 200

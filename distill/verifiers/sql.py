@@ -7,6 +7,7 @@ thereby equivalent. Other dialects than SQLite's are not understood.
 
 import json
 import math
+import re
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,7 +22,7 @@ from distill.verifiers import fences
 VERSION = "sql/1"
 MEMO_REFERENCES = 256
 LABELS = frozenset(("sql", "sqlite", "sqlite3", "mysql", "postgres", "postgresql", "tsql", "plsql"))
-STARTS = ("select", "with", "values")
+_START = re.compile(r"(?:[\s(]|--[^\n]*\n|/\*(?:(?!\*/).)*+\*/)*+(?:select|with|values)", re.IGNORECASE | re.DOTALL)
 INSIDE_SHARE = 0.9
 """Share of the sandbox's time limit at which SQLite stops by itself and says so."""
 
@@ -93,7 +94,7 @@ def bare(reference: str | None) -> str:
 
 
 def _starts(text: str) -> bool:
-    return text.lstrip(" \t\r\n(").lower().startswith(STARTS)
+    return _START.match(text) is not None
 
 
 def _verdict(opened: Boxes, database: Database, reference: str, query: str) -> Verdict:

@@ -82,7 +82,7 @@ def run(data: dict[str, Any], client: Client) -> dict[str, Any]:
     except Failed as failed:
         return {"failed": str(failed)}
     except BaseException as error:
-        if isinstance(error, ImportError) and error is not client.raised:
+        if isinstance(error, ImportError) and not any(error is one for one in client.missing):
             return {"broken": f"{type(error).__name__}: {error}"}
         return {"failed": client.failure or described(error, data["source"])}
     if client.failure:
@@ -113,4 +113,8 @@ def described(error: BaseException, source: str) -> str:
         if frame.tb_frame.f_code.co_filename == TESTS and 0 < frame.tb_lineno <= len(lines):
             place = lines[frame.tb_lineno - 1].strip()
         frame = frame.tb_next
-    return f"{type(error).__name__}: {str(error)[:300]}".rstrip(": ") + (f" in: {place[:300]}" if place else "")
+    try:
+        text = str(error)[:300]
+    except BaseException:  # a message may hold an object of the answer's, which says what it likes or ends its process
+        text = ""
+    return f"{type(error).__name__}: {text}".rstrip(": ") + (f" in: {place[:300]}" if place else "")

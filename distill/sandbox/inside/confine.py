@@ -80,7 +80,7 @@ def limit(limits: dict[str, Any], in_namespaces: bool) -> None:
     for kind, value in wanted.items():
         hard = resource.getrlimit(kind)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(kind, (value, value))
+        resource.setrlimit(kind, (value, hard if kind == resource.RLIMIT_STACK else value))  # many programs ask for more stack
 
 
 def give_up_rights() -> None:
@@ -117,8 +117,8 @@ ARCHITECTURE = {"x86_64": (0xC000003E, 41), "aarch64": (0xC00000B7, 198)}
 """Audit name of the architecture and its number of `socket`."""
 LOAD, EQUAL, ABOVE, RETURN = 0x20, 0x15, 0x25, 0x06
 ALLOW, REFUSE, KILL = 0x7FFF0000, 0x00050001, 0x80000000
-FAMILIES = (1, 2, 10)
-"""Unix sockets, and the internet's in a network of its own; not vsock, netlink, packet or crypto sockets."""
+FAMILIES = (1,)
+"""Unix sockets. Those of the internet could reach nobody, but hold gigabytes that no limit counts, and ports beyond their run."""
 X32 = 0x3FFFFFFF
 
 

@@ -28,7 +28,8 @@ class Client:
         self.handles: dict[int, Handle] = {}
         self.requests = 0
         self.failure = ""
-        self.raised: BaseException | None = None
+        self.missing: list[ImportError] = []
+        """What the answer could not import; whatever else cannot be imported is the tests' own fault."""
 
     def ask(self, do: str, *arguments: Any, **named: Any) -> Any:
         """The value of an operation on values and objects over there; raises what it raised there."""
@@ -94,7 +95,8 @@ class Client:
             self.fail(f"the answer raised {raised[1]}: {raised[2]}".rstrip(": "))
         if isinstance(error, StopIteration) and not may_stop:
             error = RuntimeError("StopIteration")  # or it would end a loop of the tests early: `all(map(candidate, cases))`
-        self.raised = error
+        if isinstance(error, ImportError):
+            self.missing.append(error)
         raise error
 
     def fail(self, cause: str) -> NoReturn:

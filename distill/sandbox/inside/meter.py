@@ -1,7 +1,8 @@
 """Measures the processes of one program through `/proc`: their seconds, their memory, their number.
 
 A sample every few milliseconds: what is born and gone between two samples is seen in its parent's accounts, and memory can
-overshoot by what the machine can fill in that time.
+overshoot by what the machine can fill in that time. A program that waits for a disk is taken for one that can run, but not for
+longer than its time limit: a process whose child has borrowed its memory (vfork) looks the same.
 """
 
 from __future__ import annotations
@@ -26,14 +27,17 @@ class Meter:
         self.first, self.limits = first, limits
         self.bell = mmap.mmap(bell, 2) if bell is not None else None
         self.side, self.waits = order["side"], order["waits_for_peer"]
-        self.seconds = self.cpu = 0.0
+        self.seconds = self.cpu = self.blocked = 0.0
         self.started = self.latest = time.monotonic()
 
     def sample(self) -> str | None:
         """Brings the accounts up to date and returns the limit that was passed, if any."""
-        cpu, resident, tasks, runnable = self.survey()
+        cpu, resident, tasks, states = self.survey()
         now = time.monotonic()
         interval, self.latest = now - self.latest, now
+        runnable = "R" in states
+        if "D" in states and not runnable and self.blocked < self.limits["timeout_seconds"]:
+            self.blocked, runnable = self.blocked + interval, True
         used, self.cpu = max(0.0, cpu - self.cpu), max(cpu, self.cpu)
         self.ring(not runnable)
         self.seconds += max(used, interval if self.asleep(runnable) else 0.0)
@@ -62,10 +66,10 @@ class Meter:
         """Leaves the other one of a pair with a peer that sleeps."""
         self.ring(True)
 
-    def survey(self) -> tuple[float, int, int, bool]:
-        """CPU seconds, resident bytes and number of threads of all processes, and whether one of them can run."""
+    def survey(self) -> tuple[float, int, int, set[str]]:
+        """CPU seconds, resident bytes and number of threads of all processes, and the states that they are in."""
         ticks = resident = tasks = 0
-        runnable = False
+        states = set()
         for number, fields in self.processes():
             ticks += sum(map(int, fields[CHILDREN_TIMES]))
             if number == self.first:
@@ -73,8 +77,10 @@ class Meter:
             ticks += sum(map(int, fields[TIMES]))
             resident += int(fields[RESIDENT]) * PAGE
             tasks += int(fields[THREADS])
-            runnable = runnable or fields[STATE] in "RD" or (int(fields[THREADS]) > 1 and any_runs(number))
-        return ticks / TICKS, resident, tasks, runnable
+            states.add(fields[STATE])
+            if int(fields[THREADS]) > 1 and "R" not in states:
+                states |= states_of_threads(number)
+        return ticks / TICKS, resident, tasks, states
 
     def processes(self) -> list[tuple[int, list[str]]]:
         """Number and fields of each process of the program: all that there are in its process space, or our descendants."""
@@ -107,14 +113,14 @@ def share(number: int, fields: list[str]) -> int:
         return int(fields[RESIDENT]) * PAGE
 
 
-def any_runs(number: int) -> bool:
-    """True when a thread of a process is running or waiting for a core."""
+def states_of_threads(number: int) -> set[str]:
+    """The states that the threads of a process are in."""
     folder = f"/proc/{number}/task/"
     try:
         threads = os.listdir(folder)
     except OSError:
-        return False
-    return any(fields[STATE] in "RD" for fields in map(stat, (folder + name for name in threads)) if fields)
+        return set()
+    return {fields[STATE] for fields in map(stat, (folder + name for name in threads)) if fields}
 
 
 def stat(folder: str) -> list[str] | None:

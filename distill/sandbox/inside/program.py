@@ -71,12 +71,13 @@ def arrange(control: int, descriptors: list[int]) -> tuple[int | None, int | Non
 
 def new_streams() -> None:
     """Standard streams as an interpreter makes them, on 0, 1 and 2."""
-    streams = {
+    streams: dict[str, Any] = {
         "stdin": io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)), "utf-8", "surrogateescape"),
         "stdout": io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w", closefd=False)), "utf-8", "surrogateescape"),
         "stderr": io.TextIOWrapper(io.BufferedWriter(io.FileIO(2, "w", closefd=False)), "utf-8", "backslashreplace", line_buffering=True),
     }
     for name, stream in streams.items():
+        stream.buffer.raw.name, stream.mode = f"<{name}>", "r" if name == "stdin" else "w"  # fast input classes ask for them
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
 
@@ -94,9 +95,9 @@ def finish(entrance: Callable[..., None], data: Any, result: BinaryIO, inbox: in
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     code = flush([sys.stdout, sys.__stdout__, result]) or code
-    vars(sys.modules["__main__"]).clear()  # files that were never closed are flushed when nothing refers to them
     flush([sys.stderr, sys.__stderr__])
-    return code
+    vars(sys.modules["__main__"]).clear()  # files that were never closed are flushed when nothing refers to them
+    return flush([sys.__stdout__]) or code  # what their end has printed; a stream of the program's own may not work any more
 
 
 def flush(streams: Iterable[Any]) -> int:
