@@ -31,11 +31,11 @@ means is written in distill/recipe.py. Everything that is made lies in data/stor
 
 NEEDED = "A room that it needs and that is not made yet is named, with its command."
 FILES = {
-    "verify": "With --input and --output, each row of a file gets a verdict. Columns that are read: id, problem_id, kind (math, code, choice, "
-    "sql, logic or open), question, reference, tests, response (or thinking and answer), finish_reason. Added: outcome, extracted, "
-    "detail, verify_seconds, verifier; a summary by source lies beside the result. Killed, it goes on where it was. A judge is asked "
-    """with --set 'verification.judge={model={model="NAME", urls=["http://host:8000/v1"]}}', limits of the sandbox are """
-    "--set verification.sandbox.timeout_seconds=10 and the like.",
+    "verify": "With --input and --output, each row of a file gets a verdict. Columns that are read: id, problem_id, kind (math, "
+    "code, choice, sql, logic or open), question, reference, tests, response (or thinking and answer), finish_reason. "
+    "Added: outcome, extracted, detail, verify_seconds, verifier; a summary by source lies beside the result. Killed, it goes "
+    """on where it was. A judge: --set 'verification.judge={model={model="NAME", urls=["http://host:8000/v1"]}}'; limits of """
+    "the sandbox: --set verification.sandbox.timeout_seconds=10 and the like.",
     "curate": "With --input and --output, a file of traces becomes a dataset folder: candidates (every row with its reason), examples, "
     "funnel, card. Rows without an outcome are unverified; --set curation.selection.policy=none keeps them.",
 }
