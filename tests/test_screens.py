@@ -11,9 +11,7 @@ from distill.records import Candidate, Problem, Trace, Verdict
 
 PROBLEM = Problem("p", "seed", "math", "What is 2 + 2?", "4")
 TRACE = Trace(PROBLEM, "t", 0, "Two and two make four.", "It is 4.", True, "stop", 10, 5, 5)
-GOOD = Candidate(
-    TRACE, Verdict("correct", "4"), language_share=1.0, answer_language_share=1.0, repetition=0.0, pass_rate=1.0
-)
+GOOD = Candidate(TRACE, Verdict("correct", "4"), language_share=1.0, answer_language_share=1.0, repetition=0.0, pass_rate=1.0)
 
 
 def candidate(verdict="correct", columns=None, **trace):

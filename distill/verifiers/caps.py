@@ -4,12 +4,12 @@ import math
 import re
 
 DEEPEST = 60
-MOST_DIGITS = 5_000
+MOST_DIGITS = 20_000
 LARGEST_POWER_OF_A_SUM = 400
 LARGEST_FACTORIAL = 3_000
-_POWER = re.compile(r"(\d+)\^(?:\{\(?(\d+)\)?\}|(\d))")
+_POWER = re.compile(r"(?<!\d)(\d+)\^(?:\{\(?(\d+)\)?\}|(\d))")
 _SUM_POWER = re.compile(r"[)}]\^\{?(\d+)")
-_FACTORIAL = re.compile(r"(\d+)\)?!")
+_FACTORIAL = re.compile(r"(?<!\d)(\d+)\)?!")
 
 
 def too_large(text: str, most_characters: int) -> str | None:
@@ -33,9 +33,13 @@ def _tower(text: str) -> bool:
     """True when some power of plain numbers has more than MOST_DIGITS digits; innermost powers are worked out first."""
     while match := _last(text):
         base, exponent = match.group(1), match.group(2) or match.group(3)
-        if len(exponent) > 7 or int(exponent) * math.log10(max(int(base[:15]), 1) * 10.0 ** min(len(base[15:]), 290)) > MOST_DIGITS:
+        if len(exponent) > 7:
             return True
-        text = text[: match.start()] + str(int(base) ** int(exponent)) + text[match.end() :]
+        digits = math.ceil(int(exponent) * (math.log10(max(int(base[:15]), 1)) + len(base[15:])))
+        if digits > MOST_DIGITS:
+            return True
+        power = str(int(base) ** int(exponent)) if digits <= 15 else "9" * digits  # Python refuses to write longer ones out
+        text = text[: match.start()] + power + text[match.end() :]
     return any(len(digits) > MOST_DIGITS for digits in re.findall(r"\d+", text))
 
 

@@ -1,28 +1,44 @@
 r"""Reading a written answer: what is a set, a tuple, an interval, a matrix, a number with a unit.
 
 `read` turns LaTeX (or plain text) into a small tree whose leaves are expressions. Conventions: `x = 5` is 5, as is
-`5 = x`; a chain of numbers such as `6 + 12 = 18` is 18 when each side is; inequalities joined by "or" are a union, and those
-joined by "and" or a comma an intersection, or a union where that is empty. Nothing here evaluates an expression, so
-nothing here can hang.
+`5 = x`; a chain of numbers such as `6 + 12 = 18` is 18 when each side is; inequalities joined by "or" are a union, those joined
+by "and" an intersection, and those with a comma an intersection, or a union where that is empty. In `a \approx b` one side has
+to be the reference and the other has to round to it; `809 \pmod{100}` is no remainder; a set-builder binds its variable.
+Nothing here evaluates an expression, so nothing here can hang.
 """
 
 import re
+from dataclasses import replace
 from functools import lru_cache
 
 from distill.verifiers import phrases, units
-from distill.verifiers.relations import relation, variable
+from distill.verifiers.names import NAME, numeric, quantity, variable
+from distill.verifiers.relations import relation
 from distill.verifiers.spelling import clean, split_at, unwrap_text
-from distill.verifiers.tree import CHAIN, CHOICE, DIFFERENCE, INTERSECTION, JOINED, REALS, RESIDUE, UNION, Group, Leaf, Node, named
+from distill.verifiers.tree import (
+    BUILDER,
+    CHAIN,
+    CHOICE,
+    DIFFERENCE,
+    EITHER,
+    EMPTY,
+    INTERSECTION,
+    JOINED,
+    REALS,
+    RESIDUE,
+    ROUNDED,
+    SET_OPERATORS,
+    UNION,
+    Group,
+    Leaf,
+    Node,
+    named,
+)
 from distill.verifiers.tree import compare as compare
 from distill.verifiers.tree import leaves as leaves
 
-_INDEX = r"(?:_(?:\w|\{[^{}]*\}))?"
-_NAME = (
-    rf"(?:\\?[A-Za-z]+(?:\^\{{-1\}})?{_INDEX}'*(?:\([A-Za-z](?:,[A-Za-z])*\))?|m?\\(?:angle|triangle)\s*[A-Z]+"
-    r"|\(\\?[a-z]+(?:,\\?[a-z]+)+\)|P\([^()]*\)|\|[A-Z]{2}\||\\(?:overline|vec)\{[A-Z]{2}\}|\\(?:sin|cos|tan)(?:\s*[A-Z]|\\[a-z]+))"
-)
-_ASSIGNMENT = re.compile(rf"({_NAME}|\\text\{{[^{{}}]*\}})\s*=(.*)", re.DOTALL)
-_MEMBER = re.compile(rf"({_NAME})\s*\\in(?![a-z])(.*)", re.DOTALL)
+_NAMED = re.compile(rf"{NAME}|\\text\{{[^{{}}]*\}}")
+_MEMBER = re.compile(rf"({NAME})\s*\\in(?![a-z])(.*)", re.DOTALL)
 _MATRIX = re.compile(
     r"([^&]*?)([(\[|]?)\s*\\begin\{([pbBvV]?matrix|array)\}(?:\{[^}]*\})?(.*)\\end\{\3\}\s*([)\]|]?)(\^\{?(?:T|\\top)\}?)?", re.DOTALL
 )
@@ -31,8 +47,11 @@ _TUPLE_MARKS = re.compile(r"^(?:(?!C)[A-Z]'?(?:_\d)?)?(\([^()]*,[^()]*\))(?:\^\{
 _NAMES = re.compile(r"\\text\{([^\W\d_]+(?: [^\W\d_]+)?(?:(?:\s*,\s*|\s*,?\s*\\text\{and\}\s*)[^\W\d_]+(?: [^\W\d_]+)?)+)\}")
 _POSITIVE = re.compile(r"\\mathbb\{R\}[\^_]\{?(?:\+|>0)\}?|\\mathbb\{R\}\^\{?\+\}?")
 _CHOICE = re.compile(r"\\text\{\s*\(([A-E])\)\s*\}\s*(\S.*)", re.DOTALL)
+_LEAD = re.compile(r"\\text\{([^{}]*(?:\b(?:is|are)|[:：为是]))\s*\}\s*(?=\S)")
+"""Words that lead to a value."""
 _RESIDUE = re.compile(r"(?:(.*?)\\equiv)?(.*)\\(?:pmod|mod|bmod)(?![a-z])(.*)", re.DOTALL)
 _TRAILING_WORDS = re.compile(r"(.*?[\d})%!])(?:\s+|(?=[^\W\d_]{2})|(?=[^\x00-\x7f]))([^\W\d_][^\d\\{}()+*=<>,]*(?:\^\{\d\})?)", re.DOTALL)
+_INDEXED_NAME = re.compile(r"\\?[A-Za-z]+_\{?\d+\}?")
 _FUNCTION_WORDS = frozenset("sin cos tan cot sec csc log ln exp max min gcd lcm mod".split())  # noqa: SIM905
 LARGEST_DETERMINANT = 4
 MOST_SIGNS = 4
@@ -52,6 +71,8 @@ def _node(text: str) -> Node:
     if r"\begin" in text and (matrix := _MATRIX.fullmatch(text)) and (node := _matrix(*matrix.groups())):
         return node
     if text.startswith(r"\text{"):
+        if (lead := _LEAD.match(text)) and not units.qualified(lead.group(1)):
+            return _node(text[lead.end() :])
         if choice := _CHOICE.fullmatch(text):
             return Group(CHOICE, "", (Leaf(choice.group(1)), _node(choice.group(2))))
         if names := _NAMES.fullmatch(text):
@@ -59,39 +80,70 @@ def _node(text: str) -> Node:
         if (content := unwrap_text(text)) is not None:
             return _text(content)
     if "mod" in text and (residue := _RESIDUE.fullmatch(text)):
-        name, value, modulus = residue.groups()
-        if name is None and r"\bmod" in text and value.strip().isdigit() and modulus.strip().isdigit() and int(modulus):
-            return Leaf(str(int(value) % int(modulus)))
-        return named(Group(RESIDUE, "", (_node(value), _node(modulus))), (name or "").strip())
+        name, value, modulus = ((part or "").strip("{}() ") for part in residue.groups())
+        return _residue(name, value, modulus, r"\bmod" in text)
     if (operation := _set_operation(text)) is not None:
         return operation
-    parts = split_at(text, ",", r"\text{or}", r"\text{and}")
-    if len(parts) > 1:
-        return _listed([part for part in parts if part.strip()], UNION if r"\text{or}" in text else JOINED)
+    if len(parts := split_at(text, r"\text{or}")) > 1:
+        return _listed(parts, UNION)
+    if len(parts := split_at(text, ",", r"\text{and}")) > 1:
+        return _listed(parts, INTERSECTION if r"\text{and}" in text else JOINED)
     if member := _MEMBER.fullmatch(text):
         return named(_node(member.group(2)), member.group(1))
+    if len(sides := split_at(text, r"\approx")) > 1:
+        return _rounded([side.strip() for side in sides])
     return _equation(text) or relation(text, _node) or _bracketed(text) or _leaf(text)
+
+
+def _residue(name: str, value: str, modulus: str, computed: bool) -> Node:
+    """A residue class, which may be stated of a name or number; `809 bmod 100` is computed."""
+    numbers = value.isdecimal() and modulus.isdecimal() and int(modulus) > 0
+    if numbers and computed and not name:
+        return Leaf(str(int(value) % int(modulus)))
+    if numbers and name.isdecimal() and (int(name) - int(value)) % int(modulus):
+        return Group(EITHER, "", ())  # a false congruence equals nothing
+    return named(Group(RESIDUE, "", (_node(value), _node(modulus))), "" if name.isdecimal() else name)
 
 
 def _set_operation(text: str) -> Node | None:
     for symbol, operator in ((r"\cup", UNION), (r"\cap", INTERSECTION), (r"\setminus", DIFFERENCE)):
-        if symbol in text and len(parts := split_at(text, symbol)) > 1:
+        if symbol in text and len(parts := split_at(text, symbol)) > 1 and len(split_at(text, "=")) == 1:
             return Group(operator, "", tuple(_node(part) for part in parts))
     return None
 
 
+def _rounded(sides: list[str]) -> Node:
+    r"""`5/13 \approx 0.385` as a group; `x \approx 3` is a named 3, and so is `\approx 3`."""
+    if not sides[0] or _NAMED.fullmatch(sides[0]):
+        name = sides[0] if r"\text" not in sides[0] else ""
+        return named(_written(sides[-1]), name) if name else _node(sides[-1])
+    return Group(ROUNDED, "", (_node(sides[0]), *map(_written, sides[1:])))
+
+
+def _written(text: str) -> Node:
+    """A rounded number."""
+    node = _node(text)
+    return replace(node, rounded=True) if isinstance(node, Leaf) else node
+
+
 def _equation(text: str) -> Node | None:
-    """`x = 5` and `5 = x` as a named 5; `2 + 3 = 5` as a chain of equal numbers."""
+    """`x = 5` and `5 = x` as a named 5, `m+n = 5` too; `2 + 3 = 5` as a chain of equal numbers."""
     sides = split_at(text, "=")
     if len(sides) < 2:
         return None
-    if assignment := _ASSIGNMENT.fullmatch(text.replace(" ", "") if r"\text" not in text else text):
-        return named(_node(sides[-1]), "" if r"\text" in assignment.group(1) else assignment.group(1))
+    left = sides[0].strip() if r"\text" in text else _compact(sides[0])
     last = sides[-1].strip()
-    if variable(last) and last not in re.findall(r"\\?[A-Za-z]+", sides[0]) and len(sides) == 2:
-        return named(_node(sides[0]), last)
-    numeric = not any(re.search(r"[A-Za-z]", re.sub(r"\\text\{[^{}]*\}|\\[A-Za-z]+", "", side)) for side in sides)
-    return Group(CHAIN, "", tuple(_node(side) for side in sides)) if numeric and all(re.search(r"\d", side) for side in sides) else None
+    if _NAMED.fullmatch(left) or quantity(left):
+        return named(_chain(sides[1:]), "" if r"\text" in left else left)
+    if variable(last) and last not in re.findall(r"\\?[A-Za-z]+", left) and len(sides) == 2:
+        return named(_node(left), last)
+    return _chain(sides) if all(map(numeric, sides)) else None
+
+
+def _chain(sides: list[str]) -> Node:
+    """The last of equal sides, or all where they are numbers: each of them is then compared."""
+    values = [_node(side) for side in sides if numeric(side)] if numeric(sides[-1]) else [_node(sides[-1])]
+    return values[0] if len(values) == 1 else Group(CHAIN, "", tuple(values))
 
 
 def _matrix(factor: str, left: str, environment: str, body: str, right: str, transposed: str | None) -> Node | None:
@@ -123,19 +175,30 @@ def _determinant(rows: list[list[str]]) -> str:
     return f"({''.join(terms).removeprefix('+')})"
 
 
-def _listed(parts: list[str], joined: str = UNION) -> Node:
+def _listed(parts: list[str], joined: str = JOINED) -> Node:
     r"""A bare list, with each `a \pm b` as its two values; a set of numbers when all parts are inequalities."""
     items: list[Node] = []
-    for part in parts:
+    for part in filter(str.strip, parts):
         node = _node(part)
         items.extend(node.items if isinstance(node, Group) and node.left + node.right == "" else (node,))
-    if len(items) == 1:
-        return items[0]
-    if len({item.name for item in items}) == 1 and all(
-        isinstance(item, Group) and item.name and (item.left in "([" or item.left in (UNION, DIFFERENCE)) for item in items
-    ):
-        return Group(joined, "", tuple(items), items[0].name)
-    return Group("", "", tuple(items))
+    if len(items) < 2:
+        return items[0] if items else Group("", "", ())
+    *described, domain = items
+    if domain == Leaf(r"\mathbb{Z}", name=domain.name) and len(domain.name) == 1:  # x = 2k + 1, k an integer
+        return Group(BUILDER, "", (described[0] if len(described) == 1 else Group("", "", tuple(described)), domain))
+    names = [item.name for item in items]
+    if len(set(names)) == 1 and names[0] and any(map(_is_range, items)):  # m < 1 or m = 3
+        sets = (item if _is_range(item) else Group(r"\{", r"\}", (item,), names[0]) for item in items)
+        return Group(joined, "", tuple(sets), names[0])
+    several = len(set(names)) if all(names) else 0
+    if 1 < several < len(items) and names == names[:several] * (len(items) // several):  # x = 1, y = 2 or x = 3, y = 4
+        return Group("", "", tuple(Group("(", ")", tuple(items[n : n + several])) for n in range(0, len(items), several)))
+    return Group(EITHER if several > 1 and joined == UNION and not all(map(_INDEXED_NAME.fullmatch, names)) else "", "", tuple(items))
+
+
+def _is_range(node: Node) -> bool:
+    """True for what an inequality says of its variable."""
+    return isinstance(node, Group) and (node.left in ("(", "[") or node.left in SET_OPERATORS)
 
 
 def _bracketed(text: str) -> Node | None:
@@ -156,15 +219,28 @@ def _bracketed(text: str) -> Node | None:
         return None
     if left == r"\{":
         if not inner.strip():
-            return Leaf(r"\emptyset")
+            return EMPTY
         for bar in (r"\mid", ":", "|"):
-            if (condition := split_at(inner, bar)[1:]) and condition[0]:
-                return named(_node("|".join(condition)), "")  # the variable is bound
+            head, *condition = split_at(inner, bar)
+            if condition and condition[0]:
+                return _builder(head.strip(), "|".join(condition))
         listed = _listed(parts)
         return Group(left, right, tuple(dict.fromkeys(listed.items)) if isinstance(listed, Group) and not listed.left else (listed,))
     if len(parts) > 1:
         return Group(left, right, tuple(_node(part) for part in parts))
     return _node(inner) if (left, right) == ("(", ")") else None
+
+
+def _builder(head: str, condition: str) -> Node:
+    """The set of what the condition says of the head, which may be a variable with its domain, or an expression."""
+    variable_of, domain = member.groups() if (member := _MEMBER.fullmatch(head)) else (head, None)
+    described = _node(condition)
+    listed = isinstance(described, Group) and described.left == "" and all(item.name == variable_of for item in described.items)
+    if not variable(variable_of) or not (listed or described.name == variable_of):
+        return Group(BUILDER, "", (_node(head), described))
+    described = named(described, "")
+    within = _node(domain) if domain else REALS
+    return described if within == REALS else Group(INTERSECTION, "", (within, described))
 
 
 def _closes_early(text: str, left: str) -> bool:
@@ -216,7 +292,7 @@ def _leaf_of(text: str) -> Leaf:
     if trailing and not _FUNCTION_WORDS & set(trailing.group(2).split()) and _is_words(trailing.group(2), text[trailing.end(1)].isspace()):
         text = trailing.group(1)
         words.append(trailing.group(2))
-    if re.fullmatch(r"(?:[^\W\d_]{4,}|[^\W\d_]{2,}(?=\W)|[^\W\d_\x00-\x7f])(?:[\s'.-]+[^\W\d_]*)*", text):
+    if re.fullmatch(r"(?:[^\W\d_]{4,}|[^\W\d_]{2,}(?=\W)|[^\W\d_\x00-\x7f]+)(?:[\s'.-]+[^\W\d_]*)*", text):
         return Leaf("", _words(" ".join([text, *words])))
     if r"\pi" in text and {word.strip() for word in words} <= {"radian", "radians", "rad"}:
         words = []  # an angle without a unit is in radians

@@ -8,27 +8,41 @@ import re
 from fractions import Fraction
 
 from distill.verifiers import numbers, units
-from distill.verifiers.phrases import NO_SOLUTION, phrase
+from distill.verifiers.phrases import no_solution, phrase
 from distill.verifiers.tree import Leaf
 
 ROUNDED_DECIMALS = 6
 """math_verify's `float_rounding`."""
+ROUNDED_OR_CUT = Fraction(999, 1000)
+"""Of a unit in the last place: what rounding and cutting off stay below."""
 RELATIONS = re.compile(r"=|<|>|\\leq|\\geq|\\neq")
 _LETTERS = re.compile(r"[^\W\d_]{2,3}")
 _SHORT_WORDS = frozenset("no on yes odd all one two six ten tie won now own not ton god dog win red may add".split())  # noqa: SIM905
 _ONE_LETTER_UNIT = re.compile(r"(\d+(?:\.\d+)?)([mgshlLNJWVK])")
 _NAMED_FIGURE = re.compile(r"\\(?:angle|triangle|overline|overrightarrow|overleftrightarrow|overset|widehat|vec|hat)")
 _CLOCK = re.compile(r"\d{1,2}:\d{2}(?::\d{2})?")
+_HALF_OF_DAY = re.compile(r"\b[ap]\.?m\b|[上下]午")
+_SEVERAL = re.compile(r"\d+(?:\.\d+)?(?: \d+(?:\.\d+)?)+")
 _RATIO = re.compile(r"\d+(?:\.\d+)?(?::\d+(?:\.\d+)?)+")
 
 
 def by_spelling(gold: Leaf, answer: Leaf, trust_equal_texts: bool = True) -> bool | None:
     """True or False where spelling or plain numbers decide, else None."""
     gold, answer = _with_unit(gold, answer), _with_unit(answer, gold)
+    if answer.rounded and not gold.nearly and numbers.decimals(gold.text) is None:
+        return False  # an exact reference needs an exact answer
     if not gold.text or not answer.text or (_LETTERS.fullmatch(gold.text) and _LETTERS.fullmatch(answer.text)):
         return _words(gold, answer)
     if not units.agree(gold.words, answer.words) or (gold.percent != answer.percent and gold.words + answer.words):
         return False
+    if (
+        ":" in gold.text
+        and _CLOCK.fullmatch(gold.text)
+        and bool(_HALF_OF_DAY.search(gold.words)) != bool(_HALF_OF_DAY.search(answer.words))
+    ):
+        return False
+    if gold.words and _SEVERAL.fullmatch(gold.text):  # 2 hours 30 minutes
+        return gold.text == answer.text and units.order(gold.words) == units.order(answer.words)
     bases = numbers.based(gold.text), numbers.based(answer.text)
     if any(bases):
         return _in_base(gold.text, bases[0]) == _in_base(answer.text, bases[1])
@@ -36,7 +50,7 @@ def by_spelling(gold: Leaf, answer: Leaf, trust_equal_texts: bool = True) -> boo
     if left is not None and right is not None:
         return _same_number(gold, left, answer, right)
     if trust_equal_texts and gold.text == answer.text and gold.percent == answer.percent:
-        return True
+        return r"\pi" not in gold.text or ("degree" in gold.words) == ("degree" in answer.words)  # else one is in radians
     if _NAMED_FIGURE.search(gold.text + answer.text):
         return False  # the order of letters counts, and algebra would take them for a product
     if ":" in gold.text or ":" in answer.text:
@@ -46,8 +60,11 @@ def by_spelling(gold: Leaf, answer: Leaf, trust_equal_texts: bool = True) -> boo
     return None
 
 
-def rounds_to(gold: Leaf) -> Fraction | None:
-    """Half a unit in the last place of a decimal reference long enough to be a rounded one, else None."""
+def tolerance(gold: Leaf, answer: Leaf) -> Fraction | None:
+    r"""How far two numbers may differ: half a unit in the last place of a reference long enough to be a rounded one, and a unit
+    in the last place of either beside `\approx`; None where they may not."""
+    if gold.nearly:
+        return max(numbers.last_place(leaf.text) or Fraction(0) for leaf in (gold, answer)) * ROUNDED_OR_CUT
     places = numbers.decimals(gold.text)
     return Fraction(1, 2 * 10**places) if places is not None and places >= ROUNDED_DECIMALS else None
 
@@ -57,8 +74,8 @@ def _same_number(gold: Leaf, left: Fraction, answer: Leaf, right: Fraction) -> b
         if left == right and abs(left) >= 1:
             return True  # the percent sign as a unit that was left off or added
         left, right = (left / 100 if gold.percent else left), (right / 100 if answer.percent else right)
-    tolerance = rounds_to(gold)
-    return left == right or (tolerance is not None and abs(left - right) <= tolerance)
+    allowed = tolerance(gold, answer)
+    return left == right or (allowed is not None and abs(left - right) <= allowed)
 
 
 def _with_unit(leaf: Leaf, other: Leaf) -> Leaf:
@@ -72,8 +89,9 @@ def _with_unit(leaf: Leaf, other: Leaf) -> Leaf:
 def _words(gold: Leaf, answer: Leaf) -> bool | None:
     """Answers that are words, or two or three letters, which may also be a product of variables."""
     first, second = (leaf.text or leaf.words for leaf in (gold, answer))
-    if {r"\emptyset"} & {first, second} or first in NO_SOLUTION:
-        return all(text == r"\emptyset" or text in NO_SOLUTION for text in (first, second))
+    empty = [text == r"\emptyset" or no_solution(text) for text in (first, second)]
+    if any(empty):
+        return all(empty)
     if gold.text and answer.text:
         if first.isupper() and second.isupper():
             return first == second  # a figure, a name or choices: no product
@@ -104,7 +122,7 @@ def _ratio(gold: str, answer: str, left: Fraction | None, right: Fraction | None
         value, ratio = (left, answer) if right is None else (right, gold)
         terms = [Fraction(part) for part in ratio.split(":")] if _RATIO.fullmatch(ratio) else []
         return len(terms) == 2 and terms[0] == Fraction(value or 0) * terms[1] != 0
-    if _CLOCK.fullmatch(gold) or _CLOCK.fullmatch(answer):
+    if _CLOCK.fullmatch(gold) and _CLOCK.fullmatch(answer):
         return gold.lstrip("0") == answer.lstrip("0")
     if not (_RATIO.fullmatch(gold) and _RATIO.fullmatch(answer)):
         return False if _RATIO.fullmatch(gold) or _RATIO.fullmatch(answer) else None

@@ -22,7 +22,7 @@ from distill.records import Problem, Verdict
 from distill.verifiers import boxes, caps, latex, leaves, values
 from distill.verifiers.pool import pool
 
-VERSION = "math/1"
+VERSION = "math/2"
 MEMO_PAIRS = 65_536
 
 _PLAIN = re.compile(r"(?:\\?\$)?(-?(?:[0-9]{1,3}(?:(?:,|\{,\}|\\,|,\\!)[0-9]{3})+|[0-9]{1,300})(?:\.[0-9]{1,300})?)")

@@ -18,6 +18,7 @@ _PATTERNS = (
     ("scientific", re.compile(rf"({_DECIMAL})(?:\\times|\\cdot|\*)10\^\{{([+-]?\d{{1,4}})\}}|({_DECIMAL})[eE]([+-]?\d{{1,4}})")),
     ("power of ten", re.compile(r"10\^\{([+-]?\d{1,4})\}")),
 )
+_WRITTEN = re.compile(r"[+-]?(\d*)(?:\.(\d+))?(?:(?:\\times|\\cdot)10\^\{([+-]?\d{1,4})\})?")
 
 
 @lru_cache(maxsize=8192)
@@ -37,6 +38,15 @@ def decimals(text: str) -> int | None:
     """Digits after the point of a plain decimal number; None for other texts."""
     match = re.fullmatch(r"[+-]?\d*\.(\d+)", text)
     return len(match.group(1)) if match else None
+
+
+def last_place(text: str) -> Fraction | None:
+    """What a unit in the last written place of a decimal, scientific or whole number is worth; None for other texts."""
+    match = _WRITTEN.fullmatch(text)
+    if match is None or abs(int(match[3] or 0)) > LARGEST_EXPONENT:
+        return None
+    zeros = len(match[1]) - len(match[1].rstrip("0")) if match[2] is None else 0
+    return Fraction(10) ** (int(match[3] or 0) + zeros - len(match[2] or ""))
 
 
 def based(text: str) -> tuple[str, str] | None:

@@ -5,14 +5,13 @@ A closed list, not a dictionary: other words are compared letter by letter.
 
 import re
 
-NO_SOLUTION = frozenset(
-    ("no solution", "no solutions", "none", "empty set", "the empty set", "无解", "空集", "no real solution", "no real solutions")
+_NO_SOLUTION = re.compile(
+    r"(?:there (?:is|are|exists?) |(?:(?:the|this) (?:equation|system|inequality)|it) has |has )?"
+    r"no (?:real |such )?(?:solutions?|roots?|values?)(?: exists?)?"
+    r"|none|(?:the )?empty set|(?:原?方程|不等式|方程组)?无(?:实数)?(?:解|根)|空集"
 )
+_ABSENT = re.compile(r"(?:the |this )?(?:limit |it )?(?:does not|doesn't|do not) exist|dne|极?限?不存在")
 _SAME = {
-    "dne": "does not exist",
-    "doesn't exist": "does not exist",
-    "do not exist": "does not exist",
-    "不存在": "does not exist",
     "是": "yes",
     "否": "no",
     "正确": "true",
@@ -32,9 +31,15 @@ _DATES = (
 _HAS_MONTH = re.compile(r"(?i)(?<![a-z\\])(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)|月")
 
 
+def no_solution(words: str) -> bool:
+    """True for words that name the empty set of solutions."""
+    return _NO_SOLUTION.fullmatch(words.casefold()) is not None
+
+
 def phrase(words: str) -> str:
     """The one spelling of a phrase."""
-    return _SAME.get(words.casefold(), words.casefold())
+    words = words.casefold()
+    return "does not exist" if _ABSENT.fullmatch(words) else _SAME.get(words, words)
 
 
 def date(text: str) -> str | None:

@@ -6,6 +6,7 @@ Others (`2x + 1 > 3`, `|x - 1| < 2`) are no intervals here and stay expressions.
 import re
 from collections.abc import Callable
 
+from distill.verifiers.names import variable
 from distill.verifiers.spelling import split_at
 from distill.verifiers.tree import DIFFERENCE, INTERSECTION, REALS, UNION, Group, Leaf, Node, named
 
@@ -32,11 +33,6 @@ def relation(text: str, read: Callable[[str], Node]) -> Node | None:
     if downward[0]:
         sides, operators = sides[::-1], operators[::-1]
     return _interval(sides, [operator.startswith("\\") for operator in operators], read)
-
-
-def variable(text: str) -> bool:
-    """True for the name of a variable."""
-    return re.fullmatch(r"\\?[A-Za-z]+(?:_\{?\w\}?)?", text) is not None and text not in (r"\pi", r"\infty", r"\emptyset")
 
 
 def _interval(sides: list[str], closed: list[bool], read: Callable[[str], Node]) -> Node | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from distill.verifiers.tree import DIFFERENCE, JOINED, SET_OPERATORS, UNION, Group, Leaf, Node
 
+MOST_INTEGERS = 1000
 Value = Callable[[str], Any]
 
 
@@ -23,7 +24,7 @@ def _set(node: Node, value: Value) -> Any:
     import sympy
 
     if isinstance(node, Leaf):
-        return sympy.EmptySet if node.text == r"\emptyset" else None
+        return {r"\emptyset": sympy.EmptySet, r"\mathbb{Z}": sympy.Integers, r"\mathbb{R}": sympy.Reals}.get(node.text)
     if node.left in SET_OPERATORS:
         return _operation(node.left, [_set(item, value) for item in node.items])
     ends: list[Any] = [value(item.text) if isinstance(item, Leaf) and item.text and not item.words else None for item in node.items]
@@ -48,4 +49,6 @@ def _operation(operator: str, operands: list[Any]) -> Any:
     if operator == DIFFERENCE:
         return operands[0] - sympy.Union(*operands[1:])
     common = sympy.Intersection(*operands)
+    if isinstance(common, sympy.Range) and common.size <= MOST_INTEGERS:
+        return sympy.FiniteSet(*common)
     return sympy.Union(*operands) if operator == JOINED and common.is_empty else common

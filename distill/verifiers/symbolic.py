@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from distill.verifiers import latex, sets
-from distill.verifiers.leaves import RELATIONS, by_spelling, rounds_to
+from distill.verifiers.leaves import RELATIONS, by_spelling, tolerance
 from distill.verifiers.tree import Group, Leaf, whole
 
 POINTS = (
@@ -27,6 +27,9 @@ POINTS = (
 """Values for variables: positive and negative, none an integer or a root of anything usual."""
 _PRODUCT = re.compile(r"(?<![_\d])\d+(?=\()|\\pi(?=\()|[)\]](?=[(\[\d]|\\frac|\\sqrt|\\pi)")
 """Where a product sign is missing between numbers: the parser takes `2(3)` for the mixed number 2 + 3."""
+_BEFORE_FRACTION = re.compile(r"(?<=[}!])(?=\\frac)")
+"""The same for fractions: the parser adds one to a whole number before it, as in `2^{3}\\frac{1}{2}`."""
+_FUNCTION = re.compile(r"\\[A-Za-z]+(?:[_^](?:\{[^{}]*\}|\w))*$")
 EQUATION_DIGITS = 60
 LIKELY_INTEGERS = ("3", "4", "7")
 
@@ -74,30 +77,35 @@ def _compare(gold: Leaf, answer: Leaf) -> bool:
         left, right = (left / 100 if gold.percent else left), (right / 100 if answer.percent else right)
     if "degree" in gold.words + answer.words and r"\pi" in gold_text + answer_text and not (gold.words and answer.words):
         left, right = (left * pi / 180 if gold.words else left), (right * pi / 180 if answer.words else right)
-    tolerance = rounds_to(gold)
-    if tolerance is not None and _is_number(right):
-        return bool(abs((left - right).evalf(30)) <= tolerance)
+    allowed = tolerance(gold, answer)
+    if allowed is not None and _is_number(left) and _is_number(right):
+        return bool(abs((left - right).evalf(30)) <= allowed)
     by_value = _equal_by_value(left, right, digits)
     return _verify(left, right) if by_value is None else by_value
 
 
 def _same_set(gold: Group, answer: Group) -> bool:
     """Whether two sets of numbers are the same."""
-    return sets.same(gold, answer, _endpoint)
+    known: list[Any] = []
 
+    def endpoint(text: str) -> Any:
+        """The number that an element or an end of an interval stands for, one object for equal ones; None for what is no number."""
+        value = _parsed(text)
+        if not _is_number(value):
+            return None
+        known.append(value.doit())
+        return next(number for number in known if number == known[-1] or _close(number, known[-1], EQUATION_DIGITS + len(text)))
 
-def _endpoint(text: str) -> Any:
-    """The number that an element or an end of an interval stands for; None for what is no number."""
-    value = _parsed(text)
-    return value if _is_number(value) else None
+    return sets.same(gold, answer, endpoint)
 
 
 def _in_words_of(gold: str, answer: str) -> str:
     r"""The answer with the reference's constant of integration, and with `\ln` for a bare `\log` where the reference has `\ln`."""
     if r"\ln" in gold and r"\ln" not in answer:
         answer = re.sub(r"\\log(?![A-Za-z_])", r"\\ln", answer)
-    if gold.endswith("+C") and re.search(r"\+[cKk]$", answer) and answer[-1] not in re.sub(r"\\[A-Za-z]+", "", gold + answer[:-1]):
-        answer = answer[:-1] + "C"
+    constant = re.search(r"(?<=\+)(?:([cKk])|C_\{?\w\}?)$", answer) if gold.endswith("+C") else None
+    if constant and (constant[1] or "C") not in re.sub(r"\\[A-Za-z]+", "", gold[:-1] + answer[: constant.start()]):
+        answer = answer[: constant.start()] + "C"
     return answer
 
 
@@ -113,6 +121,7 @@ def _parsed(text: str) -> Any:
     if "!!" in text or re.search(r"\\frac\{[^{}]*\}\{0+\}|/0(?![\d.])", text):
         return None
     text = re.sub(r"(\d+(?:\.\d+)?)\^\{\\circ\}", r"(\\frac{\1\\pi}{180})", text)
+    text = _BEFORE_FRACTION.sub(lambda m: "" if _FUNCTION.search(text, 0, m.start()) else r"\cdot ", text)
     text = _PRODUCT.sub(lambda m: m.group() + r"\cdot ", text)
     exact = re.sub(r"(?<![\d.])(\d*)\.(\d+)", lambda m: rf"\frac{{{m.group(1)}{m.group(2)}}}{{1{'0' * len(m.group(2))}}}", text)
     spelling = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=False, boxed="none", equations=False)
@@ -150,6 +159,8 @@ def _equal_by_value(left: Any, right: Any, digits: int) -> bool | None:
         return _close(left, right, digits)
     points = [[sympy.Rational(row[i % 3]) * (1 + sympy.Rational(i // 3, 7)) for i in range(len(symbols))] for row in POINTS]
     points.append([sympy.Integer(LIKELY_INTEGERS[i % 3]) + i // 3 for i in range(len(symbols))])
+    if left.has(sympy.Sum, sympy.Product) or right.has(sympy.Sum, sympy.Product):  # a number of terms is whole
+        points = [[sympy.Integer(n + i) for i in range(len(symbols))] for n in range(2, 9)]
     one_has_bars = left.has(sympy.Abs) != right.has(sympy.Abs)
     agreeing = 0
     for point in points:
@@ -191,10 +202,12 @@ def _close(left: Any, right: Any, digits: int, complex_too: bool = True) -> bool
 
 def _verify(left: Any, right: Any) -> bool:
     from math_verify import verify
-    from sympy.core.relational import Equality, Relational
+    from sympy.core.relational import Equality, Relational, Unequality
 
     if isinstance(left, Relational) != isinstance(right, Relational):
         return False  # an equation is no value: 2x = 4 is not 4
+    if isinstance(left, Relational) and not isinstance(left, (Equality, Unequality)):
+        return not isinstance(right, (Equality, Unequality)) and _same_inequality(left, right)
     if isinstance(left, Equality) and isinstance(right, Equality) and _proportional(left, right):
         return True
     return bool(verify([left], [right], timeout_seconds=None))
@@ -205,10 +218,27 @@ def _proportional(left: Any, right: Any) -> bool:
     import sympy
 
     first, second = (sympy.fraction(sympy.together(side.lhs - side.rhs))[0] for side in (left, right))
+    return _factor(first, second) is not None
+
+
+def _same_inequality(left: Any, right: Any) -> bool:
+    """True when two inequalities with all on the smaller side differ by a positive factor."""
+    if ("=" in left.rel_op) != ("=" in right.rel_op):
+        return False
+    factor = _factor(left.lts - left.gts, right.lts - right.gts)
+    return factor is not None and bool(factor > 0)
+
+
+def _factor(first: Any, second: Any) -> Any:
+    """The number that one expression is times the other at all points, or None."""
+    import sympy
+
     symbols = sorted(first.free_symbols | second.free_symbols, key=str)
     if len(symbols) > len(POINTS[0]) or not isinstance(first, sympy.Expr) or not isinstance(second, sympy.Expr):
-        return False
+        return None
     values = [dict(zip(symbols, map(sympy.Rational, row), strict=False)) for row in POINTS]
     pairs = [(first.subs(value), second.subs(value)) for value in values]
     one, other = pairs[0]
-    return bool(one != 0 and other != 0 and all(_close(one * b, other * a, EQUATION_DIGITS) for a, b in pairs))
+    if one == 0 or other == 0 or not all(_close(one * b, other * a, EQUATION_DIGITS) for a, b in pairs):
+        return None
+    return (one / other).evalf(30)

@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
+from distill.verifiers.names import named_sum
+
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
@@ -22,6 +24,10 @@ class Leaf:
     name: str = ""
     """`x` of `x = 5`."""
     percent: bool = False
+    rounded: bool = False
+    r"""Written after `\approx`."""
+    nearly: bool = False
+    r"""Compared with what stands beside the same value in `a \approx b`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +46,13 @@ Node = Leaf | Group
 LeafComparison = Callable[[Leaf, Leaf], bool | None]
 SetComparison = Callable[[Group, Group], bool | None]
 
-UNION, INTERSECTION, DIFFERENCE, JOINED, RESIDUE, CHAIN, CHOICE = "|", "&", "\\", "and", "mod", "=", "choice"
+UNION, INTERSECTION, DIFFERENCE, JOINED = "|", "&", "\\", "and"
+RESIDUE, CHAIN, ROUNDED, CHOICE, BUILDER, EITHER = "mod", "=", "approx", "choice", "builder", "or"
 SET_OPERATORS = frozenset((UNION, INTERSECTION, DIFFERENCE, JOINED))
+EMPTY = Leaf(r"\emptyset")
 REALS = Group("(", ")", (Leaf(r"-\infty"), Leaf(r"\infty")))
 _INDEXED = re.compile(r"[A-Za-z]_\{?\d+\}?")
+_SYMBOL = re.compile(r"\\[A-Za-z]+|[A-Za-z]")
 _FUNCTION = re.compile(r"([A-Za-z])\(([A-Za-z])\)")
 
 
@@ -61,7 +70,15 @@ def compare(gold: Node, answer: Node, leaf: LeafComparison, sets: SetComparison 
         gold = gold.items[-1]
     if isinstance(answer, Group) and answer.left == CHAIN:
         return _all(compare(gold, item, leaf, sets) for item in answer.items)
+    if isinstance(gold, Group) and gold.left == ROUNDED:
+        return _any(compare(item, answer, leaf, sets) for item in gold.items)
+    if isinstance(answer, Group) and answer.left == ROUNDED:
+        exact = [compare(gold, item, leaf, sets) for item in answer.items]
+        pairs = zip(exact, answer.items, strict=True)
+        return _any(exact) and _all(same or compare(_about(gold), item, leaf, sets) for same, item in pairs)
     if isinstance(gold, Leaf) and isinstance(answer, Leaf):
+        if named_sum(gold.name) or (named_sum(answer.name) and _letters(gold.text)):
+            return leaf(gold, answer) if gold.name == answer.name else leaf(whole(gold), whole(answer))
         if not _names_differ(gold.name, answer.name):
             return leaf(gold, answer)
         first, second = whole(gold), whole(answer)  # y = x + 1 beside x = y - 1
@@ -88,9 +105,28 @@ def whole(leaf: Leaf) -> Leaf:
     return replace(leaf, text=f"{leaf.name}={leaf.text}" if leaf.name else leaf.text, name="")
 
 
+def _families(gold: Group, answer: Group, leaf: LeafComparison, sets: SetComparison) -> bool | None:
+    """Values with an integer parameter, which may have another name, sign or beginning: `k\\pi` is `(n+1)\\pi`."""
+    (values, parameter), (others, another) = gold.items, answer.items
+    if not parameter.name or not another.name:
+        return _all((compare(values, others, leaf, sets), compare(parameter, another, leaf, sets)))
+    letter = parameter.name
+    forms = (letter, f"(-{letter})", f"({letter}+1)", f"({letter}-1)", f"(1-{letter})", f"(-{letter}-1)")
+
+    def written(form: str) -> LeafComparison:
+        return lambda first, second: leaf(first, replace(second, text=_renamed(second.text, another.name, form)))
+
+    if letter != another.name and any(letter in _symbols(item.text) for item in leaves(others)):
+        return False
+    same_domain = compare(replace(parameter, name=""), replace(another, name=""), leaf, sets)
+    return _all((same_domain, _any(compare(values, others, written(form), sets) for form in forms)))
+
+
 def _groups(gold: Group, answer: Group, leaf: LeafComparison, sets: SetComparison) -> bool | None:
     if _names_differ(gold.name, answer.name):
         return False
+    if gold.left == answer.left == BUILDER:
+        return _families(gold, answer, leaf, sets)
     operators = {gold.left, answer.left} & SET_OPERATORS
     same = _alike(gold, answer, leaf, sets)
     if operators and same is not True:
@@ -139,20 +175,41 @@ def _residues(gold: Group, answer: Group, leaf: LeafComparison, sets: SetCompari
     return _all((same_modulus, compare(first, second, leaf, sets)))
 
 
+def _inequality(group: Group) -> Leaf | None:
+    """`x > 3` as it was written, for the interval that it is read as."""
+    if not group.name or group.left not in ("(", "[") or len(group.items) != 2 or not all(isinstance(item, Leaf) for item in group.items):
+        return None
+    lower, upper = (item.text if isinstance(item, Leaf) else "" for item in group.items)
+    if upper == r"\infty" and lower:
+        return Leaf(group.name + (r"\geq " if group.left == "[" else ">") + lower)
+    return Leaf(group.name + (r"\leq " if group.right == "]" else "<") + upper) if lower == r"-\infty" and upper else None
+
+
+def _reduced(residue: Group) -> bool:
+    """True where a number has a modulus above it: only such a remainder is also the number."""
+    value, modulus = (item.text if isinstance(item, Leaf) else "" for item in residue.items)
+    return value.isdecimal() and modulus.isdecimal() and int(value[:300]) < int(modulus[:300])
+
+
 def _single(gold: Node, answer: Node, leaf: LeafComparison, sets: SetComparison) -> bool | None:
     """A leaf against a group: a residue without its modulus, or a text that may be the same set."""
     group = gold if isinstance(gold, Group) else answer
     text = gold if isinstance(gold, Leaf) else answer
     assert isinstance(group, Group) and isinstance(text, Leaf)
     if group.left == CHOICE:  # `(B) 12` is B and 12
-        results = [compare(item, answer, leaf, sets) if group is gold else compare(gold, item, leaf, sets) for item in group.items]
-        return True if True in results else _all(results)
+        return _any(compare(item, answer, leaf, sets) if group is gold else compare(gold, item, leaf, sets) for item in group.items)
+    if group.left == RESIDUE and group is gold:
+        return compare(group.items[0], answer, leaf, sets)
     if group.left == RESIDUE:
-        return compare(group.items[0], answer, leaf, sets) if group is gold else compare(gold, group.items[0], leaf, sets)
+        return compare(gold, group.items[0], leaf, sets) if _reduced(group) else False
+    if (written := _inequality(group)) and _letters(written.text) == _letters(text.text):
+        return leaf(text, written) if text is gold else leaf(written, text)
+    if group.left == "" and all(
+        isinstance(item, Leaf) and re.fullmatch("[A-H]", item.text) for item in group.items
+    ):  # choices run together
+        return sorted(text.text or text.words.upper()) == sorted(leaf.text for leaf in leaves(group))
     if text.words or not text.text or group.columns or (group.left, group.right) == ("(", ")"):
         return False
-    if re.fullmatch(r"[A-Z]{2,}", text.text) and group.left == "":  # choices run together
-        return sorted(text.text) == sorted(item.text if isinstance(item, Leaf) else "" for item in group.items)
     return None if r"\mathbb" in text.text else False
 
 
@@ -161,11 +218,19 @@ def _with_argument_of(gold: Node, answer: Node) -> Node:
     first, second = _FUNCTION.fullmatch(gold.name), _FUNCTION.fullmatch(answer.name)
     if not (first and second) or first.group(2) == second.group(2) or first.group(1) != second.group(1) or isinstance(answer, Group):
         return answer
-    letters = re.findall(r"\\[A-Za-z]+|[A-Za-z]", answer.text)
-    if first.group(2) in letters:
+    if first.group(2) in _symbols(answer.text):
         return answer
-    text = re.sub(r"\\[A-Za-z]+|[A-Za-z]", lambda m: first.group(2) if m.group() == second.group(2) else m.group(), answer.text)
-    return replace(answer, text=text, name=gold.name)
+    return replace(answer, text=_renamed(answer.text, second.group(2), first.group(2)), name=gold.name)
+
+
+def _symbols(text: str) -> list[str]:
+    """The commands and letters of a text."""
+    return _SYMBOL.findall(text)
+
+
+def _renamed(text: str, letter: str, other: str) -> str:
+    """The text with something else for a letter."""
+    return _SYMBOL.sub(lambda m: other if m.group() == letter else m.group(), text)
 
 
 def _letters(text: str) -> frozenset[str]:
@@ -173,7 +238,7 @@ def _letters(text: str) -> frozenset[str]:
 
 
 def _alone(node: Node) -> Node:
-    while isinstance(node, Group) and len(node.items) == 1 and node.left in ("", r"\{") and not node.columns:
+    while isinstance(node, Group) and len(node.items) == 1 and node.left in ("", r"\{") and not node.columns and node.items[0] != EMPTY:
         node = node.items[0] if not node.name else named(node.items[0], node.name)
     return node
 
@@ -200,6 +265,19 @@ def _unordered(gold: tuple[Node, ...], answer: tuple[Node, ...], leaf: LeafCompa
         else:
             return False
     return None if open_question else True
+
+
+def _about(node: Node) -> Node:
+    return replace(node, nearly=True) if isinstance(node, Leaf) else node
+
+
+def _any(results: Iterable[bool | None]) -> bool | None:
+    open_question = False
+    for result in results:
+        if result is True:
+            return True
+        open_question = open_question or result is None
+    return None if open_question else False
 
 
 def _all(results: Iterable[bool | None]) -> bool | None:

@@ -70,7 +70,9 @@ _LONG = {"mph": "mile per hour", "kph": "km per hour", "kmh": "km per hour"}
 _POWERS = {"square": 2, "cubic": 3}
 _RAISED = {"squared": 2, "cubed": 3}
 _QUALIFIERS = (
-    "or than least most not no minus negative half twice double triple dozen almost nearly between except up modulo mod "
+    "or than least most not no minus negative half twice double triple dozen almost nearly between except up modulo mod nor neither "
+    "over under above below beyond fewer impossible undefined incorrect wrong false zero "
+    "tenth hundredth thousandth hundred thousand million billion root factorial "
     "至少 至多 大于 小于 不是 不到 不等于 超过 不足 以上 以下"
 )
 QUALIFIERS = frozenset(_QUALIFIERS.split())
@@ -95,6 +97,16 @@ def agree(gold: str, answer: str) -> bool:
     if any(_qualifies(thing) for thing in gold_things ^ answer_things):
         return False
     return gold_things <= answer_things or answer_things <= gold_things
+
+
+def order(words: str) -> list[str]:
+    """The measures of a text as they follow each other."""
+    return list(_split(words)[0])
+
+
+def qualified(words: str) -> bool:
+    """True for words that do not only lead to the number after them."""
+    return any(map(_qualifies, _split(words)[1]))
 
 
 def is_unit(word: str) -> bool:

@@ -10,7 +10,7 @@ import re
 from decimal import Context, Decimal
 from functools import cache, lru_cache
 
-from distill.verifiers.leaves import by_spelling, rounds_to
+from distill.verifiers.leaves import by_spelling, tolerance
 from distill.verifiers.tree import Leaf
 
 LONGEST_TEXT = 200
@@ -35,7 +35,13 @@ class NoValueError(Exception):
 def compare(gold: Leaf, answer: Leaf) -> bool | None:
     """True or False where spelling, plain numbers or values decide, else None."""
     decided = by_spelling(gold, answer)
-    if decided is not None or gold.percent or answer.percent or "degree" in gold.words + answer.words or rounds_to(gold) is not None:
+    if (
+        decided is not None
+        or gold.percent
+        or answer.percent
+        or "degree" in gold.words + answer.words
+        or tolerance(gold, answer) is not None
+    ):
         return decided
     try:
         return _equal(gold.text, answer.text)
