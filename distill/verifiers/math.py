@@ -24,6 +24,8 @@ from distill.verifiers.pool import pool
 
 VERSION = "math/2"
 MEMO_PAIRS = 65_536
+SHOWN = 100
+"""Characters of an answer and of a reference in a detail."""
 
 _PLAIN = re.compile(r"(?:\\?\$)?(-?(?:[0-9]{1,3}(?:(?:,|\{,\}|\\,|,\\!)[0-9]{3})+|[0-9]{1,300})(?:\.[0-9]{1,300})?)")
 """A number with or without thousands separators and a dollar sign, as prose and LaTeX write them."""
@@ -87,14 +89,18 @@ def bare(reference: str | None) -> str:
 def _quick(reference: str, answer: str, section: Verification) -> tuple[str, str] | None:
     """(outcome, detail) where no symbolic algebra is needed, else None."""
     if reference == answer:
-        return "correct", ""
+        return "correct", "the same text"
     wanted, given = _PLAIN.fullmatch(reference), _PLAIN.fullmatch(answer)
     if wanted and given and not _leaves_room(wanted.group(1)):
-        return ("correct" if _value(wanted.group(1)) == _value(given.group(1)) else "wrong"), ""
+        return _found(_value(wanted.group(1)) == _value(given.group(1)), reference, answer, "as numbers")
     for text, outcome in ((reference, "unparsed_reference"), (answer, "unparsed_answer")):
         if len(text) > section.max_answer_characters:
             return outcome, f"longer than {section.max_answer_characters} characters"
     return _by_reading(reference, answer, section.max_answer_characters)
+
+
+def _found(same: bool, reference: str, answer: str, how: str) -> tuple[str, str]:
+    return ("correct", f"equal {how}") if same else ("wrong", f"{answer[:SHOWN]!r} is not {reference[:SHOWN]!r} {how}")
 
 
 def _leaves_room(number: str) -> bool:
@@ -112,7 +118,7 @@ def _by_reading(reference: str, answer: str, most_characters: int) -> tuple[str,
     """(outcome, detail) where spelling or plain values decide, or where a text is too large for symbolic algebra; else None."""
     same = latex.compare(latex.read(reference), latex.read(answer), values.compare)
     if same is not None:
-        return ("correct" if same else "wrong"), ""
+        return _found(same, reference, answer, "as written")
     for text, outcome in ((reference, "unparsed_reference"), (answer, "unparsed_answer")):
         if cause := caps.too_large(text, most_characters):
             return outcome, cause
@@ -142,7 +148,10 @@ def _symbolic(reference: str, answer: str, section: Verification, strict: bool) 
         if result["outcome"] == "error":
             with _remembering:
                 _memo.pop(key, None)
-        promise.set_result(Verdict(result["outcome"], answer, result["detail"], result["seconds"], VERSION))
+        detail = result["detail"]
+        if not detail and result["outcome"] in ("correct", "wrong"):
+            detail = _found(result["outcome"] == "correct", reference, answer, "by algebra")[1]
+        promise.set_result(Verdict(result["outcome"], answer, detail, result["seconds"], VERSION))
 
     pool(section.workers).submit(task | limits).add_done_callback(settle)
     return promise

@@ -15,14 +15,18 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import cache
+from itertools import islice
 from pathlib import Path
-from queue import LifoQueue, SimpleQueue
+from queue import LifoQueue
 from typing import Any
 
+NEAR = 64
+"""So many waiting tasks are looked at for one with the same reference."""
 START_SECONDS = 300.0
 """Wall seconds to import symbolic algebra on a loaded machine."""
 LOAD_FACTOR = 20.0
@@ -104,35 +108,59 @@ class Worker:
 
 
 class Threads:
-    """Daemon threads that do what is submitted: a process that ends does not wait for answers that nobody will read."""
+    """Daemon threads that do what is submitted: a process that ends does not wait for answers that nobody will read.
+
+    A thread goes on with the reference that it had, else takes one that nobody has: a reference is then parsed in one worker only.
+    """
 
     def __init__(self, count: int) -> None:
-        self.waiting: SimpleQueue[tuple[Future[Result], Task] | None] = SimpleQueue()
+        self.waiting: deque[tuple[Future[Result], Task]] = deque()
+        self.changed = threading.Condition()
+        self.under_way: dict[int, str] = {}
         self.count = count
-        self.started = False
+        self.ended = False
 
     def submit(self, run: Callable[[Task], Result], task: Task) -> "Future[Result]":
         """A future of `run(task)`."""
-        if not self.started:
-            self.started = True
-            for _ in range(self.count):
-                threading.Thread(target=self._serve, args=(run,), name="verifier", daemon=True).start()
         promise: Future[Result] = Future()
-        self.waiting.put((promise, task))
+        with self.changed:
+            self.waiting.append((promise, task))
+            self.changed.notify()
+            if not self.under_way:
+                for number in range(self.count):
+                    self.under_way[number] = ""
+                    threading.Thread(target=self._serve, args=(run, number), name="verifier", daemon=True).start()
         return promise
 
     def shutdown(self) -> None:
         """Lets each thread end after the work that is waiting now."""
-        for _ in range(self.count):
-            self.waiting.put(None)
+        with self.changed:
+            self.ended = True
+            self.changed.notify_all()
 
-    def _serve(self, run: Callable[[Task], Result]) -> None:
-        while item := self.waiting.get():
+    def _serve(self, run: Callable[[Task], Result], number: int) -> None:
+        while item := self._next(number):
             promise, task = item
             try:
                 promise.set_result(run(task))
             except BaseException as error:  # as in any executor, it is raised where the result is asked for
                 promise.set_exception(error)
+
+    def _next(self, number: int) -> tuple[Future[Result], Task] | None:
+        """What a thread does next; None when there is nothing and nothing will come."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.waiting or self.ended)
+            if not self.waiting:
+                return None
+            near = [task["reference"] for _, task in islice(self.waiting, NEAR)]
+            others = {reference for other, reference in self.under_way.items() if other != number}
+            mine = (place for place, reference in enumerate(near) if reference == self.under_way[number])
+            free = (place for place, reference in enumerate(near) if reference not in others)
+            place = next(mine, next(free, 0))
+            self.under_way[number] = near[place]
+            item = self.waiting[place]
+            del self.waiting[place]
+            return item
 
 
 class Pool:
