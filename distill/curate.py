@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from distill import contamination, dedup, language, screens, selection
+from distill import contamination, dedup, language, screens, selection, shingles
 from distill.normalise import join
 from distill.prompts import render
 from distill.recipe import Curation
@@ -75,24 +75,25 @@ def decide(
 ) -> dict[int, Drop]:
     """Row number of each dropped row with its reason; `rows` is iterated over twice at most."""
     drops: dict[int, Drop] = {}
-    contaminated: dict[int, str] = {}
+    contaminated: dict[int, contamination.Match] = {}
     choices: dict[int, selection.Choice] = {}
     identities: dict[int, str] = {}
-    benchmarks = contamination.Benchmarks(benchmark_questions)
+    benchmarks = contamination.Benchmarks(benchmark_questions, curation.decontamination)
     index = dedup.Index(curation.duplicates)
     for row, candidate in enumerate(rows):
         found = screens.reason(candidate, curation.screens, any_outcome=curation.selection.policy == "none")
         if found is not None:
             drops[row] = Drop(*found)
             continue
-        if (benchmark := benchmarks.match(candidate.trace.problem.question)) is not None:
-            contaminated[row] = benchmark
+        match = benchmarks.match(candidate.trace.problem.question)
+        if match is not None and match.drop:
+            contaminated[row] = match
         index.add(row, candidate.trace, _rank(candidate, row in contaminated))
         identities[row] = candidate.trace.id
         choices[row] = selection.choice(row, candidate, curation.selection)
     drops.update(_duplicates(rows, index, identities))
-    for row, benchmark in contaminated.items():
-        drops.setdefault(row, Drop(screens.CONTAMINATED, f"benchmark question: {benchmark}"))
+    for row, match in contaminated.items():
+        drops.setdefault(row, Drop(screens.CONTAMINATED, str(match)))
     clean = [item for row, item in choices.items() if row not in drops]
     for row, rule in selection.not_selected(clean, curation.selection, shares).items():
         drops[row] = Drop(screens.NOT_SELECTED, rule)
@@ -117,10 +118,13 @@ def pass_rate(siblings: Iterable[Candidate]) -> float | None:
 def _measured(candidate: Candidate, rate: float | None) -> Candidate:
     trace, problem = candidate.trace, candidate.trace.problem
     thinking = trace.thinking or ""
+    in_thinking = language.measure(thinking, problem.language, problem.question)
+    in_answer = language.measure(trace.answer, problem.language, problem.question)
     return replace(
         candidate,
-        language_share=language.share(thinking, problem.language, problem.question),
-        answer_language_share=language.share(trace.answer, problem.language, problem.question),
+        language_share=in_thinking.share,
+        answer_language_share=in_answer.share,
+        language_spans=[*language.spans("thinking", thinking, in_thinking), *language.spans("answer", trace.answer, in_answer)],
         repetition=None if trace.thinking is None else screens.repetition(thinking),
         pass_rate=rate,
     )
@@ -134,11 +138,11 @@ def _rank(candidate: Candidate, contaminated: bool) -> int:
 def _duplicates(rows: Iterable[Candidate], index: dedup.Index, identities: Mapping[int, str]) -> dict[int, Drop]:
     exact = index.exact()
     suspects = index.suspects(exact)
-    hashes = {row: index.shingles(candidate.trace) for row, candidate in enumerate(rows) if row in suspects} if suspects else {}
     drops = {row: Drop(screens.EXACT_DUPLICATE, "same text", identities[stays]) for row, stays in exact.items()}
-    for row, stays in index.near(hashes).items():
-        alike = dedup.jaccard(hashes[row], hashes[stays])
-        drops[row] = Drop(screens.NEAR_DUPLICATE, f"Jaccard similarity {alike:.2f}", identities[stays])
+    with dedup.shingles_of((candidate.trace for candidate in rows) if suspects else (), suspects, index.section) as found:
+        for row, stays in index.near(found).items():
+            alike = shingles.jaccard(found[row], found[stays])
+            drops[row] = Drop(screens.NEAR_DUPLICATE, f"Jaccard similarity {alike:.2f}", identities[stays])
     return drops
 
 

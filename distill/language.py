@@ -1,36 +1,26 @@
-"""Which language a question is in, and what share of a text keeps to it (DeepSeek-R1's language consistency).
+"""Which language a question is in, what share of a text keeps to it (DeepSeek-R1's language consistency), and where it does not.
 
-Only scripts are told apart: Chinese in an English trace is found, Spanish in an English trace is not. Formulas, code and
-links are no words. Han and kana count 1.5 characters a word, Thai 4; single letters are variables and no words; in a
-language with another script, units and names of functions such as `sin` are no foreign words either.
+`distill.scripts` tells Chinese, Russian or Arabic apart from English, `distill.latin` languages in Latin letters, for those that it has
+lists of. Formulas, code, links and, among Latin letters, identifiers and short quotations are no words; a lone foreign word is no
+switch. What another language is, if its script or its words are those of the text's own, nothing here can say.
 """
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
-VERSION = 1
-CHARACTERS_PER_WORD = {"han": 1.5, "kana": 1.5, "thai": 4.0}
-"""Mean length of a word in running text, for scripts that are written without spaces."""
-LONE_WORDS = 2.0
-"""So many foreign words, each inside a sentence of the text's own language, are a quotation or a name and no mixing."""
-PASSAGE_WORDS = 1.3
-PASSAGE_WORDS_INSIDE = 6.0
-"""A switch: so many words of whole foreign sentences, or so many foreign words in a row inside a sentence."""
-PASSAGE_WORDS_LATIN = 12.0
-"""The same for Latin letters in a text of another script, which has names, code and terms in them and is no less in its language."""
+from distill import latin, scripts
+from distill.latin import Passage
+from distill.records import Span
 
-SCRIPTS = {
-    "han": r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+",
-    "kana": r"[\u3040-\u30ff]+",
-    "hangul": r"[\uac00-\ud7af\u1100-\u11ff]+",
-    "cyrillic": r"[\u0400-\u052f]{2,}",
-    "arabic": r"[\u0600-\u06ff\u0750-\u077f]{2,}",
-    "hebrew": r"[\u0590-\u05ff]{2,}",
-    "devanagari": r"[\u0900-\u097f]+",
-    "thai": r"[\u0e00-\u0e7f]+",
-    "greek": r"[\u0370-\u03ff\u1f00-\u1fff]{3,}",
-}
+VERSION = 2
+LONE_WORDS = 2.0
+"""So many words of another script, each inside a sentence of the text's own language, are a quotation or a name and no mixing."""
+EXCERPT_CHARACTERS = 200
+QUOTED_WORDS = 2
+"""A question with so many words of another script or language makes that one at home in an answer to it."""
+
 HOME = {
     "zh": {"han"},
     "ja": {"han", "kana"},
@@ -43,133 +33,133 @@ HOME = {
     "el": {"greek"},
 }
 """Scripts of a language; every other language is taken to be written in Latin letters."""
-LANGUAGE = {
-    "hangul": "ko",
-    "cyrillic": "ru",
-    "arabic": "ar",
-    "hebrew": "he",
-    "devanagari": "hi",
-    "thai": "th",
-    "greek": "el",
-    "latin": "en",
-}
 
-_LATIN = r"[A-Za-z\u00c0-\u024f]{2,}"
-_WORD = re.compile("|".join(f"(?P<{name}>{pattern})" for name, pattern in SCRIPTS.items()) + f"|(?P<latin>{_LATIN})")
-_OTHER = re.compile(r"[\u0400-\u0eff\u1100-\u11ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]|[\u0370-\u03ff\u1f00-\u1fff]{3,}")
-"""A quick sign of any script but Latin; Thai to Hangul has more than `SCRIPTS`, which costs a closer look and nothing else."""
-_LATIN_WORD = re.compile(_LATIN)
+_LATIN_WORD = re.compile(f"[{scripts.LETTERS['latin'][0]}]{{2}}")
+_MARKS = ("$", "\\", "`", "://")
 _NO_WORDS = re.compile(
-    r"```.*?(?:```|\Z)|`[^`\n]*`|https?://\S+|\$\$.*?\$\$|\\\(.*?\\\)|\\\[.*?\\\]|\$[^$\n\u3040-\u9fff]{1,300}\$|\\[A-Za-z]+",
+    r"```.*?(?:```|\Z)|`[^`\n]*`|https?://\S+|\$\$.*?\$\$|\\\(.*?\\\)|\\\[.*?\\\]"
+    r"|\$(?=\S)[^$\n\u3040-\u9fff]{1,300}(?<=\S)\$(?!\d)|\\[A-Za-z]+",  # "$5 and then $7" is money and no formula
     re.DOTALL,
 )
-_SENTENCE_END = re.compile(r"[.!?;\n\u3002\uff01\uff1f\uff1b]+")
-_TECHNICAL = re.compile(
-    r"(?:arc)?(?:sin|cos|tan|cot)h?|sec|csc|log|ln|lg|exp|lim|max|min|mod|gcd|lcm|det|dim|deg|pi|[kcmn]m|[km]g|ml|kw|hz|[A-Z]{2,}", re.ASCII
+_NO_PROSE = re.compile(
+    r"(?<!\w)\"(?=\S)[^\"\n]{1,80}(?<=\S)\"|\u201c[^\u201d\n]{1,80}\u201d|\u00ab[^\u00bb\n]{1,80}\u00bb|\u00bb[^\u00ab\n]{1,80}\u00ab"
+    r"|(?<!\w)'[\w ]{1,20}'(?!\w)|\u201e[^\u201c\u201d\n]{1,80}[\u201c\u201d]|<[^<>\n]{1,80}>"
+    r"|^[ \t]*(?:>>>|\.\.\.|import|from|def|class|return|assert|raise|#include) .*|^.{1,120}[{};]$|\w+[ \t]*[-+*/]?=[ \t]*\w*"
+    r"|\w*[\d_]\w*|\w+(?:[-.]\w+)+|\w+[(\[]|\(\w{1,3}\)\w*|[\w.+-]+@[\w.-]+|(?:[~.]?/[\w.-]+)+",
+    re.MULTILINE,
 )
-"""Functions, units and names of points and things: no words of any language."""
+"""Quotations, lines of code, identifiers, compounds and paths: what a text has in it without being written in another language."""
 
 
-class Sentence(NamedTuple):
-    """Words of one sentence in its text's language and in another script, and the longest run of the latter."""
+class Measured(NamedTuple):
+    """The share of a text's words in its language, 0 to 1 and None without words, and the passages that are in another one."""
 
-    own: float
-    foreign: float
-    run: float
-    run_text: str
+    share: float | None
+    passages: list[Passage]
 
 
-def share(text: str, language: str, question: str = "") -> float | None:
-    """The share of a text's words that are in its language, 0 to 1; None when it has no words.
+class Home(NamedTuple):
+    """What is at home in an answer: scripts, and languages in Latin letters."""
 
-    A script that the question itself quotes is at home in an answer to it.
+    scripts: frozenset[str]
+    languages: frozenset[str]
+
+
+def measure(text: str, language: str, question: str = "", everything: bool = False) -> Measured:
+    """The share of a text's words in its language, and every passage that is long enough to be a switch, with its place.
+
+    A script or a language that the question itself quotes is at home in an answer to it. With `everything`, quotations, identifiers
+    and lines of code are read like prose, for texts whose writer would gain from hiding something there.
     """
     home = _home(language, question)
-    if "latin" in home and (text.isascii() or not _OTHER.search(text)):
-        return 1.0 if _LATIN_WORD.search(text) else None
-    own = lone = apart = 0.0
-    for sentence in _sentences(text, home):
-        own += sentence.own
-        if sentence.own:
-            lone += sentence.foreign
-        else:
-            apart += sentence.foreign
-    if own + lone + apart == 0:
-        return None
-    if apart == 0 and lone <= LONE_WORDS:
-        return 1.0
-    return own / (own + lone + apart)
+    masked = _masked(text) if home.languages and "`" in text else None  # code has many words that look foreign; else masking can wait
+    strange = scripts.strange(text, home.scripts)
+    suspects = latin.suspects(masked or text, home.languages) if home.languages else []
+    if not strange.size and not suspects and "latin" in home.scripts:
+        return Measured(1.0 if _LATIN_WORD.search(text) else None, [])
+    masked = masked or _masked(text)
+    if masked is not text:
+        strange = scripts.strange(masked, home.scripts)
+    sentences = list(scripts.sentences(masked, strange, home.scripts))
+    switches = scripts.switches(sentences, masked, home.scripts)
+    prose = masked if everything else _prose(masked, suspects)
+    inside = [passage for start, end in suspects for passage in latin.passages(prose[start:end], start, home.languages)]
+    passages = [*inside, *(Passage(start, end, detect(masked[start:end]), words) for start, end, words in switches)]
+    return Measured(_share(masked, home, sentences, sum(one.words for one in inside)), _merged(passages))
 
 
-def foreign_passage(text: str, language: str, question: str = "") -> str | None:
-    """The first passage in another script that is long enough to be a switch, or None."""
-    home = _home(language, question)
-    if "latin" in home and (text.isascii() or not _OTHER.search(text)):
-        return None
-    whole, inside = (PASSAGE_WORDS, PASSAGE_WORDS_INSIDE) if "latin" in home else (PASSAGE_WORDS_LATIN, PASSAGE_WORDS_LATIN)
-    passage: list[str] = []
-    count = 0.0
-    for sentence in _sentences(text, home):
-        if sentence.run >= inside:
-            return " ".join([*passage, sentence.run_text])
-        passage = [] if sentence.own else [*passage, sentence.run_text]
-        count = 0.0 if sentence.own else count + sentence.foreign
-        if count >= whole:
-            return " ".join(passage)
-    return None
+def share(text: str, language: str, question: str = "", everything: bool = False) -> float | None:
+    """The share of a text's words that are in its language, 0 to 1; None when it has no words."""
+    return measure(text, language, question, everything).share
+
+
+def spans(part: str, text: str, measured: Measured) -> Iterator[Span]:
+    """The passages that were found in one part of a completion, for a person to look at."""
+    for start, end, code, words in measured.passages:
+        yield Span(part, start, end, code, words, text[start : min(end, start + EXCERPT_CHARACTERS)])
 
 
 def detect(text: str) -> str:
-    """The language code that the script of a text stands for; `"en"` for Latin letters and for no words."""
-    if text.isascii():
-        return "en"
-    found = _count(_NO_WORDS.sub(" ", text))
-    if found.get("kana", 0) > 0.1 * found.get("han", 0):
-        found["kana"] += found.pop("han", 0)
-    script = max(found, key=lambda name: found[name], default="latin")
-    if script == "cyrillic" and re.search("[іїєґІЇЄҐ]", text):
-        return "uk"
-    if script == "arabic" and re.search("[پچژگ]", text):
-        return "fa"
-    return {"han": "zh", "kana": "ja", **LANGUAGE}[script]
+    """The language code that the script of a text stands for, in Latin letters the one whose words it has; `"en"` for no words."""
+    masked = _masked(text)
+    found = None if text.isascii() else scripts.language(masked)
+    if found is not None:
+        return found
+    counts = latin.spoken(masked)
+    best = max(counts, key=lambda code: counts[code])
+    return best if counts[best] >= QUOTED_WORDS and counts[best] > counts["en"] else "en"
 
 
-def _home(language: str, question: str) -> set[str]:
-    home = HOME.get(language, {"latin"})
-    if "latin" in home and not question.isascii():
-        return home | {name for name, words in _count(question).items() if words >= 2}
-    return home
+def _prose(text: str, parts: list[tuple[int, int]]) -> str:
+    """A text of the same length with blanks for what is no prose in some parts of it."""
+    pieces: list[str] = []
+    last = 0
+    for start, end in parts:
+        for match in _NO_PROSE.finditer(text, start, end):
+            pieces += text[last : match.start()], _blank(match)
+            last = match.end()
+    return "".join([*pieces, text[last:]])
 
 
-def _count(text: str) -> dict[str, float]:
-    """Words of a text by script."""
-    found: dict[str, float] = {}
-    for match in _WORD.finditer(text):
-        name = match.lastgroup or "latin"
-        found[name] = found.get(name, 0.0) + len(match.group()) / CHARACTERS_PER_WORD.get(name, len(match.group()))
-    return found
+def _merged(passages: list[Passage]) -> list[Passage]:
+    """The passages in order; one that begins inside another, in another script, becomes a part of it."""
+    merged: list[Passage] = []
+    for passage in sorted(passages):
+        if merged and passage.start < merged[-1].end:
+            longer = max(merged[-1], passage, key=lambda one: one.words)
+            last = merged.pop()
+            passage = Passage(last.start, max(last.end, passage.end), longer.language, last.words + passage.words)
+        merged.append(passage)
+    return merged
 
 
-def _sentences(text: str, home: set[str]) -> Iterator[Sentence]:
-    """The sentences of a text that have words at all."""
-    for text_of_one in _SENTENCE_END.split(_NO_WORDS.sub(" ", text)):
-        sentence = _sentence(text_of_one, home)
-        if sentence.own or sentence.foreign:
-            yield sentence
+def _share(text: str, home: Home, sentences: list[scripts.Sentence], mixed: float) -> float | None:
+    """Words at home by all words, with so many words of Latin passages as foreign ones; lone words of another script are let pass."""
+    own = scripts.words(text, home.scripts) - mixed
+    apart = mixed + sum(sentence.foreign for sentence in sentences if not sentence.own)
+    lone = sum(sentence.foreign for sentence in sentences if sentence.own)
+    if own + apart + lone == 0:
+        return None
+    return 1.0 if apart == 0 and lone <= LONE_WORDS else own / (own + apart + lone)
 
 
-def _sentence(text: str, home: set[str]) -> Sentence:
-    own = foreign = run = longest = 0.0
-    start = 0
-    longest_text = ""
-    for match in _WORD.finditer(text):
-        name, word = match.lastgroup or "latin", match.group()
-        count = len(word) / CHARACTERS_PER_WORD.get(name, len(word))
-        if name in home:
-            own, run = own + count, 0.0
-        elif name != "latin" or not _TECHNICAL.fullmatch(word):
-            start = start if run else match.start()
-            foreign, run = foreign + count, run + count
-            if run > longest:
-                longest, longest_text = run, text[start : match.end()]
-    return Sentence(own, foreign, longest, longest_text)
+@lru_cache(1024)
+def _home(language: str, question: str) -> Home:
+    at_home = frozenset(HOME.get(language, {"latin"}))
+    if "latin" not in at_home:
+        return Home(at_home, frozenset())
+    languages = latin.known(language)
+    if languages:
+        languages |= latin.quoted(question, languages, QUOTED_WORDS)
+    if not question.isascii():
+        at_home |= {name for name, words in scripts.counts(question).items() if words >= QUOTED_WORDS}
+    return Home(at_home, languages)
+
+
+def _masked(text: str) -> str:
+    """A text of the same length with blanks for formulas, code and links."""
+    return _NO_WORDS.sub(_blank, text) if any(mark in text for mark in _MARKS) else text
+
+
+def _blank(match: re.Match[str]) -> str:
+    return " " * (match.end() - match.start())

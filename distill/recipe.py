@@ -232,10 +232,23 @@ class Duplicates(Section):
     """Drop traces of one problem whose normalised text is equal."""
     near: bool = True
     """Drop near-duplicates among the traces of one problem and across problems."""
-    threshold: float = Field(0.8, gt=0, le=1)
-    """Jaccard similarity of word shingles, checked exactly after MinHash-LSH found the pair."""
+    threshold: float = Field(0.7, gt=0, le=1)
+    """Jaccard similarity of word shingles, checked exactly after MinHash-LSH found the pair. 2 % of all words edited leave 0.82."""
     shingle_words: int = Field(5, ge=1)
     """Words in a shingle; numbers are kept as they are."""
+
+
+class Decontamination(Section):
+    """How close a question may come to a benchmark's."""
+
+    gram_words: int = Field(8, ge=1)
+    """Words in an n-gram: 8 for s1 and Open-R1; Qwen and OpenThoughts3 take 13, which miss a question whose numbers were changed."""
+    min_shared: float = Field(0.5, gt=0, le=1)
+    """Share of the shorter question's n-grams that makes it the same question. With one shared n-gram, as s1, phrases match."""
+    min_similarity: float | None = Field(0.75, gt=0, le=1)
+    """Words in equal order that make two questions with the same numbers the same (OpenThoughts3: 75 % of characters); None: off."""
+    drop_other_digits: bool = False
+    """Drop questions that differ from a benchmark's by digits only, as Light-R1; else they are told. Template problems all match."""
 
 
 class Selection(Section):
@@ -260,6 +273,7 @@ class Curation(Section):
     screens: Screens = Screens()
     duplicates: Duplicates = Duplicates()
     selection: Selection = Selection()
+    decontamination: Decontamination = Decontamination()
     benchmarks: tuple[ProblemSource, ...] = ()
     """Held-out problems: an example whose question is one of theirs is `contaminated`."""
 

@@ -104,6 +104,21 @@ class Opinions:
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """A passage of a completion in another language than its problem's."""
+
+    part: str
+    """`"thinking"` or `"answer"`; `start` and `end` count its characters."""
+    start: int
+    end: int
+    language: str
+    """The ISO 639-1 code that it looks like."""
+    words: float
+    text: str
+    """The passage, cut after 200 characters."""
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """A judged and measured trace; `dropped` says why it is not in the dataset."""
 
@@ -123,6 +138,8 @@ class Candidate:
     """None for a kept row, else a reason such as `"wrong"` or `"mixed_language"`."""
     detail_dropped: str | None = None
     """What exactly the screen found, for a person to read."""
+    language_spans: list[Span] | None = None
+    """Passages in another language, thinking first; None where nothing was measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +320,8 @@ def _parts(record: type) -> tuple[tuple[str, Any, bool], ...]:
 
 def _value(hint: Any, value: Any) -> Any:
     """A column's value as the field's type: lists of structs become lists of records."""
+    if typing.get_origin(hint) is types.UnionType:
+        (hint,) = (argument for argument in typing.get_args(hint) if argument is not type(None))
     if typing.get_origin(hint) is list and value is not None:
         (inner,) = typing.get_args(hint)
         if is_dataclass(inner) and isinstance(inner, type):

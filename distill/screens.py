@@ -13,10 +13,10 @@ import re
 
 from distill import language
 from distill.recipe import Screens
-from distill.records import Candidate, Trace
+from distill.records import Candidate, Span, Trace
 from distill.words import words
 
-VERSION = 2
+VERSION = 3
 
 FAILED = "failed"
 TRUNCATED = "truncated"
@@ -142,14 +142,23 @@ def mixed(candidate: Candidate, limit: float | None) -> str | None:
     """Thinking or answer with too few words in the problem's language, or with a whole passage in another."""
     if limit is None:
         return None
-    trace, problem = candidate.trace, candidate.trace.problem
-    parts = (("thinking", trace.thinking or "", candidate.language_share), ("answer", trace.answer, candidate.answer_language_share))
-    for name, text, measured in parts:
+    home = candidate.trace.problem.language
+    for name, measured in (("thinking", candidate.language_share), ("answer", candidate.answer_language_share)):
         if measured is not None and measured < limit:
-            return f"{measured:.0%} of the {name}'s words are in {problem.language!r}"
-        if passage := language.foreign_passage(text, problem.language, problem.question):
-            return f"a passage of the {name} is not in {problem.language!r}: {_short(passage)}"
+            return f"{measured:.0%} of the {name}'s words are in {home!r}"
+    for span in _spans(candidate):
+        return f"a passage of the {span.part} is in {span.language!r}, not in {home!r}: {_short(span.text)}"
     return None
+
+
+def _spans(candidate: Candidate) -> list[Span]:
+    """The measured passages; candidates that were stored before there was a column for them are measured here."""
+    if candidate.language_spans is not None:
+        return candidate.language_spans
+    trace, problem = candidate.trace, candidate.trace.problem
+    parts = (("thinking", trace.thinking or ""), ("answer", trace.answer))
+    found = [(part, text, language.measure(text, problem.language, problem.question)) for part, text in parts]
+    return [span for part, text, measured in found for span in language.spans(part, text, measured)]
 
 
 def too_long(trace: Trace, limit: int | None) -> str | None:

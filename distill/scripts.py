@@ -1,0 +1,208 @@
+"""The scripts of a text: which letters and words of them stand where, and which rows of them are long enough to be a switch.
+
+Languages that share a script are not told apart here, so Chinese in Japanese or Bulgarian in Russian is not found. Han and kana count
+1.5 characters a word, Thai 4; single letters are variables and no words; in a text without Latin letters of its own, units and names of
+functions such as `sin` are no foreign words either. The texts that come here have blanks where formulas, code and links were.
+"""
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+CHARACTERS_PER_WORD = {"han": 1.5, "kana": 1.5, "thai": 4.0}
+"""Mean length of a word in running text, for scripts that are written without spaces."""
+PASSAGE_WORDS = 1.3
+PASSAGE_WORDS_INSIDE = 6.0
+"""A switch: so many words of whole foreign sentences, or so many foreign words in a row inside a sentence."""
+PASSAGE_WORDS_LATIN = 12.0
+"""The same for Latin letters in a text of another script, which has names, code and terms in them and is no less in its language."""
+
+LETTERS = {
+    "latin": ("A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u1e00-\u1eff", 2),
+    "han": ("\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff", 1),
+    "kana": ("\u3040-\u30ff", 1),
+    "hangul": ("\uac00-\ud7af\u1100-\u11ff", 1),
+    "cyrillic": ("\u0400-\u052f", 2),
+    "arabic": ("\u0600-\u06ff\u0750-\u077f", 2),
+    "hebrew": ("\u0590-\u05ff", 2),
+    "devanagari": ("\u0900-\u097f", 1),
+    "thai": ("\u0e00-\u0e7f", 1),
+    "greek": ("\u0370-\u03ff\u1f00-\u1fff", 3),
+}
+"""The letters of a script, and how many of them in a row are a word at least."""
+LANGUAGE = {
+    "han": "zh",
+    "kana": "ja",
+    "hangul": "ko",
+    "cyrillic": "ru",
+    "arabic": "ar",
+    "hebrew": "he",
+    "devanagari": "hi",
+    "thai": "th",
+    "greek": "el",
+}
+
+_WORD = re.compile("|".join(f"(?P<{name}>[{letters}]{{{least},}})" for name, (letters, least) in LETTERS.items()))
+_ENDS = ".!?;\n\u3002\uff01\uff1f\uff1b"
+_SENTENCE_END = re.compile(f"[{_ENDS}]")
+_TECHNICAL = re.compile(
+    r"(?:arc)?(?:sin|cos|tan|cot)h?|sec|csc|log|ln|lg|exp|lim|max|min|mod|gcd|lcm|det|dim|deg|pi|[kcmn]m|[km]g|ml|kw|hz|[A-Z]{2,}", re.ASCII
+)
+"""Functions, units and names of points and things: no words of any language."""
+
+
+class Sentence(NamedTuple):
+    """Words of one sentence in its text's scripts and in others, where the latter stand, and the longest run of them."""
+
+    own: float
+    foreign: float
+    start: int
+    end: int
+    run: float
+    run_start: int
+    run_end: int
+
+
+class Switch(NamedTuple):
+    """Where a text is in another script, and for how many words."""
+
+    start: int
+    end: int
+    words: float
+
+
+def language(text: str) -> str | None:
+    """The language code that the most common script of a text stands for; None for Latin letters and for no words."""
+    found = counts(text)
+    if found.get("kana", 0) > 0.1 * found.get("han", 0):
+        found["kana"] += found.pop("han", 0)
+    script = max(found, key=lambda name: found[name], default="latin")
+    if script == "cyrillic" and re.search("[іїєґІЇЄҐ]", text):
+        return "uk"
+    if script == "arabic" and re.search("[پچژگ]", text):
+        return "fa"
+    return LANGUAGE.get(script)
+
+
+def counts(text: str) -> dict[str, float]:
+    """Words of a text by script."""
+    found: dict[str, float] = {}
+    for match in _WORD.finditer(text):
+        name = match.lastgroup or "latin"
+        found[name] = found.get(name, 0.0) + _size(name, match)
+    return found
+
+
+def strange(text: str, home: frozenset[str]) -> NDArray[np.intp]:
+    """Where words stand, or begin, in scripts that are not at home; single letters are left out where a word has more."""
+    if "latin" in home and text.isascii():
+        return np.empty(0, np.intp)
+    kinds = _kinds(frozenset(LETTERS) - home).take(_codes(text), mode="clip")
+    if not kinds.any():
+        return np.empty(0, np.intp)
+    rows = kinds > 1
+    rows[:-1] &= rows[1:]
+    return np.flatnonzero(rows | (kinds == 1))
+
+
+def words(text: str, home: frozenset[str]) -> float:
+    """The number of words in the scripts that are at home."""
+    codes = _codes(text)
+    return sum(_words(_letters(frozenset({name})).take(codes, mode="clip"), name) for name in home)
+
+
+def sentences(text: str, places: NDArray[np.intp], home: frozenset[str]) -> Iterator[Sentence]:
+    """The sentences of a text that have words in scripts that are not at home, from the places of these; the others are not looked at."""
+    end = index = 0
+    while index < len(places):
+        place = int(places[index])
+        start = max(end, 1 + max(text.rfind(mark, end, place) for mark in _ENDS))
+        found = _SENTENCE_END.search(text, place)
+        end = found.start() if found else len(text)
+        index = int(np.searchsorted(places, end))
+        sentence = _sentence(text, start, end, home)
+        if sentence.foreign:
+            yield sentence
+
+
+def switches(of: list[Sentence], text: str, home: frozenset[str]) -> Iterator[Switch]:
+    """Runs inside a sentence and rows of whole sentences that are long enough."""
+    whole, inside = (PASSAGE_WORDS, PASSAGE_WORDS_INSIDE) if "latin" in home else (PASSAGE_WORDS_LATIN, PASSAGE_WORDS_LATIN)
+    row: list[Sentence] = []
+    for sentence in of:
+        if row and (sentence.own or _own_word(home).search(text, row[-1].end, sentence.start)):
+            yield from _row(row, whole)
+            row = []
+        if not sentence.own:
+            row.append(sentence)
+        elif sentence.run >= inside:
+            yield Switch(sentence.run_start, sentence.run_end, sentence.run)
+    yield from _row(row, whole)
+
+
+@cache
+def _own_word(home: frozenset[str]) -> re.Pattern[str]:
+    return re.compile("|".join("[{}]{{{}}}".format(*LETTERS[name]) for name in sorted(home)))
+
+
+def _row(row: list[Sentence], least: float) -> Iterator[Switch]:
+    count = sum(sentence.foreign for sentence in row)
+    if count >= least:
+        yield Switch(row[0].start, row[-1].end, count)
+
+
+def _sentence(text: str, start: int, end: int, home: frozenset[str]) -> Sentence:
+    own = foreign = run = longest = 0.0
+    first = last = begun = run_start = run_end = start
+    for match in _WORD.finditer(text, start, end):
+        name = match.lastgroup or "latin"
+        count = _size(name, match)
+        if name in home:
+            own, run = own + count, 0.0
+        elif name != "latin" or not _TECHNICAL.fullmatch(match.group()):
+            first = first if foreign else match.start()
+            begun = begun if run else match.start()
+            last, foreign, run = match.end(), foreign + count, run + count
+            if run > longest:
+                longest, run_start, run_end = run, begun, match.end()
+    return Sentence(own, foreign, first, last, longest, run_start, run_end)
+
+
+def _size(name: str, match: re.Match[str]) -> float:
+    return (match.end() - match.start()) / CHARACTERS_PER_WORD[name] if name in CHARACTERS_PER_WORD else 1.0
+
+
+def _codes(text: str) -> NDArray[np.uint32]:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+
+
+@cache
+def _letters(names: frozenset[str]) -> NDArray[np.bool_]:
+    """Whether each code point is a letter of some scripts; the last entry stands for all that follow, which are Han or symbols."""
+    table = np.zeros(0x20001, bool)
+    for name in names:
+        for first, last in re.findall("(.)-(.)", LETTERS[name][0], re.DOTALL):
+            table[ord(first) : ord(last) + 1] = True
+    return table
+
+
+@cache
+def _kinds(names: frozenset[str]) -> NDArray[np.uint8]:
+    """As `_letters`: 1 for letters that are words by themselves, 2 for those that are words in rows only, else 0."""
+    rows = frozenset(name for name in names if LETTERS[name][1] > 1)
+    return _letters(names - rows) + np.uint8(2) * _letters(rows)
+
+
+def _words(member: NDArray[np.bool_], name: str) -> float:
+    """Words of one script, from a flag for each character that is a letter of it."""
+    if name in CHARACTERS_PER_WORD:
+        return float(np.count_nonzero(member)) / CHARACTERS_PER_WORD[name]
+    padded = np.concatenate(([False], member, [False] * LETTERS[name][1]))
+    starts = padded[1 : len(member) + 1] & ~padded[: len(member)]
+    for further in range(2, LETTERS[name][1] + 1):
+        starts &= padded[further : further + len(member)]
+    return float(np.count_nonzero(starts))
