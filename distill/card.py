@@ -13,7 +13,7 @@ from distill.recipe import Curation, DatasetRecipe
 
 LIMITS = (
     "A correct final answer does not make the reasoning before it correct.",
-    "Repetition, language and duplicate screens look at words only; Spanish in an English trace is not found.",
+    "Repetition, language and duplicate screens look at words only; of languages in Latin letters, 17 are told apart.",
     "Contamination is checked by text: a paraphrase or a translation of a benchmark question is not found.",
 )
 

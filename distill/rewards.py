@@ -205,4 +205,4 @@ def _boxed(answer: str) -> set[str]:
 def _consistency(parts: Parts, problem: Problem) -> float | None:
     text = parts.thinking or parts.answer
     shown = text if problem.language in language.HOME else _COVERS.sub(" ", text)
-    return language.share(shown, problem.language, problem.question)
+    return language.share(shown, problem.language, problem.question, everything=problem.language not in language.HOME)

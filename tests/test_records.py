@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill import records
-from distill.records import Candidate, Example, Message, Opinions, Problem, Trace, Verdict
+from distill.records import Candidate, Example, Message, Opinions, Problem, Span, Trace, Verdict
 
 GOLDEN = Path(__file__).parent / "golden" / "schemas.txt"
 STORED = (Problem, Trace, Candidate, Example)
@@ -37,7 +37,8 @@ traces = st.builds(
 )
 verdicts = st.builds(Verdict, text, maybe_text, text, st.floats(0, 10), text)
 opinions = st.builds(Opinions, maybe_text, maybe_text, maybe_text, maybe_text, shares)
-candidates = st.builds(Candidate, traces, verdicts, opinions, shares, shares, shares, shares, maybe_text, maybe_text, maybe_text)
+spans = st.none() | st.lists(st.builds(Span, text, counts, counts, text, shares, text), max_size=3)
+candidates = st.builds(Candidate, traces, verdicts, opinions, shares, shares, shares, shares, maybe_text, maybe_text, maybe_text, spans)
 turns = st.lists(st.builds(Message, text, text), max_size=3)
 examples = st.builds(Example, text, text, text, text, text, turns, turns, turns, counts, counts, shares, text, text)
 
