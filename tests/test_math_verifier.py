@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from distill.mathematics import caps, latex, leaves
 from distill.recipe import Verification
 from distill.records import Problem, Trace
-from distill.verifiers import boxes, caps, judge, judge_all, judge_reference, latex, leaves
+from distill.verifiers import boxes, judge, judge_all, judge_reference
 from distill.verifiers.pool import Pool
 
 SECTION = Verification(workers=2, timeout_seconds=2.0)

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from distill.mathematics import latex, leaves, values
+from distill.mathematics.tree import Leaf
 from distill.recipe import Verification
 from distill.records import Problem, Verdict
-from distill.verifiers import boxes, latex, leaves, math, values
-from distill.verifiers.tree import Leaf
+from distill.verifiers import boxes, math
 
 SMALL = st.integers(-30, 30)
 COEFFICIENTS = st.lists(SMALL, min_size=1, max_size=5)

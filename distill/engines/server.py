@@ -165,9 +165,9 @@ class ServerEngine:
             log.warning("a completion failed with %s (further ones are not told): %s", failure, detail)
 
     async def _try(self, key: str, body: bytes) -> _Reply:
-        """One request at the least busy server, once that one may be asked."""
+        """One request at the least busy server, once that one may be asked; one that could not be reached is tried late."""
         now = self._loop.time()
-        server = min(self._servers, key=lambda server: (max(0.0, server.rests_until - now), server.busy))
+        server = min(self._servers, key=lambda server: (max(0.0, server.rests_until - now), server.busy + server.unreachable))
         server.busy += 1
         try:
             if server.rests_until > now:

@@ -11,9 +11,10 @@ from functools import lru_cache
 from itertools import takewhile
 from time import perf_counter
 
+from distill.mathematics import spelling
 from distill.recipe import Verification
 from distill.records import Problem, Verdict
-from distill.verifiers import boxes, spelling
+from distill.verifiers import boxes
 
 VERSION = "choice/2"
 Letters = frozenset[str]

@@ -17,9 +17,10 @@ from functools import lru_cache
 from time import perf_counter
 from typing import Any
 
+from distill.mathematics import caps, latex, leaves, values
 from distill.recipe import Verification
 from distill.records import Problem, Verdict
-from distill.verifiers import boxes, caps, latex, leaves, values
+from distill.verifiers import boxes
 from distill.verifiers.pool import pool
 
 VERSION = "math/2"

@@ -52,7 +52,7 @@ def main() -> None:
     import math_verify
     import sympy  # noqa: F401
 
-    from distill.verifiers import symbolic
+    from distill.mathematics import symbolic
 
     math_verify.parser.logger.disabled = math_verify.grader.logger.disabled = True
     _let_memory_errors_through(math_verify.grader)

@@ -7,9 +7,9 @@ rounds to it.
 import re
 from fractions import Fraction
 
-from distill.verifiers import numbers, units
-from distill.verifiers.phrases import no_solution, phrase
-from distill.verifiers.tree import Leaf
+from distill.mathematics import numbers, units
+from distill.mathematics.phrases import no_solution, phrase
+from distill.mathematics.tree import Leaf
 
 ROUNDED_DECIMALS = 6
 """math_verify's `float_rounding`."""

@@ -10,8 +10,8 @@ import re
 from decimal import Context, Decimal
 from functools import cache, lru_cache
 
-from distill.verifiers.leaves import by_spelling, tolerance
-from distill.verifiers.tree import Leaf
+from distill.mathematics.leaves import by_spelling, tolerance
+from distill.mathematics.tree import Leaf
 
 LONGEST_TEXT = 200
 DEEPEST = 12

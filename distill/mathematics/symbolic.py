@@ -11,9 +11,9 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from distill.verifiers import latex, sets
-from distill.verifiers.leaves import RELATIONS, by_spelling, tolerance
-from distill.verifiers.tree import Group, Leaf, whole
+from distill.mathematics import latex, sets
+from distill.mathematics.leaves import RELATIONS, by_spelling, tolerance
+from distill.mathematics.tree import Group, Leaf, whole
 
 POINTS = (
     ("1.37", "0.83", "2.19"),

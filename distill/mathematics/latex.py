@@ -11,11 +11,11 @@ import re
 from dataclasses import replace
 from functools import lru_cache
 
-from distill.verifiers import phrases, units
-from distill.verifiers.names import NAME, numeric, quantity, variable
-from distill.verifiers.relations import relation
-from distill.verifiers.spelling import clean, split_at, unwrap_text
-from distill.verifiers.tree import (
+from distill.mathematics import phrases, units
+from distill.mathematics.names import NAME, numeric, quantity, variable
+from distill.mathematics.relations import relation
+from distill.mathematics.spelling import clean, split_at, unwrap_text
+from distill.mathematics.tree import (
     BUILDER,
     CHAIN,
     CHOICE,
@@ -34,8 +34,8 @@ from distill.verifiers.tree import (
     Node,
     named,
 )
-from distill.verifiers.tree import compare as compare
-from distill.verifiers.tree import leaves as leaves
+from distill.mathematics.tree import compare as compare
+from distill.mathematics.tree import leaves as leaves
 
 _NAMED = re.compile(rf"{NAME}|\\text\{{[^{{}}]*\}}")
 _MEMBER = re.compile(rf"({NAME})\s*\\in(?![a-z])(.*)", re.DOTALL)
