@@ -145,6 +145,17 @@ def test_another_interpreter_brings_its_packages_and_nothing_of_ours() -> None:
     assert (ran.stdout, ran.code) == (b"3\n", 1) and b"No module named 'distill'" in ran.stderr
 
 
+def test_an_interpreter_below_the_folder_for_temporary_files_is_not_hidden_by_the_boxes_own(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True)
+    (package,) = (tmp_path / "venv").glob("lib/python*/site-packages")
+    (package / "here.py").write_text("WORD = 'found'\n")
+    program = "import here, tempfile\nwith tempfile.TemporaryFile() as file:\n    file.write(b'x')\nprint(here.WORD, tempfile.gettempdir())"
+    with Boxes(ROOMY.model_copy(update={"python": str(tmp_path / "venv/bin/python")}), 1) as opened:
+        ran = opened.run(Job("stdio", {"source": program}))
+    expected = "/var/tmp" if tmp_path.is_relative_to("/tmp") else "/tmp"
+    assert (ran.stdout.decode().split(), ran.stderr) == (["found", expected], b"")
+
+
 def test_a_failed_program_shows_its_own_traceback_only(one_box: Boxes) -> None:
     ran = one_box.run(Job("stdio", {"source": "def f():\n    return 1 / 0\nf()\n"}))
     lines = ran.stderr.decode().splitlines()

@@ -33,6 +33,7 @@ class Box:
         command = bubblewrap.command(interpreter) if protected else list(interpreter.command)
         settings = {
             "limits": limits.model_dump(),
+            "scratch": interpreter.scratch,
             "in_namespaces": protected,
             "drop_to": bubblewrap.drop_to() if protected else 0,
         }

@@ -23,10 +23,9 @@ REMEDY = (
 UNUSED_USER = 1_900_000_000
 """Runs programs where this process is root: above the user numbers that systems and their containers hand out."""
 CAP_SYS_ADMIN = 21
-SCRATCH = "/tmp"  # noqa: S108 - that of the box
 ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
-    "HOME": SCRATCH,
+    "HOME": "/",
     "LANG": "C.UTF-8",
     "PYTHONHASHSEED": "0",
     "PYTHONDONTWRITEBYTECODE": "1",
@@ -42,6 +41,12 @@ class Interpreter:
     command: tuple[str, ...]
     folders: tuple[str, ...]
 
+    @property
+    def scratch(self) -> str:
+        """Where the box has its scratch space, which hides what is there outside: not above the interpreter itself."""
+        places = ("/tmp", "/var/tmp", "/scratch")  # noqa: S108 - those of the box
+        return next(place for place in places if not any(Path(folder).is_relative_to(place) for folder in self.folders))
+
 
 def command(interpreter: Interpreter) -> list[str]:
     """How to start an interpreter in a box that reads its program from standard input; raises SandboxError without `bwrap`."""
@@ -51,14 +56,14 @@ def command(interpreter: Interpreter) -> list[str]:
         for above in reversed(Path(folder).parents[:-1]):
             arguments += ["--dir", str(above)]  # open to all, whatever it is outside; bwrap itself would copy a closed door
         arguments += ["--ro-bind", folder, folder]
-    arguments += ["--dev", "/dev", "--tmpfs", SCRATCH, "--chdir", "/"]
+    arguments += ["--dev", "/dev", "--tmpfs", interpreter.scratch, "--chdir", "/"]
     if drop_to():
         # The zygote mounts /proc: bwrap's own one is partly covered for real root, and then no program could have its own.
         arguments += ["--dir", "/proc", "--cap-drop", "ALL"]
         arguments += [word for name in ("SYS_ADMIN", "SETUID", "SETGID") for word in ("--cap-add", f"CAP_{name}")]
     else:
         arguments += ["--unshare-user", "--uid", "65534", "--gid", "65534", "--proc", "/proc", "--cap-drop", "ALL"]
-    arguments += ["--remount-ro", "/dev", "--remount-ro", SCRATCH, "--remount-ro", "/"]
+    arguments += ["--remount-ro", "/dev", "--remount-ro", interpreter.scratch, "--remount-ro", "/"]
     return [*arguments, "--", *interpreter.command]
 
 

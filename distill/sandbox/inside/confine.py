@@ -20,7 +20,7 @@ STACK_BYTES = 100 << 20
 OPEN_FILES = 64
 """Each can be a socket or a pipe that holds 200 kB of kernel memory, in every process."""
 SCRATCH_FILES = 4096
-SCRATCH, SHARED = "/tmp", "/dev/shm"  # noqa: S108 - those of the box
+SHARED = "/dev/shm"  # noqa: S108 - that of the box
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -51,12 +51,12 @@ def new_namespaces() -> None:
         _write("/proc/self/" + name, text)
 
 
-def new_mounts(scratch_mb: int) -> None:
+def new_mounts(scratch: str, scratch_mb: int) -> None:
     """Own `/proc` and scratch space; called by process 1 of the new process space."""
     mount("proc", "/proc", "proc", NOSUID | NODEV | NOEXEC)
     options = f"size={scratch_mb}m,nr_inodes={SCRATCH_FILES},mode=0700"
-    mount("scratch", SCRATCH, "tmpfs", NOSUID | NODEV, options)
-    mount(SCRATCH, SHARED, "", BIND)  # one quota for both
+    mount("scratch", scratch, "tmpfs", NOSUID | NODEV, options)
+    mount(scratch, SHARED, "", BIND)  # one quota for both
     _write("/proc/sys/user/max_user_namespaces", "0")
 
 

@@ -37,10 +37,10 @@ def guard(settings: dict[str, Any], order: dict[str, Any], descriptors: list[int
 def run(settings: dict[str, Any], order: dict[str, Any], control: socket.socket, descriptors: list[int]) -> dict[str, Any]:
     """What became of the program of an order."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    first, folder = 0, confine.SCRATCH
+    first, folder = 0, settings["scratch"]
     if settings["in_namespaces"]:
         confine.new_namespaces()
-        first = start_init(settings["limits"], descriptors)
+        first = start_init(settings, descriptors)
     else:
         os.setsid()
         confine.prctl(confine.SET_CHILD_SUBREAPER, 1)
@@ -75,13 +75,13 @@ def supervise(
     return {"seconds": seconds, **(ending or decode(status))}
 
 
-def start_init(limits: dict[str, Any], descriptors: list[int]) -> int:
+def start_init(settings: dict[str, Any], descriptors: list[int]) -> int:
     """Process 1 of the new process space: mounts, reaps orphans, and dies last."""
     reader, writer = os.pipe()
     first = os.fork()
     if first == 0:
         try:
-            confine.new_mounts(limits["scratch_mb"])
+            confine.new_mounts(settings["scratch"], settings["limits"]["scratch_mb"])
             confine.prctl(confine.SET_DUMPABLE, 0)
             os.write(writer, b"ready")
         except OSError as error:
