@@ -10,6 +10,7 @@ import shutil
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,14 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distill import files, normalise, shards, store, verdict_summary, verifiers
+from distill import files, shards, store, verdict_summary, verifiers
 from distill.files import Row
 from distill.journal import Journal
 from distill.progress import Meter, say
 from distill.recipe import RecipeError, Verification
-from distill.records import Opinions, Trace, Verdict, schema
+from distill.records import Opinions, Trace, Verdict, schema, to_row
 from distill.verdict_summary import Summary
 
-VERDICT = ("outcome", "extracted", "detail", "verify_seconds", "verifier")
 ROWS_OF_PART = 2048
 """What a kill costs at most, in rows."""
 
@@ -81,16 +81,15 @@ def _errors(waiting: deque[tuple[Row, Trace | str]]) -> Iterator[Judged]:
 def _wanted(columns: pa.Schema, section: Verification) -> pa.Schema:
     """The columns of the file with those of verdicts, and of opinions where anybody gives one; a column of that name is replaced."""
     opinions = schema(Opinions) if section.judge or section.majority else ()
-    added = {field.name: field for field in (*(f for f in schema(Verdict) if f.name in VERDICT), *opinions)}
+    added = {field.name: field for field in (*schema(Verdict), *opinions)}
     return pa.schema([added.pop(field.name, field) for field in columns] + list(added.values()))
 
 
 def _rows(judgements: Iterable[Judged], columns: pa.Schema, wanted: pa.Schema) -> Iterator[dict[str, Any]]:
     for row, verdict, opinions in judgements:
         given = {field.name: files.stored(row.get(field.name), field.type) for field in columns}
-        said = {name: getattr(verdict, name) for name in VERDICT}
-        said |= {name: getattr(opinions, name) for name in verdict_summary.OPINIONS if name in wanted.names}
-        yield given | {name: normalise.well_formed(value) if isinstance(value, str) else value for name, value in said.items()}
+        said = to_row(verdict) | to_row(opinions)
+        yield given | {name: files.stored(value, wanted.field(name).type) for name, value in said.items() if name in wanted.names}
 
 
 def _key(source: str, section: Verification) -> str:
@@ -131,14 +130,9 @@ def _tables(paths: Iterable[str]) -> Iterator[pa.Table]:
 
 
 def _summed_up(target: str) -> list[Summary]:
-    """The summary of a finished file, written beside it with the list of disagreements where there is a second opinion."""
+    """The summary of a finished file, written beside it."""
     stem = target.removesuffix(".parquet")
-    summaries = verdict_summary.summarise(shards.read_rows(target, list(verdict_summary.COUNTED)))
-    shards.write_text(f"{stem}.summary.json", verdict_summary.to_json(summaries))
-    if any(one.judge or one.majority for one in summaries):
-        count = verdict_summary.write_disagreements(shards.read_rows(target), f"{stem}.disagreements.jsonl")
-        say(f"{count:,} answers on which opinions differ: {stem}.disagreements.jsonl")
-    return summaries
+    return verdict_summary.write(partial(shards.read_rows, target), f"{stem}.summary.json", f"{stem}.disagreements.jsonl")
 
 
 def _require_siblings_together(source: str) -> None:

@@ -6,19 +6,21 @@ differ where two of the verifier, the judge and the majority of a problem's trac
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from distill import shards
 from distill.files import DEFAULT_KIND
+from distill.progress import say
+from distill.records import Opinions, columns
 from distill.report import aligned, grid, inert
 
 Row = Mapping[str, Any]
 COUNTED = ("source", "kind", "outcome", "verifier", "verify_seconds", "judge_outcome", "majority_outcome")
 """Columns of a row of verdicts that `summarise` looks at; absent ones count as not there."""
 SHOWN = ("id", "problem_id", "source", "kind", "question", "reference", "answer", "outcome", "verifier", "detail", "extracted")
-OPINIONS = ("judge_outcome", "judge_detail", "majority_outcome", "majority_answer", "majority_share")
+OPINIONS = tuple(name for name, _ in columns(Opinions))
 PARSE_FAILURES = ("unparsed_answer", "unparsed_reference")
 HEADINGS = ("source", "kind", "traces", "correct", "wrong", "no answer", "unparsed", "timeout", "error", "unverified", "ms each")
 LONGEST_TEXT = 2_000
@@ -72,8 +74,7 @@ def to_json(summaries: Iterable[Summary]) -> str:
 def table(summaries: list[Summary]) -> str:
     """Summaries as aligned text, shares in percent of the traces."""
     lines = [HEADINGS, *(_cells(one) for one in summaries)]
-    said = [_opinions(one) for one in summaries if one.judge or one.majority]
-    return inert("\n".join([aligned(lines), *said]), keep="\n")
+    return inert("\n".join([aligned(lines), *_opinions(summaries)]), keep="\n")
 
 
 def totals(summaries: Iterable[Summary]) -> str:
@@ -84,9 +85,20 @@ def totals(summaries: Iterable[Summary]) -> str:
 
 def markdown(summaries: list[Summary]) -> str:
     """Summaries as Markdown."""
-    return "\n".join(
-        [*grid([HEADINGS, *(_cells(one) for one in summaries)]), "", *(f"- {_opinions(one)}" for one in summaries if one.judge)]
-    )
+    return "\n".join([*grid([HEADINGS, *(_cells(one) for one in summaries)]), "", *(f"- {line}" for line in _opinions(summaries))])
+
+
+def write(read: Callable[[list[str] | None], Iterable[Row]], summary: str, disagreements: str) -> list[Summary]:
+    """Writes the summary of rows of verdicts and, where anybody gave a second opinion, the list of disagreements; returns the summary.
+
+    `read` gives the rows anew each time, with the named columns or (None) all of them.
+    """
+    summaries = summarise(read(list(COUNTED)))
+    shards.write_text(summary, to_json(summaries))
+    if any(one.judge or one.majority for one in summaries):
+        count = write_disagreements(read(None), disagreements)
+        say(f"{count:,} answers on which opinions differ: {disagreements}")
+    return summaries
 
 
 def disagreements(rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
@@ -120,7 +132,12 @@ def _cells(one: Summary) -> tuple[str, ...]:
     return (one.source, one.kind, f"{one.traces:,}", *shares, f"{1000 * one.seconds / max(1, one.traces):.2f}")
 
 
-def _opinions(one: Summary) -> str:
+def _opinions(summaries: Iterable[Summary]) -> list[str]:
+    """A line for each summary that somebody gave a second opinion on."""
+    return [_opinion(one) for one in summaries if one.judge or one.majority]
+
+
+def _opinion(one: Summary) -> str:
     parts = [
         f"{name} {counts['agrees']:,} times the same, {counts['differs']:,} times not"
         + (f", {counts['error']:,} unusable" * bool(counts["error"]))

@@ -12,7 +12,7 @@ from prefect import flow, task
 
 from distill import shards, verdict_summary
 from distill.journal import Journal
-from distill.progress import Meter, say
+from distill.progress import Meter
 from distill.recipe import Verification
 from distill.records import Candidate, Trace
 from distill.verify import verify
@@ -53,13 +53,11 @@ def verify_shard(source: str, target: str, verification: Verification, journal: 
 @task(name="summarise-verdicts", **rooms.TASK)
 def summarise(place: Place, paths: list[str]) -> None:
     """Writes the summary by source and kind, and the answers on which opinions differ, and puts the table on the run's page."""
-    counted = list(verdict_summary.COUNTED)
-    summaries = verdict_summary.summarise(row for path in paths for row in rooms.read_rows(path, counted))
-    shards.write_text(f"{place.path}/{SUMMARY}", verdict_summary.to_json(summaries))
-    if any(one.judge or one.majority for one in summaries):
-        listed = f"{place.path}/{DISAGREEMENTS}"
-        count = verdict_summary.write_disagreements((row for path in paths for row in rooms.read_rows(path)), listed)
-        say(f"{count:,} answers on which opinions differ: {listed}")
+
+    def read(columns: list[str] | None) -> Iterator[dict[str, Any]]:
+        return (row for path in paths for row in rooms.read_rows(path, columns))
+
+    summaries = verdict_summary.write(read, f"{place.path}/{SUMMARY}", f"{place.path}/{DISAGREEMENTS}")
     rooms.artifact(f"verdicts-{place.name}", verdict_summary.markdown(summaries), f"Verdicts on the traces of {place.name} by source")
 
 

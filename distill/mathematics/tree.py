@@ -272,18 +272,18 @@ def _about(node: Node) -> Node:
 
 
 def _any(results: Iterable[bool | None]) -> bool | None:
-    open_question = False
-    for result in results:
-        if result is True:
-            return True
-        open_question = open_question or result is None
-    return None if open_question else False
+    return _decided(results, by=True)
 
 
 def _all(results: Iterable[bool | None]) -> bool | None:
+    return _decided(results, by=False)
+
+
+def _decided(results: Iterable[bool | None], by: bool) -> bool | None:
+    """`by` when one of the results is it, None when one is open, else the contrary."""
     open_question = False
     for result in results:
-        if result is False:
-            return False
+        if result is by:
+            return by
         open_question = open_question or result is None
-    return None if open_question else True
+    return None if open_question else not by
