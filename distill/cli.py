@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from types import FrameType
 
 from distill import __version__, commands
-from distill.recipe import RecipeError
+from distill.section import RecipeError
 
 DEFAULT_STUDENT = "tiny-qwen2"
 STOPPED = "stopped; everything finished is kept, and the same command goes on from there"
@@ -36,8 +36,11 @@ FILES = {
     "Added: outcome, extracted, detail, verify_seconds, verifier; a summary by source lies beside the result. Killed, it goes "
     """on where it was. A judge: --set 'verification.judge={model={model="NAME", urls=["http://host:8000/v1"]}}'; limits of """
     "the sandbox: --set verification.sandbox.timeout_seconds=10 and the like.",
-    "curate": "With --input and --output, a file of traces becomes a dataset folder: candidates (every row with its reason), examples, "
-    "funnel, card. Rows without an outcome are unverified; --set curation.selection.policy=none keeps them.",
+    "curate": "With --input and --output, a file of traces (or a folder of such files) becomes a dataset folder: candidates (every row "
+    "measured, with its reason), examples, funnel, card, charts. Rows without an outcome are unverified; "
+    "--set curation.selection.policy=none keeps them. A dataset folder as --input is cut again in seconds from what was "
+    "measured: --input OLD --output NEW --set "
+    "curation.selection.policy=shortest. Killed, the same command goes on where it was.",
 }
 """What a room's help says where it takes files too."""
 
@@ -95,6 +98,7 @@ def _loop(family: "Family[argparse.ArgumentParser]") -> None:
     )
     dataset.add_argument("name", help="a name in configs/datasets, or the path of a .toml file")
     _set(dataset)
+    _push(dataset)
     plan = _command(family, "plan", commands.plan, "memory, time, tokens and money, before anything is spent")
     _student(plan)
     plan.add_argument("--gpu", help="kind of GPU, such as h100 (default: this machine's)")
@@ -117,6 +121,8 @@ def _rooms(family: "Family[argparse.ArgumentParser]") -> None:
                 "--input", metavar="FILE", help="JSON Lines (also .gz) or Parquet with traces; nothing of a loop is then used"
             )
             room.add_argument("--output", metavar="PATH", help="a .parquet file for verify, a folder for curate")
+        if name == "curate":
+            _push(room)
 
 
 def _look_ups(family: "Family[argparse.ArgumentParser]") -> None:
@@ -159,6 +165,11 @@ def _student(command: argparse.ArgumentParser) -> None:
 def _set(command: argparse.ArgumentParser) -> None:
     text = "change one value of a recipe for this run, such as sampling.n=8; may be given several times"
     command.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help=text)
+
+
+def _push(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--push-to-hub", metavar="ORG/NAME", help="publish the dataset on the Hugging Face hub (token in HF_TOKEN)")
+    command.add_argument("--private", action="store_true", help="make the repository private when it is new")
 
 
 def _said(message: object, code: int) -> int:

@@ -5,28 +5,36 @@ what exactly is wrong: `bad_row`, `empty`, `too_long`, `needs_image`, `no_refere
 The last one means that the verifier does not accept the reference as an answer to itself: no completion could ever be
 found correct. Whether a reference is *true* is not checked. Lone surrogates and NUL, which neither Parquet nor a
 tokenizer takes, become U+FFFD.
+
+What stands apart because of other texts is found when all problems are there: `contaminated` questions are a benchmark's or close
+to one, and a `near_duplicate` repeats an earlier problem of any source with the same numbers in nearly the same words.
 """
 
 import json
 import math
 import os
 import re
+import sys
 import unicodedata
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from decimal import Decimal
 from hashlib import blake2b
+from types import NoneType
 from typing import Any
 
-from distill import language, verifiers
-from distill.recipe import ProblemSource, RecipeError, Verification
+from distill import dedup, language, verifiers
+from distill.contamination import Match
+from distill.recipe import ProblemSource, Verification
+from distill.recipe_curation import Duplicates
 from distill.records import Problem, Verdict
+from distill.section import RecipeError
 from distill.sources import BAD_ROW
 from distill.store import digest
 
-VERSION = 2
+VERSION = 3
 MAX_QUESTION_CHARACTERS = 100_000
 """About 25,000 tokens: with a longer question a 32k context has no room to think."""
 LOOK_AHEAD_ROWS = 256
@@ -44,8 +52,13 @@ PLACEHOLDERS = frozenset({"proof", "notfound", "not found", "n/a"})
 IMAGE = re.compile(r"!\[[^\]\n]*\]\(|\\includegraphics|<image|<img\b", re.IGNORECASE)
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
+ALIKE = Duplicates()
+"""Problems are near-duplicates by the default settings: another threshold for traces asks no teacher again."""
+
 Row = dict[str, Any]
 Seen = dict[bytes, str]
+Mark = tuple[str, str]
+"""Reason and detail."""
 
 
 class Unusable(ValueError):
@@ -78,6 +91,25 @@ def collect(rows: Iterable[Row], source: ProblemSource, verification: Verificati
         threads.shutdown(cancel_futures=True)
 
 
+def apart(problems: Iterable[Problem], contaminated: Iterable[Match], near: bool) -> dict[int, Mark]:
+    """Why usable problems should not be asked because of other texts, by row; with `near` some 3 kB are held for each problem."""
+    marks: dict[int, Mark] = {match.row: ("contaminated", str(match)) for match in contaminated}
+    if near:
+        found = [(row, _question_only(problem)) for row, problem in enumerate(problems) if problem.unusable is None]
+        found.sort(key=lambda item: item[0] not in marks)  # so that copies of a contaminated problem go with it
+        for copy, stays in dedup.problems([problem for _, problem in found], ALIKE).items():
+            first = found[stays][1]
+            marks.setdefault(found[copy][0], ("near_duplicate", f"nearly the same question as {first.problem_id} of {first.source}"))
+    return marks
+
+
+def marked(problems: Iterable[Problem], marks: Mapping[int, Mark], first: int = 0) -> Iterator[Problem]:
+    """The problems, one for one, with what stands apart marked; `first` is the row number of the first."""
+    for row, problem in enumerate(problems, start=first):
+        reason, detail = marks.get(row, (problem.unusable, problem.detail_unusable))
+        yield replace(problem, unusable=reason, detail_unusable=detail)
+
+
 def problem_id(kind: str, question: str, reference: str | None, tests: str | None) -> str:
     """The first 16 hex digits of the SHA-256 of what makes a problem that problem."""
     return digest(json.dumps([kind, question, reference, tests], ensure_ascii=False))[:16]
@@ -98,12 +130,13 @@ def _pattern(source: ProblemSource) -> re.Pattern[str] | None:
 
 def _problem(row: Row, source: ProblemSource, pattern: re.Pattern[str] | None, verification: Verification) -> Problem:
     """The problem of a row with all that can be seen without a verifier and without the rows before it."""
-    question, reference, tests, wrong = "", None, None, None
+    question, reference, tests, response, wrong = "", None, None, None, None
     try:
         question = _question(row, source)
         tests = _tests(row, source)
         reference = _reference(row, source, pattern)
         _require(source.kind, question, reference, tests, verification)
+        response = _response(row, source)
     except Unusable as found:
         wrong = found
     return Problem(
@@ -115,6 +148,7 @@ def _problem(row: Row, source: ProblemSource, pattern: re.Pattern[str] | None, v
         tests=tests,
         language=_language(row, source, question),
         licence=source.licence,
+        response=response,
         unusable=wrong.reason if wrong else None,
         detail_unusable=_storable(wrong.detail) if wrong else None,
     )
@@ -163,6 +197,23 @@ def _tests(row: Row, source: ProblemSource) -> str | None:
         raise Unusable("bad_row", f"column {source.tests!r} is no JSON: {error}") from error
 
 
+def _response(row: Row, source: ProblemSource) -> str | None:
+    """The ready completion of a row: a text, or the answer in a conversation of one question and one answer."""
+    if source.response is None:
+        return None
+    value = row.get(source.response)
+    if isinstance(value, list) and all(isinstance(turn, dict) for turn in value):
+        roles = [str(turn.get("role")) for turn in value]
+        if roles != ["user", "assistant"]:
+            raise Unusable("bad_row", f"column {source.response!r} has turns of {', '.join(roles)[:200]}, not of user, assistant")
+        value = value[1].get("content")
+    if not isinstance(value, (str, NoneType)):
+        raise Unusable("bad_row", f"column {source.response!r} is {_shown(value)}, not text")
+    if not value or not value.strip():
+        raise Unusable("empty", f"column {source.response!r} has no ready completion")
+    return _storable(value)
+
+
 def _require(kind: str, question: str, reference: str | None, tests: str | None, verification: Verification) -> None:
     """Raises Unusable when the question cannot be asked, or an answer to it could not be judged."""
     if not question:
@@ -191,6 +242,10 @@ def _checked(problem: Problem, pending: Future[Verdict] | None, seen: Seen) -> P
         return replace(problem, unusable="reference_fails", detail_unusable=_storable(detail))
     seen[key] = problem.problem_id
     return problem
+
+
+def _question_only(problem: Problem) -> Problem:
+    return Problem(problem.problem_id, sys.intern(problem.source), sys.intern(problem.kind), problem.question, problem.reference)
 
 
 def question_key(question: str) -> bytes:

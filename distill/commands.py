@@ -5,21 +5,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from distill import catalogue, funnel, progress, recipe_files, shards
+from distill import catalogue, funnel, hub, progress, recipe_files, shards
 from distill import report as reports
 from distill.engines import EngineError
 from distill.files import UnknownFormatError
+from distill.hub import HubError
 from distill.preflight import CannotRun, preflight
-from distill.recipe import DatasetRecipe, RecipeError, StudentRecipe
+from distill.recipe import DatasetRecipe, StudentRecipe
 from distill.records import Report
 from distill.sandbox import SandboxError
+from distill.section import RecipeError
 from distill.store import StoreError
 from distill.train import TrainingError
 from flows.server_process import ServerError
 
 Options = argparse.Namespace
 Command = Callable[[Options], None]
-EXPECTED = (CannotRun, EngineError, SandboxError, ServerError, StoreError, TrainingError, UnknownFormatError)
+EXPECTED = (CannotRun, EngineError, HubError, SandboxError, ServerError, StoreError, TrainingError, UnknownFormatError)
 """Failures whose message is for the user; anything else is a fault of ours, and shows where."""
 
 
@@ -43,6 +45,7 @@ def dataset(options: Options) -> None:
         place = make_dataset(options.name, options.set)
     print(funnel.table(funnel.from_json(shards.read_text(f"{place.path}/funnel.json"))))
     _reused(console.reused)
+    _publish(options, place.path)
     print(place.path)
 
 
@@ -60,7 +63,7 @@ def collect(options: Options) -> None:
     with _prefect():
         from flows.collect import collect_room
 
-        place = collect_room(wanted.problems, wanted.verification, wanted.shard_problems)
+        place = collect_room(wanted.problems, wanted.verification, wanted.shard_problems, wanted.curation)
     print(place.path)
 
 
@@ -101,8 +104,10 @@ def curate(options: Options) -> None:
 
         wanted = _dataset(options) if options.dataset else None
         curation = wanted.curation if wanted else recipe_files.load_parts(tuple(options.set))[1]
-        with progress.showing():
-            print(file_mode.curate_file(options.input, options.output, curation, wanted))
+        if not (options.push_to_hub and file_mode.finished(options.output)):  # a push that failed is repeated
+            with progress.showing():
+                print(file_mode.curate_file(options.input, options.output, curation, wanted))
+        _publish(options, options.output)
         print(options.output)
         return
     made = _dataset(options)
@@ -111,6 +116,7 @@ def curate(options: Options) -> None:
         from flows.curate import curate_room
 
         place = curate_room(dataset.verdicts_place(made), made)
+    _publish(options, place.path)
     print(place.path)
 
 
@@ -165,7 +171,7 @@ def trace(options: Options) -> None:
     path, row = catalogue.trace(options.id)
     texts = ("question", "thinking", "answer")
     for name, value in row.items():
-        if name not in texts and value is not None:
+        if name not in texts and value is not None and not isinstance(value, bytes):
             print(f"{name:22} {reports.inert(str(value))}")
     for name in texts:
         print(f"\n--- {name}\n{reports.inert(str(row.get(name)), keep=chr(10))}")
@@ -194,6 +200,12 @@ def _prefect() -> Iterator[progress.Console]:
 
     with progress.showing() as console, server.running():
         yield console
+
+
+def _publish(options: Options, folder: str) -> None:
+    """Sends a finished dataset to the hub where that was asked for."""
+    if options.push_to_hub:
+        print(f"published   {hub.push(folder, options.push_to_hub, options.private)}")
 
 
 def _both(options: Options) -> tuple[StudentRecipe, DatasetRecipe]:

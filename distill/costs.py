@@ -4,7 +4,9 @@ The bands are what published runs spread over, not confidence intervals. No netw
 """
 
 import gzip
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 
 from distill import architecture, memory, sources
@@ -85,14 +87,22 @@ def problem_count(source: ProblemSource) -> tuple[int, bool]:
 
 def trace_tokens(dataset: DatasetRecipe) -> Range:
     """Mean tokens of a trace: R1's by domain, weighted by the number of problems, and no more than half of `max_tokens`."""
-    counts = [(problem_count(source)[0], TOKENS[source.kind]) for source in dataset.problems]
-    mean = sum(rows * tokens for rows, tokens in counts) / max(1, sum(rows for rows, _ in counts))
-    return LENGTH.times(min(mean, SHARE_OF_LIMIT * dataset.sampling.max_tokens)).at_most(dataset.sampling.max_tokens)
+    return _mean_tokens(asked(dataset) or dataset.problems, dataset)
+
+
+def asked(dataset: DatasetRecipe) -> tuple[ProblemSource, ...]:
+    """The sources that a teacher is asked about: all but those with ready responses."""
+    return tuple(source for source in dataset.problems if source.response is None)
+
+
+def trace_count(source: ProblemSource, n: int) -> int:
+    """Traces of a source: n of each problem, one where it comes with a response."""
+    return problem_count(source)[0] * (n if source.response is None else 1)
 
 
 def sampled_tokens(dataset: DatasetRecipe) -> Range:
     """Tokens that the teacher writes: problems x n x mean tokens."""
-    return trace_tokens(dataset).times(sum(problem_count(source)[0] for source in dataset.problems) * dataset.sampling.n)
+    return trace_tokens(dataset).times(sum(trace_count(source, dataset.sampling.n) for source in asked(dataset)))
 
 
 def decode_speed(shape: Architecture, device: Device, live_tokens: float, *, number_bytes: int = 2) -> Range:
@@ -113,8 +123,8 @@ def decode_speed(shape: Architecture, device: Device, live_tokens: float, *, num
 
 
 def row_tokens(dataset: DatasetRecipe, student: StudentRecipe) -> float:
-    """Likely mean tokens of a training row: prompt and trace."""
-    tokens = trace_tokens(dataset).likely
+    """Likely mean tokens of a training row: prompt and trace, ready ones too."""
+    tokens = _mean_tokens(dataset.problems, dataset).likely
     return min(tokens + min(PROMPT_TOKENS, tokens), student.training.max_length)
 
 
@@ -146,18 +156,21 @@ def kept_examples(student: StudentRecipe, dataset: DatasetRecipe) -> Range:
 
     Where sources have shares, the scarcest one decides how much is used of the others.
     """
-    selection = dataset.curation.selection
-    passing = KEPT_ALL if selection.policy == "none" else KEPT
-    kept = Range(0, 0, 0)
-    scarcest = float("inf")
-    for source in dataset.problems:
-        of_problem = min(dataset.sampling.n, selection.per_problem or dataset.sampling.n)
-        traces = problem_count(source)[0] * of_problem
-        kept = kept.plus((KEPT_ALL if source.kind == "open" else passing).times(traces))
-        scarcest = min(scarcest, traces / source.share if source.share else float("inf"))
-    mixture = passing.times(scarcest) if scarcest < float("inf") else kept
-    least = Range(min(kept.low, mixture.low), min(kept.likely, mixture.likely), min(kept.high, mixture.high))
+    selection, n = dataset.curation.selection, dataset.sampling.n
+    of_problem = min(n, selection.per_problem or (1 if selection.policy == "shortest" else n))
+    passing = [(source, _passing(source, dataset).times(trace_count(source, of_problem))) for source in dataset.problems]
+    whole = [traces.times(1 / source.share) for source, traces in passing if source.share and traces.likely]
+    limits = [reduce(Range.plus, (traces for _, traces in passing)), *whole]
+    least = Range(min(one.low for one in limits), min(one.likely for one in limits), min(one.high for one in limits))
     return least.at_most(selection.max_examples).at_most(student.training.max_rows)
+
+
+def _passing(source: ProblemSource, dataset: DatasetRecipe) -> Range:
+    """Share of a source's traces that pass: nearly all where nothing is checked, none where nothing can be."""
+    selection = dataset.curation.selection
+    if selection.policy == "none" or source.kind in selection.keep_unverified:
+        return KEPT_ALL
+    return KEPT if source.kind != "open" or dataset.verification.judge else Range(0, 0, 0)
 
 
 def training_hours(shape: Architecture, tokens: float, row_tokens: float, device: Device, gpus: int, *, checkpointing: bool) -> Range:
@@ -180,6 +193,13 @@ def number(value: float) -> str:
         if value >= limit:
             return f"{value / limit:.3g} {suffix}"
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _mean_tokens(sources_of: Sequence[ProblemSource], dataset: DatasetRecipe) -> Range:
+    """Mean tokens of a trace of some sources: a problem counts once, however often it is asked."""
+    counts = [(problem_count(source)[0], TOKENS[source.kind]) for source in sources_of]
+    mean = sum(rows * tokens for rows, tokens in counts) / max(1, sum(rows for rows, _ in counts))
+    return LENGTH.times(min(mean, SHARE_OF_LIMIT * dataset.sampling.max_tokens)).at_most(dataset.sampling.max_tokens)
 
 
 def _file_rows(place: str) -> int | None:

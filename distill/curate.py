@@ -1,110 +1,104 @@
-"""Curate: candidates get their measured columns, then the reason why they are not in the dataset, then become examples.
+"""Curate: candidates are measured, then it is decided which of them become examples.
 
-`measure` is local to a shard. `select` reads all shards and is the only place that drops anything; it uses stored columns
-and texts only, so another threshold or policy re-cuts the set without a teacher, a verifier or a second measuring.
-Both give one row for one row, in order. Whether a kept trace is *true*, the verdict said; nothing here judges again.
+`measure` looks at texts and is local to a shard. `decide` goes over the measured columns of all shards and looks at no text, so
+another threshold or policy re-cuts a dataset in seconds, without a teacher, a verifier or a second measuring. Both give one row
+for one row, in order. Whether a kept trace is *true*, the verdict said; nothing here judges again.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import Any
 
-from distill import contamination, dedup, language, screens, selection, shingles
-from distill.normalise import join
-from distill.prompts import render
+from distill import contamination, dedup, language, measures, pairs, screens, selection, shingles
+from distill.dedup import Copy
+from distill.pairs import Pair
 from distill.recipe import Curation
-from distill.records import Candidate, Example, Message
+from distill.records import Candidate, Outline
 
-VERSION = 1
-VERSIONS = {
-    "curate": VERSION,
-    "screens": screens.VERSION,
-    "language": language.VERSION,
-    "dedup": dedup.VERSION,
-    "contamination": contamination.VERSION,
-    "selection": selection.VERSION,
-}
+VERSION = 2
+MEASURES = {"curate": VERSION, "measures": measures.VERSION, "language": language.VERSION, "dedup": dedup.VERSION}
+"""What measures, for the fingerprint of measured candidates."""
+DECIDES = {"curate": VERSION, "screens": screens.VERSION, "dedup": dedup.VERSION, "selection": selection.VERSION}
 """What decides, for the fingerprint of a dataset."""
 UNGRADED = frozenset({"unverified", "unparsed_reference", "timeout", "error"})
 """Outcomes that say nothing about the teacher; they are no part of a pass rate."""
 NO_SHARES: Mapping[str, float] = {}
+NO_MATCHES: Mapping[int, contamination.Match] = {}
+
+
+def measuring(curation: Curation) -> dict[str, Any]:
+    """What decides the measured columns, the pairs of near-duplicates and the matches with benchmarks: all else is cut anew in seconds."""
+    duplicates, benchmarks = curation.duplicates, [source.identity() for source in curation.benchmarks]
+    compared = {name: value for name, value in curation.decontamination.identity().items() if name not in ("problems", "drop_other_digits")}
+    return {
+        "measures": MEASURES | {"shingle_words": duplicates.shingle_words},
+        "pairs": {"pairs": pairs.VERSION, "floor": pairs.floor(duplicates)},
+        "matches": {"contamination": contamination.VERSION, "benchmarks": benchmarks, **compared},
+    }
 
 
 @dataclass(frozen=True, slots=True)
-class Drop:
-    """Why a row is out."""
+class Decision:
+    """What became of one candidate: the last columns of its row."""
 
-    reason: str
-    detail: str
     duplicate_of: str | None = None
+    dropped: str | None = None
+    detail_dropped: str | None = None
+
+
+KEPT = Decision()
 
 
 def measure(candidates: Iterable[Candidate], curation: Curation) -> Iterator[Candidate]:
     """One candidate for each, in order, with its columns measured and nothing dropped; siblings have to be contiguous."""
+    batch: list[Candidate] = []
+    rates: list[float | None] = []
+    characters = 0
     for _, group in groupby(candidates, key=lambda candidate: candidate.trace.problem.problem_id):
         siblings = list(group)
-        rate = pass_rate(siblings)
-        yield from (_measured(candidate, rate) for candidate in siblings)
-
-
-def select(
-    candidates: Iterable[Candidate],
-    curation: Curation,
-    benchmark_questions: Iterable[str] = (),
-    shares: Mapping[str, float] = NO_SHARES,
-) -> Iterator[Candidate]:
-    """One candidate for each, in order, with `dropped`, `detail_dropped` and `duplicate_of` set anew from the columns.
-
-    Goes over `candidates` up to three times: give it a list or an object that reads the shards again each time it is
-    iterated over, and memory is some 1.4 kB a row. An iterator can be read only once, so its rows are kept in memory.
-    """
-    rows = list(candidates) if isinstance(candidates, Iterator) else candidates
-    drops = decide(rows, curation, benchmark_questions, shares)
-    for row, candidate in enumerate(rows):
-        drop = drops.get(row)
-        yield replace(
-            candidate,
-            dropped=drop.reason if drop else None,
-            detail_dropped=drop.detail if drop else None,
-            duplicate_of=drop.duplicate_of if drop else None,
-        )
+        batch += siblings
+        rates += [pass_rate(siblings)] * len(siblings)
+        characters += sum(len(one.trace.thinking or "") + len(one.trace.answer) for one in siblings)
+        if len(batch) >= shingles.BATCH_TEXTS or characters >= shingles.BATCH_CHARACTERS:
+            yield from _measured(batch, rates, curation)
+            batch, rates, characters = [], [], 0
+    yield from _measured(batch, rates, curation)
 
 
 def decide(
-    rows: Iterable[Candidate], curation: Curation, benchmark_questions: Iterable[str] = (), shares: Mapping[str, float] = NO_SHARES
-) -> dict[int, Drop]:
-    """Row number of each dropped row with its reason; `rows` is iterated over twice at most."""
-    drops: dict[int, Drop] = {}
-    contaminated: dict[int, contamination.Match] = {}
-    choices: dict[int, selection.Choice] = {}
-    identities: dict[int, str] = {}
-    benchmarks = contamination.Benchmarks(benchmark_questions, curation.decontamination)
+    outlines: Iterable[Outline],
+    curation: Curation,
+    near: Iterable[Pair] = (),
+    matches: Mapping[int, contamination.Match] = NO_MATCHES,
+    shares: Mapping[str, float] = NO_SHARES,
+) -> Iterator[Decision]:
+    """A decision for each outline, in order; goes over them once and holds some 300 bytes of each.
+
+    `near` are the pairs of near-duplicates among all rows, `matches` what is too close to a benchmark, by row number, and `shares`
+    those that sources should have of what is kept.
+    """
+    drops: dict[int, Decision] = {}
+    choices: list[selection.Choice] = []
+    ids: list[str | None] = []
     index = dedup.Index(curation.duplicates)
-    for row, candidate in enumerate(rows):
-        found = screens.reason(candidate, curation.screens, any_outcome=curation.selection.policy == "none")
+    for row, outline in enumerate(outlines):
+        found = screens.reason(outline, curation.screens, curation.selection)
         if found is not None:
-            drops[row] = Drop(*found)
+            drops[row] = Decision(None, *found)
+            ids.append(None)
             continue
-        match = benchmarks.match(candidate.trace.problem.question)
-        if match is not None and match.drop:
-            contaminated[row] = match
-        index.add(row, candidate.trace, _rank(candidate, row in contaminated))
-        identities[row] = candidate.trace.id
-        choices[row] = selection.choice(row, candidate, curation.selection)
-    drops.update(_duplicates(rows, index, identities))
-    for row, match in contaminated.items():
-        drops.setdefault(row, Drop(screens.CONTAMINATED, str(match)))
-    clean = [item for row, item in choices.items() if row not in drops]
+        index.add(row, outline, _rank(outline, row in matches))
+        ids.append(outline.id)
+        choices.append(selection.choice(row, outline, curation.selection))
+    drops.update({row: _repeated(copy, ids[copy.stays]) for row, copy in index.copies(near).items()})
+    for row, match in matches.items():
+        drops.setdefault(row, Decision(None, screens.CONTAMINATED, str(match)))
+    clean = [choice for choice in choices if choice.row not in drops]
     for row, rule in selection.not_selected(clean, curation.selection, shares).items():
-        drops[row] = Drop(screens.NOT_SELECTED, rule)
-    return drops
-
-
-def examples(candidates: Iterable[Candidate], template: str, system: str | None = None) -> Iterator[Example]:
-    """A training row for each candidate that is not dropped, asked as the teacher was asked."""
-    for candidate in candidates:
-        if candidate.dropped is None:
-            yield _example(candidate, list(render(candidate.trace.problem, template, system)))
+        drops[row] = Decision(None, screens.NOT_SELECTED, rule)
+    for row in range(len(ids)):
+        yield drops.get(row, KEPT)
 
 
 def pass_rate(siblings: Iterable[Candidate]) -> float | None:
@@ -115,52 +109,18 @@ def pass_rate(siblings: Iterable[Candidate]) -> float | None:
     return sum(one.verdict.outcome == "correct" and screens.truncated(one.trace) is None for one in graded) / len(graded)
 
 
-def _measured(candidate: Candidate, rate: float | None) -> Candidate:
-    trace, problem = candidate.trace, candidate.trace.problem
-    thinking = trace.thinking or ""
-    in_thinking = language.measure(thinking, problem.language, problem.question)
-    in_answer = language.measure(trace.answer, problem.language, problem.question)
-    return replace(
-        candidate,
-        language_share=in_thinking.share,
-        answer_language_share=in_answer.share,
-        language_spans=[*language.spans("thinking", thinking, in_thinking), *language.spans("answer", trace.answer, in_answer)],
-        repetition=None if trace.thinking is None else screens.repetition(thinking),
-        pass_rate=rate,
-    )
+def _measured(candidates: list[Candidate], rates: list[float | None], curation: Curation) -> Iterator[Candidate]:
+    found = measures.measure([candidate.trace for candidate in candidates], curation.duplicates)
+    for candidate, one, rate in zip(candidates, found, rates, strict=True):
+        yield replace(candidate, measures=replace(one, pass_rate=rate))
 
 
-def _rank(candidate: Candidate, contaminated: bool) -> int:
+def _rank(outline: Outline, contaminated: bool) -> int:
     """Which of two copies stays: a contaminated one, so that its copies go with it, then a correct one."""
-    return 2 * (not contaminated) + (candidate.verdict.outcome != "correct")
+    return 2 * (not contaminated) + (outline.outcome != "correct")
 
 
-def _duplicates(rows: Iterable[Candidate], index: dedup.Index, identities: Mapping[int, str]) -> dict[int, Drop]:
-    exact = index.exact()
-    suspects = index.suspects(exact)
-    drops = {row: Drop(screens.EXACT_DUPLICATE, "same text", identities[stays]) for row, stays in exact.items()}
-    with dedup.shingles_of((candidate.trace for candidate in rows) if suspects else (), suspects, index.section) as found:
-        for row, stays in index.near(found).items():
-            alike = shingles.jaccard(found[row], found[stays])
-            drops[row] = Drop(screens.NEAR_DUPLICATE, f"Jaccard similarity {alike:.2f}", identities[stays])
-    return drops
-
-
-def _example(candidate: Candidate, prompt: list[Message]) -> Example:
-    trace, problem = candidate.trace, candidate.trace.problem
-    completion = [Message("assistant", join(trace.thinking, trace.answer))]
-    return Example(
-        id=trace.id,
-        problem_id=problem.problem_id,
-        source=problem.source,
-        kind=problem.kind,
-        language=problem.language,
-        prompt=prompt,
-        completion=completion,
-        messages=prompt + completion,
-        prompt_tokens=trace.prompt_tokens,
-        completion_tokens=None if trace.thinking_tokens is trace.answer_tokens is None else screens.completion_tokens(trace),
-        pass_rate=candidate.pass_rate,
-        teacher=trace.teacher,
-        licence=problem.licence,
-    )
+def _repeated(copy: Copy, stays: str | None) -> Decision:
+    if copy.similarity is None:
+        return Decision(stays, screens.EXACT_DUPLICATE, "same text")
+    return Decision(stays, screens.NEAR_DUPLICATE, f"Jaccard similarity {copy.similarity:.2f}")

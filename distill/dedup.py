@@ -1,189 +1,131 @@
-"""Duplicates among traces: exact by a hash of the words, near by MinHash-LSH with the exact Jaccard similarity of each pair.
+"""Duplicates among traces, from hashes and pairs that were measured before: no text is needed to say what is a copy of what.
 
 What counts as a duplicate:
 - the same question (white space apart): traces with equal words are exact duplicates, traces whose word shingles have at
-  least the threshold's Jaccard similarity are near ones. Different ways to solve one problem are far below it.
+  least the threshold's Jaccard similarity are near ones, unless they come to different answers. Different ways to solve one
+  problem are far below it.
 - different questions: near-duplicates only when the questions hold the same numbers, the reference answers are equal and a number,
   the traces hold the same numbers, and the traces have 32 words or more. Word problems from one template differ in little but
   their numbers; merging them would remove problems and not copies. "Yes" or "(B)" is the answer to too many questions.
 
-Numbers are words in shingles. Of a group of copies the one with the best rank stays, then the earliest; a row is compared with
-rows that stay only, so similarity never drifts along a chain. What comes out depends on the rows and their order alone.
-Memory is some 500 bytes a trace at its peak; the shingles of traces that look alike go to a temporary file. LSH overlooks some
-1 % of the pairs just at the threshold; where very many different traces look alike each is compared with `CROWD` of them for
-each band, so time stays linear and a few more copies may be overlooked. Paraphrases are not found.
+Numbers are words in shingles. Of a group of copies the one with the best rank stays, then the earliest; a row is a copy of a row
+that stays, so similarity never drifts along a chain. Two texts that were not compared (see `pairs`) are copies only when their
+similarities to a third prove it. What comes out depends on the rows and their order alone. Paraphrases are not found.
 """
 
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import islice, pairwise
+from math import isnan
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from distill import shingles
-from distill.recipe import Duplicates
-from distill.records import Problem, Trace
-from distill.shingles import PERMUTATIONS, Hashes, Positions, Shelf, Shingles, Signatures, jaccard, mixed
+from distill import copies, lookalikes, shingles
+from distill.copies import Claim
+from distill.pairs import Pair
+from distill.recipe_curation import Duplicates
+from distill.records import Outline, Problem, Trace
+from distill.shingles import PERMUTATIONS, Hashes, Positions, Shingles, Signatures, jaccard, mixed
 from distill.words import numbers, quantities
 
-VERSION = 2
-RECALL_AT_THRESHOLD = 0.99
+VERSION = 3
 MIN_WORDS_ACROSS = 32
 """Shorter traces of different questions may agree by chance: 19 + 9 = 28 is all there is to say."""
-SIGNATURE_MARGIN = 0.15
-"""Pairs whose signatures agree on less than the threshold minus this are not compared: 3.7 standard deviations at 0.7."""
-CROWD = 32
-NEIGHBOURS = 8
-"""So many rows on each side in a band are looked at to see whether a row looks alike any other."""
 COMMON = 20
 """More problems than this with the same stretch of words: instructions, or a template."""
-CHUNK = 1 << 15
+
+_NOTHING: Shingles = np.zeros(0, dtype=np.uint32)
+
+
+@dataclass(frozen=True, slots=True)
+class Print:
+    """What is stored of a trace to find its copies: the columns of the same names in `Measures`."""
+
+    question_hash: int
+    text_hash: int
+    facts_hash: int | None
+    minhash: bytes | None
+    """None for a text without words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Why a row is a duplicate: the row that stays in its place, and how similar they are."""
+
+    stays: int
+    similarity: float | None
+    """Jaccard similarity, or what it is at least; None for equal words."""
 
 
 class Index:
-    """The prints of texts, in arrays: what finding their duplicates needs and no text."""
+    """The hashes of the rows that may stay: arrays of 34 bytes a row."""
 
     def __init__(self, section: Duplicates) -> None:
         self.section = section
-        self.bands, self.rows_per_band = banding(section.threshold)
         self.rows = array("q")
         self.ranks = array("b")
-        self.within = array("Q")
-        self.across = array("Q")
-        self.texts = array("Q")
-        self.prints = bytearray()
-        self.pending: list[str] = []
-        self.pending_characters = 0
-        self.last: tuple[str, str | None, int, int] = ("", None, _hash(""), 0)
+        self.texts = array("q")
+        self.questions = array("q")
+        self.answers = array("Q")
+        self.correct = array("b")
 
-    def add(self, row: int, trace: Trace, rank: int) -> None:
-        """Takes in one trace under its row number; a lower rank is the better copy."""
-        problem = trace.problem
-        if self.last[:2] != (problem.question, problem.reference):
-            self.last = (problem.question, problem.reference, _hash(" ".join(problem.question.split())), _facts(problem))
-        self.add_text(row, text_of(trace), rank, *self.last[2:])
-
-    def add_text(self, row: int, text: str, rank: int, within: int, across: int = 0) -> None:
-        """Takes in a text; only texts with an equal `within`, or with equal numbers and an equal `across` but 0, can be copies."""
+    def add(self, row: int, outline: Outline, rank: int) -> None:
+        """Takes in one measured row under its number; a lower rank is the better copy."""
+        measures = outline.measures
+        if measures.text_hash is None:
+            return
         self.rows.append(row)
         self.ranks.append(rank)
-        self.within.append(within)
-        self.across.append(across)
-        self.pending.append(text)
-        self.pending_characters += len(text)
-        if shingles.full(self.pending, self.pending_characters):
-            self._digest()
+        self.texts.append(measures.text_hash)
+        self.questions.append(measures.question_hash or 0)
+        self.answers.append(0 if outline.extracted is None else _hash(outline.extracted))
+        self.correct.append(outline.outcome == "correct")
 
-    def exact(self) -> dict[int, int]:
-        """Row number of each exact duplicate, with the row that stays."""
-        self._digest()
-        first: dict[int, int] = {}
-        copies: dict[int, int] = {}
-        for position in self._by_rank():
-            row = self.rows[position]
-            stays = first.setdefault(self.texts[position], row)
-            if stays != row:
-                copies[row] = stays
-        return copies if self.section.exact else {}
-
-    def suspects(self, exact: Mapping[int, int]) -> set[int]:
-        """Row numbers, exact duplicates apart, that share a band with another row they look alike."""
-        self._digest()
-        if not self.section.near or not self.rows:
-            return set()
-        order = np.array([position for position in self._by_rank() if self.rows[position] not in exact], dtype=np.int64)
-        prints, linked = self._prints(order), np.zeros(len(order), dtype=bool)
-        for keys in self._keys(prints, order):
-            by_key = np.argsort(keys, kind="stable")
-            for distance in range(1, NEIGHBOURS + 1):
-                one, other = by_key[:-distance], by_key[distance:]
-                meet = keys[one] == keys[other]
-                if not meet.any():
-                    break
-                meet &= ~(linked[one] & linked[other])
-                alike = self._alike(prints, one[meet], other[meet])
-                linked[one[meet][alike]] = linked[other[meet][alike]] = True
-        return set(np.frombuffer(self.rows, dtype=np.int64)[order[linked]].tolist())
-
-    def near(self, suspects: Shelf | Mapping[int, Shingles]) -> dict[int, int]:
-        """Row number of each near-duplicate among the suspects (row number to sorted shingles), with the row that stays."""
-        order = np.array([position for position in self._by_rank() if self.rows[position] in suspects], dtype=np.int64)
-        prints, rows = self._prints(order), [self.rows[position] for position in order.tolist()]
-        groups, bounds = self._groups(prints, order)
-        staying: dict[int, list[int]] = {}
-        copies: dict[int, int] = {}
-        for place, row in enumerate(rows):
-            met = groups[bounds[place] : bounds[place + 1]].tolist()
-            others = np.array(sorted({other for group in met for other in staying.get(group, ())}), dtype=np.int64)
-            alike = others[self._alike(prints, others, np.full_like(others, place))]
-            similar = (rows[other] for other in alike if jaccard(suspects[row], suspects[rows[other]]) >= self.section.threshold)
-            if (stays := next(similar, None)) is not None:
-                copies[row] = stays
-                continue
-            for group in met:
-                if len(crowd := staying.setdefault(group, [])) < CROWD:
-                    crowd.append(place)
-        return copies
-
-    def _digest(self) -> None:
-        """Makes the prints of the pending texts."""
-        if not self.pending:
-            return
-        words = shingles.cut(self.pending)
-        new = slice(len(self.texts), len(self.rows))
-        within = np.array(self.within[new], dtype=np.uint64)
-        self.texts.frombytes(mixed(words.identities() ^ within).tobytes())
-        facts, alone = np.array(self.across[new], dtype=np.uint64), ~np.array(self.rows[new], dtype=np.int64).view(np.uint64)
-        meets = (facts != 0) & (np.diff(words.bounds) >= MIN_WORDS_ACROSS)
-        self.across[new] = array("Q", mixed(np.where(meets, facts ^ words.numbers, alone)).tobytes())
+    def copies(self, pairs: Iterable[Pair]) -> dict[int, Copy]:
+        """Row number of each duplicate with the row that stays; `pairs` are those of all rows, whether they were added or not."""
+        if not (self.section.exact or self.section.near):
+            return {}
+        order = np.lexsort((_array(self.rows), _array(self.ranks)))
+        texts, best, group = np.unique(_array(self.texts)[order], return_index=True, return_inverse=True)
+        stays, similarity = np.arange(len(texts)), np.full(len(texts), np.nan if self.section.exact else 1.0)
         if self.section.near:
-            self.prints += shingles.signatures(*shingles.shingles(words, self.section.shingle_words)).tobytes()
-        self.pending, self.pending_characters = [], 0
+            for text, (other, alike) in self._near(texts, best, order, pairs).items():
+                stays[text], similarity[text] = other, alike
+        rows, instead = _array(self.rows)[order], best[stays[group]]
+        found = np.flatnonzero(instead != np.arange(len(order)))
+        columns = rows[found], rows[instead[found]], similarity[group[found]]
+        return {row: Copy(one, None if isnan(alike) else alike) for row, one, alike in zip(*map(_list, columns), strict=True)}
 
-    def _by_rank(self) -> list[int]:
-        return sorted(range(len(self.rows)), key=self.ranks.__getitem__)
-
-    def _prints(self, positions: Positions) -> Signatures:
-        return np.frombuffer(self.prints, dtype=np.uint8).reshape(-1, PERMUTATIONS)[positions]
-
-    def _keys(self, prints: Signatures, positions: Positions) -> Iterator[Hashes]:
-        """Each band of each row, with the row's question and then with its facts: only rows of equal keys can be copies."""
-        within, across = (np.frombuffer(facts, dtype=np.uint64)[positions] for facts in (self.within, self.across))
-        for start in range(0, self.bands * self.rows_per_band, self.rows_per_band):
-            band = np.zeros(len(positions), dtype=np.uint64)
-            for column in range(start, start + self.rows_per_band):
-                band = mixed(band + prints[:, column])
-            yield band ^ within
-            yield band ^ across
-
-    def _groups(self, prints: Signatures, positions: Positions) -> tuple[Positions, Positions]:
-        """The numbers of the keys that each row shares with another one, row after row, and where each row's begin."""
-        places, groups, count = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)], 0
-        for keys in self._keys(prints, positions):
-            _, group, sizes = np.unique(keys, return_inverse=True, return_counts=True)
-            places.append(np.flatnonzero(sizes[group] > 1))
-            groups.append(group[places[-1]] + count)
-            count += len(sizes)
-        place = np.concatenate(places)
-        return np.concatenate(groups)[np.argsort(place, kind="stable")], np.append(
-            0, np.cumsum(np.bincount(place, minlength=len(positions)))
-        )
-
-    def _alike(self, prints: Signatures, one: Positions, other: Positions) -> NDArray[np.bool_]:
-        """Whether the signatures of each pair agree well enough for a comparison of the texts."""
-        least = (self.section.threshold - SIGNATURE_MARGIN) * PERMUTATIONS
-        chunks = [slice(start, start + CHUNK) for start in range(0, max(len(one), 1), CHUNK)]
-        return np.concatenate([np.count_nonzero(prints[one[chunk]] == prints[other[chunk]], axis=1) >= least for chunk in chunks])
+    def _near(self, texts: Positions, best: Positions, order: Positions, pairs: Iterable[Pair]) -> dict[int, tuple[int, float]]:
+        """Place of each near-duplicate in `texts` with the place of the one that stays and their similarity."""
+        close: list[array[Any]] = [array("q"), array("q"), array("d")]
+        for pair in pairs:
+            if pair.similarity >= self.section.threshold:
+                for column, value in zip(close, (pair.one, pair.other, pair.similarity), strict=True):
+                    column.append(value)
+        ones, others, similarities = map(_array, close)
+        nodes = np.unique(np.concatenate((ones, others)))
+        similar = copies.links(len(nodes), np.searchsorted(nodes, ones), np.searchsorted(nodes, others), similarities)
+        present = np.flatnonzero(np.isin(nodes, texts))
+        places = np.searchsorted(texts, nodes[present])
+        columns = (_array(values)[order[best[places]]] for values in (self.questions, self.answers, self.correct))
+        claims = dict(zip(present.tolist(), map(Claim, *map(_list, columns)), strict=True))
+        merged = copies.merged(present[np.argsort(best[places])].tolist(), similar, claims, self.section.threshold)
+        place = dict(zip(present.tolist(), places.tolist(), strict=True))
+        return {place[text]: (place[stays], similarity) for text, (stays, similarity) in merged.items()}
 
 
-def shingles_of(traces: Iterable[Trace], rows: set[int], section: Duplicates) -> Shelf:
-    """The sorted distinct shingles of the traces in the given rows, for the exact comparison."""
-    texts = (text_of(trace) for row, trace in enumerate(traces) if row in rows)
-    shelf = Shelf()
-    for row, found in zip(sorted(rows), shingles.sets(texts, section.shingle_words), strict=True):
-        shelf[row] = found
-    return shelf
+def prints(traces: Sequence[Trace], section: Duplicates) -> list[Print]:
+    """The print of each trace; it depends on that trace alone."""
+    found: list[Print] = []
+    remaining = iter(traces)
+    for batch in shingles.batches(shingles.whole(trace.thinking, trace.answer) for trace in traces):
+        found += _prints(batch, [trace.problem for trace in islice(remaining, len(batch))], section)
+    return found
 
 
 def problems(rows: Sequence[Problem], section: Duplicates) -> dict[int, int]:
@@ -191,30 +133,47 @@ def problems(rows: Sequence[Problem], section: Duplicates) -> dict[int, int]:
 
     Stretches of words that many questions have, instructions most of all, say nothing about two of them being the same.
     """
-    index = Index(section)
-    for row, problem in enumerate(rows):
-        index.add_text(row, problem.question, 0, _facts(problem) or _hash(f"row {row}"))
-    exact = index.exact()
-    found = [row for row in range(len(rows)) if row not in exact]
-    sets = dict(zip(found, shingles.sets((rows[row].question for row in found), section.shingle_words), strict=True))
-    values, counts = np.unique(np.concatenate([*sets.values(), np.zeros(0, dtype=np.uint32)]), return_counts=True)
+    meets = np.array([_facts(problem) for problem in rows], dtype=np.uint64)
+    texts, signatures, sets = _questions(rows, section)
+    asked = np.flatnonzero(meets)
+    _, first, group = np.unique(texts[asked] ^ meets[asked], return_index=True, return_inverse=True)
+    exact = dict(zip(asked.tolist(), asked[first[group]].tolist(), strict=True))
+    asked = np.sort(asked[first])
+    one, other = lookalikes.pairs(signatures, asked, meets[asked], section.threshold)
+    values, counts = np.unique(np.concatenate([*map(sets.__getitem__, asked.tolist()), _NOTHING]), return_counts=True)
     common = values[counts > COMMON]
-    own = {row: np.setdiff1d(sets[row], common, assume_unique=True) for row in index.suspects(exact)}
-    return exact | index.near({row: one for row, one in own.items() if len(one)})
+    own = {row: np.setdiff1d(sets[row], common, assume_unique=True) for row in np.union1d(one, other).tolist()}
+    alike = np.array([min(len(own[a]), len(own[b])) and jaccard(own[a], own[b]) for a, b in zip(*map(_list, (one, other)), strict=True)])
+    close = np.flatnonzero(alike >= section.threshold)
+    similar = copies.links(len(rows), one[close], other[close], alike[close])
+    merged = copies.merged(asked.tolist(), similar, dict.fromkeys(asked.tolist(), Claim()), section.threshold)
+    stays = {row: merged[one][0] if one in merged else one for row, one in exact.items()}
+    return {row: one for row, one in stays.items() if row != one}
 
 
-def text_of(trace: Trace) -> str:
-    """Thinking and answer as one text."""
-    return f"{trace.thinking or ''}\n{trace.answer}"
+def _prints(texts: Sequence[str], asked: Sequence[Problem], section: Duplicates) -> Iterator[Print]:
+    words = shingles.cut(texts)
+    distinct = {(problem.question, problem.reference): problem for problem in asked}
+    known = {key: (_hash(" ".join(problem.question.split())), _facts(problem)) for key, problem in distinct.items()}
+    questions, facts = np.array([known[problem.question, problem.reference] for problem in asked], dtype=np.uint64).T
+    counts = np.diff(words.bounds)
+    across = np.where((facts != 0) & (counts >= MIN_WORDS_ACROSS), mixed(facts ^ words.numbers), 0)
+    signatures = shingles.signatures(*shingles.shingles(words, section.shingle_words))
+    columns = (signed.view(np.int64).tolist() for signed in (questions, mixed(words.identities() ^ questions), across))
+    for question, text, shared, count, signature in zip(*columns, counts.tolist(), signatures, strict=True):
+        yield Print(question, text, shared or None, signature.tobytes() if count else None)
 
 
-def banding(threshold: float) -> tuple[int, int]:
-    """(bands, rows a band) of 128 permutations: the most rows that still find 99 % of the pairs at the threshold."""
-    for size in range(PERMUTATIONS, 1, -1):
-        bands = PERMUTATIONS // size
-        if 1 - (1 - threshold**size) ** bands >= RECALL_AT_THRESHOLD:
-            return bands, size
-    return PERMUTATIONS, 1
+def _questions(rows: Sequence[Problem], section: Duplicates) -> tuple[Hashes, Signatures, list[Shingles]]:
+    """A hash of the words, the signature and the sorted distinct shingles of each question."""
+    texts, signatures, sets = [np.zeros(0, dtype=np.uint64)], [np.zeros((0, PERMUTATIONS), dtype=np.uint8)], []
+    for batch in shingles.batches(problem.question for problem in rows):
+        words = shingles.cut(batch)
+        hashes, bounds = shingles.shingles(words, section.shingle_words)
+        texts.append(words.identities())
+        signatures.append(shingles.signatures(hashes, bounds))
+        sets += [np.unique(hashes[start:stop]) for start, stop in pairwise(bounds)]
+    return np.concatenate(texts), np.concatenate(signatures), sets
 
 
 def _facts(problem: Problem) -> int:
@@ -225,3 +184,13 @@ def _facts(problem: Problem) -> int:
 
 def _hash(text: str) -> int:
     return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()) or 1
+
+
+def _array(values: Any) -> NDArray[Any]:
+    """A copy of an `array`, which can grow on."""
+    return np.array(values)
+
+
+def _list(values: NDArray[Any]) -> list[Any]:
+    found: list[Any] = values.tolist()
+    return found

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
+from distill import language
 from distill.recipe import Evaluation
 from distill.records import Candidate, Comparison, Report, Score
 
@@ -59,8 +60,8 @@ class Tally:
         self.truncated += trace.finish_reason == "length"
         if trace.thinking_tokens is not None or trace.answer_tokens is not None:
             self.tokens.append((trace.thinking_tokens or 0) + (trace.answer_tokens or 0))
-        if candidate.language_share is not None:
-            self.language_shares.append(candidate.language_share)
+        if (share := language.share(trace.thinking or "", trace.problem.language, trace.problem.question)) is not None:
+            self.language_shares.append(share)
 
     def pass_rates(self) -> dict[str, float]:
         """Share of correct completions for each problem that has one with a verdict."""

@@ -1,84 +1,166 @@
-"""The folder of a filtered dataset: candidates, examples, funnel, card and charts.
+"""The folder of a filtered dataset: candidates, examples, preference pairs, funnel, card and charts.
 
-    candidates/*.parquet   every trace, `dropped` null or a reason
-    examples/*.parquet     the kept ones as training rows
+    candidates/*.parquet    every trace, measured, `dropped` null or a reason
+    examples/*.parquet      the kept ones as training rows
+    preferences/*.parquet   pairs of a chosen and a rejected completion, where the recipe asks for them
+    duplicates.parquet      pairs of near-duplicates among the candidates, by their `text_hash`
+    contamination.parquet   rows that are close to a benchmark question; .json tells them for people, with both texts
+    measured.json           what measured all this: with the same settings another cut needs no texts
     funnel.json README.md recipe.json plots/*.png
 
-What is kept is decided before; this module only writes. A shard that is there is not written again.
+What is kept is decided before; this module only writes, shard by shard, in whole columns and one row group at a time.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import accumulate, islice
+from typing import Any, TypeVar
 
-from distill import card, funnel, plots, shards, sources
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from distill import card, contamination, funnel, plots, records, shards
+from distill.contamination import Match
+from distill.examples import SCHEMA as EXAMPLE
+from distill.examples import examples
 from distill.funnel import Funnel
+from distill.histograms import COLUMNS, histograms
+from distill.preferences import Preference, preferences
 from distill.recipe import Curation, DatasetRecipe
-from distill.records import Candidate, Example
+from distill.recipe_curation import Decontamination
+from distill.records import Candidate, Outline
 
-ToExamples = Callable[[Iterable[Candidate]], Iterator[Example]]
+CANDIDATE = records.schema(Candidate)
+DECISIONS = ".decisions"
+"""Folder of what became of each row, shard by shard; it is there only while a dataset is being written."""
+PAIRS = "duplicates.parquet"
+MATCHES = "contamination.parquet"
+MEASURED = "measured.json"
+CARD = "README.md"
+PARTS = ("candidates", "examples", "preferences", DECISIONS)
 
-
-class Rows:
-    """The candidates of several shards, read again each time they are iterated over."""
-
-    def __init__(self, paths: Sequence[str], read: Callable[[type[Candidate], str], Iterator[Candidate]] = shards.read) -> None:
-        self.paths = paths
-        self.read = read
-
-    def __iter__(self) -> Iterator[Candidate]:
-        for path in self.paths:
-            yield from self.read(Candidate, path)
-
-
-def benchmark_questions(curation: Curation) -> list[str]:
-    """The questions of the held-out problems that no example may ask."""
-    rows = (row.get(source.question) for source in curation.benchmarks for row in sources.read_rows(source))
-    return [question for question in rows if isinstance(question, str)]
+R = TypeVar("R")
+Writer = Any
+"""A `pyarrow.parquet.ParquetWriter`."""
+Read = Callable[[type[R], str], Iterator[R]]
 
 
-def write_candidates(selected: Iterator[Candidate], rows_of_shards: Sequence[int], folder: str) -> None:
-    """Cuts selected candidates into shards of the given sizes."""
-    for number, rows in enumerate(rows_of_shards):
-        shard = islice(selected, rows)
-        target = f"{folder}/candidates/{number:05}.parquet"
-        if shards.exists(target):
-            for _ in shard:
-                pass
-        else:
-            shards.write(Candidate, shard, target)
+def outlines(paths: Iterable[str], read: Read[Outline] = shards.read) -> Iterator[Outline]:
+    """The outlines of several shards, in order."""
+    return (outline for path in paths for outline in read(Outline, path))
 
 
-def write_examples(folder: str, to_examples: ToExamples) -> int:
-    """Writes the examples of each shard of candidates and returns how many there are."""
-    count = 0
-    for source in shards.list_shards(f"{folder}/candidates"):
-        target = source.replace("/candidates/", "/examples/")
-        count += (
-            shards.count(target) if shards.exists(target) else shards.write(Example, to_examples(shards.read(Candidate, source)), target)
-        )
-    return count
+def gather_matches(matched: Sequence[str], measured: Sequence[str], folder: str) -> None:
+    """Writes the matches of several shards as one file, with row numbers that count over all of them."""
+    starts = accumulate((shards.count(path) for path in measured), initial=0)
+    rows = (
+        replace(match, row=start + match.row) for path, start in zip(matched, starts, strict=False) for match in shards.read(Match, path)
+    )
+    shards.write(Match, rows, f"{folder}/{MATCHES}")
 
 
-def describe(folder: str, name: str, curation: Curation, recipe: DatasetRecipe | None, fingerprints: dict[str, str]) -> Funnel:
-    """Writes funnel, charts, recipe and card of a folder whose shards are there."""
-    candidates = shards.list_shards(f"{folder}/candidates")
-    found = funnel.merge(funnel.funnel(shards.read(Candidate, path)) for path in candidates)
-    shards.write_text(f"{folder}/funnel.json", funnel.to_json(found))
-    if recipe is not None:
-        shards.write_text(f"{folder}/recipe.json", recipe.model_dump_json(indent=1))
-    if plots.available():
-        plots.funnel({stage: tally.rows for stage, tally in found.stages().items()}, f"{folder}/plots/funnel.png")
-        plots.completion_lengths(_lengths(candidates), f"{folder}/plots/lengths.png", recipe.sampling.max_tokens if recipe else None)
-    shards.write_text(f"{folder}/README.md", card.card(name, curation, found, recipe, fingerprints))
+def contaminated(folder: str, section: Decontamination) -> dict[int, Match]:
+    """The match that drops a row, by row number."""
+    found: dict[int, Match] = {}
+    for match in matches(folder):
+        if contamination.drops(match, section):
+            found.setdefault(match.row, match)
     return found
 
 
-def _lengths(candidates: Sequence[str]) -> dict[str, list[int]]:
-    """Completion tokens by outcome, of the rows that have them."""
-    lengths: dict[str, list[int]] = {}
-    for path in candidates:
-        for row in shards.read_rows(path, ["outcome", "thinking_tokens", "answer_tokens"]):
-            tokens = (row["thinking_tokens"] or 0) + (row["answer_tokens"] or 0)
-            if tokens:
-                lengths.setdefault(row["outcome"], []).append(tokens)
-    return lengths
+def write_decisions(record: type[R], decisions: Iterator[R], measured: Sequence[str], folder: str) -> None:
+    """Cuts decisions into shards that fit those of the measured candidates, row by row."""
+    for path in measured:
+        shards.write(record, islice(decisions, shards.count(path)), f"{folder}/{DECISIONS}/{_name(path)}")
+
+
+def cut_shard(measured: str, folder: str, curation: Curation, template: str, system: str | None = None) -> Funnel:
+    """Writes candidates, examples and preference pairs of one shard of measured candidates, and returns its funnel."""
+    name = _name(measured)
+    candidates, kept, pairs = (f"{folder}/{part}/{name}" for part in ("candidates", "examples", "preferences"))
+    if shards.exists(candidates) and shards.exists(kept):
+        found = funnel.funnel(shards.read_tables(candidates))
+    else:
+        with shards.writing(CANDIDATE, candidates) as to_candidates, shards.writing(EXAMPLE, kept) as to_examples:
+            found = funnel.funnel(_write(_decided(measured, f"{folder}/{DECISIONS}/{name}"), to_candidates, to_examples, template, system))
+    if curation.preferences is not None and not shards.exists(pairs):
+        shards.write(Preference, preferences(shards.read(Candidate, candidates), curation.preferences, template, system), pairs)
+    return found
+
+
+def describe(
+    folder: str,
+    name: str,
+    curation: Curation,
+    found: Funnel,
+    recipe: DatasetRecipe | None = None,
+    fingerprints: Mapping[str, str] | None = None,
+    unasked: Mapping[str, int] = card.NOTHING,
+) -> None:
+    """Writes funnel, contamination report, charts, recipe and card of a folder whose shards are there; the card comes last."""
+    close = list(matches(folder))
+    shards.write_text(f"{folder}/funnel.json", funnel.to_json(found))
+    if curation.benchmarks:
+        report = contamination.report(close, curation.decontamination)
+        shards.write_text(f"{folder}/contamination.json", json.dumps(report, indent=1, ensure_ascii=False))
+    if recipe is not None:
+        shards.write_text(f"{folder}/recipe.json", json.dumps(recipe.identity(), indent=1, ensure_ascii=False))  # no addresses
+    drawn = _draw(folder, found, curation, recipe) if plots.available() else []
+    text = card.card(
+        name,
+        curation,
+        found,
+        recipe,
+        fingerprints,
+        contamination=contamination.markdown(close, curation.decontamination) if curation.benchmarks else "",
+        plots=drawn,
+        preferences=any(shards.count(path) for path in shards.list_shards(f"{folder}/preferences")),
+        unasked=unasked,
+    )
+    shards.remove(f"{folder}/{DECISIONS}")
+    shards.write_text(f"{folder}/{CARD}", text)
+
+
+def matches(folder: str) -> Iterator[Match]:
+    """What is close to a benchmark question, with row numbers over all shards."""
+    path = f"{folder}/{MATCHES}"
+    return shards.read(Match, path) if shards.exists(path) else iter(())
+
+
+def _draw(folder: str, found: Funnel, curation: Curation, recipe: DatasetRecipe | None) -> list[str]:
+    """Draws the charts of a dataset, and returns their paths inside its folder."""
+    paths = [f"plots/{name}.png" for name in ("funnel", "lengths", "pass_rates", "language")]
+    stages, lengths, rates, language = (f"{folder}/{path}" for path in paths)
+    candidates = shards.list_shards(f"{folder}/candidates")
+    by_outcome, by_source, by_fate = histograms(table for path in candidates for table in shards.read_tables(path, COLUMNS))
+    plots.funnel({stage: tally.rows for stage, tally in found.stages().items()}, stages)
+    plots.completion_lengths(by_outcome, lengths, recipe.sampling.max_tokens if recipe else None)
+    plots.pass_rates(by_source, rates)
+    plots.language_shares(by_fate, language, curation.screens.min_language_share)
+    return paths
+
+
+def _decided(measured: str, decisions: str) -> Iterator[pa.Table]:
+    """Measured candidates, a row group at a time, with their last columns replaced by what was decided."""
+    decided = pa.concat_tables(shards.read_tables(decisions))
+    start = 0
+    for table in shards.read_tables(measured):
+        columns = {name: table[name] for name in CANDIDATE.names}
+        columns |= {name: decided[name].slice(start, table.num_rows) for name in decided.column_names}
+        start += table.num_rows
+        yield pa.table(columns, schema=CANDIDATE)
+
+
+def _write(tables: Iterable[pa.Table], to_candidates: Writer, to_examples: Writer, template: str, system: str | None) -> Iterator[pa.Table]:
+    """Passes tables of decided candidates on after they are written, as candidates and as examples."""
+    for table in tables:
+        to_candidates.write_table(table)
+        kept = table.filter(pc.is_null(table["dropped"]))
+        if kept.num_rows:
+            to_examples.write_table(examples(kept, template, system))
+        yield table
+
+
+def _name(path: str) -> str:
+    return path.rsplit("/", 1)[1]

@@ -23,8 +23,9 @@ from distill import files, shards, store, verdict_summary, verifiers
 from distill.files import Row
 from distill.journal import Journal
 from distill.progress import Meter, say
-from distill.recipe import RecipeError, Verification
+from distill.recipe import Verification
 from distill.records import Opinions, Trace, Verdict, schema, to_row
+from distill.section import RecipeError
 from distill.verdict_summary import Summary
 
 ROWS_OF_PART = 2048

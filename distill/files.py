@@ -18,13 +18,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from distill import language, normalise
-from distill.records import Candidate, FinishReason, Kind, Opinions, Outcome, Problem, Trace, Verdict
+from distill.records import Candidate, FinishReason, Kind, Opinions, Outcome, Problem, Trace, Verdict, schema
 from distill.sources import BAD_ROW, LINES, json_lines
 from distill.store import digest
 
 Row = dict[str, Any]
 DEFAULT_KIND = "math"
 PARQUET_BATCH_ROWS = 256
+OURS = frozenset({"response", "model", "license", *schema(Candidate).names})
 _UNJUDGEABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -36,20 +37,39 @@ class UnknownFormatError(ValueError):
     """A file whose name does not say what it is; the message says which names do."""
 
 
-def candidates_from(path: str) -> Iterator[Candidate]:
-    """Each row of a file as a candidate with the outcome that it carries, or `unverified`; unusable rows are `error`."""
-    for row, found in traces_from(path):
+def candidates_from_all(path: str) -> Iterator[Candidate]:
+    """The candidates of a file, of all files of a folder in order of their names, or of a dataset folder."""
+    filesystem, name = fsspec.core.url_to_fs(path)
+    if not filesystem.isdir(name):
+        yield from candidates_from(path)
+        return
+    inside = f"{path}/candidates" if filesystem.isdir(f"{name}/candidates") else path
+    found = sorted(one.rsplit("/", 1)[1] for one in filesystem.ls(fsspec.core.url_to_fs(inside)[1], detail=False))
+    known = [one for one in found if one.endswith((*LINES, ".parquet"))]
+    if not known:
+        raise UnknownFormatError(f"no file in {path} ends in {', '.join((*LINES, '.parquet'))}")
+    siblings: Counter[str] = Counter()
+    for one in known:
+        yield from candidates_from(f"{inside}/{one}", siblings)
+
+
+def candidates_from(path: str, siblings: Counter[str] | None = None) -> Iterator[Candidate]:
+    """Each row of a file as a candidate with the outcome that it carries, or `unverified`; unusable rows are `error`.
+
+    `siblings` counts the traces of each problem; it carries them over from one file to the next.
+    """
+    for row, found in traces_from(path, siblings):
         if isinstance(found, Trace):
-            yield Candidate(found, _verdict(row), _opinions(row))
+            yield Candidate(found, _verdict(row), _opinions(row), extra=_extra(row))
         else:
             problem = Problem(_identifier(row, "problem_id") or "", "file", "open", "", None)
             trace = Trace(problem, _identifier(row, "id") or "", 0, None, "", True, "error", failure=found)
             yield Candidate(trace, Verdict("error", None, found))
 
 
-def traces_from(path: str) -> Iterator[tuple[Row, Trace | str]]:
+def traces_from(path: str, siblings: Counter[str] | None = None) -> Iterator[tuple[Row, Trace | str]]:
     """Each row of a file with its trace, or with the cause why it is none."""
-    siblings: Counter[str] = Counter()
+    siblings = Counter() if siblings is None else siblings
     for row in _rows(path):
         try:
             yield row, _trace(row, siblings)
@@ -197,6 +217,12 @@ def _opinions(row: Row) -> Opinions:
     """The opinions of others that a row carries."""
     texts = {name: _storable(row[name]) for name in Opinions.__annotations__ if name != "majority_share" and isinstance(row.get(name), str)}
     return Opinions(**texts, majority_share=_number(row, "majority_share", float, None))
+
+
+def _extra(row: Row) -> str | None:
+    """The columns of a row that are not ours, as JSON; those that came along before stay."""
+    unknown = {name: value for name, value in row.items() if name not in OURS and value is not None}
+    return json.dumps(unknown, ensure_ascii=True, default=str) if unknown else _text(row, "extra")
 
 
 def _kind(value: Any) -> type:

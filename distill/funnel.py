@@ -8,11 +8,15 @@ accepted: under the policy "none" any outcome is. Tokens are completion tokens, 
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from distill import screens
-from distill.records import Candidate
+from distill.examples import completion_tokens
 
 STAGES = ("asked", "returned", "finished", "correct", "clean", "unique", "selected")
 KEPT = "kept"
@@ -20,8 +24,12 @@ LOST_AT = {
     screens.FAILED: "returned",
     screens.TRUNCATED: "finished",
     screens.MALFORMED: "finished",
+    screens.REFUSAL: "clean",
+    screens.ANSWER_LEAK: "clean",
+    screens.MISMATCH: "clean",
     screens.REPETITION: "clean",
     screens.MIXED_LANGUAGE: "clean",
+    screens.TOO_SHORT: "clean",
     screens.TOO_LONG: "clean",
     screens.LONG_PARAGRAPH: "clean",
     screens.CODE_IN_THINKING: "clean",
@@ -33,6 +41,9 @@ LOST_AT = {
 """The first stage that a row with this reason does not reach; the reasons that are outcomes are lost at `correct`."""
 SAMPLES = 3
 EXCERPT_CHARACTERS = 160
+_TEXT = pa.large_string()
+_NARROW = pa.schema([("source", _TEXT), ("reason", _TEXT), ("problem", _TEXT), ("tokens", pa.int64()), ("cost", pa.float64())])
+_SHOWN = ["id", "question", "detail_dropped", "thinking", "answer"]
 
 
 @dataclass(slots=True)
@@ -102,22 +113,22 @@ class Funnel:
         return asked.tokens / kept, None if asked.cost_usd is None else asked.cost_usd / kept
 
 
-def funnel(candidates: Iterable[Candidate]) -> Funnel:
-    """The funnel of selected candidates, in one pass; siblings have to be contiguous for the numbers of problems."""
+def funnel(tables: Iterable[pa.Table]) -> Funnel:
+    """The funnel of the candidates of one shard, or of several as long as no problem is in two of them."""
     found = Funnel()
-    problem, seen = "", set[str]()
-    for candidate in candidates:
-        trace, reason = candidate.trace, candidate.dropped or KEPT
-        source = trace.problem.source
-        if trace.problem.problem_id != problem:
-            problem, seen = trace.problem.problem_id, set()
-            found.problems[source] = found.problems.get(source, 0) + 1
-        tally = found.tallies.setdefault(source, {}).setdefault(reason, Tally())
-        tally.add(Tally(1, int(reason not in seen), screens.completion_tokens(trace), trace.cost_usd))
-        seen.add(reason)
-        samples = found.rejects.setdefault(reason, []) if reason != KEPT else None
-        if samples is not None and len(samples) < SAMPLES:
-            samples.append(_reject(candidate))
+    narrow = [_NARROW.empty_table()]
+    for table in tables:
+        reasons = pc.fill_null(table["dropped"], KEPT)
+        columns = [table["source"], reasons, table["problem_id"], completion_tokens(table), table["cost_usd"]]
+        narrow.append(pa.table(columns, schema=_NARROW))
+        _sample(table, reasons, found.rejects)
+    rows = pa.concat_tables(narrow)
+    totals = [("tokens", "sum"), ("cost", "sum"), ("problem", "count_distinct"), ([], "count_all")]
+    for row in rows.group_by(["source", "reason"], use_threads=False).aggregate(totals).to_pylist():
+        tally = Tally(row["count_all"], row["problem_count_distinct"], row["tokens_sum"], row["cost_sum"])
+        found.tallies.setdefault(row["source"], {})[row["reason"]] = tally
+    for row in rows.group_by("source", use_threads=False).aggregate([("problem", "count_distinct")]).to_pylist():
+        found.problems[row["source"]] = row["problem_count_distinct"]
     return found
 
 
@@ -224,10 +235,17 @@ def _piped(rows: list[list[str]]) -> str:
     return "\n".join([lines[0], "| --- " * len(rows[0]) + "|", *lines[1:]])
 
 
-def _reject(candidate: Candidate) -> Reject:
-    trace = candidate.trace
-    question, detail = trace.problem.question[:EXCERPT_CHARACTERS], (candidate.detail_dropped or "")[:EXCERPT_CHARACTERS]
-    return Reject(trace.id, question, detail, (trace.thinking or trace.answer)[-EXCERPT_CHARACTERS:])
+def _sample(table: pa.Table, reasons: pa.ChunkedArray, rejects: dict[str, list[Reject]]) -> None:
+    """Adds the first rows of each reason that has too few samples yet."""
+    for reason in pc.unique(reasons).to_pylist():
+        if reason != KEPT and len(samples := rejects.setdefault(reason, [])) < SAMPLES:
+            rows = pc.indices_nonzero(pc.equal(reasons, reason))[: SAMPLES - len(samples)]
+            samples += [_reject(table.slice(row, 1).select(_SHOWN).to_pylist()[0]) for row in rows.to_pylist()]
+
+
+def _reject(row: Mapping[str, Any]) -> Reject:
+    question, detail = row["question"][:EXCERPT_CHARACTERS], (row["detail_dropped"] or "")[:EXCERPT_CHARACTERS]
+    return Reject(row["id"], question, detail, (row["thinking"] or row["answer"])[-EXCERPT_CHARACTERS:])
 
 
 def _short(count: int) -> str:

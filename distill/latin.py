@@ -116,7 +116,11 @@ def passages(text: str, start: int, home: frozenset[str]) -> list[Passage]:
 def spoken(text: str) -> dict[str, int]:
     """How many different words of a text speak for each language, names left out."""
     words = {token.word for token in _tokens(text) if not token.name}
-    return {language: sum(_value(word, frozenset(), language) == 1 for word in words) for language in _LISTS}
+    accented = {word for word in words if not word.isascii()}
+    return {
+        language: len(words & listed) + sum(_value(word, frozenset(), language) == 1 for word in accented - listed)
+        for language, listed in _LISTS.items()
+    }
 
 
 def quoted(text: str, home: frozenset[str], least: int) -> frozenset[str]:

@@ -11,7 +11,8 @@ from distill import costs, hardware, memory
 from distill.costs import Range, number
 from distill.hardware import DEVICES, Device
 from distill.preflight import CannotRun, preflight
-from distill.recipe import DatasetRecipe, RecipeError, StudentRecipe
+from distill.recipe import DatasetRecipe, StudentRecipe
+from distill.section import RecipeError
 
 __all__ = ["CannotRun", "Estimate", "Plan", "plan", "preflight", "table"]
 
@@ -103,16 +104,18 @@ def _sampling(dataset: DatasetRecipe, device: Device, gpus: int) -> list[Estimat
     """Lines about the teacher."""
     tokens = costs.trace_tokens(dataset)
     counted = [costs.problem_count(source) for source in dataset.problems]
-    problems, traces = sum(rows for rows, _ in counted), sum(rows for rows, _ in counted) * dataset.sampling.n
+    problems = sum(rows for rows, _ in counted)
+    asked = sum(costs.problem_count(source)[0] for source in costs.asked(dataset))
+    traces, ready = asked * dataset.sampling.n, problems - asked
     known = "" if all(known for _, known in counted) else f"; {costs.ASSUMED_ROWS:,} assumed where the size is not known"
     lines = [
         _exact(
             "problems", problems, " + ".join(f"{s.name} {rows:,}" for s, (rows, _) in zip(dataset.problems, counted, strict=True)) + known
         ),
-        _exact("traces", traces, f"{problems:,} problems x n {dataset.sampling.n}"),
+        _exact("traces", traces + ready, f"{asked:,} problems x n {dataset.sampling.n}" + (f" + {ready:,} ready ones" if ready else "")),
         Estimate("tokens per trace", "", tokens, "R1's means by domain (Table 5), at most half of max_tokens"),
     ]
-    if dataset.teacher.engine in ("replay", "scripted"):
+    if dataset.teacher.engine in ("replay", "scripted") or not asked:
         return lines
     total = tokens.times(traces)
     lines.append(Estimate("sampled tokens", "", total, f"{traces:,} traces x {number(tokens.likely)} tokens"))

@@ -70,6 +70,8 @@ def _student_fits(student: StudentRecipe, dataset: DatasetRecipe, device: Device
 def _teacher_can_be_asked(dataset: DatasetRecipe, device: Device, gpus: int) -> None:
     """Refuses a dataset whose teacher has no files, no key, no serving environment or no room here."""
     teacher = dataset.teacher
+    if not costs.asked(dataset):
+        return
     if teacher.engine == "server" and teacher.api_key_env and not os.environ.get(teacher.api_key_env):
         raise CannotRun(f"{dataset.name}: the environment variable {teacher.api_key_env} (teacher.api_key_env) is not set")
     if teacher.engine == "replay" and not Path(teacher.model).expanduser().exists() and teacher.model.count("/") != 1:

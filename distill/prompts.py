@@ -7,8 +7,8 @@ recommendations). `math` is that README's wording. Questions in other languages 
 from functools import cache
 from pathlib import Path
 
-from distill.recipe import RecipeError
 from distill.records import Message, Problem
+from distill.section import RecipeError
 from distill.store import digest
 
 TEMPLATES = Path(__file__).parent / "templates"

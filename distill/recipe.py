@@ -1,49 +1,22 @@
 """Recipes: what a dataset or a student is made of, as frozen models with their documentation.
 
 `configs/datasets/*.toml` and `configs/students/*.toml` are sparse; the defaults and their sources are here. A field
-declared with `place()` says where or how fast a room runs; it is no part of a fingerprint, so changing it never makes
-anything again. Recipes hold the *names* of environment variables, never a secret.
+declared with `place()` says where or how fast a room runs. What is kept of the traces has a module of its own,
+`recipe_curation.py`. Recipes hold the *names* of environment variables, never a secret.
 """
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
+
+from distill.recipe_benchmarks import named
+from distill.recipe_curation import Decontamination, Duplicates, Preferences, Screens, Selection
+from distill.records import Kind
+from distill.section import Section, place
 
 CONFIGS = Path(os.environ.get("DISTILL_CONFIGS", Path(__file__).parents[1] / "configs"))
-
-
-class RecipeError(ValueError):
-    """A recipe that cannot be used; the message says which key and what to write instead."""
-
-
-def place(default: Any = ..., **constraints: Any) -> Any:
-    """A field that says where or how fast something runs, never what comes out."""
-    return Field(default, json_schema_extra={"place": True}, **constraints)
-
-
-class Section(BaseModel):
-    """One frozen part of a recipe; unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    def identity(self) -> dict[str, Any]:
-        """The plain values that decide what comes out: all but the `place()` fields, in nested sections too."""
-        kept: dict[str, Any] = {}
-        for name, field in type(self).model_fields.items():
-            if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("place"):
-                continue
-            kept[name] = _identity(getattr(self, name))
-        return kept
-
-
-def _identity(value: Any) -> Any:
-    if isinstance(value, Section):
-        return value.identity()
-    if isinstance(value, (list, tuple)):
-        return [_identity(item) for item in value]
-    return value
 
 
 class ProblemSource(Section):
@@ -59,7 +32,7 @@ class ProblemSource(Section):
     """Pinned revision of a hub dataset."""
     subset: str | None = None
     """Configuration name of a hub dataset."""
-    kind: Literal["math", "code", "choice", "sql", "logic", "open"] = "math"
+    kind: Kind = "math"
     """Which verifier judges the answers."""
     question: str = "question"
     """Column with the question."""
@@ -67,6 +40,8 @@ class ProblemSource(Section):
     """Column with the reference answer; `""` or None when there is none (tests judge, or nothing does)."""
     tests: str | None = None
     """Column with the tests (JSON, Python source that asserts, or an object)."""
+    response: str | None = None
+    """Column with a ready completion: such rows are taken as they are, and no teacher is asked."""
     setup: str | None = None
     """`code`: column with source that is run before an answer (`"prompt"` for HumanEval, `"test_imports"` for MBPP)."""
     entry_point: str | None = None
@@ -208,65 +183,6 @@ class Verification(Section):
     """Verifier processes, and sandboxes; None: one for each core."""
 
 
-class Screens(Section):
-    """Thresholds of what is dropped, each against a stored column. None turns a screen off."""
-
-    max_repetition: float | None = Field(0.5, ge=0, le=1)
-    """Largest share of the thinking that repeats an earlier stretch of it."""
-    min_language_share: float | None = Field(0.9, ge=0, le=1)
-    """Smallest share of words in the problem's language, for thinking and answer each (R1's language consistency)."""
-    max_completion_tokens: int | None = Field(None, ge=1)
-    """Longer traces are dropped whole, never cut (s1: training on cut traces costs 20 points on AIME24)."""
-    min_thinking_characters: int = Field(1, ge=0)
-    """Shorter thinking is `malformed`."""
-    drop_long_paragraphs: bool = False
-    """R1 dropped traces with long paragraphs; off, because OpenThoughts measured 41.9 -> 38.0 (code 5.7) with it."""
-    drop_code_in_thinking: bool = False
-    """R1 dropped code blocks in thinking; off, because it removes legitimate work on code problems."""
-
-
-class Duplicates(Section):
-    """What counts as the same text."""
-
-    exact: bool = True
-    """Drop traces of one problem whose normalised text is equal."""
-    near: bool = True
-    """Drop near-duplicates among the traces of one problem and across problems."""
-    threshold: float = Field(0.7, gt=0, le=1)
-    """Jaccard similarity of word shingles, checked exactly after MinHash-LSH found the pair. 2 % of all words edited leave 0.82."""
-    shingle_words: int = Field(5, ge=1)
-    """Words in a shingle; numbers are kept as they are."""
-
-
-class Decontamination(Section):
-    """How close a question may come to a benchmark's."""
-
-    gram_words: int = Field(8, ge=1)
-    """Words in an n-gram: 8 for s1 and Open-R1; Qwen and OpenThoughts3 take 13, which miss a question whose numbers were changed."""
-    min_shared: float = Field(0.5, gt=0, le=1)
-    """Share of the shorter question's n-grams that makes it the same question. With one shared n-gram, as s1, phrases match."""
-    min_similarity: float | None = Field(0.75, gt=0, le=1)
-    """Words in equal order that make two questions with the same numbers the same (OpenThoughts3: 75 % of characters); None: off."""
-    drop_other_digits: bool = False
-    """Drop questions that differ from a benchmark's by digits only, as Light-R1; else they are told. Template problems all match."""
-
-
-class Selection(Section):
-    """Which clean traces become examples."""
-
-    policy: Literal["correct", "shortest", "none"] = "correct"
-    """`correct`: all correct ones; `shortest`: the k shortest of them; `none`: wrong ones too (OpenThoughts3: as good at 7B)."""
-    per_problem: int | None = Field(None, ge=1)
-    """At most so many for each problem."""
-    min_pass_rate: float = Field(0.0, ge=0, le=1)
-    """Leave out problems that the teacher solves less often than this."""
-    max_pass_rate: float = Field(1.0, ge=0, le=1)
-    """Leave out problems that the teacher solves more often than this."""
-    max_examples: int | None = Field(None, ge=1)
-    """At most so many in all: a seeded choice that is stable when traces are added."""
-    seed: int = 0
-
-
 class Curation(Section):
     """From candidates to the dataset."""
 
@@ -274,8 +190,10 @@ class Curation(Section):
     duplicates: Duplicates = Duplicates()
     selection: Selection = Selection()
     decontamination: Decontamination = Decontamination()
-    benchmarks: tuple[ProblemSource, ...] = ()
-    """Held-out problems: an example whose question is one of theirs is `contaminated`."""
+    benchmarks: tuple[Annotated[ProblemSource, BeforeValidator(named)], ...] = ()
+    """Held-out problems, spelt out or public ones by name (`"aime24"`): what asks or quotes one of theirs is `contaminated`."""
+    preferences: Preferences | None = None
+    """None: no preference pairs are written."""
 
 
 class DatasetRecipe(Section):
@@ -374,6 +292,14 @@ class Evaluation(Section):
     """Score the dataset's teacher as well, when it can be asked (not for `replay`)."""
     verification: Verification = Verification()
     shard_problems: int = Field(256, ge=1)
+
+    @field_validator("problems")
+    @classmethod
+    def _asked(cls, problems: tuple[ProblemSource, ...]) -> tuple[ProblemSource, ...]:
+        """A model that is scored writes its own answers."""
+        if ready := [source.name for source in problems if source.response]:
+            raise ValueError(f"{', '.join(ready)}: `response` is for datasets; a model that is scored is asked")
+        return problems
 
 
 class StudentRecipe(Section):

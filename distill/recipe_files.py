@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from distill.recipe import CONFIGS, Curation, DatasetRecipe, RecipeError, Section, StudentRecipe, Verification
+from distill.recipe import CONFIGS, Curation, DatasetRecipe, StudentRecipe, Verification
+from distill.section import RecipeError, Section
 
 S = TypeVar("S", bound=Section)
 
@@ -80,7 +81,7 @@ def _validated(model: type[S], values: dict[str, Any], where: str) -> S:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors())
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors())
         raise RecipeError(f"{where}: {problems}") from error
 
 

@@ -10,9 +10,10 @@ Nothing here reads or writes files, and nothing validates values: `recipe.py` gu
 
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
+from operator import attrgetter
 from typing import Any, Literal, TypeVar
 
 import pyarrow as pa
@@ -41,6 +42,8 @@ class Problem:
     language: str = "en"
     """ISO 639-1 code of the question's language."""
     licence: str = "unknown"
+    response: str | None = None
+    """A ready completion of another dataset: no teacher is asked."""
     unusable: str | None = None
     """Why no teacher is asked this problem (`"reference_fails"`, `"empty"`, ...), or None."""
     detail_unusable: str | None = None
@@ -119,27 +122,89 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
+class Measures:
+    """What was measured of one trace, so that a re-cut needs no text; None where there was nothing to measure or nobody measured."""
+
+    thinking_characters: int | None = None
+    """Length of the thinking without white space around it; None when there was no block."""
+    answer_characters: int | None = None
+    structure: str | None = None
+    """What is wrong with the form beyond its lengths (a stray tag, two answers, ...), for a person to read; None when it is sound."""
+    mismatch: str | None = None
+    """How the last conclusion of the thinking differs from the answer."""
+    refusal: str | None = None
+    """The words that decline to answer."""
+    answer_leak: str | None = None
+    """The passage that quotes the reference answer before any work."""
+    language_share: float | None = None
+    """Share of the thinking's words that are in the problem's language (DeepSeek-R1, language-consistency reward)."""
+    answer_language_share: float | None = None
+    language_spans: list[Span] | None = None
+    """Passages in another language, thinking first."""
+    repetition: float | None = None
+    """Share of the thinking that repeats an earlier stretch of it, 0 to 1."""
+    line_repetition: float | None = None
+    """Share of the thinking's lines, by characters, that stood in it before."""
+    compression: float | None = None
+    """Share of its bytes that the thinking is compressed to."""
+    loop: str | None = None
+    """The stretch that the thinking repeats over and over, back to back."""
+    paragraph_words: int | None = None
+    """Words of the longest paragraph of the thinking."""
+    code_blocks: int | None = None
+    """Fenced code blocks in the thinking."""
+    pass_rate: float | None = None
+    """Share of the problem's verified traces that are correct."""
+    question_hash: int | None = None
+    """Equal for traces of one question."""
+    text_hash: int | None = None
+    """Equal for traces of one question with the same words."""
+    facts_hash: int | None = None
+    """Equal for traces of questions with the same numbers and answer that hold the same numbers; None: no copy of another question's."""
+    minhash: bytes | None = None
+    """MinHash signature of the word shingles, 128 bytes: the share of equal bytes estimates the Jaccard similarity."""
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """A judged and measured trace; `dropped` says why it is not in the dataset."""
 
     trace: Trace
     verdict: Verdict
     opinions: Opinions = Opinions()
-    language_share: float | None = None
-    """Share of the thinking's words that are in the problem's language (DeepSeek-R1, language-consistency reward)."""
-    answer_language_share: float | None = None
-    repetition: float | None = None
-    """Share of the thinking that repeats an earlier stretch of it, 0 to 1."""
-    pass_rate: float | None = None
-    """Share of the problem's verified traces that are correct."""
+    measures: Measures = Measures()
+    extra: str | None = None
+    """JSON object of the columns that a row of somebody's file had besides ours."""
     duplicate_of: str | None = None
     """Id of the kept trace that this one repeats."""
     dropped: str | None = None
     """None for a kept row, else a reason such as `"wrong"` or `"mixed_language"`."""
     detail_dropped: str | None = None
     """What exactly the screen found, for a person to read."""
-    language_spans: list[Span] | None = None
-    """Passages in another language, thinking first; None where nothing was measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """A candidate without its texts: the columns that decide whether it becomes an example. It is read, never written."""
+
+    id: str
+    problem_id: str
+    source: str
+    kind: str
+    language: str
+    sample_index: int
+    finish_reason: str
+    think_closed: bool
+    outcome: str
+    extracted: str | None = None
+    detail: str = ""
+    majority_outcome: str | None = None
+    failure: str | None = None
+    prompt_tokens: int | None = None
+    thinking_tokens: int | None = None
+    answer_tokens: int | None = None
+    cost_usd: float | None = None
+    measures: Measures = Measures()
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,17 +325,12 @@ def schema(record: type) -> pa.Schema:
 
 def columns(record: Any) -> tuple[tuple[str, Any], ...]:
     """(column name, annotation) of a record type, nested records flattened in order."""
-    hints = typing.get_type_hints(record)
-    flat: list[tuple[str, Any]] = []
-    for field in fields(record):
-        hint = hints[field.name]
-        flat.extend(columns(hint) if is_dataclass(hint) else [(field.name, hint)])
-    return tuple(flat)
+    return tuple((path.rpartition(".")[2], hint) for path, hint in _paths(record))
 
 
 def arrow_type(annotation: Any) -> pa.DataType:
     """The Arrow type of one field annotation; raises TypeError for a type that records may not have."""
-    plain = {str: pa.large_string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+    plain = {str: pa.large_string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_(), bytes: pa.binary()}
     if annotation in plain:
         return plain[annotation]
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
@@ -286,16 +346,28 @@ def arrow_type(annotation: Any) -> pa.DataType:
 
 def to_row(record: Any) -> dict[str, Any]:
     """A record as one flat row: column name to plain value (for JSON and Parquet alike)."""
-    row: dict[str, Any] = {}
-    for field in fields(record):
-        value = getattr(record, field.name)
-        if is_dataclass(value):
-            row.update(to_row(value))
-        elif isinstance(value, list):
-            row[field.name] = [to_row(item) if is_dataclass(item) else item for item in value]
-        else:
-            row[field.name] = value
+    names, values, lists = _getter(typing.cast(Any, type(record)))
+    row = dict(zip(names, values(record), strict=True))
+    for name in lists:
+        if row[name] is not None:
+            row[name] = [to_row(item) if is_dataclass(item) else item for item in row[name]]
     return row
+
+
+@cache
+def _getter(record: type) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]], tuple[str, ...]]:
+    """Column names of a record type, what gets their values out of a record, and which of them may be lists."""
+    paths, named = [path for path, _ in _paths(record)], columns(record)
+    return tuple(name for name, _ in named), attrgetter(*paths), tuple(name for name, hint in named if "list[" in str(hint))
+
+
+def _paths(record: Any, within: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted path, annotation) of each column of a record type, in order."""
+    for name, hint, _ in _parts(record):
+        if is_dataclass(hint):
+            yield from _paths(hint, f"{within}{name}.")
+        else:
+            yield within + name, hint
 
 
 def from_row(record: type[R], row: Mapping[str, Any]) -> R:

@@ -19,12 +19,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from distill import language
+from distill import language, structure
 from distill.normalise import CLOSE, OPEN, Parts, join, split
 from distill.prompts import render
 from distill.recipe import Verification
 from distill.records import Candidate, Problem, Trace
-from distill.screens import malformed
 from distill.verifiers import boxes, judge_all
 
 UNJUDGED = frozenset({"error", "unparsed_reference", "unverified"})
@@ -179,7 +178,9 @@ def _trace(problem: Problem, parts: Parts) -> Trace:
 def _well_formed(turn: _Turn, problem: Problem) -> bool:
     """One think block at the start, and one final answer behind it that a reader can see."""
     one_block = turn.text.lstrip().startswith(OPEN) and turn.text.count(OPEN) == turn.text.count(CLOSE) == 1
-    if not one_block or malformed(_trace(problem, turn.parts), min_thinking_characters=1):
+    if not one_block or not (turn.parts.thinking or "").strip() or not turn.parts.answer.strip():
+        return False
+    if structure.fault(_trace(problem, turn.parts)):
         return False
     return problem.kind not in BOXED_KINDS or (_HIDDEN.search(turn.parts.answer) is None and len(_boxed(turn.parts.answer)) == 1)
 

@@ -1,5 +1,6 @@
 """The second room: asks the teacher n times about each usable problem, and gives back exactly n traces a problem.
 
+A problem that came with a ready response is not asked: the response is its one trace, and the journal knows nothing of it.
 The journal is the truth about what was asked: only what it lacks is asked, and each completion is in it before the next
 one is looked at. Traces come out in problem order with siblings together, whatever order the engine answered in. A
 completion that could not be had is a trace with a `failure`; a teacher that is gone is an `EngineError`, after which the
@@ -19,6 +20,8 @@ from distill.records import Problem, Trace
 from distill.store import digest
 
 VERSION = 1
+READY = "ready:"
+"""Before the source's name it is the teacher of a trace that came with its problem."""
 
 
 def sample(
@@ -30,19 +33,22 @@ def sample(
     on_completion: Callable[[Completion], None] | None = None,
     budgets: Sequence[int] = (),
 ) -> Iterator[Trace]:
-    """The n traces of each usable problem of a shard, in problem order; `on_completion` sees each new completion as it arrives.
+    """The n traces of each usable problem of a shard, or its ready one, in order; `on_completion` sees each new completion.
 
     `budgets` are values of `max_tokens` under which the journal may hold the same draws: those that came to their end within
     the present one are taken over, and only the others are asked again. Holds the problems in memory, and of the completions
     only those in flight. Raises EngineError when the teacher is gone.
     """
     usable = [problem for problem in problems if problem.unusable is None]
-    requests = _missing(usable, teacher, sampling, journal, budgets)
+    requests = _missing([problem for problem in usable if problem.response is None], teacher, sampling, journal, budgets)
     for arrived in engine.complete(requests, sampling):
         journal.append([arrived])
         if on_completion is not None:
             on_completion(arrived)
     for problem in usable:
+        if problem.response is not None:
+            yield _ready(problem, problem.response)
+            continue
         for index in range(sampling.n):
             key = trace_id(problem, teacher, sampling, index)
             completion = journal.get(key)
@@ -97,6 +103,21 @@ def _distribution(teacher: Teacher, sampling: Sampling) -> str:
     asked_how = {name: value for name, value in sampling.identity().items() if name not in ("n", "max_tokens", "prompt")}
     asked_how["prompt"] = prompts.identity(sampling.prompt)
     return digest(json.dumps([asked_of, asked_how], sort_keys=True))
+
+
+def _ready(problem: Problem, response: str) -> Trace:
+    """The trace of a problem that came with its response, which the trace's problem does not hold a second time."""
+    parts = normalise.split(response)
+    return Trace(
+        problem=replace(problem, response=None),
+        id=digest(f"{READY}{problem.problem_id}/{digest(response)}")[:16],
+        sample_index=0,
+        thinking=parts.thinking,
+        answer=parts.answer,
+        think_closed=parts.think_closed,
+        finish_reason="stop",
+        teacher=f"{READY}{problem.source}",
+    )
 
 
 def _trace(problem: Problem, completion: Completion, teacher: Teacher, seed: int, index: int) -> Trace:

@@ -2,23 +2,30 @@
 
 A shard that exists is finished: it is written under a temporary name, fsynced, and renamed. Pages carry checksums, so
 flipped bytes are an error and not a wrong row. Row groups are sized by bytes, so memory is bounded by a group and
-not by a shard. Paths are local, or any fsspec URL (`s3://...`), where an object appears only once it is complete.
+not by a shard. Paths are local, or any fsspec URL (`s3://...`): there a file is written to the temporary folder of this
+machine (`TMPDIR`) and put in its place whole.
 """
 
 import os
+import tempfile
+import typing
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import MISSING, fields, is_dataclass
+from itertools import islice, repeat
 from pathlib import Path
 from typing import IO, Any, TypeVar
 from uuid import uuid4
 
-import fsspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from distill import records
+from distill.elsewhere import answering, filesystem, is_elsewhere, put
 
 ROW_GROUP_BYTES = 32 << 20
+BATCH_ROWS = 1024
 COMPRESSION = "zstd"
 COMPRESSION_LEVEL = 1  # costs what snappy costs and is 1.8x smaller on traces
 LABELS = ("source", "kind", "language", "licence", "finish_reason", "teacher", "outcome", "verifier", "dropped", "unusable")
@@ -34,7 +41,7 @@ def write(record: type[R], rows: Iterable[R], path: str) -> int:
 def write_rows(schema: pa.Schema, rows: Iterable[Mapping[str, Any]], path: str) -> int:
     """Writes flat rows of any schema the way `write` writes records."""
     count = 0
-    with replacing(path) as file, _writer(file, schema) as writer:
+    with writing(schema, path) as writer:
         for batch in batches(rows):
             writer.write_table(pa.Table.from_pylist(batch, schema=schema))
             count += len(batch)
@@ -44,50 +51,85 @@ def write_rows(schema: pa.Schema, rows: Iterable[Mapping[str, Any]], path: str) 
 def write_tables(schema: pa.Schema, tables: Iterable[pa.Table], path: str) -> int:
     """Writes Arrow tables of one schema the way `write` writes records."""
     count = 0
-    with replacing(path) as file, _writer(file, schema) as writer:
+    with writing(schema, path) as writer:
         for table in tables:
             writer.write_table(table)
             count += table.num_rows
     return count
 
 
+class Writer:
+    """Takes Arrow tables of any size, and holds them back until they are worth a row group."""
+
+    def __init__(self, parquet: pq.ParquetWriter) -> None:
+        self._parquet = parquet
+        self._held: list[pa.Table] = []
+        self._held_bytes = 0
+
+    def write_table(self, table: pa.Table) -> None:
+        """Adds a table to the shard."""
+        self._held.append(table)
+        self._held_bytes += table.nbytes
+        if self._held_bytes >= ROW_GROUP_BYTES // 2:  # half: tables of a little less than a row group stay as they are
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes what is held back."""
+        if self._held:
+            self._parquet.write_table(pa.concat_tables(self._held))
+        self._held, self._held_bytes = [], 0
+
+
+@contextmanager
+def writing(schema: pa.Schema, path: str) -> Iterator[Writer]:
+    """A writer of Arrow tables to a new shard, which appears when the block ends well."""
+    with replacing(path) as file, _writer(file, schema) as parquet:
+        writer = Writer(parquet)
+        yield writer
+        writer.flush()
+
+
 def read(record: type[R], path: str) -> Iterator[R]:
     """The records of a shard in order; raises OSError when the file's checksums do not hold."""
     wanted = [name for name, _ in records.columns(record)]
-    for row in read_rows(path, wanted):
-        yield records.from_row(record, row)
+    with _opened(path) as parquet:
+        for batch in _batches_of(parquet, wanted):
+            yield from islice(_records(record, batch), batch.num_rows)
 
 
 def read_rows(path: str, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
     """The flat rows of a shard in order, a bounded number in memory at a time; absent columns are left out."""
-    filesystem, name = fsspec.core.url_to_fs(path)
-    with filesystem.open(name, "rb") as file:
-        parquet = pq.ParquetFile(file, page_checksum_verification=True)
-        present = parquet.schema_arrow.names
-        chosen = present if columns is None else [column for column in columns if column in present]
-        for batch in parquet.iter_batches(batch_size=1024, columns=chosen):
+    with _opened(path) as parquet:
+        for batch in _batches_of(parquet, columns):
             yield from batch.to_pylist()
+
+
+def read_tables(path: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """The Arrow tables of a shard in order, one a row group; absent columns are left out."""
+    with _opened(path) as parquet:
+        chosen = _present(parquet, columns)
+        for group in range(parquet.num_row_groups):
+            yield parquet.read_row_group(group, columns=chosen)
 
 
 def count(path: str) -> int:
     """Rows of a shard, from its footer."""
-    filesystem, name = fsspec.core.url_to_fs(path)
-    with filesystem.open(name, "rb") as file:
-        return int(pq.ParquetFile(file).metadata.num_rows)
+    with _opened(path) as parquet:
+        return int(parquet.metadata.num_rows)
 
 
 def exists(path: str) -> bool:
     """True when the shard is there, and therefore finished."""
-    filesystem, name = fsspec.core.url_to_fs(path)
-    return bool(filesystem.exists(name))
+    files, name = filesystem(path)
+    with answering(path):
+        return bool(files.exists(name))
 
 
 def list_shards(folder: str) -> list[str]:
     """Paths of the shards in a folder, in order; empty when there is no folder."""
-    filesystem, name = fsspec.core.url_to_fs(folder)
-    if not filesystem.isdir(name):
-        return []
-    found = sorted(filesystem.glob(name.rstrip("/") + "/*.parquet"))
+    files, name = filesystem(folder)
+    with answering(folder):
+        found = sorted(files.glob(name.rstrip("/") + "/*.parquet")) if files.isdir(name) else []
     return [f"{folder.rstrip('/')}/{path.rsplit('/', 1)[1]}" for path in found]
 
 
@@ -108,9 +150,11 @@ def batches(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any
 @contextmanager
 def replacing(path: str) -> Iterator[IO[bytes]]:
     """A binary file that takes the place of `path` when the block ends well, and leaves nothing behind when it does not."""
-    if "://" in path:
-        with fsspec.open(path, "wb") as file:
-            yield file
+    if is_elsewhere(path):  # a stream to an object store publishes what it holds when it is closed, even after an exception
+        with tempfile.NamedTemporaryFile(prefix="distill-") as spooled:
+            yield spooled
+            spooled.flush()
+            put(spooled.name, path)
         return
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -126,6 +170,14 @@ def replacing(path: str) -> Iterator[IO[bytes]]:
     _fsync_folder(target.parent)
 
 
+def remove(folder: str) -> None:
+    """Removes a folder with all that is in it; nothing happens when it is not there."""
+    files, name = filesystem(folder)
+    with answering(folder):
+        if files.exists(name):
+            files.rm(name, recursive=True)
+
+
 def write_text(path: str, text: str) -> None:
     """Writes a small UTF-8 file, whole or not at all."""
     with replacing(path) as file:
@@ -134,8 +186,70 @@ def write_text(path: str, text: str) -> None:
 
 def read_text(path: str) -> str:
     """The UTF-8 text of a small file."""
-    with fsspec.open(path, "rb") as file:
-        return str(file.read().decode())
+    files, name = filesystem(path)
+    with answering(path):
+        return str(files.cat_file(name).decode())
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[pq.ParquetFile]:
+    """A shard to read from; elsewhere, each row group's wanted columns are fetched together and nothing beside them."""
+    files, name = filesystem(path)
+    fetching: dict[str, Any] = {"cache_type": "none"} if is_elsewhere(path) else {}
+    with answering(path):
+        file = files.open(name, "rb", **fetching)
+    with file:
+        yield pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=is_elsewhere(path))
+
+
+def _batches_of(parquet: pq.ParquetFile, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
+    chosen = _present(parquet, columns)
+    for group in range(parquet.num_row_groups):  # one at a time: all that are asked for at once are fetched at once
+        yield from parquet.iter_batches(batch_size=BATCH_ROWS, row_groups=[group], columns=chosen)
+
+
+def _present(parquet: pq.ParquetFile, columns: list[str] | None) -> list[str]:
+    present: list[str] = parquet.schema_arrow.names
+    return present if columns is None else [column for column in columns if column in present]
+
+
+def _records(record: Any, batch: pa.RecordBatch) -> Iterator[Any]:
+    """What `records.from_row` makes of each row, built from whole columns: it takes a fifth of the time."""
+    hints = typing.get_type_hints(record)
+    arguments: list[Iterable[Any]] = []
+    for field in fields(record):
+        if is_dataclass(hints[field.name]):
+            arguments.append(_records(hints[field.name], batch))
+        elif field.name in batch.schema.names:
+            arguments.append(_values(batch.column(field.name), hints[field.name]))
+        elif field.default is not MISSING:
+            arguments.append(repeat(field.default))
+        else:
+            raise KeyError(field.name)
+    return map(record, *arguments)
+
+
+def _values(column: pa.Array, hint: Any) -> list[Any]:
+    """A column as Python values; lists of structs become lists of records."""
+    if column.null_count == len(column):
+        return [None] * len(column)
+    if pa.types.is_list(column.type):
+        return _lists(column, hint)
+    if column.null_count == 0 or not pa.types.is_primitive(column.type) or pa.types.is_boolean(column.type):
+        return list(column.to_numpy(zero_copy_only=False).tolist())
+    values = list(column.fill_null(0).to_numpy().tolist())  # NumPy would make floats of integers with nulls among them
+    for row in np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)):
+        values[row] = None
+    return values
+
+
+def _lists(column: pa.Array, hint: Any) -> list[Any]:
+    (inner,) = (found for part in (hint, *typing.get_args(hint)) if typing.get_origin(part) is list for found in typing.get_args(part))
+    items = [*_records(inner, pa.RecordBatch.from_struct_array(column.values))] if is_dataclass(inner) else _values(column.values, inner)
+    offsets = column.offsets.to_pylist()
+    return [
+        items[start:end] if valid else None for start, end, valid in zip(offsets, offsets[1:], column.is_valid().to_pylist(), strict=False)
+    ]
 
 
 def _writer(file: IO[bytes], schema: pa.Schema) -> pq.ParquetWriter:

@@ -8,10 +8,10 @@ and numbers stay. Words are 64-bit and shingles 32-bit hashes, so a similarity i
 not cut: a sentence of theirs is a word.
 """
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from io import SEEK_END
 from itertools import pairwise
 from tempfile import SpooledTemporaryFile
 from typing import Any, Self
@@ -61,11 +61,11 @@ class Words:
 
 
 class Shelf:
-    """Shingles by row number, in a temporary file when they are many: close it, or use it with `with`."""
+    """A list of shingles, in a temporary file when they are many: close it, or use it with `with`."""
 
     def __init__(self) -> None:
         self.file = SpooledTemporaryFile(SHELF_BYTES)  # noqa: SIM115 - `__exit__` closes it
-        self.places: dict[int, tuple[int, int]] = {}
+        self.starts = array("q", [0])
 
     def __enter__(self) -> Self:
         return self
@@ -73,17 +73,21 @@ class Shelf:
     def __exit__(self, *_: object) -> None:
         self.file.close()
 
-    def __contains__(self, row: int) -> bool:
-        return row in self.places
-
-    def __setitem__(self, row: int, found: Shingles) -> None:
-        self.places[row] = (self.file.seek(0, SEEK_END), found.nbytes)
+    def append(self, found: Shingles) -> None:
+        """Puts the shingles of one more text at the end."""
+        self.file.seek(self.starts[-1])
         self.file.write(found.tobytes())
+        self.starts.append(self.starts[-1] + found.nbytes)
 
-    def __getitem__(self, row: int) -> Shingles:
-        start, size = self.places[row]
+    def __getitem__(self, position: int) -> Shingles:
+        start, stop = self.starts[position], self.starts[position + 1]
         self.file.seek(start)
-        return np.frombuffer(self.file.read(size), dtype=np.uint32)
+        return np.frombuffer(self.file.read(stop - start), dtype=np.uint32)
+
+
+def whole(thinking: str | None, answer: str) -> str:
+    """Thinking and answer as one text."""
+    return f"{thinking or ''}\n{answer}"
 
 
 def batches(texts: Iterable[str]) -> Iterator[list[str]]:

@@ -19,7 +19,8 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distill.recipe import ProblemSource, RecipeError
+from distill.recipe import ProblemSource
+from distill.section import RecipeError
 
 BAD_ROW = "distill:bad_row"
 """Key of a row that could not be read; its value says where and why."""
@@ -170,7 +171,7 @@ def _batch(batch: pa.RecordBatch, first: int) -> Iterator[Row]:
 def _columns(source: ProblemSource, present: list[str]) -> list[str]:
     """The columns that the recipe names, so that wide datasets are not read whole; code and open problems need no reference."""
     language = source.language[1:] if source.language and source.language.startswith("@") else None
-    wanted = [name for name in (source.question, source.reference, source.tests, language) if name]
+    wanted = [name for name in (source.question, source.reference, source.tests, source.response, language) if name]
     missing = [name for name in wanted if name not in present]
     if missing and not (missing == [source.reference] and source.kind in ("code", "open")):
         raise RecipeError(f"problem source {source.name!r}: no column {', '.join(missing)}; {source.path} has {', '.join(present)}")

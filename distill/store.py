@@ -5,7 +5,8 @@
 `room` is problems, traces, verdicts, datasets, students or evaluations. A fingerprint is the hash of everything that
 decides the content: recipe section, record schema, code version of what decides, and the fingerprint upstream. Reuse is
 a look-up by that key; a miss can be explained, because the key itself is stored beside what it made. The root is a folder
-or any fsspec URL. Locks guard folders on this machine only.
+or any fsspec URL. Locks are files of this machine and guard against its own processes only: two machines that make the same folder
+of one store do the work twice, and the last one to finish a shard wins.
 """
 
 import fcntl
@@ -19,9 +20,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import fsspec
-
 from distill import records, shards
+from distill.elsewhere import answering, filesystem
 
 ROOT = os.environ.get("DISTILL_STORE", str(Path(__file__).parents[1] / "data" / "store"))
 FINGERPRINT_CHARACTERS = 12
@@ -124,10 +124,7 @@ def write_record(path: str, record: Any) -> None:
 
 @contextmanager
 def locked(path: str) -> Iterator[None]:
-    """Holds a folder against a second run on this machine; raises Busy with the other's pid."""
-    if "://" in path:
-        yield
-        return
+    """Holds a local folder against a second run on this machine; raises Busy with the other's pid."""
     Path(path).mkdir(parents=True, exist_ok=True)
     with open(Path(path) / ".lock", "a+", encoding="ascii") as file:
         try:
@@ -142,10 +139,11 @@ def locked(path: str) -> Iterator[None]:
 
 
 def _siblings(room: str, name: str) -> Iterator[str]:
-    filesystem, root = fsspec.core.url_to_fs(f"{ROOT}/{room}")
-    for path in sorted(filesystem.glob(f"{root}/{slug(name)}-{'[0-9a-f]' * FINGERPRINT_CHARACTERS}/key.json")):
-        found = path.removesuffix("/key.json")
-        yield filesystem.unstrip_protocol(found) if "://" in ROOT else found
+    files, root = filesystem(f"{ROOT}/{room}")
+    with answering(ROOT):
+        found = files.glob(f"{root}/{slug(name)}-{'[0-9a-f]' * FINGERPRINT_CHARACTERS}/key.json") if files.isdir(root) else []
+    for path in sorted(found):
+        yield f"{ROOT}/{room}/{path.rsplit('/', 2)[1]}"
 
 
 def _file_digest(file: Path) -> str:

@@ -1,59 +1,98 @@
-"""The first room's flow: problem sources into numbered shards of problems."""
+"""The first room's flow: problem sources into numbered shards of problems, and those that should not be asked marked.
 
+problems/<sources>-<fingerprint>/   every row, with what is wrong with it alone: rows are checked once
+compared/<sources>-<fingerprint>/   the same rows with benchmark questions and near-duplicates marked; contamination.json
+"""
+
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import count, groupby, islice
+from itertools import accumulate, count, groupby, islice
 from operator import itemgetter
+from typing import Any
 
 from prefect import flow, task
 
-from distill import shards
-from distill.collect import Row, collect, question_key
+from distill import benchmark_sets, contamination, shards
+from distill.collect import Row, apart, collect, marked, question_key
+from distill.contamination import Benchmarks, Match
 from distill.progress import Meter, say
-from distill.recipe import ProblemSource, Verification
+from distill.recipe import Curation, ProblemSource, Verification
 from distill.records import Problem
 from distill.sources import read_rows
 from flows import keys, rooms
 from flows.keys import Place
 
+MATCHES = "contamination.json"
+
 
 @flow(name="collect", **rooms.FLOW)
-def collect_room(sources: tuple[ProblemSource, ...], verification: Verification, shard_problems: int) -> Place:
-    """Makes or reuses the problems of some sources."""
+def collect_room(
+    sources: tuple[ProblemSource, ...], verification: Verification, shard_problems: int, curation: Curation | None = None
+) -> Place:
+    """Makes or reuses the problems of some sources; for a dataset, those that its curation keeps from being asked are marked."""
     place = keys.problems(sources, verification, shard_problems)
     summary = rooms.reused(place, "every problem is there")
     if summary is None:
         with rooms.making(place) as folder:
-            counts = collect_shards(sources, verification, folder, shard_problems)
-            unusable = {reason: count for reason, count in counts.items() if reason != "usable"}
-            summary = rooms.finish(place, shards.list_shards(folder), digest=True, unusable=unusable)
-    reasons = ", ".join(f"{count:,} {reason}" for reason, count in summary["unusable"].items()) or "none"
+            collect_shards(sources, verification, folder, shard_problems)
+            summary = _finish(place)
+    if curation is not None and (compared := keys.compared(place, curation)) != place:
+        collected, place, summary = rooms.shard_paths(place, summary), compared, rooms.reused(compared, "every problem is compared")
+        if summary is None:
+            with rooms.making(place) as folder:
+                mark_shards(collected, folder, curation)
+                summary = _finish(place)
+    reasons = ", ".join(f"{rows:,} {reason}" for reason, rows in summary["unusable"].items()) or "none"
     say(f"{summary['rows']:,} problems in {len(summary['shards'])} shards, unusable: {reasons}")
     return place
 
 
 @task(name="collect-shards", **rooms.TASK)
-def collect_shards(sources: tuple[ProblemSource, ...], verification: Verification, folder: str, shard_problems: int) -> dict[str, int]:
-    """Writes the shards that are missing, and counts usable problems and reasons over all of them.
+def collect_shards(sources: tuple[ProblemSource, ...], verification: Verification, folder: str, shard_problems: int) -> None:
+    """Writes the shards that are missing.
 
     One task for all: duplicates are found in order. A row is a problem, so a shard that is there says how many rows to pass over.
     """
-    counts: Counter[str] = Counter()
     seen: dict[bytes, str] = {}
     rows = ((source, row) for source in sources for row in read_rows(source))
     with Meter("collecting problems", sum(source.limit or 0 for source in sources) if all(one.limit for one in sources) else 0) as meter:
         for number in count():
             chunk = list(islice(rows, shard_problems))
             if not chunk:
-                return dict(counts)
+                return
             target = f"{folder}/{number:05}.parquet"
             if shards.exists(target):
                 _remember(target, seen)
             else:
                 shards.write(Problem, meter.over(_problems(chunk, verification, seen)), target)
-            for problem in rooms.read(Problem, target):
-                counts[problem.unusable or "usable"] += 1
-    raise AssertionError("rows have an end")
+
+
+@task(name="mark-problems", **rooms.TASK)
+def mark_shards(sources: list[str], folder: str, curation: Curation) -> None:
+    """Compares the problems with benchmarks and with each other, and writes the shards that are missing with what was found."""
+
+    def problems() -> Iterator[Problem]:
+        return (problem for source in sources for problem in rooms.read(Problem, source))
+
+    section, matches = curation.decontamination, list[Match]()
+    if section.problems and curation.benchmarks:
+        matches = list(contamination.of_problems(problems(), Benchmarks(benchmark_sets.questions(curation), section)))
+        rooms.artifact(
+            f"contamination-{folder.rsplit('/', 1)[1]}", contamination.markdown(matches, section), "Problems close to a benchmark's"
+        )
+    marks = apart(problems(), (match for match in matches if contamination.drops(match, section)), curation.duplicates.problems)
+    shards.write_text(f"{folder}/{MATCHES}", json.dumps(contamination.report(matches, section), indent=1, ensure_ascii=False))
+    firsts = dict(zip(sources, accumulate((rooms.count(source) for source in sources), initial=0), strict=False))
+    for source, target in rooms.missing(sources, folder):
+        shards.write(Problem, marked(rooms.read(Problem, source), marks, firsts[source]), target)
+
+
+def _finish(place: Place) -> dict[str, Any]:
+    """Closes a folder of problems, with the number of those that should not be asked by reason."""
+    paths = shards.list_shards(place.path)
+    counts = Counter(row["unusable"] for path in paths for row in rooms.read_rows(path, ["unusable"]))
+    return rooms.finish(place, paths, digest=True, unusable={reason: rows for reason, rows in counts.items() if reason})
 
 
 def _problems(chunk: Sequence[tuple[ProblemSource, Row]], verification: Verification, seen: dict[bytes, str]) -> Iterator[Problem]:

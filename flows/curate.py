@@ -1,74 +1,182 @@
-"""The fourth room's flow: columns are measured shard by shard, then one task selects over all of them.
+"""The fourth room's flows: columns are measured shard by shard, one task decides over all of them, and shards are written again.
 
-datasets/<name>-<fingerprint>/   candidates/*.parquet  examples/*.parquet  funnel.json  README.md  recipe.json  plots/
+    measures/, matches/   candidates with their columns, and those close to a benchmark question: texts are read here, in parallel
+    pairs/                near-duplicates among all of them
+    datasets/<name>-<fingerprint>/   candidates/*.parquet  examples/*.parquet  funnel.json  README.md  recipe.json  plots/ ...
+
+Another threshold or policy needs the last one only. `DISTILL_RUNNER` says where the shards of large runs are worked on.
 """
 
-from functools import partial
+import json
+import os
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from prefect import flow, task
-from prefect.task_runners import ProcessPoolTaskRunner
+from prefect.task_runners import ThreadPoolTaskRunner
 
-from distill import export, funnel, shards
-from distill.curate import examples, measure, select
+from distill import benchmark_sets, contamination, curate, export, funnel, hardware, pairs, shards
+from distill.contamination import Benchmarks, Match
+from distill.funnel import Funnel
+from distill.pairs import Pair
 from distill.progress import Meter, say
 from distill.recipe import Curation, DatasetRecipe
 from distill.records import Candidate
-from flows import keys, rooms
+from flows import keys, rooms, runners
 from flows.keys import Place
 
-ROWS_FOR_PROCESSES = 50_000
-"""Below, the start of worker processes takes longer than they save (2.5 ms for a trace of 27,000 characters)."""
-PROCESSES: Any = ProcessPoolTaskRunner()
+ROWS_FOR_RUNNER = 50_000
+"""Below, the start of workers takes longer than they save, unless `DISTILL_RUNNER` asks for them."""
+ROWS_OF_TASK = 8_192
+"""A task has its price: some 20 ms in a thread, 250 ms on a cluster."""
+PAIRS = "00000.parquet"
+
+Todo = list[tuple[str, str]]
 
 
-@flow(name="curate", task_runner=PROCESSES, **rooms.FLOW)
+@flow(name="curate", **rooms.FLOW)
 def curate_room(verdicts: Place, recipe: DatasetRecipe) -> Place:
     """Makes or reuses the filtered dataset of finished verdicts."""
-    place = keys.dataset(keys.measures(verdicts), recipe)
+    place, curation = keys.dataset(verdicts, recipe), recipe.curation
     if rooms.reused(place, "nothing is sampled, verified or selected"):
         return place
-    measured = measured_shards(verdicts, recipe.curation)
+    judged = rooms.needed(verdicts, "distill verify")
+    rows, sources = judged["rows"], rooms.shard_paths(verdicts, judged)
+    measured = _on_runner(measure_room, rows)(keys.measures(verdicts, curation), sources, curation)
+    near = pair_room(keys.pairs(keys.measures(verdicts, curation), curation), measured, curation)
+    matched = _on_runner(match_room, rows)(keys.matches(verdicts, curation), sources, curation) if curation.benchmarks else []
     with rooms.making(place) as folder:
-        select_shards(measured, folder, recipe)
-        kept = export.write_examples(folder, partial(examples, template=recipe.sampling.prompt, system=recipe.sampling.system))
-        found = export.describe(folder, recipe.name, recipe.curation, recipe, {"fingerprint": place.fingerprint})
-        paths = shards.list_shards(f"{folder}/candidates"), shards.list_shards(f"{folder}/examples")
-        rooms.finish(place, [*paths[0], *paths[1]], kept=kept, content=rooms.content(paths[1]))
+        if not shards.exists(f"{folder}/{export.PAIRS}"):
+            shards.write(Pair, rooms.read(Pair, near), f"{folder}/{export.PAIRS}")
+        if matched and not shards.exists(f"{folder}/{export.MATCHES}"):
+            export.gather_matches(matched, measured, folder)
+        decide_shards(measured, folder, recipe)
+        found = _on_runner(cut_room, rows, light=True)(measured, folder, recipe)
+        shards.write_text(f"{folder}/{export.MEASURED}", json.dumps(curate.measuring(curation), indent=1))
+        export.describe(folder, recipe.name, curation, found, recipe, {"fingerprint": place.fingerprint}, unasked(recipe))
+        parts = {part: shards.list_shards(f"{folder}/{part}") for part in ("candidates", "examples", "preferences")}
+        kept = found.stages()["selected"].rows
+        rooms.finish(place, [path for part in parts.values() for path in part], kept=kept, content=rooms.content(parts["examples"]))
     rooms.artifact(f"funnel-{recipe.name}", funnel.markdown(found), f"What became of every trace of {place.label}")
+    if matched:
+        text = contamination.markdown(list(export.matches(place.path)), curation.decontamination)
+        rooms.artifact(f"contamination-{recipe.name}", text, f"Questions of {place.label} that are close to a benchmark's")
     say(f"made {place.label}: {kept:,} examples")
     return place
 
 
-def measured_shards(verdicts: Place, curation: Curation) -> list[str]:
-    """Makes or reuses the measured candidates of finished verdicts, and returns their shards."""
-    judged = rooms.needed(verdicts, "distill verify")
-    place = keys.measures(verdicts)
-    summary = rooms.reused(place, "every column is measured")
+def unasked(recipe: DatasetRecipe) -> dict[str, int]:
+    """How many problems of a recipe no teacher was asked, by reason."""
+    collected = keys.problems(recipe.problems, recipe.verification, recipe.shard_problems)
+    summary = rooms.made(keys.compared(collected, recipe.curation))
+    return dict(summary["unusable"]) if summary else {}
+
+
+@flow(name="measure", **rooms.FLOW)
+def measure_room(place: Place, sources: list[str], curation: Curation) -> list[str]:
+    """Makes or reuses the measured candidates of judged ones, and returns their shards."""
+    return _each(measure_shards, "measuring", "every column is measured", place, sources, curation)
+
+
+@flow(name="match", **rooms.FLOW)
+def match_room(place: Place, sources: list[str], curation: Curation) -> list[str]:
+    """Makes or reuses the list of candidates that are close to a benchmark question, a shard of them for each of the candidates'."""
+    benchmark_sets.questions(curation)  # one that cannot be read is told here, once
+    return _each(match_shards, "looking for benchmark questions", "every trace is compared with the benchmarks", place, sources, curation)
+
+
+@flow(name="pair", **rooms.FLOW)
+def pair_room(place: Place, measured: list[str], curation: Curation) -> str:
+    """Makes or reuses the pairs of near-duplicates among measured candidates, and returns their one shard."""
+    if rooms.reused(place, "look-alikes are compared") is None:
+        with rooms.making(place) as folder:
+            pair_shards(measured, f"{folder}/{PAIRS}", curation)
+            rooms.finish(place, [f"{folder}/{PAIRS}"])
+    return f"{place.path}/{PAIRS}"
+
+
+@flow(name="cut", **rooms.FLOW)
+def cut_room(measured: list[str], folder: str, recipe: DatasetRecipe) -> Funnel:
+    """Writes the shards of a dataset, and returns its funnel."""
+    with Meter("writing", sum(rooms.count(path) for path in measured)) as meter:
+        todo = [(path, path) for path in measured]
+        return funnel.merge(funnel.from_json(found) for found in _done(cut_shards, todo, meter, folder, recipe))
+
+
+@task(name="measure-shards", **rooms.TASK)
+def measure_shards(todo: Todo, curation: Curation) -> int:
+    """Measures the columns of some shards of candidates."""
+    return sum(shards.write(Candidate, curate.measure(rooms.read(Candidate, source), curation), target) for source, target in todo)
+
+
+@task(name="match-shards", **rooms.TASK)
+def match_shards(todo: Todo, curation: Curation) -> int:
+    """Compares some shards of candidates with benchmark questions; returns how many candidates were looked at."""
+    known = Benchmarks(benchmark_sets.questions(curation), curation.decontamination)
+    for source, target in todo:
+        traces = (candidate.trace for candidate in rooms.read(Candidate, source))
+        shards.write(Match, contamination.matches(traces, known), target)
+    return sum(shards.count(source) for source, _ in todo)
+
+
+@task(name="pair-shards", **rooms.TASK)
+def pair_shards(sources: list[str], target: str, curation: Curation) -> int:
+    """Finds the pairs of near-duplicates over all shards."""
+    return shards.write(Pair, pairs.find(sources, curation.duplicates), target)
+
+
+@task(name="decide", **rooms.TASK)
+def decide_shards(measured: list[str], folder: str, recipe: DatasetRecipe) -> None:
+    """Decides over all shards which rows are dropped and why."""
+    curation = recipe.curation
+    with Meter("deciding", sum(rooms.count(path) for path in measured)) as meter:
+        outlines = meter.over(export.outlines(measured, rooms.read))
+        near, close = shards.read(Pair, f"{folder}/{export.PAIRS}"), export.contaminated(folder, curation.decontamination)
+        export.write_decisions(curate.Decision, curate.decide(outlines, curation, near, close, keys.shares(recipe)), measured, folder)
+
+
+@task(name="cut-shards", **rooms.TASK)
+def cut_shards(todo: Todo, folder: str, recipe: DatasetRecipe) -> str:
+    """Writes the candidates and examples of some shards, and returns their funnel as JSON."""
+    how = (folder, recipe.curation, recipe.sampling.prompt, recipe.sampling.system)
+    found = []
+    for source, _ in todo:
+        with rooms.guarded(source):
+            found.append(export.cut_shard(source, *how))
+    return funnel.to_json(funnel.merge(found))
+
+
+def _each(work: Any, label: str, done: str, place: Place, sources: Sequence[str], curation: Curation) -> list[str]:
+    """Makes or reuses a folder with one shard for each source, and returns its shards."""
+    summary = rooms.reused(place, done)
     if summary is None:
-        sources = rooms.shard_paths(verdicts, judged)
-        with rooms.making(place) as folder, Meter("measuring", judged["rows"]) as meter:
+        with rooms.making(place) as folder:
             todo = rooms.missing(sources, folder)
-            meter.add(judged["rows"] - sum(rooms.count(source) for source, _ in todo))
-            if judged["rows"] < ROWS_FOR_PROCESSES:
-                for source, target in todo:
-                    meter.add(measure_shard(source, target, curation))
-            else:
-                for future in [measure_shard.submit(source, target, curation) for source, target in todo]:
-                    meter.add(future.result())
+            rows = sum(rooms.count(source) for source in sources)
+            left = sum(rooms.count(source) for source, _ in todo)
+            with Meter(label, rows, rows - left) as meter:
+                sum(_done(work, todo, meter, curation))
             summary = rooms.finish(place, shards.list_shards(folder))
     return rooms.shard_paths(place, summary)
 
 
-@task(name="measure-shard", **rooms.TASK)
-def measure_shard(source: str, target: str, curation: Curation) -> int:
-    """Measures the quality columns of one shard of candidates."""
-    return shards.write(Candidate, measure(rooms.read(Candidate, source), curation), target)
+def _on_runner(room: Any, rows: int, light: bool = False) -> Any:
+    """A room's flow with the task runner that a run of so many rows is worth; `light` work is no work for processes."""
+    asked = os.environ.get(runners.VARIABLE)
+    if asked is None and (light or rows < ROWS_FOR_RUNNER):
+        return room.with_options(task_runner=ThreadPoolTaskRunner(max_workers=hardware.cores()))
+    return room.with_options(task_runner=runners.runner())
 
 
-@task(name="select", **rooms.TASK)
-def select_shards(sources: list[str], folder: str, recipe: DatasetRecipe) -> None:
-    """Decides over all shards which rows are dropped and why, and writes them under their old numbers."""
-    questions = export.benchmark_questions(recipe.curation)
-    selected = select(export.Rows(sources, rooms.read), recipe.curation, questions, keys.shares(recipe))
-    export.write_candidates(selected, [rooms.count(source) for source in sources], folder)
+def _done(work: Any, todo: Todo, meter: Meter, *settings: Any) -> Iterator[Any]:
+    """The results of a task over some shards at a time, in order."""
+    chunks: list[tuple[Todo, int]] = [([], 0)]
+    for source, target in todo:
+        chunk, rows = chunks[-1]
+        chunk.append((source, target))
+        chunks[-1] = (chunk, rows + rooms.count(source))
+        if chunks[-1][1] >= ROWS_OF_TASK:
+            chunks.append(([], 0))
+    for future, rows in [(work.submit(chunk, *settings), rows) for chunk, rows in chunks if chunk]:
+        yield future.result()
+        meter.add(rows)

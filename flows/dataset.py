@@ -23,7 +23,7 @@ def make_dataset(dataset: str, overrides: list[str] | None = None) -> Place:
 def dataset_of(recipe: DatasetRecipe) -> Place:
     """Goes through the rooms of a dataset; each one reuses what the store has."""
     verifiers.require(keys.kinds(recipe.problems), recipe.verification)
-    problems = collect_room(recipe.problems, recipe.verification, recipe.shard_problems)
+    problems = collect_room(recipe.problems, recipe.verification, recipe.shard_problems, recipe.curation)
     traces = sample_room(problems, keys.teacher(recipe.teacher), recipe.sampling)
     verdicts = verify_room(traces, recipe.verification, keys.kinds(recipe.problems))
     return curate_room(verdicts, recipe)
@@ -31,7 +31,7 @@ def dataset_of(recipe: DatasetRecipe) -> Place:
 
 def problems_place(recipe: DatasetRecipe) -> Place:
     """Where a recipe's problems are, or would be."""
-    return keys.problems(recipe.problems, recipe.verification, recipe.shard_problems)
+    return keys.compared(keys.problems(recipe.problems, recipe.verification, recipe.shard_problems), recipe.curation)
 
 
 def traces_place(recipe: DatasetRecipe) -> Place:
@@ -47,4 +47,4 @@ def verdicts_place(recipe: DatasetRecipe) -> Place:
 
 def dataset_place(recipe: DatasetRecipe) -> Place:
     """Where a recipe's dataset is, or would be; raises NotMade as `traces_place` does."""
-    return keys.dataset(keys.measures(verdicts_place(recipe)), recipe)
+    return keys.dataset(verdicts_place(recipe), recipe)

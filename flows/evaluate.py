@@ -10,12 +10,11 @@ from typing import Any
 
 from prefect import flow, task
 
-from distill import evaluate, export, funnel, hardware, plots, report, shards, store, verifiers
-from distill.curate import measure
+from distill import evaluate, funnel, hardware, plots, report, shards, store, verifiers
 from distill.evaluate import Measured
 from distill.progress import say
-from distill.recipe import Base, Curation, DatasetRecipe, Evaluation, Sampling, StudentRecipe, Teacher
-from distill.records import Report
+from distill.recipe import Base, DatasetRecipe, Evaluation, Sampling, StudentRecipe, Teacher
+from distill.records import Candidate, Report
 from distill.train import prepare
 from flows import keys, rooms
 from flows.collect import collect_room
@@ -75,8 +74,8 @@ def prepare_base(base: Base, place: Place) -> None:
 
 @task(name="score", **rooms.TASK)
 def score(verdicts: list[str], name: str, role: str) -> Measured:
-    """Measures and counts one model's candidates."""
-    return evaluate.measure(measure(export.Rows(verdicts, rooms.read), Curation()), name, role)
+    """Counts one model's candidates."""
+    return evaluate.measure((candidate for path in verdicts for candidate in rooms.read(Candidate, path)), name, role)
 
 
 def opened(folder: str, evaluation: Evaluation) -> Teacher:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from distill import architecture, collect, curate, prompts, sample, sources, store, train, verifiers
+from distill import architecture, collect, contamination, curate, dedup, preferences, prompts, sample, sources, store, train, verifiers
 from distill.recipe import CONFIGS, Base, Curation, DatasetRecipe, Judge, ProblemSource, Sampling, StudentRecipe, Teacher, Verification
 from distill.records import Candidate, Example, Problem, Trace
 
@@ -73,6 +73,21 @@ def problems(problem_sources: Sequence[ProblemSource], verification: Verificatio
     return Place("problems", "+".join(source.name for source in problem_sources), key)
 
 
+def compared(problems: Place, curation: Curation) -> Place:
+    """Collected problems with those marked that are a benchmark's or repeat others; the collected ones where nothing is compared."""
+    section, rules = curation.decontamination, dict[str, Any]()
+    if section.problems and curation.benchmarks:
+        settings = {name: value for name, value in section.identity().items() if name not in ("problems", "trace_gram_words", "min_quoted")}
+        benchmarks = [_source(source) for source in curation.benchmarks]
+        rules["contamination"] = {"version": contamination.VERSION, **settings, "benchmarks": benchmarks}
+    if curation.duplicates.problems:
+        rules["duplicates"] = {"version": dedup.VERSION, **collect.ALIKE.identity()}
+    if not rules:
+        return problems
+    key = {"compared": rules, "shard_problems": problems.key["shard_problems"], "problems": problems.key}
+    return Place("compared", problems.name, key)
+
+
 def traces(content: str, asked: Asked, sampling: Sampling) -> Place:
     """Traces of a model on problems of a certain content."""
     key = {
@@ -110,21 +125,32 @@ def judgements(traces: Place, judge: Judge) -> Place:
     return Place(traces.room.replace("traces", "judgements"), short(judge.model.model), {"judge": judge.model.identity(), "order": order})
 
 
-def measures(verdicts: Place) -> Place:
-    """Candidates with their quality columns; no threshold is part of it."""
-    key = {"measured": {name: curate.VERSIONS[name] for name in ("curate", "screens", "language")}, "verdicts": verdicts.key}
-    return Place("measures", verdicts.name, key)
+def measures(verdicts: Place, curation: Curation) -> Place:
+    """Candidates with their measured columns; no threshold is part of it."""
+    return Place("measures", verdicts.name, {"measured": curate.measuring(curation)["measures"], "verdicts": verdicts.key})
 
 
-def dataset(measures: Place, recipe: DatasetRecipe) -> Place:
+def pairs(measures: Place, curation: Curation) -> Place:
+    """Pairs of near-duplicates among measured candidates."""
+    return Place("pairs", measures.name, {"paired": curate.measuring(curation)["pairs"], "measures": measures.key})
+
+
+def matches(verdicts: Place, curation: Curation) -> Place:
+    """What is close to a benchmark question among judged candidates."""
+    matched = curate.measuring(curation)["matches"] | {"benchmarks": [_source(source) for source in curation.benchmarks]}
+    return Place("matches", verdicts.name, {"matched": matched, "verdicts": verdicts.key})
+
+
+def dataset(verdicts: Place, recipe: DatasetRecipe) -> Place:
     """A filtered dataset: thresholds, policy and benchmarks over measured candidates."""
     key = {
         "schema": store.schema_digest(Example),
-        "decides": curate.VERSIONS,
+        "decides": curate.DECIDES | {"preferences": preferences.VERSION},
         "curation": _curation(recipe.curation),
         "shares": shares(recipe),
         "prompt": prompts.identity(recipe.sampling.prompt),
-        "measures": measures.key,
+        "matches": matches(verdicts, recipe.curation).key["matched"],
+        "measures": measures(verdicts, recipe.curation).key,
     }
     return Place("datasets", recipe.name, key)
 

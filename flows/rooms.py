@@ -4,19 +4,19 @@ A folder is finished when `made.json` is there and so is every shard that it cou
 fails its checksums is set aside, so that the next run makes it anew and leaves the others alone.
 """
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-import fsspec
 import pyarrow as pa
 from prefect.cache_policies import NO_CACHE
 
 import flows
 from distill import shards, store
+from distill.content import digest
+from distill.elsewhere import filesystem, is_elsewhere
 from distill.progress import say
 from distill.store import Damaged, NotMade
 from flows.keys import Place
@@ -60,18 +60,21 @@ def reused(place: Place, what: str) -> dict[str, Any] | None:
 @contextmanager
 def making(place: Place) -> Iterator[str]:
     """The folder of a place, made and held against other runs while the block lasts."""
+    if is_elsewhere(place.path):
+        with store.locked(str(flows.LOCAL / "locks" / place.path.replace("://", "/"))):
+            yield store.folder(place.room, place.name, place.key)
+        return
     with store.locked(place.path):
-        if "://" not in place.path:
-            for torn in Path(place.path).rglob(".*.tmp"):  # of a killed run: whoever wrote it does not hold the lock any more
-                if torn.is_file():
-                    torn.unlink()
+        for torn in Path(place.path).rglob(".*.tmp"):  # of a killed run: whoever wrote it does not hold the lock any more
+            if torn.is_file():
+                torn.unlink()
         yield store.folder(place.room, place.name, place.key)
 
 
 @contextmanager
 def making_here(place: Place) -> Iterator[str]:
     """As `making`, in a folder on this machine even when the store is elsewhere: for files that are appended to."""
-    if "://" not in place.path:
+    if not is_elsewhere(place.path):
         with making(place) as folder:
             yield folder
         return
@@ -92,11 +95,7 @@ def finish(place: Place, paths: Sequence[str], digest: bool = False, **more: Any
 
 def content(paths: Sequence[str]) -> str:
     """SHA-256 over all rows of some shards in order, 16 hex digits: how they are cut into files is no part of it."""
-    found = hashlib.sha256()
-    for path in paths:
-        for row in read_rows(path):
-            found.update(json.dumps(row, sort_keys=True, default=str).encode("ascii"))
-    return found.hexdigest()[:16]
+    return digest(table for path in paths for table in read_tables(path))
 
 
 def shard_paths(place: Place, summary: dict[str, Any], folder: str = "") -> list[str]:
@@ -117,31 +116,38 @@ def missing(sources: Sequence[str], folder: str) -> list[tuple[str, str]]:
 
 def read(record: type[R], path: str) -> Iterator[R]:
     """The records of a shard; raises Damaged, and sets the file aside, when it is not what was written."""
-    with _guarded(path):
+    with guarded(path):
         yield from shards.read(record, path)
 
 
 def count(path: str) -> int:
     """Rows of a shard, guarded as `read` guards records."""
-    with _guarded(path):
+    with guarded(path):
         return shards.count(path)
 
 
 def read_rows(path: str, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
     """The flat rows of a shard, guarded as `read` guards records."""
-    with _guarded(path):
+    with guarded(path):
         yield from shards.read_rows(path, columns)
 
 
+def read_tables(path: str) -> Iterator[pa.Table]:
+    """The Arrow tables of a shard, guarded as `read` guards records."""
+    with guarded(path):
+        yield from shards.read_tables(path)
+
+
 @contextmanager
-def _guarded(path: str) -> Iterator[None]:
+def guarded(path: str) -> Iterator[None]:
+    """Sets a shard aside, and raises Damaged, when what is read in the block is not what was written."""
     try:
         yield
     except (OSError, pa.ArrowException) as error:
-        if isinstance(error, OSError) and error.errno is not None:
+        if isinstance(error, OSError) and (error.errno is not None or type(error) is not OSError):
             raise  # the file system spoke, not the checksum
-        filesystem, name = fsspec.core.url_to_fs(path)
-        filesystem.mv(name, f"{name}.damaged")
+        files, name = filesystem(path)
+        files.mv(name, f"{name}.damaged")
         cause = str(error).splitlines()[0][:200]
         raise Damaged(f"{path} was damaged ({cause}) and is set aside; run the same command again to make this shard anew") from error
 
@@ -155,6 +161,6 @@ def artifact(key: str, markdown: str, description: str) -> None:
 
 def local(path: str) -> Path:
     """A store path as a local one; raises NotMade where a room needs files on this machine."""
-    if "://" in path:
+    if is_elsewhere(path):
         raise NotMade(f"{path} is not on this machine: students are trained and served from a local store (set DISTILL_STORE to a folder)")
     return Path(path)

@@ -74,11 +74,11 @@ def sample_room(problems: Place, asked: Asked, sampling: Sampling) -> Place:
     if rooms.reused(place, "0 teacher calls"):
         return place
     sources = rooms.shard_paths(problems, collected)
-    usable = collected["rows"] - sum(collected["unusable"].values())
     with rooms.making(place) as folder, rooms.making_here(journals) as journal_folder:
         targets = [f"{folder}/{source.rsplit('/', 1)[1]}" for source in sources]
         before = sum(rooms.count(target) for target in targets if shards.exists(target))
-        with ExitStack() as stack, Meter(f"sampling {asked.name}", usable * sampling.n, before) as meter:
+        expected = sum(_expected(source, sampling) for source in sources)
+        with ExitStack() as stack, Meter(f"sampling {asked.name}", expected, before) as meter:
             engine = LazyEngine(asked.teacher, stack)
             here: Any = quote((engine, meter))  # Prefect hands it over as it is
             todo = [(source, target, rooms.journal(journal_folder, source)) for source, target in rooms.missing(sources, folder)]
@@ -111,6 +111,12 @@ def sample_shard(
         rows = shards.write(Trace, sample(rooms.read(Problem, source), teacher, sampling, engine, pages, count, budgets), target)
     meter.add(rows - asked)
     return rows
+
+
+def _expected(source: str, sampling: Sampling) -> int:
+    """How many traces a shard of problems will have: one of each that came with a response, n of every other usable one."""
+    rows = rooms.read_rows(source, ["unusable", "response"])
+    return sum(sampling.n if row["response"] is None else 1 for row in rows if row["unusable"] is None)
 
 
 def _budgets(folder: str, max_tokens: int) -> list[int]:

@@ -211,7 +211,7 @@ def test_rooms_can_be_gone_through_one_by_one(prefect_server: str, tmp_path: Pat
     options = ["--dataset", "dry-run", *sets(*SMALL)]
     environment = {"DISTILL_STORE": str(tmp_path)}
     assert "run `distill collect` first" in ran("sample", *options, code=1, **environment).stderr
-    for room, folder in (("collect", "problems"), ("sample", "traces"), ("verify", "verdicts"), ("curate", "datasets")):
+    for room, folder in (("collect", "compared"), ("sample", "traces"), ("verify", "verdicts"), ("curate", "datasets")):
         assert Path(ran(room, *options, **environment).stdout.strip()).parent == tmp_path / folder
     assert "distill train" in ran("evaluate", *options, code=1, **environment).stderr
 

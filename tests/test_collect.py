@@ -1,5 +1,7 @@
 """Collect: one problem for each row whatever is in it, and nothing unjudgeable is ever asked."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -7,10 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill import records, shards
-from distill.collect import MAX_QUESTION_CHARACTERS, collect
-from distill.recipe import ProblemSource, RecipeError, Verification
+from distill import contamination, records, shards, store
+from distill.collect import MAX_QUESTION_CHARACTERS, apart, collect, marked
+from distill.recipe import Curation, ProblemSource, Verification
+from distill.recipe_curation import Screens
 from distill.records import Problem
+from distill.section import RecipeError
 from distill.sources import BAD_ROW, read_rows
 
 VERIFICATION = Verification(workers=1)
@@ -182,3 +186,84 @@ def test_every_seed_problem_is_usable() -> None:
     for name in ("train", "heldout"):
         seed = source(name="seed", path=f"data/seed/{name}.jsonl", language="@language")
         assert {problem.unusable for problem in collect(read_rows(seed), seed, VERIFICATION)} == {None}
+
+
+def usable(*questions: str, **values: Any) -> list[Problem]:
+    fields: dict[str, Any] = {"source": "test", "kind": "math", "reference": "7"} | values
+    return [Problem(problem_id=f"p{row}", question=question, **fields) for row, question in enumerate(questions)]
+
+
+def close_to(question: str, rows: list[Problem]) -> list[contamination.Match]:
+    return list(contamination.of_problems(rows, contamination.Benchmarks([("bench", question)])))
+
+
+ANNA = "Anna walks along the river for {} miles each morning, opens the bakery at 6 and then cycles {} miles to the market. How far is it?"
+
+
+def test_a_problem_in_other_words_is_a_near_duplicate_and_one_with_other_numbers_is_none() -> None:
+    rows = usable(ANNA.format(3, 4), ANNA.format(3, 5), ANNA.format(4, 3), ANNA.format(3, 4).replace("Anna", "Maria"))
+    assert apart(rows, [], near=True) == {3: ("near_duplicate", "nearly the same question as p0 of test")}
+    assert apart(rows, [], near=False) == {}
+
+
+@pytest.mark.parametrize("values", [{"reference": None, "kind": "open"}, {"reference": "yes"}])
+def test_problems_whose_answers_are_no_numbers_are_no_near_duplicates(values: dict[str, Any]) -> None:
+    assert apart(usable(ANNA.format(3, 4), ANNA.format(3, 4).replace("Anna", "Maria"), **values), [], near=True) == {}
+
+
+def test_a_benchmark_question_is_contaminated_and_its_copies_go_with_it_wherever_they_are() -> None:
+    question = ANNA.format(3, 4)
+    rows = usable(question.replace("Anna", "Maria"), "What is 3 + 4?", question)
+    marks = apart(rows, [match for match in close_to(question, rows) if match.rule == "exact"], near=True)
+    assert {row: reason for row, (reason, _) in marks.items()} == {0: "near_duplicate", 2: "contaminated"}
+    assert "bench" in marks[2][1] and question in marks[2][1]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.sampled_from([ANNA.format(3, 4), ANNA.format(3, 5), ANNA.format(3, 4) + " Say it.", "What is 3 + 4?", ""]), max_size=8))
+def test_marking_keeps_every_row_and_what_was_wrong_with_it(questions: list[str]) -> None:
+    rows = [
+        row if row.question else Problem("p", "test", "math", "", None, unusable="empty", detail_unusable="blank")
+        for row in usable(*questions)
+    ]
+    found = list(marked(rows, apart(rows, close_to(ANNA.format(3, 5), rows), near=True)))
+    assert [problem.question for problem in found] == questions
+    assert [problem.unusable for problem in found if not problem.question] == ["empty"] * questions.count("")
+    assert [problem.unusable for problem in found if problem.question == ANNA.format(3, 5)] == ["contaminated"] * questions.count(
+        ANNA.format(3, 5)
+    )
+    half = len(rows) // 2
+    marks = apart(rows, close_to(ANNA.format(3, 5), rows), near=True)
+    assert [*marked(rows[:half], marks), *marked(rows[half:], marks, half)] == found
+
+
+def test_the_room_marks_what_stands_apart_and_goes_on_after_a_kill(
+    tmp_path: Path, prefect_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.collect import collect_room
+
+    monkeypatch.setattr(store, "ROOT", str(tmp_path / "store"))
+    rows = [ANNA.format(3, 4), "What is 3 + 4?", "", ANNA.format(3, 4).replace("Anna", "Maria"), ANNA.format(3, 5)]
+    asked, bench = tmp_path / "asked.jsonl", tmp_path / "bench.jsonl"
+    asked.write_text("".join(json.dumps({"question": row, "answer": "7"}) + "\n" for row in rows), encoding="utf-8")
+    bench.write_text(json.dumps({"question": "WHAT IS 3+4"}) + "\n", encoding="utf-8")
+    curation = Curation(benchmarks=(source(name="bench", path=str(bench)),))
+
+    def reasons(section: Curation | None) -> tuple[str, list[str | None]]:
+        folder = collect_room((source(path=str(asked)),), VERIFICATION, 2, section).path
+        return folder, [problem.unusable for path in shards.list_shards(folder) for problem in shards.read(Problem, path)]
+
+    folder, found = reasons(curation)
+    assert found == [None, "contaminated", "empty", "near_duplicate", None]
+    summary = json.loads(Path(folder, "made.json").read_text(encoding="utf-8"))
+    assert summary["unusable"] == {"contaminated": 1, "empty": 1, "near_duplicate": 1}
+    (pair,) = json.loads(Path(folder, "contamination.json").read_text(encoding="utf-8"))["pairs"]
+    assert (pair["benchmark"], pair["rule"], pair["text"], pair["dropped"]) == ("bench", "exact", "What is 3 + 4?", True)
+    for killed in ("made.json", "00001.parquet"):
+        Path(folder, killed).unlink()
+    written = Path(folder, "00000.parquet").stat().st_mtime_ns
+    assert reasons(curation) == (folder, found)
+    assert json.loads(Path(folder, "made.json").read_text(encoding="utf-8")) == summary
+    assert Path(folder, "00000.parquet").stat().st_mtime_ns == written
+    assert reasons(None)[1] == [None, None, "empty", None, None]
+    assert reasons(curation.model_copy(update={"screens": Screens(max_repetition=0.1)}))[0] == folder

@@ -4,14 +4,16 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill import contamination, curate, selection
+from distill import contamination, curate, examples, normalise, pairs, prompts, records, selection, shards
 from distill.recipe import Curation
-from distill.records import Candidate, Problem, Trace, Verdict
+from distill.records import Candidate, Example, Message, Outline, Problem, Trace, Verdict
 
 QUESTIONS = [f"A shop sells {n} pears and {n + 2} plums in the morning. How many pieces of fruit does it sell?" for n in range(20)]
 THINKING = [
@@ -33,9 +35,46 @@ def curation(**sections):
     return Curation.model_validate(sections)
 
 
+def outline(row):
+    return records.from_row(Outline, records.to_row(row))
+
+
+def matched(rows, benchmark_questions, section):
+    benchmarks = contamination.Benchmarks([("held-out", question) for question in benchmark_questions], section)
+    found = contamination.matches([row.trace for row in rows], benchmarks)
+    return {match.row: match for match in found if contamination.drops(match, section)}
+
+
+def near(rows, section):
+    with TemporaryDirectory() as folder:
+        shards.write(Candidate, rows, f"{folder}/0.parquet")
+        return list(pairs.find([f"{folder}/0.parquet"], section))
+
+
 def cut(rows, benchmark_questions=(), shares=curate.NO_SHARES, **sections):
     section = curation(**sections)
-    return list(curate.select(list(curate.measure(rows, section)), section, benchmark_questions, shares))
+    rows = [replace(row, trace=replace(row.trace, thinking=storable(row.trace.thinking))) for row in rows]
+    return decided(list(curate.measure(rows, section)), section, benchmark_questions, shares)
+
+
+def decided(measured, section, benchmark_questions=(), shares=curate.NO_SHARES):
+    close = matched(measured, benchmark_questions, section.decontamination)
+    outlines = (outline(row) for row in measured)
+    found = curate.decide(outlines, section, near(measured, section.duplicates), close, shares)
+    return [
+        replace(row, dropped=one.dropped, detail_dropped=one.detail_dropped, duplicate_of=one.duplicate_of)
+        for row, one in zip(measured, found, strict=True)
+    ]
+
+
+def storable(text):
+    return text and normalise.well_formed(text)
+
+
+def asked(rows, template="math", system=None):
+    kept = [row for row in rows if row.dropped is None]
+    table = pa.Table.from_pylist([records.to_row(row) for row in kept], schema=records.schema(Candidate))
+    return [records.from_row(Example, row) for row in examples.examples(table, template, system).to_pylist()]
 
 
 def reasons(rows):
@@ -75,10 +114,10 @@ def candidates(draw):
 @given(candidates(), st.sampled_from(["correct", "shortest", "none"]), st.sampled_from([None, 1, 2]), st.sampled_from([None, 1, 3]))
 def test_one_row_for_one_row_and_rejects_are_only_marked(rows, policy, per_problem, most):
     chosen = cut(rows, selection={"policy": policy, "per_problem": per_problem, "max_examples": most})
-    assert [(row.trace, row.verdict) for row in chosen] == [(row.trace, row.verdict) for row in rows]
+    assert [(row.trace.id, row.verdict) for row in chosen] == [(row.trace.id, row.verdict) for row in rows]
     assert all((row.dropped is None) == (row.detail_dropped is None) for row in chosen)
     assert cut(chosen, selection={"policy": policy, "per_problem": per_problem, "max_examples": most}) == chosen
-    assert len(list(curate.examples(chosen, "math"))) == len(kept(chosen))
+    assert [one.id for one in asked(chosen)] == kept(chosen)
     if policy != "none":
         assert all(row.verdict.outcome == "correct" for row in chosen if row.dropped is None)
 
@@ -90,12 +129,6 @@ def test_measuring_is_local_to_a_problem():
     assert whole == parts
 
 
-def test_an_iterator_and_a_list_give_the_same():
-    section = curation()
-    measured = list(curate.measure(ROWS, section))
-    assert list(curate.select(iter(measured), section)) == list(curate.select(measured, section))
-
-
 def test_pass_rates_count_graded_traces_only():
     rows = [
         candidate(0, 0),
@@ -105,7 +138,7 @@ def test_pass_rates_count_graded_traces_only():
         candidate(0, 4, "no_answer", failure="empty"),
         candidate(1, 0, "unverified"),
     ]
-    assert [row.pass_rate for row in curate.measure(rows, curation())] == [pytest.approx(1 / 3)] * 5 + [None]
+    assert [row.measures.pass_rate for row in curate.measure(rows, curation())] == [pytest.approx(1 / 3)] * 5 + [None]
 
 
 def test_the_policy_decides_about_outcomes():
@@ -160,35 +193,9 @@ def test_benchmark_questions_are_contaminated_and_shown():
     assert "PEARS" in chosen[1].detail_dropped
 
 
-LONG = "Anna walks along the river for 3 miles each morning before she opens the bakery, then cycles 12 miles to the market. How far is it?"
-
-
-@pytest.mark.parametrize(
-    ("question", "found"),
-    [
-        (LONG, True),
-        (f"Solve this problem step by step: {LONG} Put the answer in a box.", True),
-        (LONG.replace("Anna", "Maria").replace("market", "office"), True),
-        (
-            "Bob paints a fence. He opens the bakery, then cycles 12 miles to the market with two heavy bags of flour. What is the time?",
-            False,
-        ),
-        ("What is 26 - 33?", False),
-        ("what is 26+33", True),
-    ],
-)
-def test_contamination_wants_more_than_one_common_phrase(question, found):
-    benchmarks = contamination.Benchmarks([LONG, "What is 26 + 33?"])
-    assert (benchmarks.match(question) is not None) == found
-
-
-def test_no_benchmarks_match_nothing():
-    assert contamination.Benchmarks([]).match(LONG) is None
-
-
 def test_an_example_asks_as_the_teacher_was_asked():
     (row,) = cut([candidate(3, 0, prompt_tokens=9)])
-    (example,) = curate.examples([row], "math")
+    (example,) = asked([row])
     assert [turn.role for turn in example.messages] == ["user", "assistant"]
     assert QUESTIONS[3] in example.prompt[0].content and "\\boxed{}" in example.prompt[0].content
     assert example.completion[0].content == f"<think>\n{row.trace.thinking}\n</think>\n\nIt is 8."
@@ -197,7 +204,7 @@ def test_an_example_asks_as_the_teacher_was_asked():
 
 
 def test_quotas_never_exceed_what_there_is():
-    choices = [selection.choice(row, candidate(0, row, source="ab"[row % 2]), curation().selection) for row in range(10)]
+    choices = [selection.choice(row, outline(candidate(0, row, source="ab"[row % 2])), curation().selection) for row in range(10)]
     assert selection.quotas(choices, {}, None) == {None: 10}
     assert selection.quotas(choices, {"a": 0.5, "b": 0.5}, 100) == {"a": 5, "b": 5}
     assert selection.quotas(choices, {"a": 0.1}, None) == {"a": 1, None: 5}
@@ -216,7 +223,19 @@ def test_decisions_do_not_depend_on_the_process():
 
 def test_a_new_threshold_needs_stored_columns_only():
     measured = list(curate.measure(ROWS, curation()))
-    stored = [replace(row, repetition=0.9) if row.trace.sample_index == 0 else row for row in measured]
-    chosen = list(curate.select(stored, curation(screens={"max_repetition": 0.8})))
-    assert sum(row.dropped == "repetition" for row in chosen) == 6
-    assert reasons(curate.select(stored, curation(screens={"max_repetition": 0.95}))).count(None) == 24
+    stored = [
+        outline(replace(row, measures=replace(row.measures, repetition=0.9)) if row.trace.sample_index == 0 else row) for row in measured
+    ]
+    chosen = [one.dropped for one in curate.decide(stored, curation(screens={"max_repetition": 0.8}))]
+    assert chosen.count("repetition") == 6
+    assert all(one.dropped is None for one in curate.decide(stored, curation(screens={"max_repetition": 0.95})))
+
+
+def test_every_prompt_has_the_turns_that_the_teacher_saw():
+    rows = cut([candidate(problem, sample) for problem in range(3) for sample in range(2)] + [candidate(4, 0, thinking=None)])
+    rows = [replace(row, dropped=None) for row in rows]
+    for system in (None, "Be brief."):
+        for row, example in zip(rows, asked(rows, "math", system), strict=True):
+            assert example.prompt == list(prompts.render(row.trace.problem, "math", system))
+            assert example.completion == [Message("assistant", normalise.join(row.trace.thinking, row.trace.answer))]
+            assert example.messages == example.prompt + example.completion

@@ -1,12 +1,15 @@
 """Exact and near duplicates: every planted copy is found, and different problems and samples survive."""
 
 import random
+from dataclasses import replace
+from tempfile import TemporaryDirectory
 
 import pytest
 
-from distill import dedup, shingles
-from distill.recipe import Duplicates
-from distill.records import Problem, Trace
+from distill import dedup, pairs, shards, shingles
+from distill.pairs import Pair
+from distill.recipe_curation import Duplicates
+from distill.records import Candidate, Measures, Outline, Problem, Trace, Verdict
 
 WORDS = [f"{a}{b}" for a in ("ba", "do", "ki", "lu", "me", "no", "pa") for b in ("ra", "si", "to", "vu", "xe", "za", "gi", "ho")]
 
@@ -34,18 +37,49 @@ def trace(thinking, question="What is asked?", problem="p", answer="4", referenc
     return Trace(Problem(problem, "s", "math", question, reference), "t", 0, thinking, answer, True, "stop")
 
 
+def measured(traces, section=SECTION):
+    """Candidates as `measure` leaves them, as far as duplicates are concerned."""
+    prints = dedup.prints(traces, section)
+    return [
+        Candidate(one, Verdict("correct", one.answer), measures=Measures(**{name: getattr(found, name) for name in found.__slots__}))
+        for one, found in zip(traces, prints, strict=True)
+    ]
+
+
+def outline(candidate):
+    one, problem = candidate.trace, candidate.trace.problem
+    labels = problem.problem_id, problem.source, problem.kind, problem.language
+    verdict = candidate.verdict
+    return Outline(
+        one.id, *labels, 0, one.finish_reason, True, verdict.outcome, verdict.extracted, failure=one.failure, measures=candidate.measures
+    )
+
+
+def near_pairs(candidates, section=SECTION, shard_rows=1000):
+    """The pairs of candidates in shards."""
+    with TemporaryDirectory() as folder:
+        sources = [f"{folder}/{start}.parquet" for start in range(0, len(candidates), shard_rows)]
+        for number, source in enumerate(sources):
+            shards.write(Candidate, candidates[number * shard_rows : (number + 1) * shard_rows], source)
+        return list(pairs.find(sources, section))
+
+
 def copies(traces, ranks=None, section=SECTION):
     """(exact, near) copies by row number."""
+    candidates = measured(traces, section)
     index = dedup.Index(section)
-    for row, one in enumerate(traces):
-        index.add(row, one, ranks[row] if ranks else 0)
-    exact = index.exact()
-    with dedup.shingles_of(traces, index.suspects(exact), section) as suspects:
-        return exact, index.near(suspects)
+    for row, candidate in enumerate(candidates):
+        index.add(row, outline(candidate), ranks[row] if ranks else 0)
+    found = index.copies(near_pairs(candidates, section))
+    return tuple({row: copy.stays for row, copy in found.items() if (copy.similarity is None) == exact} for exact in (True, False))
+
+
+def whole(one):
+    return shingles.whole(one.thinking, one.answer)
 
 
 def similarity(one, other):
-    return shingles.jaccard(*shingles.sets([dedup.text_of(one), dedup.text_of(other)], SECTION.shingle_words))
+    return shingles.jaccard(*shingles.sets([whole(one), whole(other)], SECTION.shingle_words))
 
 
 def test_the_same_words_to_the_same_question_are_exact_duplicates():
@@ -125,19 +159,27 @@ def test_similarity_does_not_drift_along_a_chain():
     assert not set(near) & set(near.values())
 
 
-def test_very_many_copies_and_very_many_lookalikes_take_few_comparisons_each(monkeypatch):
-    compared = []
-    monkeypatch.setattr(dedup, "jaccard", lambda one, other: compared.append(1) or shingles.jaccard(one, other))
-    thinking, half = text(11, 200), text(12, 40)
-    many = [trace(edited(thinking, seed, 0.01)) for seed in range(2000)]
-    lookalikes = [trace(f"{half} {text(seed, 12)}", "other") for seed in range(2000)]
-    comparisons = []
-    for count in (500, 2000):
-        compared.clear()
-        exact, near = copies(many[:count] + lookalikes[:count])
-        comparisons.append(len(compared))
-        assert len(exact) + len(near) > 0.9 * count and not [row for row in near if row >= count]
-    assert count < comparisons[1] < 6 * comparisons[0]
+@pytest.fixture(scope="module")
+def crowd():
+    """Very many copies of one text, each with some other words changed, and the pairs that are stored of them."""
+    candidates = measured([trace(edited(text(11, 200), seed, 0.005)) for seed in range(3000)])
+    sets = list(shingles.sets([whole(candidate.trace) for candidate in candidates], SECTION.shingle_words))
+    return [outline(candidate) for candidate in candidates], sets, near_pairs(candidates)
+
+
+@pytest.mark.parametrize("chosen", [slice(None), slice(1500, None), slice(40, None, 37), slice(1, None, 2), slice(2000, 2200)])
+def test_whatever_part_of_a_crowd_is_cut_few_of_it_stay(crowd, chosen):
+    outlines, sets, stored = crowd
+    assert len(stored) < 40 * len(outlines)
+    index = dedup.Index(SECTION)
+    for row in range(len(outlines))[chosen]:
+        index.add(row, outlines[row], 0)
+    found = index.copies(stored)
+    assert len(index.rows) - len(found) <= max(5, 0.01 * len(index.rows))
+    for row, copy in found.items():
+        assert copy.stays not in found
+        exact = shingles.jaccard(sets[row], sets[copy.stays])
+        assert exact >= SECTION.threshold and (copy.similarity is None or exact >= copy.similarity - 1e-9)
 
 
 def test_what_is_found_does_not_depend_on_batches(monkeypatch):
@@ -158,8 +200,52 @@ def test_suspects_may_be_more_than_memory_holds(monkeypatch):
 def test_both_screens_can_be_off():
     rows = [trace(text(9))] * 2
     assert copies(rows, section=Duplicates(exact=False))[1] == {1: 0}
+    assert copies(rows, section=Duplicates(near=False))[0] == {1: 0}
     assert copies(rows, section=Duplicates(exact=False, near=False)) == ({}, {})
     assert copies([], section=Duplicates()) == ({}, {})
+    rows = [trace(text(9)), trace(text(9) + " done")]
+    assert copies(rows)[1] == {1: 0} and copies(rows, section=Duplicates(near=False)) == ({}, {})
+
+
+def judged(outcomes, section=SECTION):
+    """Near copies of one text to one question with these (outcome, extracted)."""
+    candidates = measured([trace(edited(text(3), seed, 0.005)) for seed in range(len(outcomes))])
+    index = dedup.Index(section)
+    for row, (candidate, (outcome, extracted)) in enumerate(zip(candidates, outcomes, strict=True)):
+        index.add(row, outline(replace(candidate, verdict=Verdict(outcome, extracted))), 0)
+    return {row: copy.stays for row, copy in index.copies(near_pairs(candidates)).items()}
+
+
+def test_traces_of_one_question_that_come_to_different_answers_are_no_copies():
+    assert judged([("correct", "4"), ("wrong", "5"), ("wrong", "6"), ("wrong", "5"), ("correct", "8/2")]) == {3: 1, 4: 0}
+    assert judged([("unverified", "4"), ("unverified", None), ("unverified", "5"), ("timeout", "4")]) == {1: 0, 3: 0}
+
+
+def test_another_cut_needs_the_stored_pairs_only():
+    traces = [trace(edited(text(seed // 8), seed, 0.004 * (seed % 8))) for seed in range(400)]
+    candidates = measured(traces)
+    stored = near_pairs(candidates)
+    for section in (Duplicates(threshold=0.65), SECTION, Duplicates(threshold=0.8), Duplicates(threshold=0.9)):
+        index = dedup.Index(section)
+        for row in range(0, 400, 3):
+            index.add(row, outline(candidates[row]), row % 2)
+        found = {row: copy.stays for row, copy in index.copies(stored).items()}
+        alone = copies(traces[::3], [row % 2 for row in range(0, 400, 3)], section)
+        assert found == {3 * row: 3 * stays for part in alone for row, stays in part.items()}
+        assert found
+
+
+def test_a_copy_of_a_near_copy_names_the_row_that_stays():
+    rows = [trace(text(4)), trace(text(4) + " done"), trace(text(4) + " done"), trace(text(4) + "  done")]
+    assert copies(rows) == ({}, {1: 0, 2: 0, 3: 0})
+    assert copies(rows, [0, 1, 1, 0], Duplicates(threshold=1)) == ({1: 3, 2: 3}, {})
+
+
+def test_rows_that_were_never_measured_are_no_copies():
+    index = dedup.Index(SECTION)
+    for row in range(2):
+        index.add(row, outline(Candidate(trace("a b c"), Verdict("correct"))), 0)
+    assert index.copies([Pair(1, 2, 0.9)]) == {}
 
 
 def test_chinese_text_has_words():
@@ -179,15 +265,10 @@ def test_a_problem_that_is_asked_again_is_found_and_one_with_other_numbers_is_no
     rows = [*map(problem, rows), problem(rows[1].upper()), problem(rows[0].replace("dollars", "pounds"), "5")]
     assert dedup.problems(rows, Duplicates(threshold=0.6)) == {2: 0, 4: 1}
     assert dedup.problems([], SECTION) == {}
+    again = [rows[0], rows[2], rows[2], rows[0]]
+    assert dedup.problems(again, Duplicates(threshold=0.6)) == {1: 0, 2: 0, 3: 0}
 
 
 def test_instructions_that_all_problems_share_do_not_make_them_equal():
     rows = [problem(f"{text(1, 100)} {text(seed, 20)}") for seed in range(2, 40)]
     assert dedup.problems([*rows, problem(f"{text(1, 100)} {text(2, 20)} now")], SECTION) == {38: 0}
-
-
-@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7, 0.8, 0.9, 1.0])
-def test_banding_finds_pairs_at_the_threshold(threshold):
-    bands, rows = dedup.banding(threshold)
-    assert bands * rows <= shingles.PERMUTATIONS
-    assert 1 - (1 - threshold**rows) ** bands >= 0.99

@@ -6,12 +6,19 @@ import sys
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
-HEAVY = ("torch", "transformers", "trl", "vllm", "prefect", "datasets", "matplotlib", "math_verify", "sympy")
+HEAVY = ("torch", "transformers", "trl", "vllm", "prefect", "datasets", "matplotlib", "math_verify", "sympy", "huggingface_hub")
 ROOMS = {"collect", "sample", "verify", "curate", "train", "evaluate"}
 FRONT = {"cli", "commands", "file_mode", "__main__"}
 CHILDREN = {"trainer"}
 """Main modules of child processes: they import what they need, and nothing imports them."""
-GROUND: dict[str, set[str]] = {"records": set(), "recipe": set(), "recipe_files": {"recipe"}}
+GROUND: dict[str, set[str]] = {
+    "records": set(),
+    "section": set(),
+    "recipe_benchmarks": set(),
+    "recipe_curation": {"records", "section"},
+    "recipe": {"recipe_benchmarks", "recipe_curation", "records", "section"},
+    "recipe_files": {"recipe", "section"},
+}
 
 
 def modules(package: str) -> dict[str, Path]:

@@ -1,16 +1,25 @@
 """The funnel adds up, survives JSON and merging, and the card is one that `datasets` reads."""
 
+import pyarrow as pa
 import pytest
 
-from distill import card, curate, funnel, shards
+from distill import card, examples, funnel, records, shards
 from distill.recipe import Curation, DatasetRecipe
-from distill.records import Candidate, Example, Problem, Trace, Verdict
+from distill.records import Candidate, Problem, Trace, Verdict
 
 
 def candidate(number, dropped, source="a", cost=0.01):
     problem = Problem(f"{source}{number // 2}", source, "math", f"What is {number} | 2?", "1", licence="MIT")
     trace = Trace(problem, f"{source}-{number}", number % 2, "Some thinking.", "One.", True, "stop", 3, 8, 2, "teacher", 1, cost)
     return Candidate(trace, Verdict("correct"), dropped=dropped, detail_dropped=dropped and f"because of {dropped}")
+
+
+def table(rows):
+    return pa.Table.from_pylist([records.to_row(row) for row in rows], schema=records.schema(Candidate))
+
+
+def count(rows):
+    return funnel.funnel([table(rows)])
 
 
 REASONS = [
@@ -22,27 +31,27 @@ OTHERS = [candidate(number, reason, "b") for number, reason in enumerate([None, 
 
 
 def test_stages_are_what_is_left_after_each_reason():
-    stages = {stage: tally.rows for stage, tally in funnel.funnel(ROWS).stages().items()}
+    stages = {stage: tally.rows for stage, tally in count(ROWS).stages().items()}
     assert stages == {"asked": 18, "returned": 17, "finished": 15, "correct": 13, "clean": 10, "unique": 8, "selected": 3}
 
 
 def test_problems_tokens_and_cost_are_counted():
-    found = funnel.funnel(ROWS)
+    found = count(ROWS)
     stages = found.stages()
     assert (stages["asked"].problems, stages["selected"].problems) == (9, 2)
     assert (stages["asked"].tokens, stages["selected"].tokens) == (180, 30)
     assert found.per_kept() == (60.0, pytest.approx(0.06))
-    assert funnel.funnel([candidate(0, None, cost=None)]).per_kept() == (10.0, None)
-    assert funnel.funnel([candidate(0, "wrong")]).per_kept() == (None, None)
+    assert count([candidate(0, None, cost=None)]).per_kept() == (10.0, None)
+    assert count([candidate(0, "wrong")]).per_kept() == (None, None)
     assert sum(tally.rows for tally in found.reasons().values()) == 18
 
 
 def test_an_unknown_reason_is_an_outcome():
-    assert funnel.funnel([candidate(0, "some_new_outcome")]).stages()["correct"].rows == 0
+    assert count([candidate(0, "some_new_outcome")]).stages()["correct"].rows == 0
 
 
 def test_funnels_of_shards_add_up():
-    whole, parts = funnel.funnel(ROWS + OTHERS), funnel.merge([funnel.funnel(ROWS[:8]), funnel.funnel(ROWS[8:]), funnel.funnel(OTHERS)])
+    whole, parts = count(ROWS + OTHERS), funnel.merge([count(ROWS[:8]), count(ROWS[8:]), count(OTHERS)])
     assert {source: {reason: tally.rows for reason, tally in tallies.items()} for source, tallies in parts.tallies.items()} == {
         source: {reason: tally.rows for reason, tally in tallies.items()} for source, tallies in whole.tallies.items()
     }
@@ -51,18 +60,18 @@ def test_funnels_of_shards_add_up():
 
 
 def test_json_gives_the_funnel_back():
-    found = funnel.funnel(ROWS + OTHERS)
+    found = count(ROWS + OTHERS)
     assert funnel.from_json(funnel.to_json(found)) == found
 
 
 def test_three_rejects_are_kept_for_each_reason():
-    rejects = funnel.funnel(ROWS).rejects
+    rejects = count(ROWS).rejects
     assert len(rejects["not_selected"]) == 3 and "because" in rejects["wrong"][0].detail
     assert set(rejects) == set(REASONS) - {None}
 
 
 def test_tables_show_every_stage_reason_and_source():
-    found = funnel.funnel(ROWS + OTHERS)
+    found = count(ROWS + OTHERS)
     for text in (funnel.table(found), funnel.markdown(found)):
         assert all(word in text for word in (*funnel.STAGES, "near_duplicate", "because of contaminated"))
         assert "$" in text
@@ -71,8 +80,8 @@ def test_tables_show_every_stage_reason_and_source():
 
 @pytest.mark.parametrize("rows", [[], [candidate(0, "wrong")]])
 def test_nothing_kept_is_told_and_no_division_by_zero(rows):
-    assert "no trace was kept" in funnel.table(funnel.funnel(rows))
-    assert "no trace was kept" in card.card("none", Curation(), funnel.funnel(rows))
+    assert "no trace was kept" in funnel.table(count(rows))
+    assert "no trace was kept" in card.card("none", Curation(), count(rows))
 
 
 RECIPE = DatasetRecipe.model_validate(
@@ -86,7 +95,7 @@ RECIPE = DatasetRecipe.model_validate(
 
 
 def test_the_card_states_teacher_sampling_licences_and_limits():
-    text = card.card("demo", RECIPE.curation, funnel.funnel(ROWS), RECIPE, {"traces": "abc123"})
+    text = card.card("demo", RECIPE.curation, count(ROWS), RECIPE, {"traces": "abc123"})
     for part in ("some/teacher", "0.6", "32,768", "Apache-2.0", "not checked at all", "abc123", "| asked | 18 |", "because of wrong"):
         assert part in text
 
@@ -95,8 +104,9 @@ def test_datasets_reads_the_card_and_both_configurations(tmp_path):
     datasets = pytest.importorskip("datasets")
     rows = [candidate(number, reason) for number, reason in enumerate([None, "wrong", None])]
     shards.write(Candidate, rows, str(tmp_path / "candidates" / "00000.parquet"))
-    shards.write(Example, curate.examples(rows, "math"), str(tmp_path / "examples" / "00000.parquet"))
-    (tmp_path / "README.md").write_text(card.card("demo: one", RECIPE.curation, funnel.funnel(rows), RECIPE), encoding="utf-8")
+    kept = table([row for row in rows if row.dropped is None])
+    shards.write_tables(examples.SCHEMA, [examples.examples(kept, "math")], str(tmp_path / "examples" / "00000.parquet"))
+    (tmp_path / "README.md").write_text(card.card("demo: one", RECIPE.curation, count(rows), RECIPE), encoding="utf-8")
     cache = str(tmp_path / "cache")
     assert datasets.load_dataset(str(tmp_path), split="train", cache_dir=cache)[0]["messages"][1]["role"] == "assistant"
     assert datasets.load_dataset(str(tmp_path), "candidates", split="train", cache_dir=cache)["dropped"] == [None, "wrong", None]

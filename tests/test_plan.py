@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from distill import architecture, costs, hardware, memory, plan, recipe, recipe_files
+from distill import architecture, costs, hardware, memory, plan, recipe_files
 from distill.hardware import DEVICES, Device, Gpu
 from distill.recipe import DatasetRecipe, StudentRecipe
+from distill.section import RecipeError
 
 S32K = 32768
 WORKED = [
@@ -174,7 +175,7 @@ def test_r1_itself_does_not_fit_on_eight_gpus_of_80_gb(monkeypatch: pytest.Monke
 
 
 def test_an_unknown_gpu_is_a_recipe_error_that_names_the_known_ones() -> None:
-    with pytest.raises(recipe.RecipeError, match="h100"):
+    with pytest.raises(RecipeError, match="h100"):
         plan.plan(student("qwen2.5-7b"), dataset("gsm8k"), "h1000")
 
 
@@ -253,7 +254,7 @@ def test_a_missing_problem_file_is_a_recipe_error(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(hardware, "gpus", list)
     file = tmp_path / "nothing.toml"
     file.write_text('description = "d"\nproblems = [{name = "p", path = "no/such.jsonl"}]\nteacher = {model = "m"}\n', encoding="utf-8")
-    with pytest.raises(recipe.RecipeError, match=r"no/such\.jsonl"):
+    with pytest.raises(RecipeError, match=r"no/such\.jsonl"):
         plan.preflight(with_base(tmp_path, "tiny-qwen2"), dataset(str(file)))
 
 
@@ -285,3 +286,20 @@ def with_teacher(folder: Path) -> DatasetRecipe:
     """The tiny dataset with a teacher folder that exists."""
     (folder / "teacher").mkdir(exist_ok=True)
     return dataset("tiny", f'teacher.model="{folder / "teacher"}"')
+
+
+def test_ready_responses_are_traces_that_no_teacher_writes(tmp_path: Path) -> None:
+    rows = tmp_path / "essays.jsonl"
+    rows.write_text('{"prompt": "Greet me.", "said": "Hello."}\n' * 100, encoding="utf-8")
+    chosen, asked = student("qwen2.5-0.5b"), dataset("gsm8k")
+    essays = asked.problems[0].model_copy(update={"name": "essays", "path": str(rows), "kind": "open", "response": "said", "limit": None})
+    both = asked.model_copy(update={"problems": (*asked.problems, essays)})
+    before, after = plan.plan(chosen, asked, "h100", 1), plan.plan(chosen, both, "h100", 1)
+    assert after.of("sampled tokens") == before.of("sampled tokens")
+    assert after.of("traces").likely == before.of("traces").likely + 100
+    assert after.of("examples") == before.of("examples"), "open problems are not kept unless the recipe says so"
+    selection = both.curation.selection.model_copy(update={"keep_unverified": ("open",)})
+    trusting = both.model_copy(update={"curation": both.curation.model_copy(update={"selection": selection})})
+    assert plan.plan(chosen, trusting, "h100", 1).of("examples").likely == pytest.approx(before.of("examples").likely + 95)
+    alone = plan.plan(chosen, both.model_copy(update={"problems": (essays,)}), "h100", 1)
+    assert not {"sampled tokens", "sampling hours", "sampling money"} & {estimate.name for estimate in alone.estimates}

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,7 +87,9 @@ def every_plot(folder: Path, suffix: str) -> list[Path]:
     counts = {"asked": 8000, "wrong $x": 2100, "混合": 0, "kept": 5225}
     plots.funnel(counts, f"{folder}/funnel{suffix}")
     plots.pass_at_1([score("base", 0.1), score("student", 0.7, "a$b$")], f"{folder}/pass{suffix}")
-    plots.completion_lengths({"correct": [100, 200, 1000], "wrong": [300], "timeout": []}, f"{folder}/lengths{suffix}", 1024)
+    tokens = {"correct": [100, 200, 1000], "wrong": [300], "timeout": []}
+    counted = {outcome: plots.LENGTHS.count(np.array(values)) for outcome, values in tokens.items()}
+    plots.completion_lengths(counted, f"{folder}/lengths{suffix}", 1024)
     plots.loss(list(range(120)), [2.0 - step / 100 for step in range(120)], f"{folder}/loss{suffix}")
     return sorted(folder.iterdir())
 

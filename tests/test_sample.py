@@ -6,19 +6,23 @@ from collections import Counter
 from dataclasses import replace
 from typing import get_args
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill import prompts, records, shards
-from distill.curate import measure, select
+from distill.collect import collect
+from distill.curate import decide, measure
 from distill.engines import Completion, EngineError, scripted
 from distill.engines.scripted import ScriptedEngine
 from distill.journal import Journal
 from distill.normalise import Parts
-from distill.recipe import Curation, RecipeError, Sampling, Teacher, Verification
-from distill.records import Kind, Problem, Trace
+from distill.recipe import Curation, ProblemSource, Sampling, Teacher, Verification
+from distill.records import Candidate, Kind, Outline, Problem, Trace
 from distill.sample import cost_usd, draw_seed, sample, token_split, trace_id
+from distill.section import RecipeError
+from distill.sources import read_rows
 from distill.verify import verify
 
 TEACHER = Teacher(engine="scripted", model="scripted")
@@ -195,9 +199,83 @@ def test_every_known_failure_ends_with_its_reason(tmp_path, kind, language, refe
 
     names = ["right", *scripted.FAILURES]
     asked = [Problem("0" * 16, "test", kind, "What is it? A) one B) two", reference, language=language)]
-    candidates = list(measure(verify(run(tmp_path / "j", asked, Sampling(n=len(names)), Showing()), Verification(workers=1)), Curation()))
-    dropped = {name: candidate.dropped for name, candidate in zip(names, select(candidates, Curation()), strict=True)}
+    candidates = measure(verify(run(tmp_path / "j", asked, Sampling(n=len(names)), Showing()), Verification(workers=1)), Curation())
+    shards.write(Candidate, candidates, str(tmp_path / "measured.parquet"))
+    decisions = decide(shards.read(Outline, str(tmp_path / "measured.parquet")), Curation())
+    dropped = {name: decision.dropped for name, decision in zip(names, decisions, strict=True)}
     assert dropped == {"right": None, **scripted.FAILURES}
+
+
+def ready(number, text):
+    return replace(problems(number + 1)[number], kind="open", source="essays", response=text)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.sampled_from(["asked", "ready", "unusable", "unusable and ready"]), max_size=8), st.integers(1, 4))
+def test_a_ready_response_is_the_one_trace_of_its_problem_and_costs_nothing(tmp_path_factory, what, n):
+    rows = problems(len(what), unusable={number for number, name in enumerate(what) if name.startswith("unusable")})
+    rows = [replace(row, response="Hello.") if name.endswith("ready") else row for row, name in zip(rows, what, strict=True)]
+    engine, path = Watched(), tmp_path_factory.mktemp("ready") / "journal"
+    traces = run(path, rows, Sampling(n=n), engine)
+    sizes = {"asked": n, "ready": 1}
+    assert Counter(trace.problem.problem_id for trace in traces) == Counter(
+        {row.problem_id: sizes.get(name, 0) for row, name in zip(rows, what, strict=True) if name in sizes}
+    )
+    assert engine.asked.total() == n * what.count("asked")
+    with Journal(path) as journal:
+        assert not any(trace.id in journal for trace in traces if trace.teacher.startswith("ready:"))
+    assert run(path, rows, Sampling(n=n), Watched(dies_after=0)) == traces
+
+
+def test_a_ready_response_keeps_its_thinking_and_is_not_stored_twice(tmp_path):
+    texts = ["<think>\nA greeting.\n</think>\n\nHello.", "Hello.", "<think>\nnever closed"]
+    rows = [ready(number, text) for number, text in enumerate(texts)]
+    first, second, third = run(tmp_path / "journal", rows, Sampling(n=4), Watched(dies_after=0))
+    assert (first.thinking, first.answer, second.thinking, second.answer) == ("A greeting.", "Hello.", None, "Hello.")
+    assert (first.think_closed, third.think_closed, third.answer) == (True, False, "")
+    assert {trace.problem.response for trace in (first, second, third)} == {None}
+    assert first.problem == replace(rows[0], response=None)
+    assert (first.teacher, first.finish_reason, first.sample_index) == ("ready:essays", "stop", 0)
+    assert (first.prompt_tokens, first.thinking_tokens, first.answer_tokens, first.cost_usd, first.seed, first.failure) == (None,) * 6
+
+
+def test_a_ready_response_keeps_its_identity_whatever_is_sampled(tmp_path):
+    (one,) = run(tmp_path / "one", [ready(0, "Hello.")], Sampling(n=1), Watched())
+    (other,) = run(tmp_path / "other", [replace(ready(0, "Hello."), licence="MIT")], Sampling(n=8, temperature=1.0, seed=3), Watched())
+    (changed,) = run(tmp_path / "changed", [ready(0, "Good day.")], Sampling(n=1), Watched())
+    assert one.id == other.id != changed.id and len(one.id) == 16
+
+
+SAID = [
+    ("Hello \ud800 there\x00", "Hello \ufffd there\ufffd", None),
+    ([{"role": "user", "content": "Greet me."}, {"role": "assistant", "content": "Hello."}], "Hello.", None),
+    (
+        [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "?"}, {"role": "assistant", "content": "Hello."}],
+        None,
+        "bad_row",
+    ),
+    ([], None, "bad_row"),
+    ([{"role": "user", "content": "Greet me."}, {"role": "assistant", "content": None}], None, "empty"),
+    (" \n", None, "empty"),
+    (None, None, "empty"),
+    (7, None, "bad_row"),
+]
+
+
+@pytest.mark.parametrize(("said", "response", "unusable"), SAID)
+def test_a_ready_response_is_read_from_its_column(said, response, unusable):
+    source = ProblemSource(name="essays", path="x.jsonl", kind="open", reference="", response="messages")
+    (problem,) = collect([{"question": "Greet me.", "messages": said}], source, Verification(workers=1))
+    (asked,) = collect([{"question": "Greet me."}], source.model_copy(update={"response": None}), Verification(workers=1))
+    assert (problem.response, problem.unusable) == (response, unusable)
+    assert problem.problem_id == asked.problem_id and asked.response is None
+
+
+def test_a_source_without_the_column_of_responses_is_an_error(tmp_path):
+    shards.write_rows(pa.schema([("question", pa.string())]), [{"question": "Greet me."}], str(tmp_path / "rows.parquet"))
+    source = ProblemSource(name="essays", path=str(tmp_path / "rows.parquet"), kind="open", reference="", response="messages")
+    with pytest.raises(RecipeError, match="no column messages"):
+        list(read_rows(source))
 
 
 @pytest.mark.parametrize(

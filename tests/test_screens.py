@@ -1,130 +1,185 @@
-"""Every screen on what it has to find and on what it has to let through, and the order of the reasons."""
+"""Every screen on columns that it has to drop and on columns that it has to let through, and the order of the reasons."""
 
-import random
 from dataclasses import replace
 
 import pytest
 
 from distill import screens
-from distill.recipe import Screens
-from distill.records import Candidate, Problem, Trace, Verdict
+from distill.recipe_curation import Screens, Selection
+from distill.records import Measures, Outline, Problem, Span, Trace
 
-PROBLEM = Problem("p", "seed", "math", "What is 2 + 2?", "4")
-TRACE = Trace(PROBLEM, "t", 0, "Two and two make four.", "It is 4.", True, "stop", 10, 5, 5)
-GOOD = Candidate(TRACE, Verdict("correct", "4"), language_share=1.0, answer_language_share=1.0, repetition=0.0, pass_rate=1.0)
+SOUND = Measures(
+    thinking_characters=400,
+    answer_characters=20,
+    language_share=1.0,
+    answer_language_share=1.0,
+    language_spans=[],
+    repetition=0.1,
+    line_repetition=0.05,
+    compression=0.4,
+    paragraph_words=60,
+    code_blocks=0,
+)
+GOOD = Outline("t", "p", "seed", "math", "en", 0, "stop", True, "correct", "4", thinking_tokens=100, answer_tokens=10, measures=SOUND)
 
 
-def candidate(verdict="correct", columns=None, **trace):
-    return replace(GOOD, trace=replace(TRACE, **trace), verdict=Verdict(verdict), **(columns or {}))
+def row(outcome="correct", columns=None, **changes):
+    return replace(GOOD, outcome=outcome, measures=replace(SOUND, **(columns or {})), **changes)
+
+
+def reason(outline, section=None, **selection):
+    return screens.reason(outline, section or Screens(), Selection(**selection))
 
 
 def test_a_good_trace_has_no_reason():
-    assert screens.reason(GOOD, Screens()) is None
+    assert reason(GOOD) is None
 
 
-@pytest.mark.parametrize(
-    ("reason", "row"),
-    [
-        ("failed", candidate(failure="null_content", answer="")),
-        ("failed", candidate(finish_reason="error")),
-        ("truncated", candidate(finish_reason="length")),
-        ("truncated", candidate(think_closed=False, answer="")),
-        ("malformed", candidate(thinking=None)),
-        ("malformed", candidate(thinking=" \n")),
-        ("malformed", candidate(answer="  ")),
-        ("malformed", candidate(thinking="one </think> two")),
-        ("malformed", candidate(answer="<think>again")),
-        ("malformed", candidate(answer="4<|im_end|>")),
-        ("malformed", candidate(answer="4<\uff5cend\u2581of\u2581sentence\uff5c>")),
-        ("wrong", candidate("wrong")),
-        ("timeout", candidate("timeout")),
-        ("unverified", candidate("unverified")),
-        ("repetition", candidate(columns={"repetition": 0.51})),
-        ("mixed_language", candidate(columns={"language_share": 0.89})),
-        ("mixed_language", candidate(columns={"answer_language_share": 0.5})),
-        ("mixed_language", candidate(thinking="We add. 所以答案是四。 Done.")),
-    ],
-)
-def test_each_fault_has_its_reason_and_a_detail(reason, row):
-    found = screens.reason(row, Screens())
-    assert found is not None and found[0] == reason and found[1]
+FAULTS = [
+    ("failed", row(failure="null_content")),
+    ("failed", row(finish_reason="error")),
+    ("truncated", row(finish_reason="length")),
+    ("truncated", row(think_closed=False)),
+    ("malformed", row(columns={"thinking_characters": None})),
+    ("malformed", row(columns={"thinking_characters": 0})),
+    ("malformed", row(columns={"answer_characters": 0})),
+    ("malformed", row(columns={"structure": "</think> inside the thinking"})),
+    ("wrong", row("wrong")),
+    ("timeout", row("timeout")),
+    ("unverified", row("unverified")),
+    ("error", row("error")),
+    ("refusal", row(columns={"refusal": "I'm sorry, but I can't help with that"})),
+    ("answer_leak", row(columns={"answer_leak": "the reference answer says 42"})),
+    ("think_answer_mismatch", row(columns={"mismatch": "the thinking concludes '5', the answer is '6'"})),
+    ("repetition", row(columns={"repetition": 0.51})),
+    ("repetition", row(columns={"loop": "9 times: wait"})),
+    ("mixed_language", row(columns={"language_share": 0.89})),
+    ("mixed_language", row(columns={"answer_language_share": 0.5})),
+    ("mixed_language", row(columns={"language_spans": [Span("thinking", 8, 16, "zh", 4.0, "所以答案是四")]})),
+]
 
 
-def test_the_order_of_reasons_is_fixed():
-    faults = [
-        ("failed", {"failure": "empty"}),
-        ("truncated", {"finish_reason": "length"}),
-        ("malformed", {"thinking": None}),
-    ]
-    for start in range(len(faults)):
-        together = {key: value for _, change in faults[start:] for key, value in change.items()}
-        row = candidate("wrong", {"repetition": 1.0, "language_share": 0.0}, **together)
-        assert screens.reason(row, Screens())[0] == faults[start][0]
-    assert screens.reason(candidate("wrong", {"repetition": 1.0}), Screens())[0] == "wrong"
-    assert screens.reason(candidate("wrong", {"repetition": 1.0, "language_share": 0.0}), Screens(), any_outcome=True)[0] == "repetition"
+@pytest.mark.parametrize(("wanted", "outline"), FAULTS)
+def test_each_fault_has_its_reason_and_a_detail(wanted, outline):
+    found = reason(outline)
+    assert found is not None and found[0] == wanted and found[1]
 
 
-def test_none_turns_a_screen_off_and_no_measurement_passes():
-    row = candidate(columns={"repetition": 1.0, "language_share": 0.0})
-    assert screens.reason(row, Screens(max_repetition=None, min_language_share=None)) is None
-    assert screens.reason(replace(GOOD, repetition=None, language_share=None), Screens()) is None
-    assert screens.reason(candidate(thinking=None), Screens(min_thinking_characters=0)) is None
+WISHES = [
+    ("repetition", Screens(max_line_repetition=0.04)),
+    ("repetition", Screens(min_compression=0.45)),
+    ("too_short", Screens(min_completion_tokens=111)),
+    ("too_long", Screens(max_completion_tokens=109)),
+    ("long_paragraph", Screens(drop_long_paragraphs=True)),
+    ("code_in_thinking", Screens(drop_code_in_thinking=True)),
+]
 
 
-def test_mathematics_with_angle_brackets_is_not_malformed():
-    assert screens.malformed(replace(TRACE, thinking="if a < b and |x|>c then <x, y> > 0, vector<int> v; a <| b |> c"), 1) is None
+@pytest.mark.parametrize(("wanted", "section"), WISHES)
+def test_what_is_off_at_first_drops_when_it_is_asked_for(wanted, section):
+    outline = row(columns={"paragraph_words": 401, "code_blocks": 2})
+    assert reason(outline) is None
+    assert reason(outline, section)[0] == wanted
 
 
-def test_length_screens_are_off_until_asked_for():
-    thinking = "word " * 500 + "```python\nprint(1)\n```"
-    row = candidate(thinking=thinking, thinking_tokens=5000)
-    assert screens.reason(row, Screens()) is None
-    assert screens.reason(row, Screens(max_completion_tokens=5005)) is None
-    assert screens.reason(row, Screens(max_completion_tokens=5004))[0] == "too_long"
-    assert screens.reason(row, Screens(drop_long_paragraphs=True))[0] == "long_paragraph"
-    assert screens.reason(row, Screens(drop_code_in_thinking=True))[0] == "code_in_thinking"
+def test_a_value_at_its_limit_passes():
+    section = Screens(max_repetition=0.1, max_line_repetition=0.05, min_compression=0.4, min_language_share=1.0)
+    assert reason(GOOD, section.model_copy(update={"min_completion_tokens": 110, "max_completion_tokens": 110})) is None
+    assert reason(row(columns={"paragraph_words": 400}), Screens(drop_long_paragraphs=True)) is None
+
+
+ORDER = [
+    ("failed", {"failure": "empty"}, {}),
+    ("truncated", {"finish_reason": "length"}, {}),
+    ("malformed", {}, {"thinking_characters": None}),
+    ("wrong", {"outcome": "wrong"}, {}),
+    ("refusal", {}, {"refusal": "no"}),
+    ("answer_leak", {}, {"answer_leak": "the reference"}),
+    ("think_answer_mismatch", {}, {"mismatch": "5, 6"}),
+    ("repetition", {}, {"repetition": 1.0}),
+    ("mixed_language", {}, {"language_share": 0.0}),
+    ("too_long", {"thinking_tokens": 10**6}, {}),
+    ("long_paragraph", {}, {"paragraph_words": 1000}),
+    ("code_in_thinking", {}, {"code_blocks": 1}),
+]
+
+
+@pytest.mark.parametrize("first", range(len(ORDER)), ids=[name for name, _, _ in ORDER])
+def test_the_order_of_reasons_is_fixed(first):
+    section = Screens(max_completion_tokens=1000, drop_long_paragraphs=True, drop_code_in_thinking=True)
+    changes = {key: value for _, change, _ in ORDER[first:] for key, value in change.items()}
+    columns = {key: value for _, _, change in ORDER[first:] for key, value in change.items()}
+    assert reason(row(columns=columns, **changes), section)[0] == ORDER[first][0]
+
+
+def test_each_screen_can_be_turned_off():
+    everything = {key: value for _, _, change in ORDER[4:9] for key, value in change.items()} | {"loop": "x"}
+    off = Screens(
+        max_repetition=None,
+        min_language_share=None,
+        drop_loops=False,
+        drop_mismatches=False,
+        drop_refusals=False,
+        drop_answer_leaks=False,
+    )
+    assert reason(row(columns=everything), off) is None
+
+
+def test_what_was_not_measured_drops_nothing():
+    section = Screens(max_line_repetition=0.0, min_compression=1.0, drop_long_paragraphs=True, drop_code_in_thinking=True)
+    assert screens.reason(replace(GOOD, measures=Measures()), section, Selection()) is None
+
+
+def test_some_kinds_may_be_answered_without_thinking():
+    outline = row(columns={"thinking_characters": None}, kind="open")
+    assert reason(outline)[0] == "malformed"
+    assert reason(outline, Screens(thinking_optional=("open",))) is None
+    assert reason(replace(outline, kind="math"), Screens(thinking_optional=("open",)))[0] == "malformed"
+    assert reason(outline, Screens(min_thinking_characters=0)) is None
+    assert reason(row(columns={"thinking_characters": 99}), Screens(min_thinking_characters=100))[0] == "malformed"
+
+
+ACCEPTED = [
+    # policy, outcome, majority, kinds that need no verdict, accepted
+    ("correct", "correct", None, (), True),
+    ("correct", "correct", "wrong", (), True),
+    ("correct", "wrong", "correct", (), False),
+    ("correct", "unverified", None, (), False),
+    ("correct", "unverified", None, ("math",), True),
+    ("correct", "unverified", None, ("open",), False),
+    ("correct", "timeout", None, ("math",), False),
+    ("shortest", "correct", None, (), True),
+    ("diverse", "wrong", None, (), False),
+    ("majority", "wrong", "correct", (), True),
+    ("majority", "correct", "wrong", (), False),
+    ("majority", "correct", None, (), True),
+    ("majority", "wrong", None, (), False),
+    ("majority", "error", "correct", (), False),
+    ("none", "wrong", None, (), True),
+    ("none", "unverified", None, (), True),
+    ("none", "error", None, (), False),
+]
+
+
+@pytest.mark.parametrize(("policy", "outcome", "majority", "unverified", "accepted"), ACCEPTED)
+def test_the_verdict_lets_in_what_the_policy_asks_for(policy, outcome, majority, unverified, accepted):
+    outline, selection = row(outcome, majority_outcome=majority), Selection(policy=policy, keep_unverified=unverified)
+    assert screens.accepted(outline, selection) is accepted
+    found = screens.reason(outline, Screens(), selection)
+    assert (found is None) is accepted
+    if found:
+        assert found[0] == ("wrong" if outcome == "correct" else outcome) and found[1]
 
 
 def test_unknown_token_counts_are_estimated_and_say_so():
-    trace = replace(TRACE, thinking="x" * 3500, answer="", thinking_tokens=None, answer_tokens=None)
+    outline = replace(row(columns={"thinking_characters": 3480}), thinking_tokens=None, answer_tokens=None)
+    assert screens.completion_tokens(outline) == 1000
+    assert "estimated" in reason(outline, Screens(max_completion_tokens=999))[1]
+    assert "estimated" not in reason(row(thinking_tokens=1000), Screens(max_completion_tokens=999))[1]
+    trace = Trace(Problem("p", "seed", "math", "", None), "t", 0, "x" * 3480, "y" * 20, True, "stop")
     assert screens.completion_tokens(trace) == 1000
-    assert "estimated" in screens.too_long(trace, 999)
+    assert screens.completion_tokens(replace(trace, answer_tokens=7)) == 7
 
 
-def varied(seed, count):
-    generator = random.Random(seed)
-    return " ".join(f"{generator.choice(['we', 'so', 'then', 'but'])} {generator.randrange(999)} gives" for _ in range(count))
-
-
-@pytest.mark.parametrize(
-    "loop",
-    ["Wait, that is not right. Let me think again. ", "so the answer is 5 and ", "所以答案是五,再检查一下。", "0.33333333", "haha"],
-)
-def test_a_loop_repeats_itself(loop):
-    assert screens.repetition(varied(1, 30) + loop * 900) > 0.5
-
-
-def test_a_loop_is_found_where_it_is_a_small_part_of_the_trace():
-    thinking = varied(1, 800) + " So the answer is five. Wait, let me check it again." * 20
-    share = screens.repetition(thinking)
-    assert screens.LOOP_SUSPECT < share < 0.5
-    assert screens.reason(candidate(thinking=thinking, columns={"repetition": share}), Screens())[0] == "repetition"
-
-
-def test_reasoning_that_checks_itself_is_no_repetition():
-    step = "First I add the two numbers and get {n} apples. Let me check that again: the two numbers add up to {n} apples. "
-    thinking = "".join(step.format(n=n) for n in range(40)) + varied(2, 100)
-    once_more = varied(3, 120) + " Let me verify this from the start. " + varied(4, 120) + varied(3, 60)
-    for text in (thinking, once_more):
-        measured = screens.repetition(text)
-        assert measured < 0.5
-        assert screens.reason(candidate(thinking=text, columns={"repetition": measured}), Screens()) is None
-
-
-def test_a_table_of_numbers_is_no_loop():
-    assert screens.loop("| 0 | 0 | 0 | 0 | " * 50) is None
-
-
-def test_short_texts_do_not_repeat():
-    assert screens.repetition("") == 0.0
-    assert screens.repetition("yes " * 15) == 0.0
+def test_details_are_short():
+    assert len(reason(row(columns={"loop": "9 times: " + "wait " * 500}))[1]) < 150

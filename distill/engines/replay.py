@@ -18,7 +18,8 @@ from typing import Any
 
 from distill import shards, sources
 from distill.engines import Completion, EngineError, Request
-from distill.recipe import ProblemSource, RecipeError, Sampling, Teacher
+from distill.recipe import ProblemSource, Sampling, Teacher
+from distill.section import RecipeError
 from distill.store import digest
 
 QUESTIONS = ("question", "prompt", "problem")

@@ -1,0 +1,41 @@
+"""The ground of all recipes: frozen models that know which of their fields decide what comes out.
+
+A field declared with `place()` says where or how fast something runs; it is no part of a fingerprint, so changing it never
+makes anything again.
+"""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be used; the message says which key and what to write instead."""
+
+
+def place(default: Any = ..., **constraints: Any) -> Any:
+    """A field that says where or how fast something runs, never what comes out."""
+    return Field(default, json_schema_extra={"place": True}, **constraints)
+
+
+class Section(BaseModel):
+    """One frozen part of a recipe; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    def identity(self) -> dict[str, Any]:
+        """The plain values that decide what comes out: all but the `place()` fields, in nested sections too."""
+        kept: dict[str, Any] = {}
+        for name, field in type(self).model_fields.items():
+            if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("place"):
+                continue
+            kept[name] = _identity(getattr(self, name))
+        return kept
+
+
+def _identity(value: Any) -> Any:
+    if isinstance(value, Section):
+        return value.identity()
+    if isinstance(value, (list, tuple)):
+        return [_identity(item) for item in value]
+    return value

@@ -1,0 +1,66 @@
+"""Public benchmarks are known by name, and one that cannot be read is never left out in silence."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pydantic import ValidationError
+
+from distill.benchmark_sets import questions
+from distill.recipe import Curation
+from distill.recipe_benchmarks import PUBLIC
+from distill.recipe_files import load_parts
+from distill.section import RecipeError
+
+
+def curation(*benchmarks: Any) -> Curation:
+    return Curation.model_validate({"benchmarks": benchmarks})
+
+
+def lines(path: Path, *rows: Any) -> str:
+    path.write_text("".join(row if isinstance(row, str) else json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_public_benchmark_is_known_by_its_name(name: str) -> None:
+    (source,) = curation(name).benchmarks
+    assert (source.name, source.path, source.question) == (name, PUBLIC[name]["path"], PUBLIC[name]["question"])
+    assert curation(source.model_dump()).identity() == curation(name).identity()
+
+
+def test_names_and_tables_stand_side_by_side_on_the_command_line() -> None:
+    _, found = load_parts(('curation.benchmarks=["aime24", {name = "mine", path = "mine.jsonl"}]',))
+    assert [(source.name, source.path) for source in found.benchmarks] == [("aime24", "HuggingFaceH4/aime_2024"), ("mine", "mine.jsonl")]
+
+
+def test_an_unknown_name_is_an_error_that_lists_those_there_are() -> None:
+    with pytest.raises(ValidationError, match=r"no benchmark 'aime99'; there are: aime24, .*ifeval"):
+        curation("aime99")
+
+
+def test_only_the_questions_are_read(tmp_path: Path) -> None:
+    table = str(tmp_path / "one.parquet")
+    pq.write_table(pa.table({"problem": ["First?", None, " ", "Second?"], "other": [1, 2, 3, 4]}), table)
+    rows = lines(tmp_path / "two.jsonl", {"question": "Third?"}, {"question": 4}, {"answer": "5"})
+    one = {"name": "one", "path": table, "question": "problem", "language": "@language", "tests": "tests"}
+    assert questions(curation(one, {"name": "two", "path": rows})) == [("one", "First?"), ("one", "Second?"), ("two", "Third?")]
+    assert questions(curation()) == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "cause"),
+    [
+        (None, "cannot be read: .*there is no"),
+        (["{torn\n", {"question": "First?"}], "1 unreadable rows .line 1"),
+        ([{"problem": "First?"}], "no text in column 'question'"),
+        ([], "no text in column 'question'"),
+    ],
+)
+def test_a_benchmark_without_its_questions_is_an_error_that_says_what_to_do(tmp_path: Path, rows: list[Any] | None, cause: str) -> None:
+    path = str(tmp_path / "mine.jsonl") if rows is None else lines(tmp_path / "mine.jsonl", *rows)
+    with pytest.raises(RecipeError, match=f"benchmark 'mine'.*{cause}.*curation.benchmarks: .name = \"mine\", path ="):
+        questions(curation({"name": "mine", "path": path}))

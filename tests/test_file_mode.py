@@ -1,0 +1,161 @@
+"""A file of traces becomes a dataset folder: killed anywhere it goes on, and a folder is cut again to what a new run would give."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from distill import export, file_mode, shards
+from distill.pairs import Pair
+from distill.recipe import Curation
+from distill.section import RecipeError
+
+PROJECT = Path(__file__).parents[1]
+TEXT = "so the sum of both is then we add one more box and count all of them again until nothing is left on any shelf here"
+WORDS = TEXT.split()
+BENCHMARK = "A farmer has 12 red hens and 17 white hens in one yard. Each hen lays 3 eggs a week. How many eggs are there?"
+
+
+def rows(problems: int, seed: int = 0) -> list[dict[str, object]]:
+    dice = random.Random(seed)
+    found: list[dict[str, object]] = []
+    for problem in range(problems):
+        question = BENCHMARK if problem == 3 else f"What is {problem} and {problem + 7}, said a {dice.choice(WORDS)} box?"
+        for sample in range(4):
+            text = " ".join(dice.choice(WORDS) for _ in range(60))
+            if sample == 3 and problem % 3 == 0:
+                text = str(found[-1]["thinking"]) + " again"
+            found.append(
+                {
+                    "id": f"{problem}-{sample}",
+                    "problem_id": f"p{problem}",
+                    "question": question,
+                    "reference": "7",
+                    "thinking": text if sample or problem % 5 else "然后再检查一遍结果是否正确，我们先把这两个数相加。" + text,
+                    "answer": "It is \\boxed{7}.",
+                    "outcome": "wrong" if sample == 1 else "correct",
+                    "extracted": "8" if sample == 1 else "7",
+                    "finish_reason": "length" if problem % 7 == 6 and sample == 2 else "stop",
+                    "thinking_tokens": 50 + sample * 10,
+                    "answer_tokens": 5,
+                    "site": {"page": problem},
+                }
+            )
+    return found
+
+
+def source(folder: Path, problems: int = 30, scattered: bool = False) -> str:
+    lines = rows(problems)
+    if scattered:
+        lines.sort(key=lambda row: str(row["id"]).partition("-")[2])
+    path = folder / "traces.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return str(path)
+
+
+def curation(folder: Path, **sections: object) -> Curation:
+    (folder / "held-out.jsonl").write_text(json.dumps({"question": BENCHMARK}) + "\n", encoding="utf-8")
+    held_out = {"name": "held-out", "path": str(folder / "held-out.jsonl")}
+    return Curation.model_validate({"benchmarks": [held_out], **sections})
+
+
+def written(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.parquet")) if ".work" not in path.parts}
+
+
+def dropped(folder: Path) -> dict[str, str | None]:
+    return {row["id"]: row["dropped"] for path in shards.list_shards(f"{folder}/candidates") for row in shards.read_rows(path)}
+
+
+def test_every_row_has_its_reason_and_its_columns(tmp_path: Path) -> None:
+    table = file_mode.curate_file(source(tmp_path), str(tmp_path / "out"), curation(tmp_path), None)
+    found = dropped(tmp_path / "out")
+    assert len(found) == 120 and "contaminated" in table
+    assert {found["3-0"], found["0-0"], found["1-1"], found["9-3"], found["6-2"], found["1-0"]} == {
+        "contaminated",
+        "mixed_language",
+        "wrong",
+        "near_duplicate",
+        "truncated",
+        None,
+    }
+    kept = [row["extra"] for path in shards.list_shards(str(tmp_path / "out" / "candidates")) for row in shards.read_rows(path)]
+    assert json.loads(kept[7]) == {"site": {"page": 1}}
+    report = json.loads((tmp_path / "out" / "contamination.json").read_text(encoding="utf-8"))
+    assert BENCHMARK in json.dumps(report) and (tmp_path / "out" / "README.md").exists()
+    assert not (tmp_path / "out" / file_mode.WORK).exists() and not (tmp_path / "out" / export.DECISIONS).exists()
+
+
+def test_another_cut_is_what_a_new_run_would_give(tmp_path: Path) -> None:
+    lines, plain = source(tmp_path), curation(tmp_path)
+    changed = {
+        "selection": {"policy": "shortest", "per_problem": 1},
+        "screens": {"min_language_share": None},
+        "duplicates": {"threshold": 0.9},
+    }
+    file_mode.curate_file(lines, str(tmp_path / "first"), plain, None)
+    file_mode.curate_file(str(tmp_path / "first"), str(tmp_path / "again"), curation(tmp_path, **changed), None)
+    file_mode.curate_file(lines, str(tmp_path / "new"), curation(tmp_path, **changed), None)
+    assert written(tmp_path / "again") == written(tmp_path / "new") != written(tmp_path / "first")
+
+
+def test_what_was_measured_otherwise_is_measured_again(tmp_path: Path) -> None:
+    lines, other = source(tmp_path), {"shingle_words": 2, "threshold": 0.5}
+    file_mode.curate_file(lines, str(tmp_path / "first"), curation(tmp_path), None)
+    file_mode.curate_file(str(tmp_path / "first"), str(tmp_path / "again"), curation(tmp_path, duplicates=other), None)
+    file_mode.curate_file(lines, str(tmp_path / "new"), curation(tmp_path, duplicates=other), None)
+    assert written(tmp_path / "again") == written(tmp_path / "new")
+    near = [list(shards.read(Pair, f"{tmp_path}/{name}/{export.PAIRS}")) for name in ("first", "new")]
+    assert near[1] != near[0]
+
+
+def test_scattered_rows_and_worker_processes_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = curation(tmp_path)
+    file_mode.curate_file(source(tmp_path), str(tmp_path / "first"), plain, None)
+    monkeypatch.setattr(file_mode, "ROWS_FOR_PROCESSES", 0)
+    file_mode.curate_file(source(tmp_path, scattered=True), str(tmp_path / "second"), plain, None)
+    assert dropped(tmp_path / "first") == dropped(tmp_path / "second")
+
+
+def test_a_folder_of_files_is_one_input_and_a_finished_output_is_left_alone(tmp_path: Path) -> None:
+    lines = Path(source(tmp_path)).read_text(encoding="utf-8").splitlines(keepends=True)
+    (tmp_path / "parts").mkdir()
+    for number in range(4):
+        (tmp_path / "parts" / f"{number}.jsonl").write_text("".join(lines[30 * number : 30 * number + 30]), encoding="utf-8")
+    file_mode.curate_file(str(tmp_path / "parts"), str(tmp_path / "first"), curation(tmp_path), None)
+    file_mode.curate_file(source(tmp_path), str(tmp_path / "second"), curation(tmp_path), None)
+    assert written(tmp_path / "first") == written(tmp_path / "second")
+    with pytest.raises(FileExistsError, match="holds a dataset already"):
+        file_mode.curate_file(source(tmp_path), str(tmp_path / "first"), curation(tmp_path), None)
+
+
+def test_a_benchmark_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    held_out = {"name": "held-out", "path": str(tmp_path / "missing.jsonl")}
+    with pytest.raises((RecipeError, OSError), match="missing"):
+        file_mode.curate_file(source(tmp_path), str(tmp_path / "out"), Curation.model_validate({"benchmarks": [held_out]}), None)
+
+
+def test_killed_anywhere_it_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    lines, dice = source(tmp_path, problems=120), random.Random(1)
+    file_mode.curate_file(lines, str(tmp_path / "whole"), curation(tmp_path), None)
+    setting = json.dumps([{"name": "held-out", "path": str(tmp_path / "held-out.jsonl")}]).replace('":', '"=')
+    program = (
+        "import sys; from distill import siblings; siblings.SHARD_ROWS = 4096; from distill.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    out = tmp_path / "killed"
+    command = [sys.executable, "-c", program, "curate", "--input", lines, "--output", str(out), "--set", f"curation.benchmarks={setting}"]
+    kills = 0
+    while not (out / "README.md").exists():
+        child = subprocess.Popen(command, cwd=PROJECT, env=dict(os.environ), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        if kills < 4:
+            time.sleep(dice.uniform(0.8, 2.0))
+            child.send_signal(signal.SIGKILL)
+            kills += 1
+        assert child.wait() in (0, -signal.SIGKILL)
+    assert written(out) == written(tmp_path / "whole")
