@@ -17,7 +17,7 @@ from distill.recipe import Curation
 from distill.records import Candidate, Outline
 
 VERSION = 2
-MEASURES = {"curate": VERSION, "measures": measures.VERSION, "language": language.VERSION, "dedup": dedup.VERSION}
+MEASURES = {"curate": VERSION, **measures.VERSIONS}
 """What measures, for the fingerprint of measured candidates."""
 DECIDES = {"curate": VERSION, "screens": screens.VERSION, "dedup": dedup.VERSION, "selection": selection.VERSION}
 """What decides, for the fingerprint of a dataset."""

@@ -70,7 +70,7 @@ _SOURCE = re.compile(
     re.IGNORECASE,
 )
 _NOUNS = ("nswer", "olution")
-_BEFORE_NOUN = tuple(f"{ending} {letter}" for ending in ("eference", "to the", "ed", "en", "wn") for letter in "as")
+_BEFORE_NOUN = tuple(f"{ending} {letter}" for ending in ("eference", "to the", "ed", "en", "wn") for letter in "asAS")
 _SOURCE_MARKS = (
     "nswer key",
     "round truth",

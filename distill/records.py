@@ -123,7 +123,10 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """What was measured of one trace, so that a re-cut needs no text; None where there was nothing to measure or nobody measured."""
+    """What was measured of one trace, so that a re-cut needs no text; None where there was nothing to measure or nobody measured.
+
+    Repetition, lines, compression and loop are of the thinking, or of the whole answer where there was no block.
+    """
 
     thinking_characters: int | None = None
     """Length of the thinking without white space around it; None when there was no block."""
@@ -135,7 +138,7 @@ class Measures:
     refusal: str | None = None
     """The words that decline to answer."""
     answer_leak: str | None = None
-    """The passage that quotes the reference answer before any work."""
+    """The passage that names a hidden reference, or states it before any work."""
     language_share: float | None = None
     """Share of the thinking's words that are in the problem's language (DeepSeek-R1, language-consistency reward)."""
     answer_language_share: float | None = None
@@ -148,7 +151,7 @@ class Measures:
     compression: float | None = None
     """Share of its bytes that the thinking is compressed to."""
     loop: str | None = None
-    """The stretch that the thinking repeats over and over, back to back."""
+    """How many rounds of which stretch the thinking goes through, back to back."""
     paragraph_words: int | None = None
     """Words of the longest paragraph of the thinking."""
     code_blocks: int | None = None

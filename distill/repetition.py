@@ -8,12 +8,12 @@ are not found. Repetition at a distance is no loop: `repetition` counts it.
 """
 
 import re
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, zip_longest
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from distill import shingles
@@ -34,8 +34,10 @@ NEAR_LOOP_SHARE = 0.6
 """Of the text's words, bare numbers aside, in one stretch."""
 NEAR_LOOP_ROUND_WORDS = 10
 """In each round, of which one number changes, a counter: where two do, one is worked out from the other, and it is an enumeration."""
-NEAR_LOOP_COMPRESSION = 0.35
+NEAR_LOOP_COMPRESSION = 0.38
 """A text that is a near-loop for the most part is compressed to less than this: others are not searched for one."""
+_CODEC = pa.Codec("zstd", compression_level=1)
+"""Of pyarrow and not of the system, whose zlib differs from machine to machine."""
 UNBROKEN_CHARACTERS = 200
 """A longer word ("0.33333...", "hahaha...") is cut into pieces, so that a loop without spaces is one too."""
 PIECE_CHARACTERS = 12
@@ -120,7 +122,7 @@ def _broken(text: str) -> str:
 
 def _compression(text: str) -> float | None:
     data = text.encode("utf-8", "surrogatepass")
-    return len(zlib.compress(data, 1)) / len(data) if data else None
+    return _CODEC.compress(data).size / len(data) if data else None
 
 
 def _line_repetition(text: str) -> float:

@@ -134,7 +134,7 @@ def _verdict(outline: Outline) -> tuple[str, str]:
     """The outcome of a row that is not accepted; what its reference calls correct and most traces contradict is wrong."""
     if outline.outcome == "correct":
         return "wrong", f"most traces answer otherwise than {_short(outline.extracted or '')!r}"
-    return outline.outcome, outline.detail or f"answer {outline.extracted!r}"
+    return outline.outcome, outline.detail or ("as its row says" if outline.extracted is None else f"answer {outline.extracted!r}")
 
 
 def _shape(outline: Outline, section: Screens) -> tuple[str, str] | None:

@@ -245,11 +245,11 @@ def _values(column: pa.Array, hint: Any) -> list[Any]:
 
 def _lists(column: pa.Array, hint: Any) -> list[Any]:
     (inner,) = (found for part in (hint, *typing.get_args(hint)) if typing.get_origin(part) is list for found in typing.get_args(part))
-    items = [*_records(inner, pa.RecordBatch.from_struct_array(column.values))] if is_dataclass(inner) else _values(column.values, inner)
     offsets = column.offsets.to_pylist()
-    return [
-        items[start:end] if valid else None for start, end, valid in zip(offsets, offsets[1:], column.is_valid().to_pylist(), strict=False)
-    ]
+    within = column.values.slice(offsets[0], offsets[-1] - offsets[0])  # a batch may be a view of a longer column
+    items = [*_records(inner, pa.RecordBatch.from_struct_array(within))] if is_dataclass(inner) else _values(within, inner)
+    spans = zip(offsets[:-1], offsets[1:], column.is_valid().to_pylist(), strict=True)
+    return [items[start - offsets[0] : end - offsets[0]] if valid else None for start, end, valid in spans]
 
 
 def _writer(file: IO[bytes], schema: pa.Schema) -> pq.ParquetWriter:

@@ -173,3 +173,22 @@ def test_no_credentials_are_named_with_what_to_do(server: str, monkeypatch: pyte
 def test_a_server_that_does_not_answer_is_named_with_what_to_do() -> None:
     with used("http://127.0.0.1:9"), pytest.raises(Unreachable, match=r"cannot be had: .*AWS_ENDPOINT_URL_S3"):
         shards.exists("s3://bucket/a.json")
+
+
+def test_a_dataset_in_a_bucket_is_the_dataset_in_a_folder(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefect_server: str
+) -> None:
+    from flows.dataset import make_dataset
+
+    small = ["problems.0.limit=30", "shard_problems=8", "sampling.n=2"]
+    made = {}
+    for root in (f"{bucket}/store", str(tmp_path)):
+        monkeypatch.setattr(store, "ROOT", root)
+        made[root] = make_dataset("dry-run", small).path
+    for part in ("examples/00000.parquet", "funnel.json", "README.md"):
+        elsewhere, here = (filesystem(f"{path}/{part}") for path in made.values())
+        assert elsewhere[0].cat_file(elsewhere[1]) == here[0].cat_file(here[1])
+    monkeypatch.setattr(store, "ROOT", f"{bucket}/store")
+    before = objects(bucket)
+    assert make_dataset("dry-run", small).path == made[store.ROOT]
+    assert objects(bucket) == before

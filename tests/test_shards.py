@@ -11,10 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_records import candidates as any_candidates
+from test_records import examples as any_examples
 from test_records import problems as any_problems
 
 from distill import records, shards
-from distill.records import Problem
+from distill.elsewhere import Unreachable
+from distill.records import Candidate, Example, Outline, Problem, Trace
 
 WRITER = """
 import sys
@@ -42,6 +45,55 @@ def test_what_is_written_is_read_back_in_order(rows: list[Problem], tmp_path_fac
     assert shards.write(Problem, rows, path) == len(rows)
     assert list(shards.read(Problem, path)) == rows
     assert shards.count(path) == len(rows)
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows=st.lists(any_candidates, max_size=12), others=st.lists(any_examples, max_size=6))
+def test_columns_become_the_records_that_rows_do(
+    rows: list[Candidate], others: list[Example], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = str(tmp_path_factory.mktemp("shard") / "0.parquet")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shards, "BATCH_ROWS", 5)  # so that a column comes in pieces
+        shards.write(Candidate, rows, path)
+        assert list(shards.read(Candidate, path)) == rows
+    assert repr(list(shards.read(Candidate, path))) == repr(rows)  # repr tells 1 from 1.0 and True
+    for record in (Outline, Trace, Problem):
+        assert repr(list(shards.read(record, path))) == repr([records.from_row(record, row) for row in shards.read_rows(path)])
+    shards.write(Example, others, path)
+    assert repr(list(shards.read(Example, path))) == repr(others)
+
+
+def test_a_column_that_is_not_there_takes_its_default_or_is_named(tmp_path: Path) -> None:
+    path = str(tmp_path / "0.parquet")
+    schema = records.schema(Problem)
+    table = pa.Table.from_pylist([records.to_row(problem(1))], schema=schema)
+    older = table.drop_columns(["language", "response"])
+    shards.write_tables(older.schema, [older], path)
+    assert list(shards.read(Problem, path)) == [problem(1)]
+    broken = table.drop_columns(["question"])
+    shards.write_tables(broken.schema, [broken], path)
+    with pytest.raises(KeyError, match="question"):
+        list(shards.read(Problem, path))
+
+
+def test_tables_are_read_a_row_group_at_a_time_with_the_columns_that_are_there(tmp_path: Path) -> None:
+    path = str(tmp_path / "0.parquet")
+    long = "x" * (shards.ROW_GROUP_BYTES // 4)
+    shards.write(Problem, [problem(number, long) for number in range(5)], path)
+    tables = list(shards.read_tables(path, ["problem_id", "absent"]))
+    assert [table.column_names for table in tables] == [["problem_id"], ["problem_id"]]
+    assert pa.concat_tables(tables)["problem_id"].to_pylist() == ["0", "1", "2", "3", "4"]
+    assert pa.concat_tables(shards.read_tables(path)).equals(pq.read_table(path))
+
+
+def test_small_tables_share_a_row_group(tmp_path: Path) -> None:
+    path = str(tmp_path / "0.parquet")
+    rows = [problem(number) for number in range(300)]
+    tables = [pa.Table.from_pylist([records.to_row(row)], schema=records.schema(Problem)) for row in rows]
+    assert shards.write_tables(records.schema(Problem), tables, path) == 300
+    assert pq.ParquetFile(path).num_row_groups == 1
+    assert list(shards.read(Problem, path)) == rows
 
 
 def test_a_shard_is_not_there_before_it_is_whole(tmp_path: Path) -> None:
@@ -125,3 +177,8 @@ def test_a_small_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         shards.write_text(path, "\ud800")
     assert shards.read_text(path) == "one 一"
     assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_a_protocol_without_its_package_is_named_with_the_command_that_installs_it() -> None:
+    with pytest.raises(Unreachable, match=r"gs://bucket/a needs .*pip install 'fsspec\[gs\]'"):
+        shards.exists("gs://bucket/a")
