@@ -18,6 +18,7 @@ COLUMNS = [
     "dropped",
     "pass_rate",
     "language_share",
+    "answer_language_share",
     "thinking_tokens",
     "answer_tokens",
     "thinking_characters",
@@ -38,7 +39,8 @@ def histograms(tables: Iterable[pa.Table]) -> tuple[Counts, Counts, Counts]:
         _add(lengths, table["outcome"], completion_tokens(table), plots.LENGTHS)
         mixed = pc.equal(table["dropped"], screens.MIXED_LANGUAGE)  # null for a kept row
         fate = pc.coalesce(pc.if_else(mixed, screens.MIXED_LANGUAGE, "otherwise dropped"), "kept")
-        _add(shares, fate, table["language_share"], plots.LANGUAGE_SHARES)
+        consistency = pc.coalesce(table["language_share"], table["answer_language_share"])  # a completion need not have a think block
+        _add(shares, fate, consistency, plots.LANGUAGE_SHARES)
         problems = np.array([last, *table["problem_id"].to_pylist()], dtype=object)
         last = problems[-1]
         first = table.filter(pa.array(problems[1:] != problems[:-1], pa.bool_()))  # siblings lie together and have one rate

@@ -165,7 +165,9 @@ def language_shares(counts: Mapping[str, NDArray[np.int64]], path: str, minimum:
         if minimum is not None:
             axes.axvline(100 * minimum, color="black", linestyle="--", linewidth=1, label=f"min_language_share {100 * minimum:g} %")
         axes.set_xlim(0, 101)
-        _titled(axes, "Language consistency", "words of the thinking in the problem's language, in percent", "traces (logarithmic)")
+        _titled(
+            axes, "Language consistency", "words in the problem's language, in percent of the thinking (or answer)", "traces (logarithmic)"
+        )
 
     _save(draw, path, 3.2)
 
