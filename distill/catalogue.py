@@ -11,7 +11,7 @@ import fsspec
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from distill import records, shards, store
+from distill import arrow, shards, store
 from distill.records import Comparison, Report, Score
 from distill.store import NotMade
 
@@ -46,8 +46,8 @@ def students() -> list[dict[str, Any]]:
 def load_report(path: str) -> Report:
     """The report of a report.json."""
     values = json.loads(shards.read_text(path))
-    values["scores"] = [records.from_row(Score, score) for score in values["scores"]]
-    values["comparisons"] = [records.from_row(Comparison, comparison) for comparison in values["comparisons"]]
+    values["scores"] = [arrow.from_row(Score, score) for score in values["scores"]]
+    values["comparisons"] = [arrow.from_row(Comparison, comparison) for comparison in values["comparisons"]]
     return Report(**values)
 
 

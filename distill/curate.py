@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
-from distill import contamination, dedup, language, measures, pairs, screens, selection, shingles
+from distill import contamination, dedup, measures, pairs, screens, selection, shingles
 from distill.dedup import Copy
 from distill.pairs import Pair
 from distill.recipe import Curation

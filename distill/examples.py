@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from distill import records, screens
+from distill import arrow, screens
 from distill.normalise import CLOSE, OPEN
 from distill.prompts import render
 from distill.records import Example, Message, Problem
 
-SCHEMA = records.schema(Example)
+SCHEMA = arrow.schema(Example)
 TEXT = pa.large_string()
 ROLES = ("system", "user", "assistant")
 

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from distill import card, contamination, funnel, plots, records, shards
+from distill import arrow, card, contamination, funnel, plots, shards
 from distill.contamination import Match
 from distill.examples import SCHEMA as EXAMPLE
 from distill.examples import examples
@@ -31,7 +31,7 @@ from distill.recipe import Curation, DatasetRecipe
 from distill.recipe_curation import Decontamination
 from distill.records import Candidate, Outline
 
-CANDIDATE = records.schema(Candidate)
+CANDIDATE = arrow.schema(Candidate)
 DECISIONS = ".decisions"
 """Folder of what became of each row, shard by shard; it is there only while a dataset is being written."""
 PAIRS = "duplicates.parquet"

@@ -20,11 +20,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from distill import files, shards, store, verdict_summary, verifiers
+from distill.arrow import schema, to_row
 from distill.files import Row
 from distill.journal import Journal
 from distill.progress import Meter, say
 from distill.recipe import Verification
-from distill.records import Opinions, Trace, Verdict, schema, to_row
+from distill.records import Opinions, Trace, Verdict
 from distill.section import RecipeError
 from distill.verdict_summary import Summary
 

@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from distill import language, normalise
-from distill.records import Candidate, FinishReason, Kind, Opinions, Outcome, Problem, Trace, Verdict, schema
+from distill.arrow import schema
+from distill.records import Candidate, FinishReason, Kind, Opinions, Outcome, Problem, Trace, Verdict
 from distill.sources import BAD_ROW, LINES, json_lines
 from distill.store import digest
 

@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distill import records
+from distill import arrow
 from distill.elsewhere import answering, filesystem, is_elsewhere, put
 
 ROW_GROUP_BYTES = 32 << 20
@@ -35,7 +35,7 @@ R = TypeVar("R")
 
 def write(record: type[R], rows: Iterable[R], path: str) -> int:
     """Writes records to a new shard and returns how many; the shard appears only when all of them are in it."""
-    return write_rows(records.schema(record), (records.to_row(row) for row in rows), path)
+    return write_rows(arrow.schema(record), (arrow.to_row(row) for row in rows), path)
 
 
 def write_rows(schema: pa.Schema, rows: Iterable[Mapping[str, Any]], path: str) -> int:
@@ -91,7 +91,7 @@ def writing(schema: pa.Schema, path: str) -> Iterator[Writer]:
 
 def read(record: type[R], path: str) -> Iterator[R]:
     """The records of a shard in order; raises OSError when the file's checksums do not hold."""
-    wanted = [name for name, _ in records.columns(record)]
+    wanted = [name for name, _ in arrow.columns(record)]
     with _opened(path) as parquet:
         for batch in _batches_of(parquet, wanted):
             yield from islice(_records(record, batch), batch.num_rows)
@@ -214,7 +214,7 @@ def _present(parquet: pq.ParquetFile, columns: list[str] | None) -> list[str]:
 
 
 def _records(record: Any, batch: pa.RecordBatch) -> Iterator[Any]:
-    """What `records.from_row` makes of each row, built from whole columns: it takes a fifth of the time."""
+    """What `arrow.from_row` makes of each row, built from whole columns: it takes a fifth of the time."""
     hints = typing.get_type_hints(record)
     arguments: list[Iterable[Any]] = []
     for field in fields(record):

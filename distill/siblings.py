@@ -14,14 +14,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from distill import records, shards
+from distill import arrow, shards
 from distill.records import Candidate
 
 SHARD_ROWS = 4096
 SHARD_CHARACTERS = 64 << 20
 """A shard is full at either."""
 PROBLEMS_OF_PILE = 512
-SCHEMA = records.schema(Candidate)
+SCHEMA = arrow.schema(Candidate)
 TEXTS = ("thinking", "answer")
 
 

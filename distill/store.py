@@ -20,8 +20,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from distill import records, shards
-from distill.elsewhere import answering, filesystem
+from distill import arrow, shards
+from distill.elsewhere import answering, filesystem, is_elsewhere
 
 ROOT = os.environ.get("DISTILL_STORE", str(Path(__file__).parents[1] / "data" / "store"))
 FINGERPRINT_CHARACTERS = 12
@@ -60,7 +60,7 @@ def digest(text: str) -> str:
 
 def schema_digest(record: type) -> str:
     """A short hash of a record's Arrow schema, so that a changed record is a changed key."""
-    return digest(str(records.schema(record)))[:8]
+    return digest(str(arrow.schema(record)))[:8]
 
 
 def slug(name: str) -> str:
@@ -124,7 +124,10 @@ def write_record(path: str, record: Any) -> None:
 
 @contextmanager
 def locked(path: str) -> Iterator[None]:
-    """Holds a local folder against a second run on this machine; raises Busy with the other's pid."""
+    """Holds a folder of this machine against a second run, and one elsewhere not at all; raises Busy with the other's pid."""
+    if is_elsewhere(path):
+        yield
+        return
     Path(path).mkdir(parents=True, exist_ok=True)
     with open(Path(path) / ".lock", "a+", encoding="ascii") as file:
         try:

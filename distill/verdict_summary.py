@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from distill import shards
+from distill.arrow import columns
 from distill.files import DEFAULT_KIND
 from distill.progress import say
-from distill.records import Opinions, columns
+from distill.records import Opinions
 from distill.report import aligned, grid, inert
 
 Row = Mapping[str, Any]

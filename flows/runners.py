@@ -56,15 +56,16 @@ def result(future: Any) -> Any:
 
 def _ray(workers: int | None) -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before the import: Ray reports to its makers otherwise
-    os.environ.setdefault("RAY_AUTH_MODE", "token")  # its default, of which it warns when it is not asked for
     _require("ray", "prefect_ray")
     from prefect_ray import RayTaskRunner
 
-    address = os.environ.get(RAY_ADDRESS)
     settings = {"runtime_env": {"env_vars": _environment()}, "log_to_driver": False, "logging_level": "warning"}
-    if address is None:  # "local": without it Ray joins whatever cluster was last started here
-        settings |= {"num_cpus": workers, "include_dashboard": False}
-    return RayTaskRunner(address=address or "local", init_kwargs=settings)
+    address = os.environ.get(RAY_ADDRESS)
+    if address is not None:
+        return RayTaskRunner(address=address, init_kwargs=settings)
+    os.environ.setdefault("RAY_AUTH_MODE", "token")  # its default, of which it warns when nobody has asked for it
+    here = settings | {"num_cpus": workers, "include_dashboard": False}
+    return RayTaskRunner(address="local", init_kwargs=here)  # without it Ray joins whatever cluster was last started here
 
 
 def _dask(workers: int | None) -> Any:

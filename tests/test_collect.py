@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill import contamination, records, shards, store
+from distill import arrow, contamination, shards, store
 from distill.collect import MAX_QUESTION_CHARACTERS, apart, collect, marked
 from distill.recipe import Curation, ProblemSource, Verification
 from distill.recipe_curation import Screens
@@ -47,8 +47,8 @@ def one(row: dict[str, Any], **values: Any) -> Problem:
 def test_every_row_becomes_one_problem_that_a_shard_can_hold(rows: list[dict[str, Any]], kind: str, language: str | None) -> None:
     found = problems(rows, kind=kind, tests="tests", language=language)
     assert len(found) == len(rows)
-    table = pa.Table.from_pylist([records.to_row(problem) for problem in found], schema=records.schema(Problem))
-    assert [records.from_row(Problem, row) for row in table.to_pylist()] == found
+    table = pa.Table.from_pylist([arrow.to_row(problem) for problem in found], schema=arrow.schema(Problem))
+    assert [arrow.from_row(Problem, row) for row in table.to_pylist()] == found
     for problem in found:
         assert problem.unusable is not None or problem.question.strip()
         assert (problem.unusable is None) == (problem.detail_unusable is None)

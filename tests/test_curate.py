@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill import contamination, curate, examples, normalise, pairs, prompts, records, selection, shards
+from distill import arrow, contamination, curate, examples, normalise, pairs, prompts, selection, shards
 from distill.recipe import Curation
 from distill.records import Candidate, Example, Message, Outline, Problem, Trace, Verdict
 
@@ -36,7 +36,7 @@ def curation(**sections):
 
 
 def outline(row):
-    return records.from_row(Outline, records.to_row(row))
+    return arrow.from_row(Outline, arrow.to_row(row))
 
 
 def matched(rows, benchmark_questions, section):
@@ -73,8 +73,8 @@ def storable(text):
 
 def asked(rows, template="math", system=None):
     kept = [row for row in rows if row.dropped is None]
-    table = pa.Table.from_pylist([records.to_row(row) for row in kept], schema=records.schema(Candidate))
-    return [records.from_row(Example, row) for row in examples.examples(table, template, system).to_pylist()]
+    table = pa.Table.from_pylist([arrow.to_row(row) for row in kept], schema=arrow.schema(Candidate))
+    return [arrow.from_row(Example, row) for row in examples.examples(table, template, system).to_pylist()]
 
 
 def reasons(rows):

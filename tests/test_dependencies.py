@@ -13,6 +13,7 @@ CHILDREN = {"trainer"}
 """Main modules of child processes: they import what they need, and nothing imports them."""
 GROUND: dict[str, set[str]] = {
     "records": set(),
+    "arrow": set(),
     "section": set(),
     "recipe_benchmarks": set(),
     "recipe_curation": {"records", "section"},

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from distill import card, examples, funnel, records, shards
+from distill import arrow, card, examples, funnel, shards
 from distill.recipe import Curation, DatasetRecipe
 from distill.records import Candidate, Problem, Trace, Verdict
 
@@ -15,7 +15,7 @@ def candidate(number, dropped, source="a", cost=0.01):
 
 
 def table(rows):
-    return pa.Table.from_pylist([records.to_row(row) for row in rows], schema=records.schema(Candidate))
+    return pa.Table.from_pylist([arrow.to_row(row) for row in rows], schema=arrow.schema(Candidate))
 
 
 def count(rows):

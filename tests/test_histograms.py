@@ -4,7 +4,7 @@ import itertools
 
 import pyarrow as pa
 
-from distill import histograms, plots, records
+from distill import arrow, histograms, plots
 from distill.records import Candidate, Measures, Problem, Trace, Verdict
 
 
@@ -14,7 +14,7 @@ def candidate(problem: int, sample: int, outcome: str, tokens: int | None, share
     measures = Measures(
         pass_rate=problem / 4, language_share=share, answer_language_share=1.0, thinking_characters=700, answer_characters=0
     )
-    return records.to_row(Candidate(trace, Verdict(outcome), measures=measures, dropped=dropped))
+    return arrow.to_row(Candidate(trace, Verdict(outcome), measures=measures, dropped=dropped))
 
 
 ROWS = [
@@ -27,7 +27,7 @@ ROWS = [
 
 
 def counted(*cuts: int) -> list[dict[str, dict[int, int]]]:
-    schema, bounds = records.schema(Candidate), [0, *cuts, len(ROWS)]
+    schema, bounds = arrow.schema(Candidate), [0, *cuts, len(ROWS)]
     tables = [pa.Table.from_pylist(ROWS[start:end], schema=schema) for start, end in itertools.pairwise(bounds)]
     found = histograms.histograms(table.select(histograms.COLUMNS) for table in tables)
     return [{label: {int(place): int(counts[place]) for place in counts.nonzero()[0]} for label, counts in one.items()} for one in found]

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from distill import file_mode, hub, records
+from distill import arrow, file_mode, hub
 from distill.recipe import Curation
 from distill.records import Candidate, Example
 
@@ -56,7 +56,7 @@ def test_datasets_reads_every_part_by_the_lines_of_the_card(folder: Path, tmp_pa
     found: dict[str, Any] = {}
     exec(lines(folder, "load_dataset"), found)
     assert found["candidates"].num_rows == TRACES and found["examples"].num_rows == TRACES // 2
-    assert found["candidates"].column_names == records.schema(Candidate).names
+    assert found["candidates"].column_names == arrow.schema(Candidate).names
     assert found["examples"][0]["messages"][1]["content"].startswith("<think>\n")
     assert len(found["candidates"][0]["minhash"]) == 128
     assert set(found["preferences"][0]) >= {"prompt", "chosen", "rejected"}
@@ -83,7 +83,7 @@ def test_polars_sums_tokens_by_the_lines_of_the_card(folder: Path) -> None:
     stored = pq.read_table(folder / "examples").to_pylist()
     assert by_source.keys() == {row["source"] for row in stored}
     whole = polars.scan_parquet(f"{folder}/candidates/*.parquet").collect()
-    assert whole.columns == records.schema(Candidate).names and whole.height == TRACES
+    assert whole.columns == arrow.schema(Candidate).names and whole.height == TRACES
     assert scanned.collect()["messages"][0].to_list()[1]["role"] == "assistant"
 
 
@@ -95,4 +95,4 @@ def test_all_of_a_made_folder_is_published_but_what_is_hidden(folder: Path) -> N
 def test_the_schema_of_the_files_is_the_one_of_the_records(folder: Path) -> None:
     for part, record in {"candidates": Candidate, "examples": Example}.items():
         for path in (folder / part).glob("*.parquet"):
-            assert pq.read_schema(path).remove_metadata().equals(records.schema(record))
+            assert pq.read_schema(path).remove_metadata().equals(arrow.schema(record))

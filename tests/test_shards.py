@@ -15,7 +15,7 @@ from test_records import candidates as any_candidates
 from test_records import examples as any_examples
 from test_records import problems as any_problems
 
-from distill import records, shards
+from distill import arrow, shards
 from distill.elsewhere import Unreachable
 from distill.records import Candidate, Example, Outline, Problem, Trace
 
@@ -59,15 +59,15 @@ def test_columns_become_the_records_that_rows_do(
         assert list(shards.read(Candidate, path)) == rows
     assert repr(list(shards.read(Candidate, path))) == repr(rows)  # repr tells 1 from 1.0 and True
     for record in (Outline, Trace, Problem):
-        assert repr(list(shards.read(record, path))) == repr([records.from_row(record, row) for row in shards.read_rows(path)])
+        assert repr(list(shards.read(record, path))) == repr([arrow.from_row(record, row) for row in shards.read_rows(path)])
     shards.write(Example, others, path)
     assert repr(list(shards.read(Example, path))) == repr(others)
 
 
 def test_a_column_that_is_not_there_takes_its_default_or_is_named(tmp_path: Path) -> None:
     path = str(tmp_path / "0.parquet")
-    schema = records.schema(Problem)
-    table = pa.Table.from_pylist([records.to_row(problem(1))], schema=schema)
+    schema = arrow.schema(Problem)
+    table = pa.Table.from_pylist([arrow.to_row(problem(1))], schema=schema)
     older = table.drop_columns(["language", "response"])
     shards.write_tables(older.schema, [older], path)
     assert list(shards.read(Problem, path)) == [problem(1)]
@@ -90,8 +90,8 @@ def test_tables_are_read_a_row_group_at_a_time_with_the_columns_that_are_there(t
 def test_small_tables_share_a_row_group(tmp_path: Path) -> None:
     path = str(tmp_path / "0.parquet")
     rows = [problem(number) for number in range(300)]
-    tables = [pa.Table.from_pylist([records.to_row(row)], schema=records.schema(Problem)) for row in rows]
-    assert shards.write_tables(records.schema(Problem), tables, path) == 300
+    tables = [pa.Table.from_pylist([arrow.to_row(row)], schema=arrow.schema(Problem)) for row in rows]
+    assert shards.write_tables(arrow.schema(Problem), tables, path) == 300
     assert pq.ParquetFile(path).num_row_groups == 1
     assert list(shards.read(Problem, path)) == rows
 
@@ -164,8 +164,8 @@ def test_urls_are_written_and_read_like_paths() -> None:
 
 def test_unknown_columns_are_kept_by_rows_and_passed_over_by_records(tmp_path: Path) -> None:
     path = str(tmp_path / "0.parquet")
-    schema = records.schema(Problem).append(pa.field("mine", pa.int64()))
-    shards.write_rows(schema, [records.to_row(problem(1)) | {"mine": 7}], path)
+    schema = arrow.schema(Problem).append(pa.field("mine", pa.int64()))
+    shards.write_rows(schema, [arrow.to_row(problem(1)) | {"mine": 7}], path)
     assert next(shards.read_rows(path))["mine"] == 7
     assert list(shards.read(Problem, path)) == [problem(1)]
 
