@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from distill import catalogue, funnel, hub, progress, recipe_files, shards
+from distill import catalogue, file_mode, funnel, hub, progress, recipe_files, shards
 from distill import report as reports
 from distill.engines import EngineError
 from distill.files import UnknownFormatError
 from distill.hub import HubError
 from distill.preflight import CannotRun, preflight
-from distill.recipe import DatasetRecipe, StudentRecipe
+from distill.recipe import Curation, DatasetRecipe, StudentRecipe
 from distill.records import Report
 from distill.sandbox import SandboxError
 from distill.section import RecipeError
@@ -81,8 +81,6 @@ def sample(options: Options) -> None:
 def verify(options: Options) -> None:
     """Traces into verdicts, of a loop or of a file."""
     if _file_mode(options):
-        from distill import file_mode
-
         verification = _dataset(options).verification if options.dataset else recipe_files.load_parts(tuple(options.set))[0]
         with progress.showing():
             print(file_mode.verify_file(options.input, options.output, verification))
@@ -100,10 +98,7 @@ def verify(options: Options) -> None:
 def curate(options: Options) -> None:
     """Verdicts into a dataset, of a loop or of a file."""
     if _file_mode(options):
-        from distill import file_mode
-
-        wanted = _dataset(options) if options.dataset else None
-        curation = wanted.curation if wanted else recipe_files.load_parts(tuple(options.set))[1]
+        curation, wanted = _curation(options)
         if not (options.push_to_hub and file_mode.finished(options.output)):  # a push that failed is repeated
             with progress.showing():
                 print(file_mode.curate_file(options.input, options.output, curation, wanted))
@@ -215,6 +210,16 @@ def _both(options: Options) -> tuple[StudentRecipe, DatasetRecipe]:
 def _dataset(options: Options) -> DatasetRecipe:
     """The dataset that is named, or that the student asks for."""
     return _both(options)[1]
+
+
+def _curation(options: Options) -> tuple[Curation, DatasetRecipe | None]:
+    """How to curate files: as the dataset recipe that is named, as the dataset that is cut again, or by the defaults."""
+    if options.dataset:
+        recipe = _dataset(options)
+        return recipe.curation, recipe
+    if file_mode.is_dataset(options.input):
+        return recipe_files.load_made(options.input, tuple(options.set))
+    return recipe_files.load_parts(tuple(options.set))[1], None
 
 
 def _file_mode(options: Options) -> bool:

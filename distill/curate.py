@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
-from distill import contamination, dedup, measures, pairs, screens, selection, shingles
+from distill import contamination, dedup, measures, pairs, screens, selection, shingles, sources
 from distill.dedup import Copy
 from distill.pairs import Pair
 from distill.recipe import Curation
@@ -29,7 +29,7 @@ NO_MATCHES: Mapping[int, contamination.Match] = {}
 
 def measuring(curation: Curation) -> dict[str, Any]:
     """What decides the measured columns, the pairs of near-duplicates and the matches with benchmarks: all else is cut anew in seconds."""
-    duplicates, benchmarks = curation.duplicates, [source.identity() for source in curation.benchmarks]
+    duplicates, benchmarks = curation.duplicates, [sources.identity(source) for source in curation.benchmarks]
     compared = {name: value for name, value in curation.decontamination.identity().items() if name not in ("problems", "drop_other_digits")}
     return {
         "measures": MEASURES | {"shingle_words": duplicates.shingle_words},

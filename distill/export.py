@@ -5,7 +5,7 @@
     preferences/*.parquet   pairs of a chosen and a rejected completion, where the recipe asks for them
     duplicates.parquet      pairs of near-duplicates among the candidates, by their `text_hash`
     contamination.parquet   rows that are close to a benchmark question; .json tells them for people, with both texts
-    measured.json           what measured all this: with the same settings another cut needs no texts
+    curation.json           the settings, and what measured all this: where that is the same, another cut needs no texts
     funnel.json README.md recipe.json plots/*.png
 
 What is kept is decided before; this module only writes, shard by shard, in whole columns and one row group at a time.
@@ -32,11 +32,13 @@ from distill.recipe_curation import Decontamination
 from distill.records import Candidate, Outline
 
 CANDIDATE = arrow.schema(Candidate)
+DECISION = pa.schema([CANDIDATE.field(name) for name in ("duplicate_of", "dropped", "detail_dropped")])
+"""What is decided of each row, and is written last."""
 DECISIONS = ".decisions"
 """Folder of what became of each row, shard by shard; it is there only while a dataset is being written."""
 PAIRS = "duplicates.parquet"
 MATCHES = "contamination.parquet"
-MEASURED = "measured.json"
+CURATION = "curation.json"
 CARD = "README.md"
 PARTS = ("candidates", "examples", "preferences", DECISIONS)
 
@@ -69,10 +71,12 @@ def contaminated(folder: str, section: Decontamination) -> dict[int, Match]:
     return found
 
 
-def write_decisions(record: type[R], decisions: Iterator[R], measured: Sequence[str], folder: str) -> None:
-    """Cuts decisions into shards that fit those of the measured candidates, row by row."""
+def write_decisions(decisions: Iterator[Any], measured: Sequence[str], folder: str) -> None:
+    """Cuts decisions, which have the last columns of a candidate, into shards that fit those of the measured candidates row by row."""
     for path in measured:
-        shards.write(record, islice(decisions, shards.count(path)), f"{folder}/{DECISIONS}/{_name(path)}")
+        found = list(islice(decisions, shards.count(path)))
+        columns = [pa.array([getattr(one, name) for one in found], DECISION.field(name).type) for name in DECISION.names]
+        shards.write_tables(DECISION, [pa.table(columns, schema=DECISION)], f"{folder}/{DECISIONS}/{_name(path)}")
 
 
 def cut_shard(measured: str, folder: str, curation: Curation, template: str, system: str | None = None) -> Funnel:
@@ -85,7 +89,9 @@ def cut_shard(measured: str, folder: str, curation: Curation, template: str, sys
         with shards.writing(CANDIDATE, candidates) as to_candidates, shards.writing(EXAMPLE, kept) as to_examples:
             found = funnel.funnel(_write(_decided(measured, f"{folder}/{DECISIONS}/{name}"), to_candidates, to_examples, template, system))
     if curation.preferences is not None and not shards.exists(pairs):
-        shards.write(Preference, preferences(shards.read(Candidate, candidates), curation.preferences, template, system), pairs)
+        close = {match.id for match in contaminated(folder, curation.decontamination).values()}
+        rows = preferences(shards.read(Candidate, candidates), curation.preferences, curation.screens, template, system, close)
+        shards.write(Preference, rows, pairs)
     return found
 
 
@@ -93,17 +99,22 @@ def describe(
     folder: str,
     name: str,
     curation: Curation,
+    measuring: Mapping[str, Any],
     found: Funnel,
     recipe: DatasetRecipe | None = None,
     fingerprints: Mapping[str, str] | None = None,
     unasked: Mapping[str, int] = card.NOTHING,
 ) -> None:
-    """Writes funnel, contamination report, charts, recipe and card of a folder whose shards are there; the card comes last."""
+    """Writes funnel, contamination report, charts, settings and card of a folder whose shards are there; the card comes last.
+
+    `measuring` is what decided the measured columns, so that another cut knows whether it can take them over.
+    """
     close = list(matches(folder))
     shards.write_text(f"{folder}/funnel.json", funnel.to_json(found))
     if curation.benchmarks:
         report = contamination.report(close, curation.decontamination)
         shards.write_text(f"{folder}/contamination.json", json.dumps(report, indent=1, ensure_ascii=False))
+    shards.write_text(f"{folder}/{CURATION}", json.dumps({"curation": curation.identity(), **measuring}, indent=1, ensure_ascii=False))
     if recipe is not None:
         shards.write_text(f"{folder}/recipe.json", json.dumps(recipe.identity(), indent=1, ensure_ascii=False))  # no addresses
     drawn = _draw(folder, found, curation, recipe) if plots.available() else []
@@ -143,11 +154,11 @@ def _draw(folder: str, found: Funnel, curation: Curation, recipe: DatasetRecipe 
 
 def _decided(measured: str, decisions: str) -> Iterator[pa.Table]:
     """Measured candidates, a row group at a time, with their last columns replaced by what was decided."""
-    decided = pa.concat_tables(shards.read_tables(decisions))
+    decided = pa.concat_tables([DECISION.empty_table(), *shards.read_tables(decisions)])
     start = 0
     for table in shards.read_tables(measured):
         columns = {name: table[name] for name in CANDIDATE.names}
-        columns |= {name: decided[name].slice(start, table.num_rows) for name in decided.column_names}
+        columns |= {name: decided[name].slice(start, table.num_rows) for name in DECISION.names}
         start += table.num_rows
         yield pa.table(columns, schema=CANDIDATE)
 

@@ -5,12 +5,16 @@ Rows may come in any order; `curate` keeps siblings together and leaves problems
 same command goes on where it was.
 """
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 from distill import (
     benchmark_sets,
@@ -21,6 +25,7 @@ from distill import (
     funnel,
     hardware,
     pairs,
+    preferences,
     prompts,
     shards,
     siblings,
@@ -28,18 +33,25 @@ from distill import (
     verdict_summary,
 )
 from distill.contamination import Benchmarks, Match, matches
+from distill.elsewhere import filesystem
 from distill.funnel import Funnel
 from distill.pairs import Pair
 from distill.progress import Meter, say
 from distill.recipe import Curation, DatasetRecipe, Verification
 from distill.records import Candidate
+from distill.store import StoreError
 
 WORK = ".work"
 """Folder inside the dataset's: what a killed run goes on from."""
+KEY = "key.json"
 ROWS_FOR_PROCESSES = 8_192
 """Below, the start of worker processes takes longer than they save."""
 
 ShardWork = Callable[[str, str, Curation], int]
+
+
+class UnfinishedError(StoreError):
+    """A dataset that is not whole; the message says what to do."""
 
 
 def verify_file(source: str, target: str, verification: Verification) -> str:
@@ -50,17 +62,19 @@ def verify_file(source: str, target: str, verification: Verification) -> str:
 
 def curate_file(source: str, folder: str, curation: Curation, recipe: DatasetRecipe | None) -> str:
     """Writes a dataset folder from a file of traces, a folder of such files or another dataset folder; returns its funnel as a table."""
-    if finished(folder):
-        raise FileExistsError(f"{folder} holds a dataset already; name another --output, or remove it")
+    key = _key(_inputs(source), curation, recipe)
+    _require_room(source, folder, key)
     with store.locked(folder):
-        work = _work(source, folder, curation)
+        work = _work(folder, key)
+        if finished(folder):  # killed between the last file and the end
+            shutil.rmtree(work)
+            return funnel.table(funnel.from_json(shards.read_text(f"{folder}/funnel.json")))
         same = _measured_alike(source, curation)
         measured = shards.list_shards(f"{source}/candidates") if same["measures"] else _measured(source, work, curation)
         _pair(measured, folder, curation, source if same["pairs"] else None)
         _match(measured, folder, curation, source if same["matches"] else None)
         found = _cut(measured, folder, curation, recipe)
-        shards.write_text(f"{folder}/{export.MEASURED}", json.dumps(curate.measuring(curation), indent=1))
-        export.describe(folder, recipe.name if recipe else Path(folder).name, curation, found, recipe)
+        export.describe(folder, recipe.name if recipe else Path(folder).name, curation, curate.measuring(curation), found, recipe)
         shutil.rmtree(work)
     return funnel.table(found)
 
@@ -70,44 +84,93 @@ def finished(folder: str) -> bool:
     return Path(folder, export.CARD).exists()
 
 
-def _work(source: str, folder: str, curation: Curation) -> str:
-    """The folder for work in progress; what a run of other settings left in it is removed."""
-    work = Path(folder, WORK)
-    stat = Path(source).stat()
-    key = json.dumps([str(Path(source).absolute()), stat.st_size, stat.st_mtime_ns, curate.DECIDES, curation.identity()])
-    if not (work / "key.json").exists() or (work / "key.json").read_text(encoding="utf-8") != key:
-        for name in (WORK, *export.PARTS):
-            shutil.rmtree(Path(folder, name), ignore_errors=True)
-        for name in (export.PAIRS, export.MATCHES):
-            Path(folder, name).unlink(missing_ok=True)
-        shards.write_text(str(work / "key.json"), key)
-    elif shards.list_shards(f"{work}/candidates"):
+def is_dataset(path: str) -> bool:
+    """Whether a path is a dataset folder that can be cut again; raises UnfinishedError for one that is not whole."""
+    if not Path(path, "candidates").is_dir():
+        return False
+    if not finished(path) or Path(path, WORK).exists() or not Path(path, export.CURATION).is_file():
+        raise UnfinishedError(f"{path} is no finished dataset: run the command that makes it again, or name one of its files")
+    return True
+
+
+def _inputs(source: str) -> list[Any]:
+    """Name and state of every file that is read, so that a run never goes on with what has changed; raises OSError when there is none."""
+    files, name = filesystem(source)
+    if not files.exists(name):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), source)
+    folder = f"{name}/candidates" if is_dataset(source) else name
+    names = sorted(files.ls(folder, detail=False)) if files.isdir(folder) else [folder]
+    return [(one, files.ukey(one)) for one in names if not files.isdir(one)]
+
+
+def _require_room(source: str, folder: str, key: str) -> None:
+    """Raises FileExistsError for a folder with anything in it that a run of this command has not left there to go on from."""
+    target = Path(folder)
+    if target.exists() and (not target.is_dir() or target.resolve() == Path(source).resolve()):
+        raise FileExistsError(f"{folder} cannot be the output; name another folder for --output")
+    if finished(folder) and _stored_key(folder) != key:
+        raise FileExistsError(f"{folder} holds a dataset already; name another --output, or remove it")
+    if target.exists() and _stored_key(folder) is None and any(one.name not in (".lock", WORK) for one in target.iterdir()):
+        raise FileExistsError(f"{folder} is not empty; name another --output")
+
+
+def _stored_key(folder: str) -> str | None:
+    """The key of the run that was stopped in a folder."""
+    stored = Path(folder, WORK, KEY)
+    return stored.read_text(encoding="utf-8") if stored.is_file() else None
+
+
+def _key(inputs: list[Any], curation: Curation, recipe: DatasetRecipe | None) -> str:
+    """All that decides what a run writes: only with the same key it goes on where another one stopped."""
+    settings = [curation.identity(), curate.measuring(curation), curate.DECIDES, preferences.VERSION]
+    asked = [recipe.name, _prompt(recipe), prompts.identity(_prompt(recipe)[0]), _shares(recipe)] if recipe else []
+    return json.dumps([inputs, settings, asked])
+
+
+def _work(folder: str, key: str) -> str:
+    """The folder for work in progress; what a run of other settings has left is removed, and so is what a killed one had half written."""
+    work = f"{folder}/{WORK}"
+    if _stored_key(folder) == key:
         say("going on where the last run was stopped")
-    return str(work)
+        for torn in Path(folder).rglob(".*.tmp"):
+            torn.unlink()
+        return work
+    for one in Path(folder).iterdir():
+        if one.is_dir():
+            shutil.rmtree(one)
+        elif one.name != ".lock":
+            one.unlink()
+    shards.write_text(f"{work}/{KEY}", key)
+    return work
 
 
 def _measured_alike(source: str, curation: Curation) -> dict[str, bool]:
     """Which of the measures, pairs and matches of a dataset folder are those that these settings would give."""
-    wanted, path = curate.measuring(curation), Path(source, export.MEASURED)
-    stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    wanted, path = curate.measuring(curation), Path(source, export.CURATION)
+    stored = json.loads(path.read_text(encoding="utf-8")) if is_dataset(source) else {}
     return {name: all(stored.get(one) == wanted[one] for one in ("measures", name)) for name in wanted}
 
 
 def _measured(source: str, work: str, curation: Curation) -> list[str]:
     """The shards of measured candidates."""
-    with Meter("reading traces", 0) as meter:
-        gathered = siblings.gather(meter.over(files.candidates_from_all(source)), f"{work}/candidates")
+    if is_dataset(source):
+        gathered = shards.list_shards(f"{source}/candidates")
+    else:
+        with Meter("reading traces", 0) as meter:
+            gathered = siblings.gather(meter.over(files.candidates_from_all(source)), f"{work}/candidates")
     return _each(_measure_shard, "measuring", gathered, f"{work}/measured", curation)
 
 
 def _pair(measured: Sequence[str], folder: str, curation: Curation, before: str | None) -> None:
     """Writes the pairs of near-duplicates, or takes them over from the dataset that is cut again."""
     target = f"{folder}/{export.PAIRS}"
+    if shards.exists(target):
+        return
     if before is not None:
-        shutil.copyfile(f"{before}/{export.PAIRS}", target)
-    elif not shards.exists(target):
-        with Meter("comparing look-alikes", 0) as meter:
-            shards.write(Pair, meter.over(pairs.find(measured, curation.duplicates)), target)
+        shards.write(Pair, shards.read(Pair, f"{before}/{export.PAIRS}"), target)
+        return
+    with Meter("comparing look-alikes", 0) as meter:
+        shards.write(Pair, meter.over(pairs.find(measured, curation.duplicates)), target)
 
 
 def _match(measured: Sequence[str], folder: str, curation: Curation, before: str | None) -> None:
@@ -116,7 +179,7 @@ def _match(measured: Sequence[str], folder: str, curation: Curation, before: str
     if not curation.benchmarks or shards.exists(target):
         return
     if before is not None:
-        shutil.copyfile(f"{before}/{export.MATCHES}", target)
+        shards.write(Match, export.matches(before), target)
         return
     found = _each(_match_shard, "looking for benchmark questions", measured, f"{folder}/{WORK}/matches", curation)
     export.gather_matches(found, measured, folder)
@@ -124,33 +187,47 @@ def _match(measured: Sequence[str], folder: str, curation: Curation, before: str
 
 def _cut(measured: Sequence[str], folder: str, curation: Curation, recipe: DatasetRecipe | None) -> Funnel:
     """Decides over all rows, writes candidates and examples, and returns the funnel."""
-    shares = {one.name: one.share for one in recipe.problems if one.share is not None} if recipe else {}
-    close = export.contaminated(folder, curation.decontamination)
-    near = shards.read(Pair, f"{folder}/{export.PAIRS}")
+    close, near = export.contaminated(folder, curation.decontamination), shards.read(Pair, f"{folder}/{export.PAIRS}")
     with Meter("deciding", sum(shards.count(path) for path in measured)) as meter:
-        decisions = curate.decide(meter.over(export.outlines(measured)), curation, near, close, shares)
-        export.write_decisions(curate.Decision, decisions, measured, folder)
-    sampling = recipe.sampling if recipe else None
-    template, system = (sampling.prompt, sampling.system) if sampling else (prompts.BY_KIND, None)
+        decisions = curate.decide(meter.over(export.outlines(measured)), curation, near, close, _shares(recipe))
+        export.write_decisions(decisions, measured, folder)
+    prompt = _prompt(recipe)
     with ThreadPoolExecutor(hardware.cores()) as threads, Meter("writing shards", len(measured)) as meter:
-        found = list(meter.over(threads.map(lambda path: export.cut_shard(path, folder, curation, template, system), measured)))
-    return funnel.merge(found)
+        try:
+            return funnel.merge(meter.over(threads.map(lambda path: export.cut_shard(path, folder, curation, *prompt), measured)))
+        except BaseException:
+            threads.shutdown(cancel_futures=True)
+            raise
+
+
+def _prompt(recipe: DatasetRecipe | None) -> tuple[str, str | None]:
+    """Template and system prompt that examples are asked with."""
+    return (recipe.sampling.prompt, recipe.sampling.system) if recipe else (prompts.BY_KIND, None)
+
+
+def _shares(recipe: DatasetRecipe | None) -> dict[str, float]:
+    """The wanted share of each source that names one."""
+    return {one.name: one.share for one in recipe.problems if one.share is not None} if recipe else {}
 
 
 def _each(work: ShardWork, label: str, sources: Sequence[str], folder: str, curation: Curation) -> list[str]:
     """Does a piece of work for each shard that is not in a folder yet, on all cores, and returns the paths there."""
     targets = [f"{folder}/{Path(source).name}" for source in sources]
     todo = [(source, target) for source, target in zip(sources, targets, strict=True) if not shards.exists(target)]
-    rows = sum(shards.count(source) for source in sources)
-    left = sum(shards.count(source) for source, _ in todo)
+    rows, left = sum(shards.count(source) for source in sources), sum(shards.count(source) for source, _ in todo)
     with Meter(label, rows, rows - left) as meter:
         if left < ROWS_FOR_PROCESSES:
             for source, target in todo:
                 meter.add(work(source, target, curation))
-        else:
-            with ProcessPoolExecutor(hardware.cores(), get_context("spawn")) as pool:
-                for future in as_completed([pool.submit(work, source, target, curation) for source, target in todo]):
-                    meter.add(future.result())
+            return targets
+        pool = ProcessPoolExecutor(hardware.cores(), get_context("spawn"))
+        try:
+            for future in as_completed([pool.submit(work, source, target, curation) for source, target in todo]):
+                meter.add(future.result())
+        except BrokenProcessPool as error:
+            raise UnfinishedError("a worker process was killed (out of memory?); the same command goes on where it was") from error
+        finally:
+            pool.shutdown(cancel_futures=True)
     return targets
 
 

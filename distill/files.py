@@ -2,15 +2,20 @@
 
 Columns that are used: `id`, `problem_id`, `kind`, `question`, `reference`, `tests`, and `response` (the raw completion,
 with or without think tags) or `thinking` and `answer`; `finish_reason`, `outcome` and the other fields of a candidate when
-they are there. Unknown columns are kept. A row that cannot be used (torn line, missing or mistyped field, NUL, lone
-surrogate, bytes that are not UTF-8) never ends a run: it is a row with the outcome `error` and the cause. A file that cannot
-be opened is an OSError. JSON Lines are read twice, the first time for their columns; values of mixed types become JSON text.
+they are there. Unknown columns are kept. A number that is negative, not finite or beyond 64 bits counts as absent. A row that
+cannot be used (torn line, missing or mistyped field, NUL, lone surrogate, bytes that are not UTF-8, a date that no calendar
+has) never ends a run: it is a row with the outcome `error` and the cause. A file that cannot be opened is an OSError, a damaged
+one an UnknownFormatError. JSON Lines are read twice, the first time for their columns; values of mixed types become JSON text.
 """
 
 import json
-import re
+import math
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from functools import lru_cache
 from typing import Any, get_args
 
 import fsspec
@@ -26,8 +31,12 @@ from distill.store import digest
 Row = dict[str, Any]
 DEFAULT_KIND = "math"
 PARQUET_BATCH_ROWS = 256
-OURS = frozenset({"response", "model", "license", *schema(Candidate).names})
-_UNJUDGEABLE = re.compile("[\x00\ud800-\udfff]")
+OURS = frozenset({"response", "model", "license", BAD_ROW, *schema(Candidate).names})
+LARGEST = 2**63 - 1
+"""Of an integer that a column holds."""
+KINDS, OUTCOMES, FINISHES = get_args(Kind), get_args(Outcome), get_args(FinishReason)
+OPINIONS = tuple(name for name in Opinions.__annotations__ if name != "majority_share")
+NO_OPINIONS = Opinions()
 
 
 class UnusableRowError(ValueError):
@@ -35,7 +44,7 @@ class UnusableRowError(ValueError):
 
 
 class UnknownFormatError(ValueError):
-    """A file whose name does not say what it is; the message says which names do."""
+    """A file whose name does not say what it is, or that is not what its name says; the message tells which."""
 
 
 def candidates_from_all(path: str) -> Iterator[Candidate]:
@@ -59,13 +68,23 @@ def candidates_from(path: str, siblings: Counter[str] | None = None) -> Iterator
 
     `siblings` counts the traces of each problem; it carries them over from one file to the next.
     """
-    for row, found in traces_from(path, siblings):
+    file = path.rsplit("/", 1)[-1]
+    for number, (row, found) in enumerate(traces_from(path, siblings)):
         if isinstance(found, Trace):
             yield Candidate(found, _verdict(row), _opinions(row), extra=_extra(row))
         else:
-            problem = Problem(_identifier(row, "problem_id") or "", "file", "open", "", None)
-            trace = Trace(problem, _identifier(row, "id") or "", 0, None, "", True, "error", failure=found)
-            yield Candidate(trace, Verdict("error", None, found))
+            yield _unusable(row, found, digest(f"{file}\n{number}\n{found}")[:16])
+
+
+def _unusable(row: Row, cause: str, own_id: str) -> Candidate:
+    """What is left of a row that is no trace; it is a problem of its own unless it names another."""
+    try:
+        source = _text(row, "source")
+    except UnusableRowError:
+        source = None
+    problem = Problem(_identifier(row, "problem_id") or own_id, source or "file", "open", "", None)
+    trace = Trace(problem, _identifier(row, "id") or own_id, 0, None, "", True, "error", failure=cause)
+    return Candidate(trace, Verdict("error", None, cause), extra=_extra(row))
 
 
 def traces_from(path: str, siblings: Counter[str] | None = None) -> Iterator[tuple[Row, Trace | str]]:
@@ -81,7 +100,7 @@ def traces_from(path: str, siblings: Counter[str] | None = None) -> Iterator[tup
 def outline(path: str) -> tuple[pa.Schema, int]:
     """The columns and the number of rows of a file; for JSON Lines all of it is read, and what has mixed types becomes text."""
     if path.endswith(".parquet"):
-        with fsspec.open(path, "rb") as file:
+        with _told(path), fsspec.open(path, "rb") as file:
             parquet = pq.ParquetFile(file)
             return parquet.schema_arrow.remove_metadata(), int(parquet.metadata.num_rows)
     kinds: dict[str, set[type]] = {}
@@ -96,23 +115,38 @@ def outline(path: str) -> tuple[pa.Schema, int]:
 
 def _rows(path: str) -> Iterator[Row]:
     if path.endswith(LINES):
-        with fsspec.open(path, "rb", compression="gzip" if path.endswith(".gz") else None) as file:
+        with _told(path), fsspec.open(path, "rb", compression="gzip" if path.endswith(".gz") else None) as file:
             yield from json_lines(file)
     elif path.endswith(".parquet"):
-        with fsspec.open(path, "rb") as file:
+        with _told(path), fsspec.open(path, "rb") as file:
             for batch in pq.ParquetFile(file).iter_batches(batch_size=PARQUET_BATCH_ROWS):
                 yield from _batch_rows(batch)
     else:
         raise UnknownFormatError(f"cannot tell the format of {path}: its name must end in one of {', '.join((*LINES, '.parquet'))}")
 
 
+@contextmanager
+def _told(path: str) -> Iterator[None]:
+    """Names the file when it turns out to be damaged."""
+    try:
+        yield
+    except (EOFError, OSError, zlib.error, pa.ArrowException) as error:
+        if isinstance(error, OSError) and error.errno:  # the system's own, such as a missing file; a decoder's has no number
+            raise
+        cause = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UnknownFormatError(f"{path} cannot be read to its end: {cause[:300]}") from error
+
+
 def _batch_rows(batch: pa.RecordBatch) -> Iterable[Row]:
-    """The rows of a batch; one whose text is not UTF-8 is a bad row and costs only itself."""
+    """The rows of a batch; one with a value that Python cannot hold (no UTF-8, no date) is a bad row and costs only itself."""
     try:
         rows: list[Row] = batch.to_pylist()
-    except UnicodeDecodeError as error:
+    except (ValueError, OverflowError, LookupError) as error:  # LookupError: a time zone that nobody knows
         if batch.num_rows == 1:
-            return [{BAD_ROW: f"text that is not UTF-8 ({error.reason})"}]
+            cause = (
+                f"text that is not UTF-8 ({error.reason})" if isinstance(error, UnicodeDecodeError) else f"a value out of range ({error})"
+            )
+            return [{BAD_ROW: cause}]
         return [row for index in range(batch.num_rows) for row in _batch_rows(batch.slice(index, 1))]
     return rows
 
@@ -133,7 +167,7 @@ def _trace(row: Row, siblings: Counter[str]) -> Trace:
         thinking=parts.thinking,
         answer=parts.answer,
         think_closed=parts.think_closed,
-        finish_reason=finish if finish in get_args(FinishReason) else "unknown",
+        finish_reason=finish if finish in FINISHES else "unknown",
         prompt_tokens=_number(row, "prompt_tokens", int, None),
         thinking_tokens=_number(row, "thinking_tokens", int, None),
         answer_tokens=_number(row, "answer_tokens", int, None),
@@ -146,20 +180,25 @@ def _trace(row: Row, siblings: Counter[str]) -> Trace:
 
 def _problem(row: Row) -> Problem:
     kind = _text(row, "kind") or DEFAULT_KIND
-    if kind not in get_args(Kind):
-        raise UnusableRowError(f"kind is {kind!r}: write one of {', '.join(get_args(Kind))}")
+    if kind not in KINDS:
+        raise UnusableRowError(f"kind is {kind!r}: write one of {', '.join(KINDS)}")
     question, reference, tests = _text(row, "question") or "", _plain(row, "reference"), _plain(row, "tests")
-    content = json.dumps([kind, question, reference, tests], ensure_ascii=False)
     return Problem(
-        problem_id=_identifier(row, "problem_id") or digest(content)[:16],
+        problem_id=_identifier(row, "problem_id") or digest(json.dumps([kind, question, reference, tests], ensure_ascii=False))[:16],
         source=_text(row, "source") or "file",
         kind=kind,
         question=question,
         reference=reference,
         tests=tests,
-        language=_text(row, "language") or language.detect(question),
+        language=_text(row, "language") or _language(question),
         licence=_text(row, "licence") or _text(row, "license") or "unknown",
     )
+
+
+@lru_cache(64)
+def _language(question: str) -> str:
+    """The language of a question, which siblings share."""
+    return language.detect(question)
 
 
 def _parts(row: Row) -> normalise.Parts:
@@ -180,50 +219,98 @@ def _text(row: Row, name: str) -> str | None:
         return None
     if not isinstance(value, str):
         raise UnusableRowError(f"{name} is {type(value).__name__}, not text")
-    if found := _UNJUDGEABLE.search(value):
-        raise UnusableRowError(f"{name} has the character U+{ord(found.group()):04X} at {found.start()}")
-    return value
+    return _judgeable(name, value)
+
+
+def _judgeable(name: str, text: str) -> str:
+    """The text itself; raises UnusableRowError for characters that no text has."""
+    place = text.find("\0")
+    if place < 0 and not text.isascii():
+        try:
+            text.encode()  # far faster than to look for surrogates
+        except UnicodeEncodeError as error:
+            place = error.start
+    if place >= 0:
+        raise UnusableRowError(f"{name} has the character U+{ord(text[place]):04X} at {place}")
+    return text
 
 
 def _plain(row: Row, name: str) -> str | None:
-    """A field as text: a number or an object as JSON."""
+    """A field as text: a number or an object as JSON; what is not a number counts as absent, as data frames mean it."""
     value = row.get(name)
-    return _text(row, name) if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    if value is None or isinstance(value, str):
+        return _text(row, name)
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    return _judgeable(name, f"{value:f}" if isinstance(value, Decimal) else json.dumps(value, ensure_ascii=False, default=_jsonable))
+
+
+def _jsonable(value: Any) -> Any:
+    """What JSON has no type for: a decimal number as a number, a date and all else as text."""
+    return float(value) if isinstance(value, Decimal) else str(value)
 
 
 def _identifier(row: Row, name: str) -> str | None:
+    """A name or number as text; data frames make floats of whole numbers with gaps among them."""
     value = row.get(name)
+    if isinstance(value, (float, Decimal)) and math.isfinite(value):
+        value = int(value) if value == int(value) else str(value)
     return _storable(str(value)) if isinstance(value, (str, int)) and value != "" else None
 
 
 def _number(row: Row, name: str, kind: type, default: Any) -> Any:
+    """A number as its column can hold it, or the default."""
     value = row.get(name)
-    return kind(value) if isinstance(value, (int, kind)) and not isinstance(value, bool) else default
+    if not isinstance(value, (int, float, Decimal)) or isinstance(value, bool):
+        return default
+    if not 0 <= value <= LARGEST or (kind is int and value != int(value)):  # "not a number" is on no side of 0
+        return default
+    return kind(value)
 
 
 def _verdict(row: Row) -> Verdict:
     """The verdict that a row carries."""
     outcome = row.get("outcome")
-    if outcome not in get_args(Outcome):
+    if outcome not in OUTCOMES:
         return Verdict(
             "unverified", None, "the row has no outcome" if outcome is None else f"unknown outcome {_storable(str(outcome))[:100]!r}"
         )
-    extracted, detail, verifier = (
-        (_storable(row[name]) if isinstance(row.get(name), str) else None) for name in ("extracted", "detail", "verifier")
-    )
+    extracted, detail, verifier = (_said(row, name) for name in ("extracted", "detail", "verifier"))
     return Verdict(str(outcome), extracted, detail or "", _number(row, "verify_seconds", float, 0.0), verifier or "file")
 
 
 def _opinions(row: Row) -> Opinions:
     """The opinions of others that a row carries."""
-    texts = {name: _storable(row[name]) for name in Opinions.__annotations__ if name != "majority_share" and isinstance(row.get(name), str)}
-    return Opinions(**texts, majority_share=_number(row, "majority_share", float, None))
+    texts = {name: said for name in OPINIONS if (said := _said(row, name)) is not None}
+    share = _number(row, "majority_share", float, None)
+    return Opinions(**texts, majority_share=share) if texts or share is not None else NO_OPINIONS
+
+
+def _said(row: Row, name: str) -> str | None:
+    """A text that is worth nothing if it is anything else."""
+    value = row.get(name)
+    return _storable(value) if isinstance(value, str) else None
 
 
 def _extra(row: Row) -> str | None:
-    """The columns of a row that are not ours, as JSON; those that came along before stay."""
+    """The columns of a row that are not ours, as JSON, together with those that came along before."""
     unknown = {name: value for name, value in row.items() if name not in OURS and value is not None}
-    return json.dumps(unknown, ensure_ascii=True, default=str) if unknown else _text(row, "extra")
+    before = row.get("extra")
+    if before is not None:
+        known = _object(before)
+        if known is not None and not unknown:
+            return _said(row, "extra")
+        unknown = {**unknown, "extra": before} if known is None else known | unknown
+    return json.dumps(unknown, ensure_ascii=True, default=_jsonable) if unknown else None
+
+
+def _object(text: Any) -> Row | None:
+    """The JSON object that a text holds."""
+    try:
+        found = json.loads(text) if isinstance(text, str) and text.startswith("{") else None
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _kind(value: Any) -> type:
@@ -244,7 +331,9 @@ def _arrow_type(found: set[type]) -> pa.DataType:
 def stored(value: Any, kind: pa.DataType) -> Any:
     """A value as its column can hold it."""
     if value is not None and not isinstance(value, str) and (pa.types.is_large_string(kind) or pa.types.is_string(kind)):
-        return _storable(json.dumps(value, ensure_ascii=False, default=str))
+        return _storable(json.dumps(value, ensure_ascii=False, default=_jsonable))
+    if isinstance(value, int) and pa.types.is_floating(kind):
+        return float(value)  # Arrow takes no integer beyond 53 bits for one
     return _storable(value)
 
 

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 FOLDERS = ("candidates/*.parquet", "examples/*.parquet", "preferences/*.parquet", "plots/*.png")
-FILES = ("README.md", "funnel.json", "recipe.json", "contamination.json", "measured.json", "duplicates.parquet", "contamination.parquet")
+FILES = ("README.md", "funnel.json", "recipe.json", "contamination.json", "curation.json", "duplicates.parquet", "contamination.parquet")
 """The last three let whoever downloads the dataset cut it anew in seconds."""
 ATTEMPTS = 3
 """Beside these, `huggingface_hub` tries each single transfer up to six times."""

@@ -126,7 +126,7 @@ class Preferences(Section):
     """Pairs of a chosen and a rejected completion of one problem, for preference training (DPO)."""
 
     rejected: Literal["wrong", "long"] = "wrong"
-    """`wrong`: a finished completion with a wrong answer, as long as the chosen one if there is such a one (DPO learns lengths:
-    Park et al. 2024, arXiv 2403.19159); `long`: the longest accepted one against the shortest (Sky-T1-Flash: brevity)."""
+    """`wrong`: a completion with a wrong answer that passes all screens, as long as the chosen one if there is such a one (DPO learns
+    lengths: Park et al. 2024, arXiv 2403.19159); `long`: the longest accepted one against the shortest (Sky-T1-Flash: brevity)."""
     per_problem: int = Field(1, ge=1)
     """At most so many pairs for each problem; no trace is in two."""

@@ -3,6 +3,7 @@
 A key that no section has, a value of the wrong type and a section that is not there are a `RecipeError` that says which.
 """
 
+import json
 import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,6 +35,20 @@ def load_parts(overrides: tuple[str, ...] = ()) -> tuple[Verification, Curation]
     _override(values, overrides)
     verification = _validated(Verification, values.get("verification", {}), "--set verification")
     return verification, _validated(Curation, values.get("curation", {}), "--set curation")
+
+
+def load_made(folder: str, overrides: tuple[str, ...] = ()) -> tuple[Curation, DatasetRecipe | None]:
+    """What a dataset folder was made with, its recipe where there was one, with `curation.` overrides for another cut."""
+    for override in overrides:
+        if _section(override) != "curation":
+            raise RecipeError(f"--set {override}: a dataset is cut again from what was measured; the only section is curation")
+    values = {"curation": json.loads(Path(folder, "curation.json").read_text(encoding="utf-8"))["curation"]}
+    _override(values, overrides)
+    curation, recipe = _validated(Curation, values["curation"], "--set curation"), Path(folder, "recipe.json")
+    if not recipe.is_file():
+        return curation, None
+    made = _validated(DatasetRecipe, json.loads(recipe.read_text(encoding="utf-8")), str(recipe))
+    return curation, made.model_copy(update={"curation": curation})
 
 
 def names(family: str) -> list[str]:

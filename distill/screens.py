@@ -154,7 +154,7 @@ def _shape(outline: Outline, section: Screens) -> tuple[str, str] | None:
 
 def _characters(row: Outline | Trace) -> int:
     if isinstance(row, Trace):
-        return len(row.thinking or "") + len(row.answer)
+        return len((row.thinking or "").strip()) + len(row.answer.strip())  # as they are measured
     return (row.measures.thinking_characters or 0) + (row.measures.answer_characters or 0)
 
 

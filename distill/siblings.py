@@ -1,17 +1,22 @@
 """Brings the traces of each problem together: shards of candidates that split no problem, whatever the order of the rows.
 
-Problems come in the order in which they first appear, and the traces of a problem in theirs. Rows that already lie so are
-written once. Others are dealt out to files on disk, each for some hundred problems, and every such file is put in order on its
-own: memory is bounded by the traces of those problems. What is remembered of all rows is one number for each problem.
+Problems come in the order in which they first appear, and the traces of a problem in theirs. Rows that already lie so, give or
+take a few strangers among them, are written once. Others are dealt out to piles on disk, each for a stretch of neighbouring
+problems, and every pile is put in order on its own. Memory is bounded by a shard's rows, or by twice a pile: 128 MiB, beyond
+16 GiB of rows a 128th of them, and at least the largest problem. What is remembered of all rows is the name, the place and the
+size of each problem, some 200 bytes. On disk, scattered rows lie twice for a while.
 """
 
+from array import array
 from collections.abc import Iterable, Iterator
-from itertools import groupby
+from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import rmtree
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from distill import arrow, shards
@@ -20,9 +25,23 @@ from distill.records import Candidate
 SHARD_ROWS = 4096
 SHARD_CHARACTERS = 64 << 20
 """A shard is full at either."""
-PROBLEMS_OF_PILE = 512
+STRANGERS = 64
+"""Rows of others, such as torn lines, that may lie between two siblings."""
+PILE_BYTES = 128 << 20
+MOST_PILES = 128
+"""Each is an open file; a process may have 1,024 as a rule."""
+ROW_BYTES = 512
+"""Of a row beside its texts, about."""
 SCHEMA = arrow.schema(Candidate)
-TEXTS = ("thinking", "answer")
+TEXTS = ("question", "tests", "thinking", "answer", "extra")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The problems in order of their first rows, with about how many characters the rows of each have."""
+
+    places: dict[str, int] = field(default_factory=dict)
+    characters: "array[int]" = field(default_factory=lambda: array("q"))
 
 
 def gather(candidates: Iterable[Candidate], folder: str) -> list[str]:
@@ -31,28 +50,33 @@ def gather(candidates: Iterable[Candidate], folder: str) -> list[str]:
     if not done.is_dir():
         spool = done.with_name(f"{done.name}.spool")
         rmtree(spool, ignore_errors=True)
-        order: dict[str, int] = {}
-        if _write(candidates, spool, order):
+        seen = Seen()
+        if _write(candidates, spool, seen):
             piled = done.with_name(f"{done.name}.piles")
             rmtree(piled, ignore_errors=True)
-            _deal(shards.list_shards(str(spool)), piled, order)
+            _deal(shards.list_shards(str(spool)), piled, seen)
             rmtree(spool)
-            _put_in_order(piled, spool, order)
+            _put_in_order(piled, spool, seen)
             rmtree(piled)
         spool.rename(done)
     return shards.list_shards(folder)
 
 
-def _write(candidates: Iterable[Candidate], folder: Path, order: dict[str, int]) -> bool:
-    """Writes the candidates as they come and notes the order of the problems; True when a problem's were not together."""
+def _write(candidates: Iterable[Candidate], folder: Path, seen: Seen) -> bool:
+    """Writes the candidates, siblings together as far as they lie near each other; True when a problem's lay farther apart."""
     scattered = False
     shard: list[Candidate] = []
     characters = count = 0
-    for problem, siblings in groupby(candidates, key=lambda one: one.trace.problem.problem_id):
-        scattered |= order.setdefault(problem, len(order)) != len(order) - 1
-        for one in siblings:
-            shard.append(one)
-            characters += len(one.trace.thinking or "") + len(one.trace.answer)
+    for problem, siblings in _near(candidates):
+        size = sum(map(_size, siblings))
+        place = seen.places.setdefault(problem, len(seen.places))
+        if place == len(seen.characters):
+            seen.characters.append(size)
+        else:
+            scattered = True
+            seen.characters[place] += size
+        shard += siblings
+        characters += size
         if len(shard) >= SHARD_ROWS or characters >= SHARD_CHARACTERS:
             shards.write(Candidate, shard, f"{folder}/{count:05}.parquet")
             shard, characters, count = [], 0, count + 1
@@ -61,39 +85,21 @@ def _write(candidates: Iterable[Candidate], folder: Path, order: dict[str, int])
     return scattered
 
 
-def _deal(paths: Iterable[str], folder: Path, order: dict[str, int]) -> None:
-    """Deals rows out to piles of neighbouring problems, each an Arrow stream that is appended to."""
-    folder.mkdir()
-    piles: dict[int, pa.ipc.RecordBatchStreamWriter] = {}
-    try:
-        for path in paths:
-            for table in shards.read_tables(path):
-                numbers = _places(table, order) // PROBLEMS_OF_PILE
-                for pile in np.unique(numbers).tolist():
-                    if pile not in piles:
-                        options = pa.ipc.IpcWriteOptions(compression="zstd")
-                        piles[pile] = pa.ipc.new_stream(f"{folder}/{pile:06}.arrows", table.schema, options=options)
-                    piles[pile].write_table(table.take(pa.array(np.flatnonzero(numbers == pile))))
-    finally:
-        for writer in piles.values():
-            writer.close()
-
-
-def _put_in_order(piles: Path, folder: Path, order: dict[str, int]) -> None:
-    """Writes each pile as one shard with siblings together."""
-    for count, path in enumerate(sorted(piles.iterdir())):
-        with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as stream:
-            table = stream.read_all()
-        ordered = table.take(pa.array(np.argsort(_places(table, order), kind="stable")))
-        shards.write_tables(SCHEMA, _slices(ordered), f"{folder}/{count:05}.parquet")
-
-
-def _slices(table: pa.Table) -> Iterator[pa.Table]:
-    """A table in pieces that are worth a row group each."""
-    rows = max(1, table.num_rows * shards.ROW_GROUP_BYTES // max(table.nbytes, 1))
-    return (table.slice(start, rows) for start in range(0, table.num_rows, rows))
-
-
-def _places(table: pa.Table, order: dict[str, int]) -> NDArray[np.int64]:
-    """The number of each row's problem."""
-    return np.fromiter((order[problem] for problem in table["problem_id"].to_pylist()), dtype=np.int64, count=table.num_rows)
+def _near(candidates: Iterable[Candidate]) -> Iterator[tuple[str, list[Candidate]]]:
+    """Each problem with those of its rows that have at most STRANGERS rows of others between them, in first order."""
+    waiting: dict[str, list[Candidate]] = {}
+    last: dict[str, int] = {}
+    held = 0
+    for number, one in enumerate(candidates):
+        problem = one.trace.problem.problem_id
+        waiting.setdefault(problem, []).append(one)
+        last[problem] = number
+        held += _size(one)
+        while len(waiting) > 1:
+            first = next(iter(waiting))
+            if number - last[first] <= STRANGERS and number - last[problem] < SHARD_ROWS and held < SHARD_CHARACTERS:
+                break
+            held -= sum(map(_size, waiting[first]))
+            del last[first]
+            yield first, waiting.pop(first)
+    yield from waiting.items()

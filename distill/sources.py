@@ -40,6 +40,12 @@ def read_rows(source: ProblemSource) -> Iterator[Row]:
     return islice(_rows(source), source.limit)
 
 
+def identity(source: ProblemSource) -> dict[str, Any]:
+    """What decides the rows of a source: its settings and its content, wherever it lies."""
+    kept = {name: value for name, value in source.identity().items() if name not in ("path", "share")}
+    return kept | {"content": content_identity(source)}
+
+
 def content_identity(source: ProblemSource) -> dict[str, Any]:
     """What identifies a source's content: SHA-256 of a file or of a folder's files, or hub id, revision and subset."""
     place = locate(source)

@@ -103,7 +103,7 @@ def differences(old: Any, new: Any, at: str = "") -> list[str]:
         for name in sorted(old.keys() | new.keys()):
             found.extend(differences(old.get(name, ABSENT), new.get(name, ABSENT), f"{at}.{name}" if at else name))
         return found
-    return [] if json.dumps(old) == json.dumps(new) else [f"{at} ({_short(old)} -> {_short(new)})"]
+    return [] if json.dumps(old, sort_keys=True) == json.dumps(new, sort_keys=True) else [f"{at} ({_short(old)} -> {_short(new)})"]
 
 
 def model_identity(model: str, revision: str | None) -> dict[str, Any]:

@@ -7,7 +7,6 @@
 Another threshold or policy needs the last one only. `DISTILL_RUNNER` says where the shards of large runs are worked on.
 """
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -52,8 +51,8 @@ def curate_room(verdicts: Place, recipe: DatasetRecipe) -> Place:
             export.gather_matches(matched, measured, folder)
         decide_shards(measured, folder, recipe)
         found = _on_runner(cut_room, rows, light=True)(measured, folder, recipe)
-        shards.write_text(f"{folder}/{export.MEASURED}", json.dumps(curate.measuring(curation), indent=1))
-        export.describe(folder, recipe.name, curation, found, recipe, {"fingerprint": place.fingerprint}, unasked(recipe))
+        fingerprint, left_out = {"fingerprint": place.fingerprint}, unasked(recipe)
+        export.describe(folder, recipe.name, curation, curate.measuring(curation), found, recipe, fingerprint, left_out)
         parts = {part: shards.list_shards(f"{folder}/{part}") for part in ("candidates", "examples", "preferences")}
         kept = found.stages()["selected"].rows
         rooms.finish(place, [path for part in parts.values() for path in part], kept=kept, content=rooms.content(parts["examples"]))
@@ -132,7 +131,7 @@ def decide_shards(measured: list[str], folder: str, recipe: DatasetRecipe) -> No
     with Meter("deciding", sum(rooms.count(path) for path in measured)) as meter:
         outlines = meter.over(export.outlines(measured, rooms.read))
         near, close = shards.read(Pair, f"{folder}/{export.PAIRS}"), export.contaminated(folder, curation.decontamination)
-        export.write_decisions(curate.Decision, curate.decide(outlines, curation, near, close, keys.shares(recipe)), measured, folder)
+        export.write_decisions(curate.decide(outlines, curation, near, close, keys.shares(recipe)), measured, folder)
 
 
 @task(name="cut-shards", **rooms.TASK)
@@ -178,5 +177,5 @@ def _done(work: Any, todo: Todo, meter: Meter, *settings: Any) -> Iterator[Any]:
         if chunks[-1][1] >= ROWS_OF_TASK:
             chunks.append(([], 0))
     for future, rows in [(work.submit(chunk, *settings), rows) for chunk, rows in chunks if chunk]:
-        yield future.result()
+        yield runners.result(future)
         meter.add(rows)

@@ -65,7 +65,7 @@ def problems(problem_sources: Sequence[ProblemSource], verification: Verificatio
     key = {
         "schema": store.schema_digest(Problem),
         "collect": collect.VERSION,
-        "sources": [_source(source) for source in problem_sources],
+        "sources": [sources.identity(source) for source in problem_sources],
         "shard_problems": shard_problems,
         "verification": _self_check(verification),
         "verifiers": verifiers.versions(kinds, Verification()),
@@ -78,7 +78,7 @@ def compared(problems: Place, curation: Curation) -> Place:
     section, rules = curation.decontamination, dict[str, Any]()
     if section.problems and curation.benchmarks:
         settings = {name: value for name, value in section.identity().items() if name not in ("problems", "trace_gram_words", "min_quoted")}
-        benchmarks = [_source(source) for source in curation.benchmarks]
+        benchmarks = [sources.identity(source) for source in curation.benchmarks]
         rules["contamination"] = {"version": contamination.VERSION, **settings, "benchmarks": benchmarks}
     if curation.duplicates.problems:
         rules["duplicates"] = {"version": dedup.VERSION, **collect.ALIKE.identity()}
@@ -137,8 +137,7 @@ def pairs(measures: Place, curation: Curation) -> Place:
 
 def matches(verdicts: Place, curation: Curation) -> Place:
     """What is close to a benchmark question among judged candidates."""
-    matched = curate.measuring(curation)["matches"] | {"benchmarks": [_source(source) for source in curation.benchmarks]}
-    return Place("matches", verdicts.name, {"matched": matched, "verdicts": verdicts.key})
+    return Place("matches", verdicts.name, {"matched": curate.measuring(curation)["matches"], "verdicts": verdicts.key})
 
 
 def dataset(verdicts: Place, recipe: DatasetRecipe) -> Place:
@@ -146,6 +145,7 @@ def dataset(verdicts: Place, recipe: DatasetRecipe) -> Place:
     key = {
         "schema": store.schema_digest(Example),
         "decides": curate.DECIDES | {"preferences": preferences.VERSION},
+        "pairs": curate.measuring(recipe.curation)["pairs"],
         "curation": _curation(recipe.curation),
         "shares": shares(recipe),
         "prompt": prompts.identity(recipe.sampling.prompt),
@@ -181,11 +181,6 @@ def kinds(problem_sources: Sequence[ProblemSource]) -> list[str]:
     return sorted({source.kind for source in problem_sources})
 
 
-def _source(source: ProblemSource) -> dict[str, Any]:
-    kept = {name: value for name, value in source.identity().items() if name not in ("path", "share")}
-    return kept | {"content": sources.content_identity(source)}
-
-
 def _teacher(asked: Asked) -> dict[str, Any]:
     kept = {name: value for name, value in asked.teacher.identity().items() if name != "licence"}
     return kept | {"model": asked.weights or _weights(asked.teacher)}
@@ -217,7 +212,7 @@ def _sampling(sampling: Sampling) -> dict[str, Any]:
 
 
 def _curation(curation: Curation) -> dict[str, Any]:
-    return curation.identity() | {"benchmarks": [_source(source) for source in curation.benchmarks]}
+    return curation.identity() | {"benchmarks": [sources.identity(source) for source in curation.benchmarks]}
 
 
 def _self_check(verification: Verification) -> dict[str, Any]:

@@ -12,14 +12,29 @@ from pathlib import Path
 import pytest
 
 from distill import export, file_mode, shards
+from distill.file_mode import UnfinishedError
 from distill.pairs import Pair
 from distill.recipe import Curation
+from distill.recipe_curation import Selection
+from distill.recipe_files import load_dataset, load_made
 from distill.section import RecipeError
 
 PROJECT = Path(__file__).parents[1]
 TEXT = "so the sum of both is then we add one more box and count all of them again until nothing is left on any shelf here"
 WORDS = TEXT.split()
 BENCHMARK = "A farmer has 12 red hens and 17 white hens in one yard. Each hen lays 3 eggs a week. How many eggs are there?"
+
+
+IN_PROCESSES = """
+import sys
+
+from distill import file_mode, siblings
+from distill.cli import main
+
+if __name__ == "__main__":
+    siblings.SHARD_ROWS, file_mode.ROWS_FOR_PROCESSES = 4, 0
+    sys.exit(main(sys.argv[1:]))
+"""
 
 
 def rows(problems: int, seed: int = 0) -> list[dict[str, object]]:
@@ -159,3 +174,71 @@ def test_killed_anywhere_it_ends_with_the_same_bytes(tmp_path: Path) -> None:
             kills += 1
         assert child.wait() in (0, -signal.SIGKILL)
     assert written(out) == written(tmp_path / "whole")
+
+
+def test_nothing_of_the_users_is_removed(tmp_path: Path) -> None:
+    lines = source(tmp_path)
+    own = tmp_path / "own"
+    (own / "examples").mkdir(parents=True)
+    (own / "examples" / "mine.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(FileExistsError, match="not empty"):
+        file_mode.curate_file(lines, str(own), curation(tmp_path), None)
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    Path(lines).rename(parts / "traces.jsonl")
+    with pytest.raises(FileExistsError, match="cannot be the output"):
+        file_mode.curate_file(str(parts), str(parts), curation(tmp_path), None)
+    assert (own / "examples" / "mine.txt").exists() and (parts / "traces.jsonl").exists()
+
+
+def test_a_changed_benchmark_is_compared_again(tmp_path: Path) -> None:
+    held_out = curation(tmp_path)
+    file_mode.curate_file(source(tmp_path), str(tmp_path / "first"), held_out, None)
+    question = str(rows(30)[44]["question"])
+    (tmp_path / "held-out.jsonl").write_text(json.dumps({"question": question}) + "\n", encoding="utf-8")
+    file_mode.curate_file(str(tmp_path / "first"), str(tmp_path / "again"), held_out, None)
+    found = dropped(tmp_path / "again")
+    assert found["11-0"] == "contaminated" and found["3-0"] is None
+
+
+def test_a_run_of_other_settings_does_not_go_on_with_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = source(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(export, "describe", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            file_mode.curate_file(lines, str(tmp_path / "out"), curation(tmp_path, selection={"policy": "none"}), None)
+    with pytest.raises(UnfinishedError, match="no finished dataset"):
+        file_mode.curate_file(str(tmp_path / "out"), str(tmp_path / "again"), curation(tmp_path), None)
+    file_mode.curate_file(lines, str(tmp_path / "out"), curation(tmp_path), None)
+    file_mode.curate_file(lines, str(tmp_path / "new"), curation(tmp_path), None)
+    assert written(tmp_path / "out") == written(tmp_path / "new")
+
+
+def test_another_cut_keeps_the_settings_that_are_not_named(tmp_path: Path) -> None:
+    recipe = load_dataset("tiny").model_copy(update={"curation": curation(tmp_path, screens={"min_language_share": None})})
+    file_mode.curate_file(source(tmp_path), str(tmp_path / "first"), recipe.curation, recipe)
+    cut, made = load_made(str(tmp_path / "first"), ("curation.selection.policy=shortest",))
+    assert cut == recipe.curation.model_copy(update={"selection": Selection(policy="shortest")})
+    assert made is not None and made.sampling == recipe.sampling and made.curation == cut
+    with pytest.raises(RecipeError, match="only section is curation"):
+        load_made(str(tmp_path / "first"), ("sampling.n=2",))
+
+
+def test_an_empty_file_is_an_empty_dataset(tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").write_text("", encoding="utf-8")
+    assert "no trace was kept" in file_mode.curate_file(str(tmp_path / "empty.jsonl"), str(tmp_path / "out"), Curation(), None)
+
+
+def test_worker_processes_stop_at_once(tmp_path: Path) -> None:
+    lines = source(tmp_path, problems=600)
+    script = tmp_path / "run.py"
+    script.write_text(IN_PROCESSES, encoding="utf-8")
+    command = [sys.executable, str(script), "curate", "--input", lines, "--output", str(tmp_path / "out")]
+    child = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(PROJECT)}, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    measured = tmp_path / "out" / file_mode.WORK / "measured"
+    while len(list(measured.glob("*.parquet"))) < 3:
+        assert child.poll() is None
+        time.sleep(0.01)
+    child.send_signal(signal.SIGINT)
+    assert child.wait(10) == 130
+    assert len(list(measured.glob("*.parquet"))) < 500

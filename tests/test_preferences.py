@@ -1,8 +1,11 @@
 """Preference pairs: made of one problem's stored rows, not of lengths or copies, in the columns that trainers read."""
 
+import math
 import os
+import random
 import subprocess
 import sys
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,14 +13,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill import measures, shards
+from distill import arrow, measures, shards
 from distill.normalise import split
-from distill.preferences import LONGER, NEAR_COPY, Preference, preferences, similarity
-from distill.recipe_curation import Duplicates, Preferences
-from distill.records import Candidate, Opinions, Problem, Trace, Verdict
+from distill.preferences import LONGER, NEAR_COPY, Preference, outline, preferences, similarity
+from distill.recipe_curation import Duplicates, Preferences, Screens
+from distill.records import Candidate, Opinions, Outline, Problem, Span, Trace, Verdict
+from distill.screens import completion_tokens
 
 PROJECT = Path(__file__).parents[1]
 WRONG, LONG = Preferences(), Preferences(rejected="long")
+SCREENS = Screens()
+MEASURED = {}
 
 
 def candidate(sample=0, outcome="correct", dropped=None, tokens=100, problem=0, words=None, **opinions):
@@ -34,14 +40,22 @@ def wrong(sample, **values):
     return candidate(sample, "wrong", "wrong", **values)
 
 
-def pairs(rows, section=WRONG):
-    return [(one.chosen_id, one.rejected_id) for one in preferences(rows, section, "math")]
+def row(sample, good, tokens, words):
+    """A candidate measured once for all with these words."""
+    measured = MEASURED.setdefault(
+        (good, words), candidate(0, "correct" if good else "wrong", None if good else "wrong", words=words or None)
+    )
+    return replace(measured, trace=replace(measured.trace, id=f"t{sample}", sample_index=sample, thinking_tokens=tokens, answer_tokens=0))
+
+
+def pairs(rows, section=WRONG, screens=SCREENS, contaminated=()):
+    return [(one.chosen_id, one.rejected_id) for one in preferences(rows, section, screens, "math", contaminated=contaminated)]
 
 
 def test_an_example_is_preferred_to_the_wrong_trace_of_nearest_length():
     rows = [candidate(0, tokens=100), wrong(1, tokens=300), wrong(2, tokens=90), wrong(3, tokens=40), wrong(4, tokens=105)]
     assert pairs(rows) == [("t0-0", "t0-4")]
-    (found,) = preferences(rows, WRONG, "math")
+    (found,) = preferences(rows, WRONG, SCREENS, "math")
     assert (found.chosen_tokens, found.rejected_tokens, found.margin_tokens, found.rule) == (100, 105, 5, "wrong")
 
 
@@ -50,6 +64,51 @@ def test_only_examples_are_chosen_and_only_finished_wrong_traces_rejected():
     rows = [candidate(sample, "wrong", reason) for sample, reason in enumerate(others, start=1)]
     assert pairs([candidate(0), *rows]) == []
     assert pairs([candidate(0, dropped="not_selected"), wrong(1)]) == []
+
+
+FAULTS = [
+    {"loop": "40 times: wait, no"},
+    {"repetition": 0.9},
+    {"language_share": 0.2},
+    {"language_spans": [Span("answer", 0, 9, "zh", 5.0, "\u7b54\u6848")]},
+    {"refusal": "I cannot help"},
+    {"answer_leak": "the reference says 4"},
+    {"mismatch": "the thinking concludes '5', the answer is '6'"},
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=[name for fault in FAULTS for name in fault])
+def test_a_wrong_trace_with_another_fault_is_not_rejected(fault):
+    faulty = wrong(1)
+    faulty = replace(faulty, measures=replace(faulty.measures, **fault))
+    assert pairs([candidate(0), wrong(1)]) == [("t0-0", "t0-1")]
+    assert pairs([candidate(0), faulty]) == []
+    assert pairs([candidate(0), faulty, wrong(2, tokens=900)]) == [("t0-0", "t0-2")]
+
+
+def test_the_recipes_own_thresholds_screen_what_is_rejected():
+    rows = [candidate(0), wrong(1), wrong(2, tokens=900)]
+    assert pairs(rows, screens=Screens(min_completion_tokens=101)) == [("t0-0", "t0-2")]
+    assert pairs(rows[:2], screens=Screens(max_completion_tokens=99)) == []
+
+
+@pytest.mark.parametrize("section", [WRONG, LONG])
+def test_no_pair_has_a_trace_that_is_close_to_a_benchmark(section):
+    rows = [candidate(0), wrong(1), wrong(2, tokens=900), candidate(3, tokens=900), candidate(4, tokens=800)]
+    (first,) = pairs(rows, section)
+    (second,) = pairs(rows, section, contaminated={first[1]})
+    assert first[1] not in second
+    assert pairs(rows, section, contaminated={row.trace.id for row in rows}) == []
+
+
+def test_an_outline_is_what_would_be_read_from_the_shard(tmp_path):
+    rows = [candidate(0), wrong(1, majority_outcome="wrong")]
+    rows[1] = replace(
+        rows[1], trace=replace(rows[1].trace, failure="empty", cost_usd=0.5, prompt_tokens=3), verdict=Verdict("no", "5", "x")
+    )
+    shards.write(Candidate, rows, str(tmp_path / "rows.parquet"))
+    assert [outline(row) for row in rows] == list(shards.read(Outline, str(tmp_path / "rows.parquet")))
+    assert all(outline(row) == arrow.from_row(Outline, arrow.to_row(row)) for row in rows)
 
 
 def test_near_copies_make_no_pair():
@@ -96,7 +155,7 @@ def test_pairs_stay_within_their_problem_and_use_no_trace_twice(tmp_path_factory
     rows = [candidate(sample, *what, tokens, problem, words) for sample, (what, tokens, problem, words) in enumerate(drawn)]
     rows.sort(key=lambda row: row.trace.problem.problem_id)
     section = Preferences(rejected=rejected, per_problem=per_problem)
-    found = list(preferences(rows, section, "math"))
+    found = list(preferences(rows, section, SCREENS, "math"))
     by_id = {row.trace.id: row for row in rows}
     assert len({name for one in found for name in (one.chosen_id, one.rejected_id)}) == 2 * len(found)
     assert all(sum(one.problem_id == other.problem_id for other in found) <= per_problem for one in found)
@@ -110,14 +169,47 @@ def test_pairs_stay_within_their_problem_and_use_no_trace_twice(tmp_path_factory
         )
     shuffle.shuffle(rows)
     rows.sort(key=lambda row: row.trace.problem.problem_id)
-    assert list(preferences(rows, section, "math")) == found
+    assert list(preferences(rows, section, SCREENS, "math")) == found
     path = str(tmp_path_factory.mktemp("pairs") / "pairs.parquet")
     shards.write(Preference, found, path)
     assert list(shards.read(Preference, path)) == found
 
 
+@pytest.mark.parametrize("section", [WRONG, LONG])
+@pytest.mark.parametrize("seed", range(20))
+def test_the_pairs_are_the_first_of_all_pairs(section, seed):
+    """At most 30 traces are near-copies of one another here."""
+    draw = random.Random(seed)
+    count, per_problem, longest = draw.choice([5, 20, 120]), draw.randint(1, 9), draw.choice([5, 50, 900])
+    rows = [row(sample, draw.random() < 0.3 or section is LONG, draw.randint(1, longest), f"way{sample % 4}") for sample in range(count)]
+    good, others = [one for one in rows if one.dropped is None], [one for one in rows if (one.dropped is None) == (section is LONG)]
+    ranked = []
+    for one in good:
+        for other in others:
+            ratio = completion_tokens(other.trace) / completion_tokens(one.trace)
+            if section is WRONG or ratio >= LONGER:
+                ranked.append((abs(math.log(ratio)) if section is WRONG else -ratio, one.trace.id, other.trace.id, similarity(one, other)))
+    wanted = []
+    for _, *ids, alike in sorted(ranked):
+        if alike < NEAR_COPY and not {name for pair in wanted for name in pair} & set(ids) and len(wanted) < per_problem:
+            wanted.append(tuple(ids))
+    assert pairs(rows, section.model_copy(update={"per_problem": per_problem})) == wanted
+
+
+@pytest.mark.parametrize(("section", "found"), [(WRONG, 0), (LONG, 0), (WRONG, 3), (LONG, 3)])
+def test_thousands_of_siblings_need_no_memory_for_all_their_pairs(section, found):
+    """With near-copies alone, every partner of every trace is tried."""
+    words = [f"other{way}" if found else "same" for way in range(8)]
+    rows = [row(sample, sample % 2 == 0 or section is LONG, 1 + sample, words[sample % 8]) for sample in range(2000)]
+    tracemalloc.start()
+    assert len(pairs(rows, section.model_copy(update={"per_problem": 3}))) == found
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 32 << 20
+
+
 def test_a_pair_asks_as_the_teacher_was_asked():
-    (found,) = preferences([candidate(0), wrong(1)], WRONG, "math", "Be kind.")
+    (found,) = preferences([candidate(0), wrong(1)], WRONG, SCREENS, "math", "Be kind.")
     assert [turn.role for turn in (*found.prompt, *found.chosen, *found.rejected)] == ["system", "user", "assistant", "assistant"]
     assert found.prompt[1].content.startswith("What is 0 + 1?\n") and "\\boxed{}" in found.prompt[1].content
     assert found.chosen[0].content.startswith("<think>\nway0-0 ") and found.chosen[0].content.endswith("\n</think>\n\nIt is 0.")
@@ -143,7 +235,7 @@ print(round(trainer.train().training_loss, 4))
 
 def test_trl_trains_on_the_rows_as_they_are(tmp_path):
     rows = [row for problem in range(2) for row in (candidate(0, problem=problem), wrong(1, problem=problem))]
-    assert shards.write(Preference, preferences(rows, WRONG, "math"), str(tmp_path / "pairs.parquet")) == 2
+    assert shards.write(Preference, preferences(rows, WRONG, SCREENS, "math"), str(tmp_path / "pairs.parquet")) == 2
     model, template = PROJECT / "data/models/tiny-qwen2", PROJECT / "configs/chat/qwen2-think.jinja"
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
     run = subprocess.run([sys.executable, "-c", TRAINED, tmp_path, model, template], env=environment, capture_output=True, text=True)

@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
+import pyarrow as pa
 import pytest
 
-from distill import screens
-from distill.recipe_curation import Screens, Selection
-from distill.records import Measures, Outline, Problem, Span, Trace
+from distill import arrow, examples, measures, screens
+from distill.recipe_curation import Duplicates, Screens, Selection
+from distill.records import Candidate, Measures, Outline, Problem, Span, Trace, Verdict
 
 SOUND = Measures(
     thinking_characters=400,
@@ -179,6 +180,33 @@ def test_unknown_token_counts_are_estimated_and_say_so():
     trace = Trace(Problem("p", "seed", "math", "", None), "t", 0, "x" * 3480, "y" * 20, True, "stop")
     assert screens.completion_tokens(trace) == 1000
     assert screens.completion_tokens(replace(trace, answer_tokens=7)) == 7
+
+
+SPACED = [
+    ("x" * 40, "y" * 42),
+    (" " * 200 + "x" * 60 + "\n" * 200, "\t" + "y" * 21 + " "),
+    ("\u3000\xa0\u601d\u8003\x1f \n", "\u2003 4\u2028"),
+    (None, " 4 "),
+    ("", ""),
+    (" \n", " "),
+]
+
+
+@pytest.mark.parametrize(("thinking", "answer"), SPACED)
+@pytest.mark.parametrize("counts", [(None, None), (5, None), (None, 7), (5, 7), (0, 0)])
+def test_tokens_of_a_row_are_the_same_from_its_texts_from_its_columns_and_from_its_table(thinking, answer, counts):
+    thinking_tokens, answer_tokens = counts
+    trace = Trace(Problem("p", "seed", "math", "", None), "t", 0, thinking, answer, True, "stop", None, thinking_tokens, answer_tokens)
+    candidate = Candidate(trace, Verdict("correct"), measures=measures.measure([trace], Duplicates())[0])
+    tokens = screens.completion_tokens(trace)
+    assert tokens == (sum(filter(None, counts)) if any(count is not None for count in counts) else estimate(thinking, answer))
+    assert tokens == screens.completion_tokens(arrow.from_row(Outline, arrow.to_row(candidate)))
+    table = pa.Table.from_pylist([arrow.to_row(candidate)], schema=arrow.schema(Candidate))
+    assert examples.completion_tokens(table).to_pylist() == [tokens]
+
+
+def estimate(thinking, answer):
+    return round((len((thinking or "").strip()) + len(answer.strip())) / 3.5)
 
 
 def test_details_are_short():
