@@ -261,7 +261,7 @@ def _identifier(row: Row, name: str) -> str | None:
 def _number(row: Row, name: str, kind: type, default: Any) -> Any:
     """A number as its column can hold it, or the default."""
     value = row.get(name)
-    if not isinstance(value, (int, float, Decimal)) or isinstance(value, bool):
+    if value is None or isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
         return default
     if not 0 <= value <= LARGEST or (kind is int and value != int(value)):  # "not a number" is on no side of 0
         return default

@@ -170,7 +170,7 @@ class Candidate:
     extra: str | None = None
     """JSON object of the columns that a row of somebody's file had besides ours."""
     duplicate_of: str | None = None
-    """Id of the kept trace that this one repeats."""
+    """Id of the trace that stays in its place."""
     dropped: str | None = None
     """None for a kept row, else a reason such as `"wrong"` or `"mixed_language"`."""
     detail_dropped: str | None = None

@@ -42,9 +42,9 @@ def wrong(sample, **values):
 
 def row(sample, good, tokens, words):
     """A candidate measured once for all with these words."""
-    measured = MEASURED.setdefault(
-        (good, words), candidate(0, "correct" if good else "wrong", None if good else "wrong", words=words or None)
-    )
+    if (good, words) not in MEASURED:
+        MEASURED[good, words] = candidate(0, words=words) if good else wrong(0, words=words)
+    measured = MEASURED[good, words]
     return replace(measured, trace=replace(measured.trace, id=f"t{sample}", sample_index=sample, thinking_tokens=tokens, answer_tokens=0))
 
 
