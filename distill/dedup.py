@@ -70,7 +70,7 @@ class Index:
         self.ranks = array("b")
         self.texts = array("q")
         self.questions = array("q")
-        self.answers = array("Q")
+        self.answers = array("q")
         self.correct = array("b")
 
     def add(self, row: int, outline: Outline, rank: int) -> None:
@@ -82,7 +82,7 @@ class Index:
         self.ranks.append(rank)
         self.texts.append(measures.text_hash)
         self.questions.append(measures.question_hash or 0)
-        self.answers.append(0 if outline.extracted is None else _hash(outline.extracted))
+        self.answers.append(0 if outline.extracted is None else hash(outline.extracted))  # compared in this process only
         self.correct.append(outline.outcome == "correct")
 
     def copies(self, pairs: Iterable[Pair]) -> dict[int, Copy]:
