@@ -40,7 +40,6 @@ PAIRS = "duplicates.parquet"
 MATCHES = "contamination.parquet"
 CURATION = "curation.json"
 CARD = "README.md"
-PARTS = ("candidates", "examples", "preferences", DECISIONS)
 
 R = TypeVar("R")
 Writer = Any

@@ -192,12 +192,12 @@ def _cut(measured: Sequence[str], folder: str, curation: Curation, recipe: Datas
         decisions = curate.decide(meter.over(export.outlines(measured)), curation, near, close, _shares(recipe))
         export.write_decisions(decisions, measured, folder)
     prompt = _prompt(recipe)
-    with ThreadPoolExecutor(hardware.cores()) as threads, Meter("writing shards", len(measured)) as meter:
-        try:
+    threads = ThreadPoolExecutor(hardware.cores())
+    try:
+        with Meter("writing shards", len(measured)) as meter:
             return funnel.merge(meter.over(threads.map(lambda path: export.cut_shard(path, folder, curation, *prompt), measured)))
-        except BaseException:
-            threads.shutdown(cancel_futures=True)
-            raise
+    finally:
+        threads.shutdown(cancel_futures=True)
 
 
 def _prompt(recipe: DatasetRecipe | None) -> tuple[str, str | None]:

@@ -4,8 +4,10 @@ Each model's traces and verdicts lie in folders of their own under `evaluations/
 made once for all students. The report is written beside the student: report.json, report.md, plots/pass_at_1.png.
 """
 
+import os
 import platform
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from prefect import flow, task
@@ -104,11 +106,19 @@ def write_report(found: Report, student: str, dataset: str) -> str:
     text = report.markdown(found, yields, {"student": student, "dataset": dataset})
     if plots.available():
         plots.pass_at_1(found.scores, f"{student}/plots/pass_at_1.png")
-    shards.write_text(f"{student}/report.md", text)
+    shards.write_text(
+        f"{student}/report.md", "\n".join([text, *(f"![{Path(path).stem}]({path})\n" for path in pictures(student, dataset))])
+    )
     store.write_record(path, found)
     rooms.artifact(f"report-{found.student}", text, f"Base, student and teacher of {found.student} on held-out problems")
     say(f"evaluated {found.student}: {found.decision}")
     return path
+
+
+def pictures(student: str, dataset: str) -> list[str]:
+    """Paths of a student's and its dataset's charts, as seen from the student's folder on this machine."""
+    found = [path for folder in (student, dataset) for path in sorted(Path(folder).glob("plots/*.png"))]
+    return [os.path.relpath(path, student) for path in found]
 
 
 def _version(library: str) -> str | None:
