@@ -12,17 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.evaluate import assemble, compare, critical_value, decide, measure, pass_rates, score, wilson
+from distill.language import share
 from distill.recipe import Evaluation, ProblemSource
 from distill.records import Candidate, Comparison, Problem, Score, Trace, Verdict
 
 OUTCOMES = ("correct", "wrong", "no_answer", "unparsed_answer", "unparsed_reference", "timeout", "error", "unverified")
+THINKING = "First we add two and three, which makes five. 然后我们再检查一遍这个结果。"
 EVALUATION = Evaluation(problems=(ProblemSource(name="seed", path="data/seed/heldout.jsonl"),), n=2, max_tokens=64)
 
 
 def candidate(problem: int, outcome: str, finish: str = "stop", source: str = "seed", tokens: int | None = 10) -> Candidate:
     asked = Problem(f"{problem:016x}", source, "math", f"question {problem}", "1")
-    trace = Trace(asked, f"{problem}", 0, "thinking", "answer", True, finish, thinking_tokens=tokens, answer_tokens=tokens)
-    return Candidate(trace, Verdict(outcome, verifier="math/1"), language_share=0.5)
+    trace = Trace(asked, f"{problem}", 0, THINKING, "answer", True, finish, thinking_tokens=tokens, answer_tokens=tokens)
+    return Candidate(trace, Verdict(outcome, verifier="math/1"))
 
 
 def candidates(samples: Sequence[str], source: str = "seed", first: int = 0) -> list[Candidate]:
@@ -63,7 +65,8 @@ def test_a_timeout_and_a_cut_completion_are_not_correct_and_are_counted() -> Non
     found = score(rows, "model", "student")
     assert (found.pass_at_1, found.timeouts, found.left_out) == (pytest.approx(2 / 3), 1, 0)
     assert found.truncated == pytest.approx(1 / 6)
-    assert found.mean_completion_tokens == 20 and found.language_share == 0.5
+    assert found.mean_completion_tokens == 20 and found.language_share == pytest.approx(share(THINKING, "en", ""))
+    assert found.language_share is not None and 0.3 < found.language_share < 0.8
 
 
 def test_an_evaluation_without_a_verdict_claims_nothing() -> None:

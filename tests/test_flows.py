@@ -272,3 +272,14 @@ def test_problems_keep_their_order_and_their_reasons(root: str) -> None:
     rows = [row for path in shards.list_shards(problems["folder"]) for row in shards.read(Problem, path)]
     assert len(rows) == problems["rows"] == 30
     assert problems["unusable"] == {}
+
+
+def test_a_report_shows_the_charts_of_student_and_dataset(tmp_path: Path) -> None:
+    from flows.evaluate import pictures
+
+    student, dataset = tmp_path / "students" / "s", tmp_path / "datasets" / "d"
+    for path in (student / "plots" / "loss.png", dataset / "plots" / "funnel.png", dataset / "plots" / "notes.txt"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert pictures(str(student), str(dataset)) == ["plots/loss.png", "../../datasets/d/plots/funnel.png"]
+    assert pictures(str(student), "s3://bucket/datasets/d") == ["plots/loss.png"]

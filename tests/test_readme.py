@@ -73,7 +73,10 @@ def test_the_readmes_example_of_files_of_your_own_runs(tmp_path):
     row = {"id": "1", "problem_id": "p", "question": "1 + 1?", "reference": "2", "response": response}
     (tmp_path / "traces.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
     for command in [c for c in COMMANDS if "--input" in c]:
-        words = [str(tmp_path / word) if word in ("traces.jsonl", "verdicts.parquet", "curated") else word for word in shlex.split(command)]
+        words = [
+            str(tmp_path / word) if word in ("traces.jsonl", "verdicts.parquet", "curated", "shortest") else word
+            for word in shlex.split(command)
+        ]
         run(sys.executable, "-m", *words)
     assert (tmp_path / "curated" / "README.md").is_file()
     assert list((tmp_path / "curated" / "examples").glob("*.parquet"))
