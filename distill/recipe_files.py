@@ -128,7 +128,9 @@ def _inside(values: Any, name: str, override: str) -> Any:
         if not name.isdecimal() or int(name) >= len(values):
             raise RecipeError(f"--set {override!r}: {name} is no number from 0 to {len(values) - 1}")
         return values[int(name)]
-    found = values.setdefault(name, {})
+    if values.get(name) is None:  # absent, or switched off in what a dataset was made with
+        values[name] = {}
+    found = values[name]
     if not isinstance(found, (dict, list)):
         raise RecipeError(f"--set {override!r}: {name} is not a section")
     return found

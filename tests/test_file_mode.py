@@ -220,6 +220,8 @@ def test_another_cut_keeps_the_settings_that_are_not_named(tmp_path: Path) -> No
     cut, made = load_made(str(tmp_path / "first"), ("curation.selection.policy=shortest",))
     assert cut == recipe.curation.model_copy(update={"selection": Selection(policy="shortest")})
     assert made is not None and made.sampling == recipe.sampling and made.curation == cut
+    paired, _ = load_made(str(tmp_path / "first"), ("curation.preferences.rejected=long",))
+    assert paired.preferences is not None and paired.preferences.rejected == "long"
     with pytest.raises(RecipeError, match="only section is curation"):
         load_made(str(tmp_path / "first"), ("sampling.n=2",))
 
