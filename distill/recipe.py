@@ -7,14 +7,14 @@ declared with `place()` says where or how fast a room runs. What is kept of the 
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
 from distill.recipe_benchmarks import named
 from distill.recipe_curation import Decontamination, Duplicates, Preferences, Screens, Selection
 from distill.records import Kind
-from distill.section import Section, place
+from distill.section import Section, later, place
 
 CONFIGS = Path(os.environ.get("DISTILL_CONFIGS", Path(__file__).parents[1] / "configs"))
 
@@ -81,33 +81,69 @@ class Teacher(Section):
     """Text that opens the assistant turn (`"<think>\\n"` where the model's own template does not open it)."""
     response: str = "response"
     """`replay`: column with the raw completion (or `thinking` and `answer` columns)."""
+    extra_body: dict[str, Any] = later({})
+    """Further fields of a request to a server, as its documentation names them: `{chat_template_kwargs = {enable_thinking = true}}`."""
+    ignores: tuple[Literal["temperature", "top_p", "top_k", "min_p", "seed"], ...] = later(())
+    """Sampling settings that the server takes without effect or refuses: they are not sent, and the dataset says so."""
     licence: str = "unknown"
     """Of the teacher's outputs; it goes onto the dataset card."""
     urls: tuple[str, ...] = place(("http://127.0.0.1:8000/v1",))
     """Base URLs of the servers; requests are spread over them."""
+    url_weights: tuple[float, ...] = place(())
+    """Share of the requests that each of `urls` gets, relative to the others; empty: alike."""
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = place("max_tokens")
+    """What the server calls the longest completion (OpenAI's reasoning models: `max_completion_tokens`)."""
+    reply_model: str | None = place(None)
+    """Name that every reply must bear: another one stops the run. None: other names are told and recorded."""
     api_key_env: str | None = place(None)
     """Name of the environment variable with the API key."""
     concurrency: int = place(256, ge=1)
     """Requests in flight, or sequences in a local batch."""
     timeout_seconds: float = place(3600.0, gt=0)
-    """Longest wait for one completion."""
+    """Longest wait for one reply."""
+    patience_seconds: float = place(1800.0, ge=0)
+    """Longest time without a good reply to anybody before the run stops, with everything saved."""
     max_retries: int = place(8, ge=0)
     """Tries after a failed request before the row is a typed failure."""
     context_tokens: int | None = place(None, ge=16)
     """Context length to serve a local model with; None: the model's own."""
     tensor_parallel: int = place(1, ge=1)
     """GPUs that one copy of a `vllm` model is spread over."""
+    replicas: int | None = place(None, ge=1)
+    """Copies of a `vllm` model side by side; None: as many as the GPUs hold."""
+    engines_per_gpu: int = place(1, ge=1)
+    """Copies that share one GPU: one engine is bound by one CPU core, and a small model leaves its GPU idle."""
+    reasoning_parser: str | None = place(None)
+    """vLLM's name of what splits the thinking off (`"deepseek_r1"`, `"qwen3"`); None: the text comes whole and is split here."""
+    serve_options: tuple[str, ...] = place(())
+    """Further options of `vllm serve`, such as `["--kv-cache-dtype", "fp8"]`."""
     prompt_usd_per_million: float | None = place(None, ge=0)
     """Price of prompt tokens."""
+    cached_prompt_usd_per_million: float | None = place(None, ge=0)
+    """Price of prompt tokens that the server had in its prefix cache; None: that of the others."""
     completion_usd_per_million: float | None = place(None, ge=0)
     """Price of completion tokens."""
+
+
+class Adaptive(Section):
+    """Asks on about the problems that need it: what is right already is left alone (DART-Math, arXiv 2407.13690, asks until k are right).
+
+    Only problems whose answers a rule judges are asked adaptively; the others get `sampling.n` completions.
+    """
+
+    enough: int = Field(2, ge=1)
+    """A problem with so many correct completions is left alone."""
+    most: int = Field(16, ge=1)
+    """Completions of one problem at most."""
+    budgets: tuple[int, ...] = ()
+    """Larger values of `max_tokens`, in order, with which a cut completion is asked again while its problem needs more."""
 
 
 class Sampling(Section):
     """How completions are drawn."""
 
     n: int = Field(4, ge=1)
-    """Completions for each problem. 4 is Open-R1's default; R1's successors use 4 to 32."""
+    """Completions for each problem; with `adaptive`, of its first round. 4 is Open-R1's default; R1's successors use 4 to 32."""
     temperature: float = Field(0.6, ge=0)
     """DeepSeek-R1 README, usage recommendations: 0.5 to 0.7; greedy decoding loops."""
     top_p: float = Field(0.95, gt=0, le=1)
@@ -120,6 +156,16 @@ class Sampling(Section):
     """Name of a template in `distill/templates/`, or `"by_kind"` for the one of each problem's kind."""
     system: str | None = None
     """System prompt; none by DeepSeek-R1's advice."""
+    top_k: int | None = later(None, ge=1)
+    """Draw from so many tokens only (QwQ-32B and Qwen3 advise 20); servers only."""
+    min_p: float | None = later(None, ge=0, le=1)
+    """Draw from tokens with at least this share of the likeliest one's probability; servers only."""
+    adaptive: Adaptive | None = later(None)
+    """None: every problem gets `n` completions."""
+    budget_usd: float | None = place(None, gt=0)
+    """Ask no more when the completions of this teacher and these settings have cost so much, over all runs."""
+    budget_tokens: int | None = place(None, ge=1)
+    """Ask no more when they have so many prompt and completion tokens, over all runs."""
 
 
 class Sandbox(Section):

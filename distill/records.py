@@ -58,12 +58,17 @@ class Trace:
     finish_reason: str
     """One of `FinishReason`; `"length"` means the completion was cut at `max_tokens`."""
     prompt_tokens: int | None = None
+    cached_prompt_tokens: int | None = None
+    """Those of the prompt tokens that the server took from its prefix cache."""
     thinking_tokens: int | None = None
     answer_tokens: int | None = None
+    spent_tokens: int | None = None
+    """Completion tokens that the draw has cost, tries that were cut at a smaller budget or could not be used among them."""
     teacher: str = "unknown"
     """The model name that the engine reported."""
     seed: int | None = None
     cost_usd: float | None = None
+    """What the draw has cost, all of its tries."""
     failure: str | None = None
     """What kept the engine from giving a completion (`"null_content"`, `"empty"`, ...), or None."""
 

@@ -18,18 +18,24 @@ def place(default: Any = ..., **constraints: Any) -> Any:
     return Field(default, json_schema_extra={"place": True}, **constraints)
 
 
+def later(default: Any = None, **constraints: Any) -> Any:
+    """A field that came when keys were in use already: it is part of what comes out only where it is set."""
+    return Field(default, json_schema_extra={"later": True}, **constraints)
+
+
 class Section(BaseModel):
     """One frozen part of a recipe; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     def identity(self) -> dict[str, Any]:
-        """The plain values that decide what comes out: all but the `place()` fields, in nested sections too."""
+        """The plain values that decide what comes out: no `place()` field, and a `later()` one only where it is set; in nested sections too."""
         kept: dict[str, Any] = {}
         for name, field in type(self).model_fields.items():
-            if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("place"):
-                continue
-            kept[name] = _identity(getattr(self, name))
+            marks = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+            value = _identity(getattr(self, name))
+            if not marks.get("place") and not (marks.get("later") and value in (None, [], {})):
+                kept[name] = value
         return kept
 
 

@@ -29,6 +29,8 @@ class Request:
     """The conversation so far, ending with the user's turn."""
     prefill: str
     """Text that opens the assistant's turn; the completion goes on after it."""
+    max_tokens: int
+    """Longest completion, thinking included."""
     seed: int
     """Two requests with one seed, prompt and model get one completion where the engine can promise it."""
 
@@ -47,7 +49,16 @@ class Completion:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     reasoning_tokens: int | None = None
+    cached_prompt_tokens: int | None = None
+    """Those of the prompt tokens that the server took from its prefix cache."""
+    lost_prompt_tokens: int = 0
+    """Prompt tokens of earlier tries of this request whose replies could not be used."""
+    lost_completion_tokens: int = 0
+    """Completion tokens of such tries."""
     model: str = "unknown"
+    """The name that the server gave itself."""
+    system_fingerprint: str | None = None
+    """The server's word for its configuration, where it sends one."""
     failure: str | None = None
     """Why there is no usable completion (`"null_content"`, `"bad_response"`, `"timeout"`, ...), or None."""
 
@@ -55,8 +66,12 @@ class Completion:
 class Engine(Protocol):
     """Completes requests in any order; concurrency is its private matter."""
 
-    def complete(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Completion]:
-        """One completion for each request, in any order; raises EngineError when the teacher is gone."""
+    def complete(self, requests: Iterable[Request | None], sampling: Sampling) -> Iterator[Completion]:
+        """One completion for each request, in any order; raises EngineError when the teacher is gone.
+
+        A None among the requests means that there is nothing to ask before another completion has been taken. The next
+        request is taken only when it can be sent: whoever ends the requests ends what is asked.
+        """
         ...
 
 

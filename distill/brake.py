@@ -1,0 +1,20 @@
+"""How a run is stopped by hand or by its budget: no more is asked, what is in flight comes home, everything is saved."""
+
+
+class Stopped(RuntimeError):
+    """The run stopped as it was told to; the message says why, and that the same command goes on."""
+
+
+class Brake:
+    """Pulled once, for one reason; whoever hands out requests looks at it first."""
+
+    reason: str | None = None
+
+    def pull(self, reason: str) -> None:
+        """Asks for the end; the first reason stays."""
+        self.reason = self.reason or reason
+
+    def check(self) -> None:
+        """Raises Stopped once the brake has been pulled."""
+        if self.reason is not None:
+            raise Stopped(self.reason)
