@@ -65,10 +65,10 @@ def _prompts(candidates: pa.Table, template: str, system: str | None) -> tuple[l
     prompts: list[tuple[Message, ...]] = []
     prompt_of = np.zeros(candidates.num_rows, dtype=np.int64)
     before: tuple[str, ...] = ()
-    columns = (candidates[name].to_pylist() for name in ("problem_id", "source", "kind", "question"))
-    for row, (problem, source, kind, question) in enumerate(zip(*columns, strict=True)):
+    columns = (candidates[name].to_pylist() for name in ("problem_id", "source", "kind", "question", "language"))
+    for row, (problem, source, kind, question, language) in enumerate(zip(*columns, strict=True)):
         if (problem, question) != before:
-            prompts.append(render(Problem(problem, source, kind, question, None), template, system))
+            prompts.append(render(Problem(problem, source, kind, question, None, language=language), template, system))
             before = (problem, question)
         prompt_of[row] = len(prompts) - 1
     return prompts, prompt_of

@@ -148,15 +148,21 @@ def _draw(folder: str, found: Funnel, curation: Curation, recipe: DatasetRecipe 
     plots.completion_lengths(by_outcome, lengths, recipe.sampling.max_tokens if recipe else None)
     plots.pass_rates(by_source, rates)
     plots.language_shares(by_fate, language, curation.screens.min_language_share)
+    if len(found.draws) > 1:
+        paths.append("plots/draws.png")
+        plots.draws(found.draws, f"{folder}/{paths[-1]}")
     return paths
 
 
 def _decided(measured: str, decisions: str) -> Iterator[pa.Table]:
-    """Measured candidates, a row group at a time, with their last columns replaced by what was decided."""
+    """Measured candidates, a row group at a time, with their last columns replaced by what was decided; columns that came later are null."""
     decided = pa.concat_tables([DECISION.empty_table(), *shards.read_tables(decisions)])
     start = 0
     for table in shards.read_tables(measured):
-        columns = {name: table[name] for name in CANDIDATE.names}
+        columns = {
+            name: table[name] if name in table.column_names else pa.nulls(table.num_rows, CANDIDATE.field(name).type)
+            for name in CANDIDATE.names
+        }
         columns |= {name: decided[name].slice(start, table.num_rows) for name in DECISION.names}
         start += table.num_rows
         yield pa.table(columns, schema=CANDIDATE)

@@ -153,11 +153,12 @@ class Sampling(Section):
     seed: int = 0
     """Every completion's own seed is derived from this, its problem and its sample index."""
     prompt: str = "math"
-    """Name of a template in `distill/templates/`, or `"by_kind"` for the one of each problem's kind."""
+    """A template of `distill/templates/`, `"by_kind"` for the one of each problem's kind, or a `.txt` file of your own. With `@problem` after
+    it the instruction is in the problem's language, where there is one."""
     system: str | None = None
     """System prompt; none by DeepSeek-R1's advice."""
     top_k: int | None = later(None, ge=1)
-    """Draw from so many tokens only (QwQ-32B and Qwen3 advise 20); servers only."""
+    """Draw from so many tokens only (QwQ-32B advises 20 to 40, Qwen3 20); servers only."""
     min_p: float | None = later(None, ge=0, le=1)
     """Draw from tokens with at least this share of the likeliest one's probability; servers only."""
     adaptive: Adaptive | None = later(None)

@@ -1,169 +1,256 @@
-"""The second room: asks the teacher n times about each usable problem, and gives back exactly n traces a problem.
+"""The second room: asks the teacher about each usable problem, and gives back its traces with siblings together.
 
-A problem that came with a ready response is not asked: the response is its one trace, and the journal knows nothing of it.
+A problem gets n traces; with `sampling.adaptive`, completions are judged by the rule verifiers as they arrive, and a problem gets
+as many as it needs (`rounds`). A problem that came with a ready response is not asked: the response is its one trace, and the
+journal knows nothing of it. One whose prompt is not worth its price (`lint`) is one failed row.
 The journal is the truth about what was asked: only what it lacks is asked, and each completion is in it before the next
-one is looked at. Traces come out in problem order with siblings together, whatever order the engine answered in. A
-completion that could not be had is a trace with a `failure`; a teacher that is gone is an `EngineError`, after which the
-same call goes on where it stopped. Nothing is judged here, and a cut completion is kept as it was cut.
+one is looked at. Traces come out in problem order, whatever order the engine answered in. A completion that could not be had is
+asked again by the next run that needs it, and otherwise is a trace with a `failure`; a teacher that is gone is an `EngineError`
+and a brake that was pulled is `Stopped`, after which the same call goes on where it stopped. A cut completion is kept as it was cut.
 """
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
-from functools import lru_cache
+import logging
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, replace
+from typing import Protocol
 
-from distill import normalise, prompts
+from distill import lint, prompts, traces, verifiers
+from distill.brake import Brake
+from distill.draws import Draws
 from distill.engines import Completion, Engine, EngineError, Request
 from distill.journal import Journal
-from distill.recipe import Sampling, Teacher
-from distill.records import Problem, Trace
-from distill.store import digest
+from distill.recipe import Sampling, Teacher, Verification
+from distill.records import Problem, Trace, Verdict
+from distill.rounds import Outcome, Rounds, Try
 
 VERSION = 1
-READY = "ready:"
-"""Before the source's name it is the teacher of a trace that came with its problem."""
+log = logging.getLogger(__name__)
+JUDGING_SECONDS = 1.0
+"""How long verdicts are waited for while completions may arrive, which are not on disk before they are taken."""
+
+
+class Watch(Protocol):
+    """Whoever wants to know how it goes: the meter and the ledger."""
+
+    def asks(self, wait: bool) -> bool:
+        """Whether a request may be handed out now; `wait`: not before it may, or never."""
+
+    def took(self, completion: Completion) -> None:
+        """A new completion is in the journal."""
+
+    def settled(self) -> None:
+        """One problem more has all its draws."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How problems are asked: the recipe's sections, and where else a completion may lie already."""
+
+    teacher: Teacher
+    sampling: Sampling
+    verification: Verification | None = None
+    """How completions are judged as they arrive; None, or no `sampling.adaptive`: n draws for every problem."""
+    budgets: Sequence[int] = ()
+    """Other values of `max_tokens` under which there may be completions of the same draws: those that came to their end within the
+    present one are taken over."""
+    elsewhere: "Elsewhere | None" = None
+    """Completions of other lists of problems."""
+
+
+class Elsewhere(Protocol):
+    """Journals that are read only."""
+
+    def get(self, key: str) -> Completion | None:
+        """A good completion of a key, or None."""
 
 
 def sample(
-    problems: Iterable[Problem],
-    teacher: Teacher,
-    sampling: Sampling,
-    engine: Engine,
-    journal: Journal,
-    on_completion: Callable[[Completion], None] | None = None,
-    budgets: Sequence[int] = (),
+    problems: Iterable[Problem], asked: Asked, engine: Engine, journal: Journal, watch: Watch | None = None, brake: Brake | None = None
 ) -> Iterator[Trace]:
-    """The n traces of each usable problem of a shard, or its ready one, in order; `on_completion` sees each new completion.
+    """The traces of each usable problem of a shard, in order; `watch` sees what is asked and what comes back.
 
-    `budgets` are values of `max_tokens` under which the journal may hold the same draws: those that came to their end within
-    the present one are taken over, and only the others are asked again. Holds the problems in memory, and of the completions
-    only those in flight. Raises EngineError when the teacher is gone.
+    Holds the problems in memory, and of the completions only those in flight. Raises EngineError when the teacher is gone, and
+    Stopped when the brake has been pulled before all was there.
     """
     usable = [problem for problem in problems if problem.unusable is None]
-    requests = _missing([problem for problem in usable if problem.response is None], teacher, sampling, journal, budgets)
-    for arrived in engine.complete(requests, sampling):
-        journal.append([arrived])
-        if on_completion is not None:
-            on_completion(arrived)
+    asking = _Asking(usable, asked, journal, watch, brake or Brake())
+    for arrived in engine.complete(asking.requests(), asked.sampling):
+        asking.take(arrived)
+    asking.check()
     for problem in usable:
+        yield from asking.traces(problem)
+
+
+@dataclass(slots=True)
+class _Pursuit:
+    """One problem that is asked, with the budgets that each of its draws was tried with."""
+
+    problem: Problem
+    rounds: Rounds
+    judged: bool
+    tried: dict[int, list[int]]
+
+
+class _Asking:
+    """The requests of one shard, and what follows from what comes back."""
+
+    def __init__(self, problems: list[Problem], asked: Asked, journal: Journal, watch: Watch | None, brake: Brake) -> None:
+        self._asked, self._journal, self._watch, self._brake = asked, journal, watch, brake
+        self._draws = Draws(asked.teacher, asked.sampling)
+        self._pursuits: dict[str, _Pursuit] = {}
+        self._refused: dict[str, Trace] = {}
+        self._ready: deque[tuple[_Pursuit, Try]] = deque()
+        self._in_flight: dict[str, tuple[_Pursuit, Try]] = {}
+        self._unasked = 0
+        """Requests that the brake has kept back."""
+        self._came: set[str] = set()
+        """Keys that were asked and answered in this run: a failure among them is not asked once more."""
+        self._judging: dict[Future[Verdict], tuple[_Pursuit, Try]] = {}
+        for problem in problems:
+            self._begin(problem)
+
+    def requests(self) -> Iterator[Request | None]:
+        """What is to be asked, siblings one after another so that a server's prefix cache serves them; None: nothing just now."""
+        while True:
+            while self._ready:
+                pursuit, tried = self._ready.popleft()
+                key = self._draws.key(pursuit.problem, *tried)
+                if (known := self._known(key, pursuit.problem, tried)) is not None:
+                    pursuit.tried.setdefault(tried[0], []).append(tried[1])
+                    self._see(pursuit, tried, known)
+                elif self._brake.reason is None and (self._watch is None or self._watch.asks(wait=not self._in_flight)):
+                    yield self._request(key, pursuit, tried)
+                elif self._brake.reason is None and self._in_flight:
+                    self._ready.appendleft((pursuit, tried))
+                    yield None
+                else:
+                    self._unasked += 1
+            if self._judging:
+                self._collect()
+            if self._ready:
+                continue
+            if self._in_flight:
+                yield None
+            elif not self._judging:
+                return
+
+    def take(self, completion: Completion) -> None:
+        """Keeps a new completion, and sees what follows from it."""
+        self._journal.append([completion])
+        pursuit, tried = self._in_flight.pop(completion.key)
+        self._came.add(completion.key)
+        if self._watch is not None:
+            self._watch.took(completion)
+        self._see(pursuit, tried, completion)
+
+    def check(self) -> None:
+        """Raises Stopped or EngineError where something is missing."""
+        if self._unasked:
+            self._brake.check()
+        if self._ready or self._in_flight:
+            missing = next(iter(self._in_flight), "?")
+            raise EngineError(
+                f"the {self._asked.teacher.engine} engine returned nothing for request {missing}; run it again to ask once more"
+            )
+
+    def traces(self, problem: Problem) -> Iterator[Trace]:
+        """The rows of a problem."""
         if problem.response is not None:
-            yield _ready(problem, problem.response)
-            continue
-        for index in range(sampling.n):
-            key = trace_id(problem, teacher, sampling, index)
-            completion = journal.get(key)
-            if completion is None:
-                raise EngineError(f"the {teacher.engine} engine returned nothing for request {key}; run it again to ask once more")
-            yield _trace(problem, completion, teacher, draw_seed(problem, teacher, sampling, index), index)
+            yield traces.ready(problem, problem.response)
+            return
+        if problem.problem_id in self._refused:
+            yield self._refused[problem.problem_id]
+            return
+        pursuit = self._pursuits[problem.problem_id]
+        for index, budgets in sorted(pursuit.tried.items()):
+            tries = [self._kept(problem, (index, budget)) for budget in sorted(budgets)]
+            yield traces.of_tries(problem, tries, self._asked.teacher, self._draws.seed(problem, index), index)
 
+    def _begin(self, problem: Problem) -> None:
+        """Puts the first tries of a problem in line, unless nobody is to be asked."""
+        if problem.response is None and (reason := self._stopping(problem)) is not None:
+            self._refused[problem.problem_id] = traces.refused(problem, self._asked.teacher, reason)
+        elif problem.response is None and problem.problem_id not in self._pursuits:
+            judged = self._asked.verification is not None and verifiers.judges(problem, self._asked.verification)
+            judged &= self._asked.teacher.engine != "replay"  # there are no more traces than there are
+            pursuit = _Pursuit(problem, Rounds(self._asked.sampling, judged), judged, {})
+            self._pursuits[problem.problem_id] = pursuit
+            self._ready.extend((pursuit, tried) for tried in pursuit.rounds.first())
+            return
+        if self._watch is not None:
+            self._watch.settled()
 
-def trace_id(problem: Problem, teacher: Teacher, sampling: Sampling, index: int) -> str:
-    """The sampling key: 16 hex digits of the draw and its budget `max_tokens`; `n` is no part of it."""
-    return digest(f"{_draw(problem, teacher, sampling, index)}/{sampling.max_tokens}")[:16]
+    def _stopping(self, problem: Problem) -> str | None:
+        """Why a problem's prompt is not worth its price; existing traces cost nothing."""
+        teacher, sampling = self._asked.teacher, self._asked.sampling
+        if teacher.engine == "replay":
+            return None
+        messages = prompts.render(problem, sampling.prompt, sampling.system)
+        finding = lint.check(problem, messages, teacher, sampling.max_tokens, teacher.context_tokens)
+        if finding is not None:
+            log.log(logging.INFO if finding.stops else logging.WARNING, "problem %s: %s", problem.problem_id, finding.detail)
+        return finding.reason if finding is not None and finding.stops else None
 
+    def _request(self, key: str, pursuit: _Pursuit, tried: Try) -> Request:
+        """The request of a try, which is in flight from now on."""
+        problem, (index, budget) = pursuit.problem, tried
+        pursuit.tried.setdefault(index, []).append(budget)
+        self._in_flight[key] = pursuit, tried
+        messages = prompts.render(problem, self._asked.sampling.prompt, self._asked.sampling.system)
+        return Request(key, problem, index, messages, self._asked.teacher.prefill, budget, self._draws.seed(problem, index))
 
-def draw_seed(problem: Problem, teacher: Teacher, sampling: Sampling, index: int) -> int:
-    """The seed of a completion, below 2**31: one draw has one seed, whatever its budget."""
-    return int(_draw(problem, teacher, sampling, index)[:8], 16) >> 1
+    def _known(self, key: str, problem: Problem, tried: Try) -> Completion | None:
+        """The completion of a key, if any journal has a good one or one that is as good; it is in this one then."""
+        if key in self._journal and (key in self._came or not self._journal.failed(key)):
+            return self._journal.get(key)
+        index, budget = tried
+        keys = [key, *(self._draws.key(problem, index, other) for other in self._asked.budgets if other != budget)]
+        for place in (self._journal, self._asked.elsewhere):
+            for other in keys if place is not None else ():
+                found = place.get(other) if place is not None else None
+                if found is not None and found.failure is None and (other == key or _ended_within(found, budget)):
+                    taken = replace(found, key=key)
+                    self._journal.append([taken], borrowed=True)
+                    return taken
+        return None
 
+    def _see(self, pursuit: _Pursuit, tried: Try, completion: Completion) -> None:
+        """Judges a completion where that decides what comes next."""
+        if completion.failure is None and completion.finish_reason == "length":
+            self._tell(pursuit, tried, "cut")
+        elif completion.failure is not None or not pursuit.judged or self._asked.verification is None:
+            self._tell(pursuit, tried, "other")
+        else:
+            trace = traces.of_tries(pursuit.problem, [completion], self._asked.teacher, 0, tried[0])
+            pending = verifiers.begin(trace, self._asked.verification)
+            if isinstance(pending, Future):
+                self._judging[pending] = pursuit, tried
+            else:
+                self._tell(pursuit, tried, "right" if pending.outcome == "correct" else "other")
 
-def _missing(problems: list[Problem], teacher: Teacher, sampling: Sampling, journal: Journal, budgets: Sequence[int]) -> Iterator[Request]:
-    """Requests for what the journal lacks, siblings one after another so that a server's prefix cache serves them."""
-    asked: set[str] = set()
-    others = [sampling.model_copy(update={"max_tokens": budget}) for budget in budgets if budget != sampling.max_tokens]
-    for problem in problems:
-        for index in range(sampling.n):
-            key = trace_id(problem, teacher, sampling, index)
-            if key in journal or key in asked:
-                continue
-            asked.add(key)
-            found = (journal.get(trace_id(problem, teacher, other, index)) for other in others)
-            whole = next((one for one in found if one is not None and _ended_within(one, sampling.max_tokens)), None)
-            if whole is not None:
-                journal.append([replace(whole, key=key)])
-                continue
-            messages = prompts.render(problem, sampling.prompt, sampling.system)
-            yield Request(key, problem, index, messages, teacher.prefill, draw_seed(problem, teacher, sampling, index))
+    def _collect(self) -> None:
+        """Takes the verdicts that are there, waiting for the first where nothing else is to be done."""
+        done, _ = wait(self._judging, JUDGING_SECONDS if self._in_flight else None, FIRST_COMPLETED)
+        for future in done:
+            self._tell(*self._judging.pop(future), "right" if future.result().outcome == "correct" else "other")
+
+    def _tell(self, pursuit: _Pursuit, tried: Try, outcome: Outcome) -> None:
+        """Puts the tries that follow in line, before those of later problems."""
+        self._ready.extendleft((pursuit, following) for following in reversed(pursuit.rounds.tell(tried, outcome)))
+        if pursuit.rounds.settled() and self._watch is not None:
+            self._watch.settled()
+
+    def _kept(self, problem: Problem, tried: Try) -> Completion:
+        key = self._draws.key(problem, *tried)
+        completion = self._journal.get(key)
+        if completion is None:
+            raise EngineError(f"the {self._asked.teacher.engine} engine returned nothing for request {key}; run it again to ask once more")
+        return completion
 
 
 def _ended_within(completion: Completion, max_tokens: int) -> bool:
     """True for a completion that came to its own end, and would have under another budget."""
     ended = completion.failure is None and completion.finish_reason == "stop"
     return ended and completion.completion_tokens is not None and completion.completion_tokens <= max_tokens
-
-
-def _draw(problem: Problem, teacher: Teacher, sampling: Sampling, index: int) -> str:
-    """Hash of all that decides the distribution of one completion but its length budget."""
-    return digest(f"{problem.problem_id}/{_distribution(teacher, sampling)}/{index}")
-
-
-@lru_cache(maxsize=16)
-def _distribution(teacher: Teacher, sampling: Sampling) -> str:
-    asked_of = {name: value for name, value in teacher.identity().items() if name != "licence"}
-    asked_how = {name: value for name, value in sampling.identity().items() if name not in ("n", "max_tokens", "prompt")}
-    asked_how["prompt"] = prompts.identity(sampling.prompt)
-    return digest(json.dumps([asked_of, asked_how], sort_keys=True))
-
-
-def _ready(problem: Problem, response: str) -> Trace:
-    """The trace of a problem that came with its response, which the trace's problem does not hold a second time."""
-    parts = normalise.split(response)
-    return Trace(
-        problem=replace(problem, response=None),
-        id=digest(f"{READY}{problem.problem_id}/{digest(response)}")[:16],
-        sample_index=0,
-        thinking=parts.thinking,
-        answer=parts.answer,
-        think_closed=parts.think_closed,
-        finish_reason="stop",
-        teacher=f"{READY}{problem.source}",
-    )
-
-
-def _trace(problem: Problem, completion: Completion, teacher: Teacher, seed: int, index: int) -> Trace:
-    parts = normalise.split(completion.content, completion.reasoning, teacher.prefill)
-    thinking_tokens, answer_tokens = token_split(completion, parts)
-    return Trace(
-        problem=problem,
-        id=completion.key,
-        sample_index=index,
-        thinking=parts.thinking,
-        answer=parts.answer,
-        think_closed=parts.think_closed,
-        finish_reason=completion.finish_reason,
-        prompt_tokens=completion.prompt_tokens,
-        thinking_tokens=thinking_tokens,
-        answer_tokens=answer_tokens,
-        teacher=normalise.well_formed(completion.model),
-        seed=seed,
-        cost_usd=cost_usd(completion, teacher),
-        failure=completion.failure,
-    )
-
-
-def token_split(completion: Completion, parts: normalise.Parts) -> tuple[int | None, int | None]:
-    """(thinking, answer) tokens: as the server counted, else the total divided by characters; None when there is no total."""
-    total = completion.completion_tokens
-    if total is None:
-        return None, None
-    characters = len(parts.thinking or "")
-    counted = completion.reasoning_tokens
-    if not counted:  # servers that do not parse thinking report 0
-        counted = round(total * characters / max(1, characters + len(parts.answer)))
-    return min(counted, total), total - min(counted, total)
-
-
-def cost_usd(completion: Completion, teacher: Teacher) -> float | None:
-    """What a completion cost; None without a price or when a priced count is unknown."""
-    cost = None
-    priced = (
-        (completion.prompt_tokens, teacher.prompt_usd_per_million),
-        (completion.completion_tokens, teacher.completion_usd_per_million),
-    )
-    for tokens, price in priced:
-        if price is None:
-            continue
-        if tokens is None:
-            return None
-        cost = (cost or 0.0) + tokens * price / 1e6
-    return cost

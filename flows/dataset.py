@@ -24,7 +24,7 @@ def dataset_of(recipe: DatasetRecipe) -> Place:
     """Goes through the rooms of a dataset; each one reuses what the store has."""
     verifiers.require(keys.kinds(recipe.problems), recipe.verification)
     problems = collect_room(recipe.problems, recipe.verification, recipe.shard_problems, recipe.curation)
-    traces = sample_room(problems, keys.teacher(recipe.teacher), recipe.sampling)
+    traces = sample_room(problems, keys.teacher(recipe.teacher), recipe.sampling, recipe.verification, keys.kinds(recipe.problems))
     verdicts = verify_room(traces, recipe.verification, keys.kinds(recipe.problems))
     return curate_room(verdicts, recipe)
 
@@ -37,7 +37,7 @@ def problems_place(recipe: DatasetRecipe) -> Place:
 def traces_place(recipe: DatasetRecipe) -> Place:
     """Where a recipe's traces are, or would be; raises NotMade when its problems are not there."""
     problems = rooms.needed(problems_place(recipe), f"distill collect --dataset {recipe.name}")
-    return keys.traces(problems["content"], keys.teacher(recipe.teacher), recipe.sampling)
+    return keys.traces(problems["content"], keys.teacher(recipe.teacher), recipe.sampling, recipe.verification, keys.kinds(recipe.problems))
 
 
 def verdicts_place(recipe: DatasetRecipe) -> Place:

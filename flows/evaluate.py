@@ -20,7 +20,7 @@ from distill.records import Candidate, Report
 from distill.train import prepare
 from flows import keys, rooms
 from flows.collect import collect_room
-from flows.keys import Asked, Place
+from flows.keys import Model, Place
 from flows.sample import sample_room
 from flows.verify import verify_room
 
@@ -33,12 +33,13 @@ def evaluate_room(student: Place, dataset: Place, recipe: StudentRecipe, dataset
     """Scores base, student and teacher on held-out problems, and returns the path of report.json."""
     rooms.needed(student, f"distill train --student {recipe.name}")
     evaluation = recipe.evaluation
-    verifiers.require(keys.kinds(evaluation.problems), evaluation.verification)
+    kinds = keys.kinds(evaluation.problems)
+    verifiers.require(kinds, evaluation.verification)
     problems = collect_room(evaluation.problems, evaluation.verification, evaluation.shard_problems)
     scored = []
     for role, asked in models(student, recipe, dataset_recipe):
-        traces = sample_room(problems, asked, sampling(evaluation))
-        verdicts = verify_room(traces, evaluation.verification, keys.kinds(evaluation.problems))
+        traces = sample_room(problems, asked, sampling(evaluation), evaluation.verification, kinds)
+        verdicts = verify_room(traces, evaluation.verification, kinds)
         summary = rooms.needed(verdicts, f"distill evaluate --student {recipe.name}")
         scored.append(score(rooms.shard_paths(verdicts, summary), asked.name, role))
     found = evaluate.assemble(
@@ -53,13 +54,13 @@ def evaluate_room(student: Place, dataset: Place, recipe: StudentRecipe, dataset
     return write_report(found, student.path, dataset.path)
 
 
-def models(student: Place, recipe: StudentRecipe, dataset_recipe: DatasetRecipe) -> list[tuple[str, Asked]]:
+def models(student: Place, recipe: StudentRecipe, dataset_recipe: DatasetRecipe) -> list[tuple[str, Model]]:
     """The models to score: the untrained base with the student's template, the student, and the teacher where it can be asked."""
     base = keys.prepared_base(recipe.base)
     prepare_base(recipe.base, base)
     found = [
-        ("base", Asked(opened(base.path, recipe.evaluation), f"{base.name}-base", WITHIN, {"base": base.fingerprint})),
-        ("student", Asked(opened(student.path, recipe.evaluation), recipe.name, WITHIN, {"student": student.fingerprint})),
+        ("base", Model(opened(base.path, recipe.evaluation), f"{base.name}-base", WITHIN, {"base": base.fingerprint})),
+        ("student", Model(opened(student.path, recipe.evaluation), recipe.name, WITHIN, {"student": student.fingerprint})),
     ]
     if recipe.evaluation.teacher and dataset_recipe.teacher.engine != "replay":
         found.append(("teacher", keys.teacher(dataset_recipe.teacher, WITHIN)))

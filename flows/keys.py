@@ -10,9 +10,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from distill import architecture, collect, contamination, curate, dedup, preferences, prompts, sample, sources, store, train, verifiers
+from distill import (
+    architecture,
+    collect,
+    contamination,
+    curate,
+    dedup,
+    lint,
+    preferences,
+    prompts,
+    sample,
+    sources,
+    store,
+    train,
+    verifiers,
+)
 from distill.recipe import CONFIGS, Base, Curation, DatasetRecipe, Judge, ProblemSource, Sampling, StudentRecipe, Teacher, Verification
 from distill.records import Candidate, Example, Problem, Trace
+
+LOCAL = ("vllm", "transformers")
+"""Engines that open a model's files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +55,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Model:
     """A model to sample: how it is opened, what its folders are called, and where they lie."""
 
     teacher: Teacher
@@ -49,9 +66,17 @@ class Asked:
     """What identifies a model that this pipeline has made; None: its files or its name."""
 
 
-def teacher(section: Teacher, within: str = "") -> Asked:
+def teacher(section: Teacher, within: str = "") -> Model:
     """The teacher of a dataset as a model to sample."""
-    return Asked(section, short(section.model), within)
+    return Model(section, short(section.model), within)
+
+
+def known_as(asked: Model) -> Teacher:
+    """The model as completions are keyed by it: a local one by what its weights are, wherever they lie."""
+    if asked.weights is None and asked.teacher.engine not in LOCAL:
+        return asked.teacher
+    weights = _teacher(asked)["model"]
+    return asked.teacher.model_copy(update={"model": f"{asked.name}-{store.fingerprint({'weights': weights})}"})
 
 
 def short(model: str) -> str:
@@ -88,21 +113,24 @@ def compared(problems: Place, curation: Curation) -> Place:
     return Place("compared", problems.name, key)
 
 
-def traces(content: str, asked: Asked, sampling: Sampling) -> Place:
-    """Traces of a model on problems of a certain content."""
+def traces(content: str, asked: Model, sampling: Sampling, verification: Verification, kinds: Sequence[str]) -> Place:
+    """Traces of a model on problems of a certain content; what judges them is part of it where that decides how many there are."""
     key = {
         "schema": store.schema_digest(Trace),
         "sample": sample.VERSION,
+        "lint": lint.VERSION,
         "problems": content,
         "teacher": _teacher(asked),
         "sampling": _sampling(sampling),
     }
+    if sampling.adaptive:
+        key["judged"] = {"verification": _self_check(verification), "verifiers": verifiers.versions(kinds, Verification())}
     return Place(f"{asked.within}traces", asked.name, key)
 
 
-def journals(problems: Place, asked: Asked, sampling: Sampling) -> Place:
+def journals(problems: Place, asked: Model, sampling: Sampling) -> Place:
     """Journals of paid completions: `n`, `max_tokens` and the problems' content are left to each completion's own key."""
-    settings = {name: value for name, value in _sampling(sampling).items() if name not in ("n", "max_tokens")}
+    settings = {name: value for name, value in _sampling(sampling).items() if name not in ("n", "max_tokens", "adaptive")}
     order = {"sources": problems.name, "shard_problems": problems.key["shard_problems"]}
     key = {"sample": sample.VERSION, "problems": order, "teacher": _teacher(asked), "sampling": settings}
     return Place(f"{asked.within}journals", asked.name, key)
@@ -181,7 +209,7 @@ def kinds(problem_sources: Sequence[ProblemSource]) -> list[str]:
     return sorted({source.kind for source in problem_sources})
 
 
-def _teacher(asked: Asked) -> dict[str, Any]:
+def _teacher(asked: Model) -> dict[str, Any]:
     kept = {name: value for name, value in asked.teacher.identity().items() if name != "licence"}
     return kept | {"model": asked.weights or _weights(asked.teacher)}
 
@@ -191,7 +219,7 @@ def _weights(teacher: Teacher) -> Any:
     match teacher.engine:
         case "replay":
             return sources.content_identity(ProblemSource(name="replay", path=teacher.model))
-        case "vllm" | "transformers":
+        case engine if engine in LOCAL:
             return _model(teacher.model, teacher.revision)
         case _:
             return teacher.model
@@ -216,6 +244,6 @@ def _curation(curation: Curation) -> dict[str, Any]:
 
 
 def _self_check(verification: Verification) -> dict[str, Any]:
-    """What decides whether a problem's reference is usable: no judge is asked, and a majority only takes the place of a reference."""
+    """What decides about a single reference or answer: no judge is asked, and a majority only takes the place of a reference."""
     checks = {name: value for name, value in verification.identity().items() if name not in ("judge", "majority")}
     return checks | {"majority": verification.majority is not None}

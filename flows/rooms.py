@@ -78,9 +78,11 @@ def making_here(place: Place) -> Iterator[str]:
         with making(place) as folder:
             yield folder
         return
-    path = str(flows.LOCAL / place.room / place.path.rsplit("/", 1)[1])
-    with store.locked(path):
-        yield path
+    path = flows.LOCAL / place.room / place.path.rsplit("/", 1)[1]
+    with store.locked(str(path)):
+        if not (path / "key.json").exists():
+            shards.write_text(f"{path}/key.json", json.dumps(place.key, indent=1, sort_keys=True, ensure_ascii=False))
+        yield str(path)
 
 
 def finish(place: Place, paths: Sequence[str], digest: bool = False, **more: Any) -> dict[str, Any]:

@@ -1,14 +1,18 @@
 """The second room's flow: one task a shard of problems, all of them on one engine.
 
-Two shards are in work at a time where the engine allows it, so that the last long completions of one shard do not leave the
-teacher idle. The engine is opened with the first request: nothing is loaded when all completions are there.
+Where the engine allows it, so many shards are in work at a time that the last long completions of one do not leave the teacher
+idle. The engine is opened with the first request: nothing is loaded when all completions are there. Ctrl-C or a budget that is
+used up ends what is asked; what is in flight comes home first, and the same command goes on from there.
 """
 
 import json
+import signal
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from itertools import chain
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from prefect import flow, task
@@ -16,18 +20,25 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
 from distill import shards
+from distill.brake import Brake, Stopped
 from distill.engines import Completion, Engine, EngineError, Request, open_engine
 from distill.journal import Journal
+from distill.ledger import Ledger
 from distill.progress import Meter, say
-from distill.recipe import Sampling, Teacher
+from distill.recipe import Sampling, Teacher, Verification
 from distill.records import Problem, Trace
-from distill.sample import sample
+from distill.sample import Asked, sample
+from distill.shelf import Shelf, spent_in
 from flows import keys, rooms
-from flows.keys import Asked, Place
+from flows.keys import Model, Place
 
-OVERLAPPING = ("server",)
-SHARDS_AT_ONCE = 2
+OVERLAPPING = ("server", "vllm")
+"""Engines that take the requests of several shards at a time."""
+SHARDS_AT_ONCE = 64
+"""With 256 problems each, enough first draws to keep several thousand requests in flight."""
 RUNNER: Any = ThreadPoolTaskRunner(max_workers=SHARDS_AT_ONCE)
+BUDGETS = "budgets.json"
+STOPPED = "stopped by hand; everything that came back is kept, and the same command goes on from there"
 
 
 class LazyEngine:
@@ -42,7 +53,7 @@ class LazyEngine:
         self._lock = threading.Lock()
         stack.callback(self._close)
 
-    def complete(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Completion]:
+    def complete(self, requests: Iterable[Request | None], sampling: Sampling) -> Iterator[Completion]:
         """One completion for each request; does nothing when there is none."""
         waiting = iter(requests)
         first = next(waiting, None)
@@ -60,69 +71,133 @@ class LazyEngine:
     def _close(self) -> None:
         self._closed = True
 
-    def _counted(self, requests: Iterable[Request]) -> Iterator[Request]:
+    def _counted(self, requests: Iterable[Request | None]) -> Iterator[Request | None]:
         for request in requests:
-            self.calls += 1
+            self.calls += request is not None
             yield request
 
 
+class Watch:
+    """Tells the meter and the ledger what is asked and what comes back."""
+
+    def __init__(self, meter: Meter, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self._meter = meter
+
+    def asks(self, wait: bool) -> bool:
+        """Whether a request may be handed out."""
+        return self.ledger.asks(wait)
+
+    def took(self, completion: Completion) -> None:
+        """A completion has come back."""
+        self.ledger.add(completion)
+        self._meter.add(0, completion.completion_tokens or 0, self.ledger.note())
+
+    def settled(self) -> None:
+        """One problem more has all its draws."""
+        self._meter.add(1)
+
+
 @flow(name="sample", task_runner=RUNNER, **rooms.FLOW)
-def sample_room(problems: Place, asked: Asked, sampling: Sampling) -> Place:
+def sample_room(problems: Place, model: Model, sampling: Sampling, verification: Verification, kinds: list[str]) -> Place:
     """Makes or reuses the traces of a model on finished problems."""
     collected = rooms.needed(problems, "distill collect")
-    place, journals = keys.traces(collected["content"], asked, sampling), keys.journals(problems, asked, sampling)
+    place = keys.traces(collected["content"], model, sampling, verification, kinds)
     if rooms.reused(place, "0 teacher calls"):
         return place
     sources = rooms.shard_paths(problems, collected)
-    with rooms.making(place) as folder, rooms.making_here(journals) as journal_folder:
-        targets = [f"{folder}/{source.rsplit('/', 1)[1]}" for source in sources]
-        before = sum(rooms.count(target) for target in targets if shards.exists(target))
-        expected = sum(_expected(source, sampling) for source in sources)
-        with ExitStack() as stack, Meter(f"sampling {asked.name}", expected, before) as meter:
-            engine = LazyEngine(asked.teacher, stack)
-            here: Any = quote((engine, meter))  # Prefect hands it over as it is
-            todo = [(source, target, rooms.journal(journal_folder, source)) for source, target in rooms.missing(sources, folder)]
-            budgets = _budgets(journal_folder, sampling.max_tokens)
-            if asked.teacher.engine in OVERLAPPING:
-                for future in [sample_shard.submit(*paths, asked.teacher, sampling, budgets, here) for paths in todo]:
-                    future.result()
+    with rooms.making(place) as folder, rooms.making_here(keys.journals(problems, model, sampling)) as journals:
+        brake = Brake()
+        ledger = Ledger(model.teacher, sampling, spent_in(journals), brake)
+        terms = Asked(keys.known_as(model), sampling, verification, *_known(journals, sampling))
+        todo = [(source, target, rooms.journal(journals, source)) for source, target in rooms.missing(sources, folder)]
+        usable = {source: _usable(source) for source in sources}
+        left, total = sum(usable[source] for source, _, _ in todo), sum(usable.values())
+        with ExitStack() as stack, Meter(f"sampling {model.name}", total, total - left) as meter, _by_hand(brake):
+            engine = LazyEngine(model.teacher, stack)
+            here: Any = quote((terms, engine, Watch(meter, ledger), brake))  # Prefect hands it over as it is
+            if model.teacher.engine in OVERLAPPING:
+                _overlapping(todo, here, brake)
             else:
                 for paths in todo:  # in this thread, where a signal stops it at once
-                    sample_shard(*paths, asked.teacher, sampling, budgets, here)
-        rooms.finish(place, targets, calls=engine.calls)
+                    sample_shard(*paths, here)
+        rooms.finish(place, [f"{folder}/{source.rsplit('/', 1)[1]}" for source in sources], calls=engine.calls, spent=ledger.summary())
         say(f"made {place.label}: {engine.calls:,} teacher calls")
     return place
 
 
 @task(name="sample-shard", **rooms.TASK)
-def sample_shard(
-    source: str, target: str, journal: str, teacher: Teacher, sampling: Sampling, budgets: list[int], here: tuple[LazyEngine, Meter]
-) -> int:
-    """Asks a model about one shard of problems; `here` is what stays in this process, the engine and the meter."""
-    engine, meter = here
-    asked = 0
-
-    def count(completion: Completion) -> None:
-        nonlocal asked
-        asked += 1
-        meter.add(1, completion.completion_tokens or 0)
-
+def sample_shard(source: str, target: str, journal: str, here: tuple[Asked, LazyEngine, Watch, Brake]) -> int:
+    """Asks a model about one shard of problems; `here` is what stays in this process."""
+    terms, engine, watch, brake = here
     with Journal(journal) as pages:
-        rows = shards.write(Trace, sample(rooms.read(Problem, source), teacher, sampling, engine, pages, count, budgets), target)
-    meter.add(rows - asked)
-    return rows
+        rows = sample(rooms.read(Problem, source), terms, engine, pages, watch, brake)
+        return shards.write(Trace, watch.ledger.over(rows), target)
 
 
-def _expected(source: str, sampling: Sampling) -> int:
-    """How many traces a shard of problems will have: one of each that came with a response, n of every other usable one."""
-    rows = rooms.read_rows(source, ["unusable", "response"])
-    return sum(sampling.n if row["response"] is None else 1 for row in rows if row["unusable"] is None)
+def _overlapping(work: Sequence[tuple[str, str, str]], here: Any, brake: Brake) -> None:
+    """Samples many shards at a time; after the brake, waits for what is in flight in each of them."""
+    free, futures, stopped = threading.Semaphore(SHARDS_AT_ONCE), list[Any](), list[Stopped]()
+
+    def done(future: Any) -> None:
+        if not future.state.is_completed():
+            brake.pull("another shard failed")  # its own error is told: the others stop paying
+        free.release()
+
+    for paths in work:
+        free.acquire()
+        if brake.reason is not None:
+            break
+        futures.append(sample_shard.submit(*paths, here))
+        futures[-1].add_done_callback(done)
+    for future in futures:
+        try:
+            future.result()
+        except Stopped as stop:
+            stopped.append(stop)
+    if stopped or len(futures) < len(work):
+        brake.check()
 
 
-def _budgets(folder: str, max_tokens: int) -> list[int]:
-    """Every `max_tokens` that completions of these journals were drawn with, the present one noted for later."""
-    path = f"{folder}/budgets.json"
-    known = set(json.loads(shards.read_text(path))) if shards.exists(path) else set()
-    if max_tokens not in known:
-        shards.write_text(path, json.dumps(sorted(known | {max_tokens})))
-    return sorted(known)
+@contextmanager
+def _by_hand(brake: Brake) -> Iterator[None]:
+    """Makes the first Ctrl-C pull the brake, and the second one what it was before."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def pull(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, before)
+        brake.pull(STOPPED, by_hand=True)
+        told = "finishing what is in flight, then saving; Ctrl-C again stops at once (what is in flight is then paid for and lost)"
+        threading.Thread(target=say, args=(told,)).start()  # a handler may have come while this thread was writing a line
+
+    signal.signal(signal.SIGINT, pull)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _usable(source: str) -> int:
+    """How many problems of a shard have traces."""
+    return sum(row["unusable"] is None for row in rooms.read_rows(source, ["unusable"]))
+
+
+def _known(folder: str, sampling: Sampling) -> tuple[list[int], Shelf]:
+    """What there is of this teacher with these settings: every `max_tokens` so far (present ones noted), and journals of any problems."""
+    mine = Path(folder)
+    key = _settings(mine)
+    alike = [other.parent for other in sorted(mine.parent.glob("*/key.json")) if _settings(other.parent) == key]
+    budgets = {sampling.max_tokens, *(sampling.adaptive.budgets if sampling.adaptive else ())}
+    noted = {place: set(json.loads((place / BUDGETS).read_text())) for place in alike if (place / BUDGETS).exists()}
+    if not budgets <= noted.get(mine, set()):
+        shards.write_text(f"{folder}/{BUDGETS}", json.dumps(sorted(budgets | noted.get(mine, set()))))
+    return sorted(budgets.union(*noted.values())), Shelf(str(path) for place in alike for path in sorted(place.glob("*.journal")))
+
+
+def _settings(journals: Path) -> dict[str, Any]:
+    """What the completions of a folder of journals were drawn with, whatever the problems."""
+    settings: dict[str, Any] = json.loads((journals / "key.json").read_text(encoding="utf-8"))
+    return settings | {"problems": None}

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections import Counter
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -101,9 +102,31 @@ def test_another_policy_cuts_the_same_traces_anew(root: str) -> None:
     assert {Path(path).relative_to(root).parts[0] for path in after.keys() - before.keys()} == {"datasets"}
 
 
-def test_more_samples_ask_for_the_new_ones_only(root: str) -> None:
+def test_more_samples_ask_for_the_new_ones_and_for_what_could_not_be_had(root: str) -> None:
+    (traces,) = made(root, "traces")
+    failed = sum(row.failure is not None for path in shards.list_shards(traces["folder"]) for row in shards.read(Trace, path))
     make("sampling.n=3")
-    assert [summary["calls"] for summary in made(root, "traces")] == [60, 30]
+    assert [summary["calls"] for summary in made(root, "traces")] == [60, 30 + failed]
+    assert failed > 0
+
+
+def test_other_lists_of_problems_take_over_what_is_there(root: str) -> None:
+    make("shard_problems=7", "problems.0.limit=25")
+    first, second = made(root, "traces")
+    rows = [[row for path in shards.list_shards(one["folder"]) for row in shards.read(Trace, path)] for one in (first, second)]
+    assert rows[0][: len(rows[1])] == rows[1] and len(rows[1]) == 50
+    assert second["calls"] == sum(row.failure is not None for row in rows[1])
+    assert second["spent"]["all_runs"]["completions"] == second["calls"]
+
+
+def test_adaptive_sampling_makes_a_dataset_and_another_verifier_setting_another_one(root: str) -> None:
+    make("sampling.n=1", "sampling.adaptive={enough=2,most=6}")
+    make("sampling.n=1", "sampling.adaptive={enough=2,most=6}", "verification.max_answer_characters=100")
+    _, adaptive, other = made(root, "traces")
+    rows = [row for path in shards.list_shards(adaptive["folder"]) for row in shards.read(Trace, path)]
+    drawn = Counter(row.problem.problem_id for row in rows)
+    assert min(drawn.values()) == 2 < max(drawn.values()) <= 6
+    assert other["rows"] == adaptive["rows"] and other["calls"] <= sum(row.failure is not None for row in rows)
 
 
 def test_worker_processes_measure_what_this_process_does(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,7 +269,7 @@ def test_a_killed_run_goes_on_and_pays_for_nothing_twice(empty: str, tmp_path: P
     paid = 0
     for path in journals:
         with Journal(path) as journal:
-            paid += len(journal)
+            paid += len(journal) - journal.spent.failures
     assert 0 < paid < 2400, "the run was killed too early or too late"
     for path in shards.list_shards(str(next(killed.glob("traces/*")))):
         assert len(list(shards.read(Trace, path))) == 800

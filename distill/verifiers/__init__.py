@@ -74,7 +74,7 @@ def by_rules(traces: Iterable[Trace], section: Verification) -> Iterator[tuple[T
     """Each trace with the verdict of its kind's verifier, one for one and in order."""
     window: deque[tuple[Trace, Pending]] = deque()
     for trace in traces:
-        window.append((trace, _begin(trace, section)))
+        window.append((trace, begin(trace, section)))
         while window and (len(window) > LOOK_AHEAD_TRACES or _settled(window[0][1])):
             yield _finish(*window.popleft())
     while window:
@@ -83,7 +83,7 @@ def by_rules(traces: Iterable[Trace], section: Verification) -> Iterator[tuple[T
 
 def judge(trace: Trace, section: Verification) -> Verdict:
     """The verdict on one trace."""
-    return _finish(trace, _begin(trace, section))[1]
+    return _finish(trace, begin(trace, section))[1]
 
 
 def judge_reference(problem: Problem, section: Verification) -> Verdict:
@@ -99,7 +99,13 @@ def by_majority(kind: str, reference: str | None, section: Verification) -> bool
     return section.majority is not None and reference is None and kind in majority.KINDS
 
 
-def _begin(trace: Trace, section: Verification) -> Pending:
+def judges(problem: Problem, section: Verification) -> bool:
+    """Whether a rule settles if an answer to a problem is right, so that it can be judged without its siblings."""
+    return problem.kind in JUDGES and not by_majority(problem.kind, problem.reference, section)
+
+
+def begin(trace: Trace, section: Verification) -> Pending:
+    """The verdict of the rules on one trace, or a promise of it."""
     if cause := incomplete(trace):
         return Verdict("no_answer", boxes.any_boxed(trace.answer), cause, 0.0, RULES.get(trace.problem.kind, "none"))
     judge_kind = JUDGES.get(trace.problem.kind)

@@ -1,0 +1,82 @@
+"""A completion as a trace: thinking and answer apart, tokens split between them, and what the draw has cost."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import reduce
+
+from distill import normalise
+from distill.engines import Completion
+from distill.ledger import Spent, cost_usd, spent_on
+from distill.recipe import Teacher
+from distill.records import Problem, Trace
+from distill.store import digest
+
+READY = "ready:"
+"""Before the source's name it is the teacher of a trace that came with its problem."""
+REFUSED = "refused:"
+"""Before a trace's problem id it makes the id of a problem that was not asked because of its prompt."""
+
+
+def of_tries(problem: Problem, tries: Sequence[Completion], teacher: Teacher, seed: int, index: int) -> Trace:
+    """The trace of a draw: its text is the last try's, its cost that of all tries."""
+    last, spent = tries[-1], reduce(Spent.plus, map(spent_on, tries))
+    parts = normalise.split(last.content, last.reasoning, teacher.prefill)
+    thinking_tokens, answer_tokens = token_split(last, parts)
+    return Trace(
+        problem=problem,
+        id=last.key,
+        sample_index=index,
+        thinking=parts.thinking,
+        answer=parts.answer,
+        think_closed=parts.think_closed,
+        finish_reason=last.finish_reason,
+        prompt_tokens=last.prompt_tokens,
+        cached_prompt_tokens=last.cached_prompt_tokens,
+        thinking_tokens=thinking_tokens,
+        answer_tokens=answer_tokens,
+        spent_tokens=None if last.completion_tokens is None and not spent.completion_tokens else spent.completion_tokens,
+        teacher=normalise.well_formed(last.model),
+        seed=seed,
+        cost_usd=cost_usd(spent, teacher) if all(_counted(one, teacher) for one in tries) else None,
+        failure=last.failure,
+    )
+
+
+def ready(problem: Problem, response: str) -> Trace:
+    """The trace of a problem that came with its response, which the trace's problem does not hold a second time."""
+    parts = normalise.split(response)
+    return Trace(
+        problem=replace(problem, response=None),
+        id=digest(f"{READY}{problem.problem_id}/{digest(response)}")[:16],
+        sample_index=0,
+        thinking=parts.thinking,
+        answer=parts.answer,
+        think_closed=parts.think_closed,
+        finish_reason="stop",
+        teacher=f"{READY}{problem.source}",
+    )
+
+
+def refused(problem: Problem, teacher: Teacher, reason: str) -> Trace:
+    """The row of a problem whose prompt is not worth its price; nobody was asked."""
+    identifier = digest(f"{REFUSED}{problem.problem_id}/{reason}")[:16]
+    model = normalise.well_formed(teacher.model)
+    return Trace(problem, identifier, 0, None, "", False, "error", teacher=model, failure=reason)
+
+
+def token_split(completion: Completion, parts: normalise.Parts) -> tuple[int | None, int | None]:
+    """(thinking, answer) tokens: as the server counted, else the total divided by characters; None when there is no total."""
+    total = completion.completion_tokens
+    if total is None:
+        return None, None
+    characters = len(parts.thinking or "")
+    counted = completion.reasoning_tokens
+    if not counted:  # servers that do not parse thinking report 0
+        counted = round(total * characters / max(1, characters + len(parts.answer)))
+    return min(counted, total), total - min(counted, total)
+
+
+def _counted(completion: Completion, teacher: Teacher) -> bool:
+    """Whether the server counted what has a price."""
+    prompt_is_priced, completion_is_priced = teacher.prompt_usd_per_million is not None, teacher.completion_usd_per_million is not None
+    return not (prompt_is_priced and completion.prompt_tokens is None) and not (completion_is_priced and completion.completion_tokens is None)
