@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 
 from distill import funnel as funnels
 from distill.funnel import Funnel
-from distill.recipe import Curation, DatasetRecipe
+from distill.recipe import Curation, DatasetRecipe, Sampling
 from distill.report import inert
 
 LIMITS = (
@@ -24,6 +24,7 @@ PICTURES = {
     "funnel": "How many traces reach each stage",
     "lengths": "Completion lengths by verdict",
     "pass_rates": "Pass rates of problems",
+    "draws": "How many traces problems have",
     "language": "Share of words in the problem's language",
 }
 SIZES = (
@@ -142,7 +143,7 @@ def _size(funnel: Funnel) -> str:
     asked, selected = funnel.stages()["asked"], funnel.stages()["selected"]
     return (
         f"**{selected.rows:,} examples** ({selected.tokens:,} completion tokens) for {selected.problems:,} problems, chosen from "
-        f"**{asked.rows:,} candidates** ({asked.tokens:,} tokens) for {asked.problems:,} problems. "
+        f"**{asked.rows:,} candidates** ({asked.tokens:,} sampled tokens) for {asked.problems:,} problems. "
         "Every candidate is here, with what was measured of it and the reason why it was dropped."
     )
 
@@ -162,13 +163,24 @@ def _rejects(funnel: Funnel) -> str:
 def _teacher(recipe: DatasetRecipe) -> str:
     teacher, sampling = recipe.teacher, recipe.sampling
     revision = f" at revision `{teacher.revision}`" if teacher.revision else ""
+    narrowed = "".join(f"{name} {value:g}, " for name in ("top_k", "min_p") if (value := getattr(sampling, name)) is not None)
     return (
         "## Teacher and sampling\n\n"
-        f"`{teacher.model}`{revision} (engine `{teacher.engine}`, licence of its outputs: {teacher.licence}), "
-        f"{sampling.n} completions for each problem at temperature {sampling.temperature:g}, top_p {sampling.top_p:g}, "
+        f"`{teacher.model}`{revision} (engine `{teacher.engine}`, licence of its outputs: {teacher.licence}), {_draws(sampling)} "
+        f"at temperature {sampling.temperature:g}, top_p {sampling.top_p:g}, {narrowed}"
         f"at most {sampling.max_tokens:,} tokens, seed {sampling.seed}, prompt template `{sampling.prompt}`, "
         f"{'no system prompt' if sampling.system is None else f'system prompt {_code(sampling.system)}'}."
+        + (f" The server ignores {', '.join(teacher.ignores)}." if teacher.ignores else "")
     )
+
+
+def _draws(sampling: Sampling) -> str:
+    """How many completions a problem gets."""
+    if sampling.adaptive is None:
+        return f"{sampling.n} completions for each problem"
+    enough, most, budgets = sampling.adaptive.enough, sampling.adaptive.most, sampling.adaptive.budgets
+    again = f", cut ones again with {' and '.join(f'{budget:,}' for budget in budgets)} tokens" if budgets else ""
+    return f"at least {sampling.n} completions for each problem and, where a rule judges, up to {most} until {enough} correct ones{again},"
 
 
 def _sources(recipe: DatasetRecipe) -> str:

@@ -4,15 +4,17 @@ The bands are what published runs spread over, not confidence intervals. No netw
 """
 
 import gzip
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 
-from distill import architecture, memory, sources
+from distill import architecture, memory, odds, sources
 from distill.architecture import Architecture
 from distill.hardware import Device
-from distill.recipe import DatasetRecipe, ProblemSource, StudentRecipe, Teacher
+from distill.recipe import DatasetRecipe, ProblemSource, Sampling, StudentRecipe, Teacher
+from distill.rounds import Rounds
 
 TOKENS = {"math": 6094, "code": 7436, "choice": 4929, "sql": 4929, "logic": 2739, "open": 1420}
 """Mean tokens of R1's traces by domain (DeepSeek-R1 paper, Table 5); shorter problems make shorter traces."""
@@ -38,10 +40,30 @@ STEP_SECONDS = 0.005
 MOST_SEQUENCES = 1024
 R1_TOKENS_PER_GPU_SECOND = (25.0, 440.0, 1850.0)
 """671B mixture of experts, FP8: Open-R1's 15 traces an H100-hour; TensorRT-LLM on H200 at 32k output; DeepSeek's own 14.8k a node of 8."""
-R1_BYTES = 671e9
-"""FP8 weights: 8 x 80 GB do not hold them."""
-R1_KV_BYTES = 70_272
-"""Of one token: multi-head latent attention, 61 x (512 + 64) x 2."""
+REQUEST_TOKENS_PER_SECOND = (10.0, 21.0, 60.0)
+"""Of one request to an API: DeepSeek tells 20 to 22 for its own (open-infra, day 6), and 60 for V3 when it was new."""
+MIXTURE = re.compile(r"(\d+(?:\.\d+)?)b-a(\d+(?:\.\d+)?)b")
+"""All parameters and those that one token is computed with, in a name such as Qwen3-235B-A22B."""
+MIXTURE_KV_BYTES = {"235": 192_512, "30": 98_304}
+"""Of one token of Qwen3's mixtures by their size: 2 x 94 and 48 layers x 4 KV heads x 128 x 2 B (their configs)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What serving a model reads and computes."""
+
+    weights: float
+    """Bytes."""
+    parameters: float
+    """That one token is computed with."""
+    dense_share: float
+    """Of the weights that one token reads: 1, or less for a mixture of experts."""
+    kv_bytes: int
+    """Of one token."""
+
+
+R1 = Served(671e9, 37e9, 37 / 671, 70_272)
+"""FP8 weights, which 8 x 80 GB do not hold; multi-head latent attention, 61 x (512 + 64) x 2 B a token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +76,10 @@ class Range:
 
     def times(self, factor: float) -> "Range":
         return Range(self.low * factor, self.likely * factor, self.high * factor)
+
+    def by(self, other: "Range") -> "Range":
+        """The product of two."""
+        return Range(self.low * other.low, self.likely * other.likely, self.high * other.high)
 
     def plus(self, other: "Range") -> "Range":
         return Range(self.low + other.low, self.likely + other.likely, self.high + other.high)
@@ -74,6 +100,23 @@ KEPT = Range(0.25, 0.5, 0.8)
 """Share of the traces that pass: Open-R1 55 % of the problems, Bespoke 25 to 73 % by the verifier."""
 KEPT_ALL = Range(0.8, 0.95, 1.0)
 LENGTH = Range(0.5, 1.0, 1.5)
+CUT = Range(0.0, 0.05, 0.15)
+"""Share of the traces that reach `max_tokens`; 4 % of a 1.5B model's on GSM8K at 1,024."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """One line of a plan: a band, and the formula with its inputs."""
+
+    name: str
+    unit: str
+    value: Range
+    formula: str
+
+
+def exact(name: str, value: float, formula: str, unit: str = "") -> Estimate:
+    """A line without a band."""
+    return Estimate(name, unit, Range(value, value, value), formula)
 
 
 def problem_count(source: ProblemSource) -> tuple[int, bool]:
@@ -95,30 +138,55 @@ def asked(dataset: DatasetRecipe) -> tuple[ProblemSource, ...]:
     return tuple(source for source in dataset.problems if source.response is None)
 
 
-def trace_count(source: ProblemSource, n: int) -> int:
-    """Traces of a source: n of each problem, one where it comes with a response."""
-    return problem_count(source)[0] * (n if source.response is None else 1)
+def draws(source: ProblemSource, dataset: DatasetRecipe) -> Range:
+    """Traces of each problem of a source: n, one that came with its problem, or with adaptive sampling from n to the most."""
+    sampling = dataset.sampling
+    if source.response is not None:
+        return Range(1, 1, 1)
+    if sampling.adaptive is None or source.kind == "open":
+        return Range(sampling.n, sampling.n, sampling.n)
+    least = odds.draws(sampling, 1.0)
+    return Range(least, odds.draws(sampling, KEPT.likely), max(least, sampling.adaptive.most))
+
+
+def traces(sources_of: Sequence[ProblemSource], dataset: DatasetRecipe) -> Range:
+    """Traces of some sources together."""
+    return reduce(Range.plus, (draws(source, dataset).times(problem_count(source)[0]) for source in sources_of), Range(0, 0, 0))
 
 
 def sampled_tokens(dataset: DatasetRecipe) -> Range:
-    """Tokens that the teacher writes: problems x n x mean tokens."""
-    return trace_tokens(dataset).times(sum(trace_count(source, dataset.sampling.n) for source in asked(dataset)))
+    """Tokens that the teacher writes: traces x mean tokens, and cut ones again with the next larger budget."""
+    asked_for = traces(asked(dataset), dataset)
+    return asked_for.by(trace_tokens(dataset)).plus(asked_for.by(CUT).times(next_budget(dataset.sampling)))
 
 
-def decode_speed(shape: Architecture, device: Device, live_tokens: float, *, number_bytes: int = 2) -> Range:
+def next_budget(sampling: Sampling) -> int:
+    """Tokens that a cut completion is asked again with; 0 where it is not."""
+    return next(iter(Rounds(sampling).budgets[1:]), 0)
+
+
+def decode_speed(
+    shape: Architecture, device: Device, live_tokens: float, *, number_bytes: int = 2, most_sequences: float = MOST_SEQUENCES
+) -> Range:
+    """Output tokens a second for one GPU of a dense model; see `serving_speed`."""
+    served = Served(shape.parameters * number_bytes, shape.parameters, 1.0, shape.kv_bytes(number_bytes))
+    return serving_speed(served, device, live_tokens, most_sequences)
+
+
+def serving_speed(served: Served, device: Device, live_tokens: float, most_sequences: float = MOST_SEQUENCES) -> Range:
     """Output tokens a second for one GPU: the roofline of weights and KV cache over bandwidth, or of FLOPs, at its usual share.
 
-    `live_tokens` is the mean length of a sequence while it is made. The model is spread over as few GPUs (1, 2, 4, ...) as
-    hold it and some cache.
+    `live_tokens` is the mean length of a sequence while it is made, `most_sequences` how many of them there are for each GPU. The
+    model is spread over as few GPUs (1, 2, 4, ...) as hold it and some cache.
     """
-    weights, kv = shape.parameters * number_bytes, shape.kv_bytes(number_bytes) * live_tokens
-    spread = 1
-    while spread < 16 and spread * device.memory_gib * memory.GIB * memory.VLLM_SHARE < weights * 1.2:
+    kv, spread = served.kv_bytes * live_tokens, 1
+    while spread < 16 and spread * device.memory_gib * memory.GIB * memory.VLLM_SHARE < served.weights * 1.2:
         spread *= 2
-    free = spread * (device.memory_gib * memory.VLLM_SHARE - memory.OVERHEAD_GIB) * memory.GIB - weights
-    batch = max(1.0, min(float(MOST_SEQUENCES), free / kv))
+    free = spread * (device.memory_gib * memory.VLLM_SHARE - memory.OVERHEAD_GIB) * memory.GIB - served.weights
+    batch = max(1.0, min(float(MOST_SEQUENCES), most_sequences * spread, free / kv))
+    weights = served.weights * (1 - (1 - served.dense_share) ** batch)  # of the experts, those that a batch needs
     reading = (weights + batch * kv) / (spread * device.bandwidth_gb_per_second * 1e9)
-    computing = 2 * shape.parameters * batch / (spread * device.tflops * 1e12)
+    computing = 2 * served.parameters * batch / (spread * device.tflops * 1e12)
     return DECODE_SHARE.times(batch / (max(reading, computing) + STEP_SECONDS) / spread)
 
 
@@ -128,21 +196,39 @@ def row_tokens(dataset: DatasetRecipe, student: StudentRecipe) -> float:
     return min(tokens + min(PROMPT_TOKENS, tokens), student.training.max_length)
 
 
-def teacher_speed(teacher: Teacher, device: Device, tokens: float) -> Range | None:
-    """Output tokens a second for one GPU, or None when the teacher's shape is not known."""
+def teacher_speed(teacher: Teacher, device: Device, tokens: float, gpus: int = 1) -> Range | None:
+    """Output tokens a second for one GPU of so many, or None when the teacher's shape is not known."""
     if is_r1(teacher.model):
         return Range(*R1_TOKENS_PER_GPU_SECOND)
-    shape = architecture.guess(teacher.model)
+    model = served(teacher)
     live = min(PROMPT_TOKENS, tokens) + tokens / 2
-    return None if shape is None else decode_speed(shape, device, live, number_bytes=memory.NUMBER_BYTES[teacher.dtype])
+    return None if model is None else serving_speed(model, device, live, teacher.concurrency / gpus)
 
 
 def teacher_bytes(teacher: Teacher, tokens: float) -> float | None:
     """Weights and one sequence's cache: the least that serving takes; None when the teacher's shape is not known."""
-    if is_r1(teacher.model):
-        return R1_BYTES + R1_KV_BYTES * tokens
+    model = served(teacher)
+    return None if model is None else model.weights + model.kv_bytes * tokens
+
+
+def served(teacher: Teacher) -> Served | None:
+    """What serving a teacher takes, by its name or its folder's config; None where neither tells the size."""
+    name = teacher.model.rstrip("/").rsplit("/", 1)[-1].lower()
+    if is_r1(name):
+        return R1
+    cache_bytes = memory.NUMBER_BYTES[teacher.dtype]
+    number_bytes = 1 if "fp8" in name else cache_bytes
+    if found := MIXTURE.search(name):
+        parameters, active = (float(size) * 1e9 for size in found.groups())
+        kv = MIXTURE_KV_BYTES.get(found[1]) or architecture.nearest(int(active)).kv_bytes()
+        return Served(parameters * number_bytes, active, active / parameters, kv * cache_bytes // 2)
     shape = architecture.guess(teacher.model)
-    return None if shape is None else memory.serving_bytes(shape, teacher.dtype, tokens)
+    return None if shape is None else Served(shape.parameters * number_bytes, shape.parameters, 1.0, shape.kv_bytes(cache_bytes))
+
+
+def api_speed(teacher: Teacher) -> Range:
+    """Output tokens a second of an API that is asked so many requests at a time."""
+    return Range(*REQUEST_TOKENS_PER_SECOND).times(teacher.concurrency)
 
 
 def is_r1(model: str) -> bool:
@@ -156,13 +242,21 @@ def kept_examples(student: StudentRecipe, dataset: DatasetRecipe) -> Range:
 
     Where sources have shares, the scarcest one decides how much is used of the others.
     """
-    selection, n = dataset.curation.selection, dataset.sampling.n
-    of_problem = min(n, selection.per_problem or (1 if selection.policy == "shortest" else n))
-    passing = [(source, _passing(source, dataset).times(trace_count(source, of_problem))) for source in dataset.problems]
-    whole = [traces.times(1 / source.share) for source, traces in passing if source.share and traces.likely]
-    limits = [reduce(Range.plus, (traces for _, traces in passing)), *whole]
+    passing = [(source, _kept(source, dataset).times(problem_count(source)[0])) for source in dataset.problems]
+    whole = [kept.times(1 / source.share) for source, kept in passing if source.share and kept.likely]
+    limits = [reduce(Range.plus, (kept for _, kept in passing)), *whole]
     least = Range(min(one.low for one in limits), min(one.likely for one in limits), min(one.high for one in limits))
-    return least.at_most(selection.max_examples).at_most(student.training.max_rows)
+    return least.at_most(dataset.curation.selection.max_examples).at_most(student.training.max_rows)
+
+
+def _kept(source: ProblemSource, dataset: DatasetRecipe) -> Range:
+    """Traces of each problem of a source that are kept."""
+    selection, asked_for = dataset.curation.selection, draws(source, dataset)
+    limit = selection.per_problem or (1 if selection.policy == "shortest" else None)
+    passing = _passing(source, dataset)
+    if asked_for.low < asked_for.high and passing == KEPT:
+        return Range(*(odds.right(dataset.sampling, share, limit) for share in (KEPT.low, KEPT.likely, KEPT.high)))
+    return passing.by(asked_for.at_most(limit))
 
 
 def _passing(source: ProblemSource, dataset: DatasetRecipe) -> Range:

@@ -96,12 +96,6 @@ def gpus_needed(student: StudentRecipe, device: Device) -> int | None:
     return None
 
 
-def serving_bytes(shape: Architecture, dtype: str, tokens: float) -> float:
-    """Weights and the KV cache of one sequence: the least that a local engine can start with."""
-    number_bytes = NUMBER_BYTES[dtype]
-    return float(shape.parameters * number_bytes + shape.kv_bytes(number_bytes) * tokens)
-
-
 def _gathered(shape: Architecture, gpus: int) -> float:
     """What FSDP puts together on every GPU: two layers and the embeddings in bf16."""
     return 0.0 if gpus == 1 else 2.0 * (2 * shape.layer_parameters + shape.embedding_parameters)

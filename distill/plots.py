@@ -1,4 +1,4 @@
-"""Small charts of a run as PNG or SVG files: yield funnel, pass@1, pass rates, completion lengths, language, loss.
+"""Small charts of a run as PNG or SVG files: yield funnel, pass@1, pass rates, draws, completion lengths, language, loss.
 
 matplotlib is optional: `available()` tells whether it is there, and nothing else in the package needs it. Charts are for the eye;
 the figures are in report.json and in the shards. Inputs are plain counts and lists: the histograms take counts on an `Axis`,
@@ -146,6 +146,19 @@ def pass_rates(counts: Mapping[str, NDArray[np.int64]], path: str) -> None:
         _titled(axes, "Pass rates of problems", "correct completions of the problem in percent", "problems in percent")
 
     _save(draw, path, 3.2)
+
+
+def draws(problems: Mapping[int, int], path: str) -> None:
+    """Bars of how many problems have so many traces: those that needed more were asked further."""
+    counts = sorted(problems)
+
+    def draw(axes: Any) -> None:
+        axes.bar(counts, [problems[count] for count in counts], 0.8, color=BLUE, label=f"{sum(problems.values()):,} problems")
+        axes.set_xlim(0, max(counts, default=1) + 1)
+        _integers(axes.xaxis, axes.yaxis)
+        _titled(axes, "Traces of problems", "traces of the problem", "problems")
+
+    _save(draw, path, 2.6)
 
 
 def language_shares(counts: Mapping[str, NDArray[np.int64]], path: str, minimum: float | None = None) -> None:

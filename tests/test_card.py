@@ -10,7 +10,13 @@ from distill.funnel import Funnel, Reject, Tally
 from distill.recipe import Curation, DatasetRecipe
 
 FUNNEL = Funnel(
-    {"sums": {"kept": Tally(1_500, 900, 3_000_000), "wrong": Tally(500, 300, 2_000_000), "mixed_language": Tally(7, 7, 9)}},
+    {
+        "sums": {
+            "kept": Tally(1_500, 900, 3_000_000, spent_tokens=3_500_000),
+            "wrong": Tally(500, 300, 2_000_000, spent_tokens=2_000_000),
+            "mixed_language": Tally(7, 7, 9, spent_tokens=9),
+        }
+    },
     {"sums": 1_000},
     {"wrong": [Reject("t1", "What is 1 + 1?", "3, not 2 `|` \n# heading", "ends\nhere ``` [link](http://x)")]},
 )
@@ -65,7 +71,7 @@ def test_the_licence_is_one_that_the_hub_knows(licences: list[str], teacher: str
 def test_sizes_and_tokens_are_those_of_the_funnel() -> None:
     text = card.card("demo", Curation(), FUNNEL)
     assert "**1,500 examples** (3,000,000 completion tokens) for 900 problems" in text
-    assert "**2,007 candidates** (5,000,009 tokens) for 1,000 problems" in text
+    assert "**2,007 candidates** (5,500,009 sampled tokens) for 1,000 problems" in text
     assert header(card.card("none", Curation(), Funnel()))["size_categories"] == ["n<1K"]
 
 

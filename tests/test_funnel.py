@@ -1,5 +1,7 @@
 """The funnel adds up, survives JSON and merging, and the card is one that `datasets` reads."""
 
+import json
+
 import pyarrow as pa
 import pytest
 
@@ -8,9 +10,10 @@ from distill.recipe import Curation, DatasetRecipe
 from distill.records import Candidate, Problem, Trace, Verdict
 
 
-def candidate(number, dropped, source="a", cost=0.01):
-    problem = Problem(f"{source}{number // 2}", source, "math", f"What is {number} | 2?", "1", licence="MIT")
-    trace = Trace(problem, f"{source}-{number}", number % 2, "Some thinking.", "One.", True, "stop", 3, 8, 2, "teacher", 1, cost)
+def candidate(number, dropped, source="a", cost=0.01, siblings=2, **measured):
+    problem = Problem(f"{source}{number // siblings}", source, "math", f"What is {number} | 2?", "1", licence="MIT")
+    counts = {"prompt_tokens": 3, "thinking_tokens": 8, "answer_tokens": 2, "teacher": "teacher", "seed": 1, "cost_usd": cost}
+    trace = Trace(problem, f"{source}-{number}", number % siblings, "Some thinking.", "One.", True, "stop", **counts | measured)
     return Candidate(trace, Verdict("correct"), dropped=dropped, detail_dropped=dropped and f"because of {dropped}")
 
 
@@ -44,6 +47,50 @@ def test_problems_tokens_and_cost_are_counted():
     assert count([candidate(0, None, cost=None)]).per_kept() == (10.0, None)
     assert count([candidate(0, "wrong")]).per_kept() == (None, None)
     assert sum(tally.rows for tally in found.reasons().values()) == 18
+
+
+def test_what_was_asked_holds_tries_that_were_cut_or_lost_and_what_is_kept_does_not():
+    rows = [candidate(0, None, spent_tokens=40), candidate(1, "wrong"), candidate(2, "failed", cost=None, spent_tokens=50)]
+    stages = count(rows).stages()
+    assert [stages[stage].tokens for stage in ("asked", "returned", "selected")] == [100, 20, 10]
+    assert count(rows).per_kept() == (100.0, pytest.approx(0.02))
+    assert "a kept trace has 10 tokens and took 100 ($0.02) of all that were sampled" in funnel.table(count(rows))
+
+
+def test_kept_traces_and_covered_problems_have_their_prices():
+    found = count([candidate(number, reason) for number, reason in enumerate([None, None, None, "wrong", "wrong", "wrong"])])
+    assert (found.per_kept(), found.per_covered()) == ((20.0, pytest.approx(0.02)), (30.0, pytest.approx(0.03)))
+    text = funnel.markdown(found)
+    assert "took 20 ($0.02) of all that were sampled, a problem with one took 30 ($0.03); all together cost $0.06" in text
+    assert "$" not in funnel.markdown(count([candidate(0, None, cost=None)]))
+
+
+def test_the_share_of_cached_prompts_is_told_where_servers_tell_it():
+    rows = [candidate(0, None, prompt_tokens=600, cached_prompt_tokens=500), candidate(1, "wrong", prompt_tokens=400)]
+    assert "50.0% of 1,000 prompt tokens came from the cache" in funnel.table(count(rows))
+    assert "cache" not in funnel.table(count(ROWS))
+
+
+def test_draws_are_told_where_problems_have_different_numbers_of_them():
+    few = [candidate(number, None, "a", siblings=2) for number in range(6)]
+    many = [candidate(number, "wrong", "b", siblings=8) for number in range(8)]
+    found = funnel.merge([count(few), count(many)])
+    assert found.draws == count(few + many).draws == {2: 3, 8: 1}
+    assert "3.5 traces a problem, from 2 to 8: 75.0% of the problems stopped before 8" in funnel.table(found)
+    assert "traces a problem" not in funnel.table(count(few))
+    assert funnel.from_json(funnel.to_json(found)) == found
+
+
+def test_candidates_and_funnels_from_before_these_columns_are_read():
+    old = table(ROWS).drop_columns(["spent_tokens", "cached_prompt_tokens"])
+    assert funnel.funnel([old]) == count(ROWS)
+    stored = json.loads(funnel.to_json(count(ROWS)))
+    del stored["draws"]
+    for tallies in stored["tallies"].values():
+        for tally in tallies.values():
+            for name in ("spent_tokens", "prompt_tokens", "cached_prompt_tokens"):
+                del tally[name]
+    assert funnel.from_json(json.dumps(stored)).per_kept() == count(ROWS).per_kept()
 
 
 def test_an_unknown_reason_is_an_outcome():
@@ -97,6 +144,16 @@ RECIPE = DatasetRecipe.model_validate(
 def test_the_card_states_teacher_sampling_licences_and_limits():
     text = card.card("demo", RECIPE.curation, count(ROWS), RECIPE, {"traces": "abc123"})
     for part in ("some/teacher", "0.6", "32,768", "Apache-2.0", "not checked at all", "abc123", "| asked | 18 |", "because of wrong"):
+        assert part in text
+
+
+def test_the_card_states_adaptive_sampling_and_what_the_server_ignores():
+    adaptive = {"n": 2, "top_k": 20, "adaptive": {"enough": 3, "most": 16, "budgets": [65536]}}
+    recipe = DatasetRecipe.model_validate(
+        RECIPE.model_dump() | {"sampling": adaptive, "teacher": {"model": "some/teacher", "ignores": ["temperature"]}}
+    )
+    text = card.card("demo", recipe.curation, count(ROWS), recipe)
+    for part in ("at least 2 completions", "top_k 20", "3 correct ones", "up to 16", "cut ones again with 65,536", "ignores temperature"):
         assert part in text
 
 

@@ -52,5 +52,7 @@ def test_any_number_of_rows_and_labels_is_drawn(tmp_path: Path) -> None:
     share = plots.LANGUAGE_SHARES.count(np.array([0.2, 1.0, 1.0]))
     for name, counts in {"none": {}, "empty": {"kept": share * 0}, "many": {"kept": share * 10**9, "mixed_language": share}}.items():
         plots.language_shares(counts, f"{tmp_path}/shares_{name}.png", 0.9 if name != "none" else None)
+    for name, problems in {"none": {}, "one": {4: 7}, "many": {2: 10**9, 16: 1}}.items():
+        plots.draws(problems, f"{tmp_path}/draws_{name}.png")
     drawn = sorted(tmp_path.iterdir())
-    assert len(drawn) == 10 and all(path.read_bytes().startswith(PNG) for path in drawn)
+    assert len(drawn) == 13 and all(path.read_bytes().startswith(PNG) for path in drawn)

@@ -1,5 +1,7 @@
 import io
+import os
 from collections.abc import Iterator
+from random import Random
 
 import pytest
 
@@ -12,6 +14,15 @@ class Terminal(io.StringIO):
 
     def isatty(self) -> bool:
         return True
+
+
+class Clock:
+    """Seconds that pass only when they are told to."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 @pytest.fixture
@@ -27,13 +38,79 @@ def text(console: Console) -> str:
     return stream.getvalue()
 
 
-def test_a_line_says_what_was_done_and_how_fast() -> None:
-    meter = Meter("sampling", 400)
-    meter.add(100, tokens=5000)
-    assert meter.line().startswith("sampling 100/400 (25 %), ")
-    assert "tokens/s" in meter.line()
-    meter.add(300)
-    assert "took" in meter.line()
+def test_a_line_says_what_was_done_how_fast_and_how_long_it_will_take() -> None:
+    clock = Clock()
+    meter = Meter("sampling", 400, clock=clock)
+    for _ in range(20):
+        meter.add(2, tokens=500, note="$3.21 of $50")
+        clock.now += 1
+    assert meter.line() == "sampling 40/400 (10 %), 3 min left, $3.21 of $50, 1.9/s, 475 tokens/s"
+    meter.add(360)
+    assert meter.line() == "sampling 400/400 (100 %), took 20 s, $3.21 of $50, 20/s, 500 tokens/s"
+
+
+def test_the_rate_is_that_of_the_last_minute_and_the_last_line_has_the_mean(console: Console) -> None:
+    clock = Clock()
+    with Meter("sampling", 10_000, done=1000, clock=clock) as meter:
+        for second in range(1200):
+            meter.add(1 if second < 600 else 10)
+            clock.now += 1
+        assert meter.line() == "sampling 7,600/10,000 (76 %), 4 min left, 9.8/s"
+    assert text(console).splitlines()[-1] == "sampling 7,600/10,000 (76 %), took 20 min, 5.5/s"
+
+
+def test_a_time_left_is_shown_when_the_rate_is_steady_and_not_before() -> None:
+    clock = Clock()
+    meter = Meter("sampling", 100_000, clock=clock)
+    clock.now += 300  # a model is loaded
+    for second in range(59):
+        meter.add(second)  # replies begin to come: each second more of them
+        clock.now += 1
+        assert " left" not in meter.line()
+    for _ in range(62):
+        meter.add(60)
+        clock.now += 1
+    assert ", 27 min left, 59/s" in meter.line()
+
+
+def test_slow_rows_are_measured_over_more_than_a_minute() -> None:
+    clock, dice = Clock(), Random(0)
+    meter = Meter("sampling", 1000, clock=clock)
+    for _ in range(100):
+        clock.now += dice.expovariate(1 / 40)
+        meter.add()
+    line = meter.line()
+    rate = float(line.removesuffix("/min").rsplit(" ", 1)[1])
+    assert 1.0 < rate < 2.0 and line.startswith("sampling 100/1,000 (10 %), ") and " h " in line
+    clock.now += 24 * 3600  # nothing comes any more: the rate says so
+    assert " d " in meter.line() and meter.line().endswith("/h")
+
+
+def test_what_was_found_done_is_no_speed_and_another_total_may_be_expected() -> None:
+    clock = Clock()
+    meter = Meter("sampling", 1000, clock=clock)
+    for second in range(10):
+        meter.add(1)
+        clock.now += 1
+        if second == 5:
+            meter.found(500)
+    assert meter.line() == "sampling 510/1,000 (51 %), 9 min left, 54/min"
+    meter.expect(550)
+    assert meter.line() == "sampling 510/550 (92 %), 44 s left, 54/min"
+
+
+def test_work_that_was_stopped_says_so(console: Console) -> None:
+    clock = Clock()
+
+    def interrupted() -> None:
+        with Meter("sampling", 10, clock=clock) as meter:
+            meter.add(3)
+            clock.now += 120
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert text(console) == "sampling 3/10 (30 %), stopped after 2 min, 1.5/min\n"
 
 
 def test_a_log_gets_plain_lines_and_a_last_one(console: Console) -> None:
@@ -55,6 +132,16 @@ def test_a_terminal_gets_one_line_that_is_rewritten(monkeypatch: pytest.MonkeyPa
     assert shown.count("\n") == 2
 
 
+def test_a_line_is_never_wider_than_the_terminal() -> None:
+    leader, follower = os.openpty()
+    with os.fdopen(follower, "w") as terminal, os.fdopen(leader, "rb"):
+        columns = os.get_terminal_size(follower).columns or 80
+        with progress.showing(terminal) as console:
+            assert console._fitting("x" * (columns - 1)) == "x" * (columns - 1)
+            fitted = console._fitting("sampling" + "x" * columns)
+    assert len(fitted) == columns - 1 and fitted.endswith("...")
+
+
 def test_what_was_reused_is_kept_for_the_summary(console: Console) -> None:
     progress.say("reused traces tiny-1", reused="traces tiny-1")
     progress.say("made something")
@@ -72,3 +159,8 @@ def test_nothing_is_shown_unless_asked_for(capsys: pytest.CaptureFixture[str]) -
 )
 def test_durations_are_said_as_people_say_them(seconds: float, said: str) -> None:
     assert progress.duration(seconds) == said
+
+
+def test_counts_and_rates_are_said_as_people_say_them() -> None:
+    assert [progress.amount(count) for count in (0, 9_999, 12_345, 1_850_000, 10**11)] == ["0", "9,999", "12.3 k", "1.85 M", "100 G"]
+    assert [progress.rate(each) for each in (310, 12, 1.25, 0.5, 0.02, 0.001)] == ["310/s", "12/s", "1.2/s", "30/min", "1.2/min", "3.6/h"]
