@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from types import FrameType
 
 from distill import __version__, commands
+from distill.brake import StoppedByHand
 from distill.section import RecipeError
 
 DEFAULT_STUDENT = "tiny-qwen2"
@@ -20,7 +21,7 @@ STOPPED = "stopped; everything finished is kept, and the same command goes on fr
 EXAMPLES = """\
 examples:
   distill run                                        the whole loop with the embedded models, on two CPU cores
-  distill run --student qwen2.5-7b --dataset openr1-math
+  distill run --student qwen2.5-7b --dataset openr1-math --teacher qwq-32b
   distill plan --student qwen2.5-7b --gpu h100 --gpus 8   what it needs before anything is spent
   distill dataset tiny --set curation.selection.policy=shortest   the same traces, selected anew in seconds
   distill verify --input traces.jsonl --output verdicts.parquet   verdicts on anybody's traces
@@ -53,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.command(options)
     except RecipeError as error:
         return _said(error, 2)
+    except StoppedByHand as stop:
+        return _said(stop, 128 + signal.SIGINT)
     except commands.EXPECTED as error:
         return _said(error, 1)
     except BrokenPipeError:
@@ -128,6 +131,7 @@ def _rooms(family: "Family[argparse.ArgumentParser]") -> None:
 def _look_ups(family: "Family[argparse.ArgumentParser]") -> None:
     _command(family, "datasets", commands.datasets, "recipes of datasets, and the datasets that are made")
     _command(family, "students", commands.students, "recipes of students, and the students that are trained")
+    _command(family, "teachers", commands.teachers, "teachers that a dataset can be made with")
     report = _command(family, "report", commands.report, "the scores and differences of a run")
     report.add_argument("run", metavar="RUN", help="a student's name, a folder's name in the store, or the path of a report.json")
     trace = _command(family, "trace", commands.trace, "one trace with its problem, its verdict and what became of it")
@@ -165,6 +169,8 @@ def _student(command: argparse.ArgumentParser) -> None:
 def _set(command: argparse.ArgumentParser) -> None:
     text = "change one value of a recipe for this run, such as sampling.n=8; may be given several times"
     command.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help=text)
+    text = "a name in configs/teachers, or a .toml file, instead of the dataset's own teacher"
+    command.add_argument("--teacher", dest="set", action="append", type="teacher={}".format, metavar="NAME", help=text)
 
 
 def _push(command: argparse.ArgumentParser) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from distill import catalogue, file_mode, funnel, hub, progress, recipe_files, shards
 from distill import report as reports
+from distill.brake import Stopped
 from distill.engines import EngineError
 from distill.files import UnknownFormatError
 from distill.hub import HubError
@@ -21,7 +22,7 @@ from flows.server_process import ServerError
 
 Options = argparse.Namespace
 Command = Callable[[Options], None]
-EXPECTED = (CannotRun, EngineError, HubError, SandboxError, ServerError, StoreError, TrainingError, UnknownFormatError)
+EXPECTED = (CannotRun, EngineError, HubError, SandboxError, ServerError, Stopped, StoreError, TrainingError, UnknownFormatError)
 """Failures whose message is for the user; anything else is a fault of ours, and shows where."""
 
 
@@ -74,7 +75,8 @@ def sample(options: Options) -> None:
         from flows import dataset, keys
         from flows.sample import sample_room
 
-        place = sample_room(dataset.problems_place(wanted), keys.teacher(wanted.teacher), wanted.sampling)
+        problems, kinds = dataset.problems_place(wanted), keys.kinds(wanted.problems)
+        place = sample_room(problems, keys.teacher(wanted.teacher), wanted.sampling, wanted.verification, kinds)
     print(place.path)
 
 
@@ -142,6 +144,7 @@ def evaluate(options: Options) -> None:
 def datasets(options: Options) -> None:
     """Recipes and datasets."""
     _recipes("datasets", lambda name: recipe_files.load_dataset(name).description)
+    print("in the store:")
     for row in catalogue.datasets():
         print(f"  {row['path']}: {row['examples']:,} examples of {row['traces']:,} traces by {row['teacher']}")
 
@@ -149,9 +152,15 @@ def datasets(options: Options) -> None:
 def students(options: Options) -> None:
     """Recipes and students."""
     _recipes("students", lambda name: recipe_files.load_student(name).description)
+    print("in the store:")
     for row in catalogue.students():
         scores = ", ".join(f"{role} {100 * row[role]:.1f} %" for role in ("base", "student", "teacher") if role in row)
         print(f"  {row['path']}: {row['rows']:,} rows of {row['dataset']}; {row['decision']}{f' ({scores})' if scores else ''}")
+
+
+def teachers(options: Options) -> None:
+    """Recipes of teachers."""
+    _recipes("teachers", lambda name: recipe_files.load_teacher(name).description)
 
 
 def report(options: Options) -> None:
@@ -233,7 +242,6 @@ def _recipes(family: str, describe: Callable[[str], Any]) -> None:
     for name in recipe_files.names(family):
         first = " ".join(describe(name).split()).partition(". ")[0]
         print(f"  {name:22} {first[:110]}")
-    print("in the store:")
 
 
 def _summary(found: Report, reused: list[str], student: str) -> None:

@@ -9,9 +9,11 @@ import os
 import sys
 from pathlib import Path
 
-from distill import architecture, costs, hardware, memory, sources
+from distill import architecture, costs, hardware, ledger, memory, sources
 from distill.costs import number
-from distill.engines.local import vllm_python
+from distill.engines import EngineError
+from distill.engines.vllm_layout import places
+from distill.engines.vllm_processes import vllm_python
 from distill.hardware import DEVICES, Device
 from distill.recipe import DatasetRecipe, StudentRecipe
 
@@ -72,6 +74,7 @@ def _teacher_can_be_asked(dataset: DatasetRecipe, device: Device, gpus: int) -> 
     teacher = dataset.teacher
     if not costs.asked(dataset):
         return
+    ledger.require_prices(teacher, dataset.sampling)
     if teacher.engine == "server" and teacher.api_key_env and not os.environ.get(teacher.api_key_env):
         raise CannotRun(f"{dataset.name}: the environment variable {teacher.api_key_env} (teacher.api_key_env) is not set")
     if teacher.engine == "replay" and not Path(teacher.model).expanduser().exists() and teacher.model.count("/") != 1:
@@ -88,12 +91,12 @@ def _teacher_can_be_asked(dataset: DatasetRecipe, device: Device, gpus: int) -> 
 def _teacher_fits(dataset: DatasetRecipe, device: Device, gpus: int) -> None:
     """Refuses a local teacher that is too large for the GPUs it may use, or that would take days without one."""
     teacher = dataset.teacher
-    spread = teacher.tensor_parallel if teacher.engine == "vllm" else 1
+    spread, share = (teacher.tensor_parallel, memory.VLLM_SHARE / teacher.engines_per_gpu) if teacher.engine == "vllm" else (1, 1.0)
     remedy = "Serve it elsewhere (teacher.engine=server, teacher.urls=[...]) or take a smaller teacher. " + HERE
-    if spread > max(1, gpus):
-        raise CannotRun(f"{dataset.name}: teacher.tensor_parallel={spread}, and {_has(device, gpus)}. {remedy}")
+    if teacher.engine == "vllm":
+        _servers_fit(dataset, device, gpus, remedy)
     need = (costs.teacher_bytes(teacher, costs.trace_tokens(dataset).likely) or 0.0) / memory.GIB / spread
-    if need > device.memory_gib * (memory.VLLM_SHARE if teacher.engine == "vllm" else 1):
+    if need > device.memory_gib * share:
         needs = f"needs {number(need)} GiB {'on each GPU' if gpus else 'of memory'} for weights and one sequence"
         raise CannotRun(f"{dataset.name}: the teacher {teacher.model} {needs}, and {_has(device, gpus)}. {remedy}")
     speed = costs.teacher_speed(teacher, device, costs.trace_tokens(dataset).likely)
@@ -104,12 +107,23 @@ def _teacher_fits(dataset: DatasetRecipe, device: Device, gpus: int) -> None:
         )
 
 
+def _servers_fit(dataset: DatasetRecipe, device: Device, gpus: int, remedy: str) -> None:
+    """Refuses more GPUs or copies than there are, and a number format that vllm does not have."""
+    teacher = dataset.teacher
+    if teacher.dtype == "float64":
+        raise CannotRun(f"{dataset.name}: vllm has no float64; set teacher.dtype to auto, bfloat16 or float32")
+    try:
+        places(teacher, [str(number) for number in range(max(1, gpus))] if gpus or teacher.tensor_parallel > 1 else [])
+    except EngineError as error:
+        raise CannotRun(f"{dataset.name}: {error}; {_has(device, gpus)}. {remedy}") from error
+
+
 def _vllm_is_there(key: str, instead: str) -> None:
     """Refuses when the serving environment is missing: vllm cannot share one with Prefect."""
     python = vllm_python()
     missing = importlib.util.find_spec("vllm") is None if python == sys.executable else not Path(python).is_file()
     if missing:
-        remedy = f"make .venv-vllm (see README), name another's Python in DISTILL_VLLM_PYTHON, or set {instead}"
+        remedy = f"make one with `make vllm`, name another's Python in DISTILL_VLLM_PYTHON, or set {instead}"
         raise CannotRun(f"{key} is vllm, and there is no vllm environment here: {remedy}")
 
 

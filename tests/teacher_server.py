@@ -1,7 +1,9 @@
 """A real OpenAI-compatible server for tests: seeded completions on loopback, and faults that the question asks for.
 
 `python tests/teacher_server.py [--port N] [--key K]` prints its port. A question with `[fault=NAME*K]` gets that fault for its
-first K tries (for ever without `*K`). `GET /log` tells every request that arrived. It models no tokens and no templates.
+first K tries (for ever without `*K`); `GET /everything/NAME` gives it to every request, and `/everything/well` ends that. `GET /log`
+tells every request that arrived, questions of one token apart. `--models JSON` is what it lists, `--refuses NAME` a field of the
+body that it does not take. It models no templates; a prompt has seven tokens.
 """
 
 import argparse
@@ -15,14 +17,26 @@ from email.utils import format_datetime
 
 from aiohttp import web
 
+REFUSALS = {
+    "vllm": "This model's maximum context length is 4096 tokens. However, your prompt contains 5000 input tokens, which exceeds this limit.",
+    "oldvllm": "The decoder prompt (length 21535) is longer than the maximum model length of 16384.",
+    "deepseek": "This model's maximum context length is 65536 tokens. However, you requested 87731 tokens (87731 in the messages, 0 in the "
+    "completion). Please reduce the length of the messages or completion.",
+    "sglang": "The input (61709 tokens) is longer than the model's context length (40960 tokens).",
+    "llamacpp": "the request exceeds the available context size, try increasing it",
+    "other": "the messages must alternate",
+}
+"""Words of servers for a request that they do not take."""
 FAULT = re.compile(r"\[fault=([a-z0-9_-]+?)(?:\*(\d+))?\]")
 
 
 class TeacherServer:
     """State of one server process: which key it wants, and what arrived."""
 
-    def __init__(self, key: str | None) -> None:
-        self.key = key
+    def __init__(self, key: str | None, models: list[dict], refuses: str | None) -> None:
+        self.key, self.models, self.refuses = key, models, refuses
+        self.everything: str | None = None
+        self.controls = 0
         self.tries: Counter[str] = Counter()
         self.log: list[dict] = []
         self.in_flight = 0
@@ -32,6 +46,9 @@ class TeacherServer:
         """Answers a chat completion, or does what the fault in the question says."""
         asked = await request.json()
         question = next(message["content"] for message in asked["messages"] if message["role"] == "user")
+        if question == "Hi":
+            self.controls += 1
+            return web.json_response(reply(asked)) if self.everything is None else await misbehave(self.everything, asked, request)
         self.tries[identity(asked)] += 1
         self.log.append({"body": asked, "authorization": request.headers.get("Authorization"), "query": request.query_string})
         self.in_flight += 1
@@ -39,6 +56,10 @@ class TeacherServer:
         try:
             if self.key and request.headers.get("Authorization") != f"Bearer {self.key}":
                 return web.Response(status=401, text=f"Incorrect API key provided: {request.headers.get('Authorization')}")
+            if (refused := self.refusal(asked)) is not None:
+                return web.Response(status=400, text=json.dumps({"error": {"message": refused, "code": 400}}))
+            if self.everything is not None:
+                return await misbehave(self.everything, asked, request)
             fault = FAULT.search(question)
             if fault and self.tries[identity(asked)] <= int(fault.group(2) or 10**9):
                 return await misbehave(fault.group(1), asked, request)
@@ -46,9 +67,35 @@ class TeacherServer:
         finally:
             self.in_flight -= 1
 
+    def refusal(self, asked: dict) -> str | None:
+        """Why a request is not taken, in the words of OpenAI for a field and of vLLM for the context; None when it is."""
+        if self.refuses in asked:
+            other = " Use 'max_completion_tokens' instead." if self.refuses == "max_tokens" else ""
+            return f"Unsupported parameter: '{self.refuses}' is not supported with this model.{other}"
+        context = min((entry["max_model_len"] for entry in self.models if "max_model_len" in entry), default=10**9)
+        limit = asked.get("max_tokens", 0)
+        if limit + 7 <= context:
+            return None
+        return (
+            f"This model's maximum context length is {context} tokens. However, you requested {limit} output tokens and your prompt contains "
+            f"at least 7 input tokens, for a total of at least {limit + 7} tokens."
+        )
+
+    async def list_models(self, request: web.Request) -> web.Response:
+        """The models, to whom may see them."""
+        if self.key and request.headers.get("Authorization") != f"Bearer {self.key}":
+            return web.Response(status=401, text=f"Incorrect API key provided: {request.headers.get('Authorization')}")
+        return web.json_response({"object": "list", "data": self.models})
+
+    async def afflict(self, request: web.Request) -> web.Response:
+        """Gives every request from now on one fault."""
+        fault = request.match_info["fault"]
+        self.everything = None if fault == "well" else fault
+        return web.Response()
+
     async def tell(self, request: web.Request) -> web.Response:
         """The log of what arrived."""
-        return web.json_response({"requests": self.log, "most_in_flight": self.most_in_flight})
+        return web.json_response({"requests": self.log, "most_in_flight": self.most_in_flight, "controls": self.controls})
 
 
 def identity(asked: dict) -> str:
@@ -80,6 +127,10 @@ async def misbehave(fault: str, asked: dict, request: web.Request) -> web.Stream
         case "busydate":
             moment = datetime.now(UTC) + timedelta(seconds=int(argument))
             return web.Response(status=429, headers={"Retry-After": format_datetime(moment, usegmt=True)}, text="slow down")
+        case "refusal":
+            return web.Response(status=400, text=json.dumps({"error": {"message": REFUSALS[argument]}}))
+        case "quota":
+            return web.Response(status=429, text='{"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}}')
         case "redirect":
             return web.Response(status=307, headers={"Location": "http://127.0.0.1:9/v1/chat/completions"})
         case "slow":
@@ -144,6 +195,24 @@ def body(name: str, asked: dict) -> bytes:
             choice["finish_reason"] = "length"
         case "nousage":
             good["usage"] = None
+        case "nullusage":
+            choice["message"]["content"] = None
+            good["usage"]["prompt_tokens_details"] = None
+        case "oddusage":
+            good["usage"] = {"prompt_tokens": "seven", "completion_tokens": -1, "completion_tokens_details": [1]}
+        case "cached":
+            good["usage"]["prompt_tokens_details"] = {"cached_tokens": 6}
+            good["system_fingerprint"] = "fp_1"
+        case "cachehit":
+            good["usage"] |= {"prompt_cache_hit_tokens": 4, "prompt_cache_miss_tokens": 3}
+        case "othermodel":
+            good["model"] = "another"
+        case "dated":
+            good["model"] += "-2025-01-20"
+        case "two":
+            good["choices"].append({"index": 1, "message": {"role": "assistant", "content": "second"}, "finish_reason": "stop"})
+        case "filter":
+            choice["finish_reason"] = "content_filter"
         case "length":
             choice["finish_reason"] = "length"
         case "abort":
@@ -160,10 +229,13 @@ async def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--key")
+    parser.add_argument("--models", type=json.loads, default=[])
+    parser.add_argument("--refuses")
     arguments = parser.parse_args()
-    teacher = TeacherServer(arguments.key)
+    teacher = TeacherServer(arguments.key, arguments.models, arguments.refuses)
     app = web.Application()
-    app.add_routes([web.post("/v1/chat/completions", teacher.complete), web.get("/log", teacher.tell)])
+    app.add_routes([web.post("/v1/chat/completions", teacher.complete), web.get("/v1/models", teacher.list_models)])
+    app.add_routes([web.get("/log", teacher.tell), web.get("/everything/{fault}", teacher.afflict)])
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", arguments.port)

@@ -22,6 +22,7 @@ COMMANDS = (
     "train",
     "evaluate",
     "datasets",
+    "teachers",
     "students",
     "report",
     "trace",

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.engines import Completion, EngineError, Request, open_engine
-from distill.engines.local import ROOT, LocalEngine, vllm_python
+from distill.engines.local import ROOT, LocalEngine
 from distill.engines.wire import BackendError, Settings
 from distill.recipe import Sampling, Teacher
 from distill.records import Message, Problem
@@ -30,12 +30,12 @@ PROBLEM = Problem("p", "test", "math", "?", "1")
 QUESTIONS = ("Tom has 4 apples. He buys 3 more. How many apples does Tom have now?", "小明有5个苹果,又买了7个。小明现在有多少个苹果?")
 
 
-def request(number: int, question: str) -> Request:
-    return Request(f"key{number}", PROBLEM, number, (Message("user", question),), "", number * 7919)
+def request(number: int, question: str, max_tokens: int = 60) -> Request:
+    return Request(f"key{number}", PROBLEM, number, (Message("user", question),), "", max_tokens, number * 7919)
 
 
-def requests(count: int) -> list[Request]:
-    return [request(number, QUESTIONS[number % 2] + " Again." * (number % 7)) for number in range(count)]
+def requests(count: int, max_tokens: int = 60) -> list[Request]:
+    return [request(number, QUESTIONS[number % 2] + " Again." * (number % 7), max_tokens) for number in range(count)]
 
 
 def teacher(**changes: Any) -> Teacher:
@@ -43,7 +43,7 @@ def teacher(**changes: Any) -> Teacher:
 
 
 def settings(folder: Path) -> Settings:
-    return Settings("transformers", str(folder), None, "float64", False, 8, None, 1)
+    return Settings(str(folder), None, "float64", False, 8, None)
 
 
 def alive(process: int) -> bool:
@@ -67,9 +67,7 @@ def engine() -> Iterator[LocalEngine]:
 
 @pytest.fixture(scope="module")
 def texts(engine: LocalEngine) -> dict[str, Completion]:
-    return {
-        completion.key: completion for completion in engine.complete(requests(60), Sampling(temperature=1.2, top_p=0.95, max_tokens=60))
-    }
+    return {completion.key: completion for completion in engine.complete(requests(60), Sampling(temperature=1.2, top_p=0.95))}
 
 
 def test_every_request_gets_one_completion_with_its_counts(texts: dict[str, Completion]) -> None:
@@ -87,27 +85,68 @@ def test_in_float64_a_completion_does_not_depend_on_its_batch(texts: dict[str, C
     shuffled = requests(60)
     random.Random(3).shuffle(shuffled)
     with open_engine(teacher(concurrency=5)) as other:
-        again = {
-            completion.key: completion for completion in other.complete(shuffled[:40], Sampling(temperature=1.2, top_p=0.95, max_tokens=60))
-        }
+        again = {completion.key: completion for completion in other.complete(shuffled[:40], Sampling(temperature=1.2, top_p=0.95))}
     assert len(again) == 40
     assert all(texts[key] == completion for key, completion in again.items())
 
 
-def test_the_limit_of_new_tokens_ends_a_completion_as_length(engine: LocalEngine) -> None:
-    cut = list(engine.complete(requests(3), Sampling(max_tokens=3)))
-    assert [(completion.finish_reason, completion.completion_tokens) for completion in cut] == [("length", 3)] * 3
+def test_a_requests_own_limit_of_new_tokens_ends_a_completion_as_length(engine: LocalEngine) -> None:
+    cut = list(engine.complete([request(number, QUESTIONS[0], number) for number in (1, 2, 3)], Sampling(max_tokens=60)))
+    assert sorted((completion.completion_tokens, completion.finish_reason) for completion in cut) == [(n, "length") for n in (1, 2, 3)]
 
 
 def test_a_prompt_beyond_the_context_is_a_failed_row_and_the_others_go_on(engine: LocalEngine) -> None:
-    long = request(1, "1 + 1 = 2 " * 2000)
-    completions = {c.key: c for c in engine.complete([request(0, QUESTIONS[0]), long, request(2, QUESTIONS[1])], Sampling(max_tokens=5))}
+    asked = [request(0, QUESTIONS[0], 5), request(1, "1 + 1 = 2 " * 2000), request(2, QUESTIONS[1], 5)]
+    completions = {c.key: c for c in engine.complete(asked, Sampling())}
     assert (completions["key1"].finish_reason, completions["key1"].failure, completions["key1"].content) == (
         "error",
         "prompt_too_long",
         None,
     )
     assert completions["key0"].failure is None and completions["key2"].failure is None
+
+
+def test_no_more_requests_are_taken_than_can_be_worked_on_and_a_none_waits_for_a_completion(engine: LocalEngine) -> None:
+    flying, most = 0, 0
+    rounds = [*requests(40, 5), None, *[request(number, QUESTIONS[0], 5) for number in range(40, 60)], None, request(60, QUESTIONS[1])]
+
+    def asked() -> Iterator[Request | None]:
+        nonlocal flying, most
+        for one in rounds:
+            while one is None and flying:
+                yield None
+            if one is not None:
+                flying += 1
+                most = max(most, flying)
+                yield one
+
+    finished = []
+    for completion in engine.complete(asked(), Sampling()):
+        flying -= 1
+        finished.append(completion.key)
+    assert sorted(finished) == sorted(f"key{number}" for number in range(61)) and finished[-1] == "key60"
+    assert most == engine.teacher.concurrency == 16
+
+
+def test_requests_that_end_early_end_what_is_asked(engine: LocalEngine) -> None:
+    wanted = iter(requests(100, 5))
+    stopped = False
+
+    def asked() -> Iterator[Request]:
+        while not stopped:
+            yield next(wanted)
+
+    completions = []
+    for completion in engine.complete(asked(), Sampling()):
+        completions.append(completion)
+        stopped = True
+    assert 16 <= len(completions) <= 32 and len(list(wanted)) == 100 - len(completions)
+
+
+def test_settings_that_only_servers_have_are_refused(engine: LocalEngine) -> None:
+    for sampling in (Sampling(top_k=20), Sampling(min_p=0.1)):
+        with pytest.raises(EngineError, match=r"no top_k and no min_p.*teacher\.engine"):
+            list(engine.complete(requests(1), sampling))
 
 
 def test_no_requests_give_no_completions(engine: LocalEngine) -> None:
@@ -125,12 +164,12 @@ def test_an_error_of_the_requests_reaches_the_caller(engine: LocalEngine) -> Non
 
 def test_a_call_that_is_left_takes_the_child_with_it_and_a_child_that_dies_is_an_error() -> None:
     with LocalEngine(teacher()) as engine:
-        calls = engine.complete(iter(requests(100)), Sampling(max_tokens=50))
+        calls = engine.complete(iter(requests(100, 50)), Sampling())
         next(calls)
         first = child_of(engine)
         calls.close()  # type: ignore[attr-defined]
         assert not alive(first)
-        calls = engine.complete(requests(500), Sampling(max_tokens=2000, temperature=2.0))
+        calls = engine.complete(requests(500, 2000), Sampling(temperature=2.0))
         next(calls)
         second = child_of(engine)
         os.kill(second, signal.SIGKILL)
@@ -143,7 +182,7 @@ def test_the_child_ends_with_a_killed_parent_that_never_imported_torch() -> None
     script = (
         "import sys; sys.path[:0] = [sys.argv[1], sys.argv[1] + '/tests']\n"
         "import test_local_engine as t\n"
-        "e = t.LocalEngine(t.teacher()); c = e.complete(t.requests(300), t.Sampling(max_tokens=2000, temperature=2.0)); next(c)\n"
+        "e = t.LocalEngine(t.teacher()); c = e.complete(t.requests(300, 2000), t.Sampling(temperature=2.0)); next(c)\n"
         "print(t.child_of(e), 'torch' in sys.modules, flush=True); import time; time.sleep(60)\n"
     )
     with subprocess.Popen([sys.executable, "-c", script, str(ROOT)], stdout=subprocess.PIPE, text=True) as parent:
@@ -157,21 +196,10 @@ def test_the_child_ends_with_a_killed_parent_that_never_imported_torch() -> None
     assert not alive(int(child))
 
 
-def test_a_model_that_cannot_be_opened_is_an_error_with_its_cause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_cannot_be_opened_is_an_error_with_its_cause(tmp_path: Path) -> None:
     for model in ("./nowhere", "/nowhere/model", "data/models/nowhere"):
         with LocalEngine(teacher(model=model)) as engine, pytest.raises(EngineError, match="no model folder"):
             list(engine.complete(requests(1), Sampling()))
-    with pytest.raises(EngineError, match="vllm has no float64"):
-        LocalEngine(teacher(engine="vllm"))
-    monkeypatch.setenv("DISTILL_VLLM_PYTHON", "/nowhere/python")
-    with LocalEngine(teacher(engine="vllm", dtype="auto")) as engine, pytest.raises(EngineError, match="check DISTILL_VLLM_PYTHON"):
-        list(engine.complete(requests(1), Sampling()))
-    monkeypatch.setenv("DISTILL_VLLM_PYTHON", sys.executable)
-    with (
-        LocalEngine(teacher(engine="vllm", dtype="auto")) as engine,
-        pytest.raises(EngineError, match=r"vllm is not installed for .*DISTILL_VLLM"),
-    ):
-        list(engine.complete(requests(1), Sampling()))
     folder = shutil.copytree(TEACHER, tmp_path / "model")
     (folder / "model.safetensors").unlink()
     with LocalEngine(teacher(model=str(folder))) as engine, pytest.raises(EngineError, match="only safetensors weights") as caught:
@@ -283,19 +311,3 @@ def greedy(model: Any, tokens: list[int], limit: int) -> list[int]:
     while len(tokens) < start + limit and tokens[start:][-1:] != [7]:
         tokens = [*tokens, int(model(torch.tensor([tokens])).logits[0, -1].argmax())]
     return tokens[start:]
-
-
-def test_vllm_completes_as_transformers_does(engine: LocalEngine) -> None:
-    if vllm_python() == sys.executable:
-        pytest.skip("no serving environment: set DISTILL_VLLM_PYTHON to the Python of an environment with vllm")
-    greedy, expected = Sampling(max_tokens=100, temperature=0), dict[str, Completion]()
-    for completion in engine.complete(requests(40), greedy):
-        expected[completion.key] = completion
-    with LocalEngine(teacher(engine="vllm", dtype="float32", context_tokens=512)) as served:
-        completions = list(served.complete([*requests(40), request(99, "1 + 1 = 2 " * 500)], greedy))
-        again = list(served.complete(requests(2), Sampling(max_tokens=3)))
-        child = child_of(served)
-    assert not alive(child)
-    assert len(completions) == 41 and [c.completion_tokens for c in again] == [3, 3]
-    assert [c.key for c in completions if c.failure == "prompt_too_long"] == ["key99"]
-    assert sum(c == expected[c.key] for c in completions if c.key in expected) >= 36

@@ -1,36 +1,46 @@
 """The wire format of OpenAI-compatible chat completions: a request's body, a reply's completion, a header's wait.
 
-Servers differ in where they put thinking (`reasoning`, `reasoning_content`, or in the text) and in the words for a broken-off
-completion; those differences end here. Nothing is sent from here, and streamed replies are not read.
+Servers differ in where they put thinking (`reasoning`, `reasoning_content`, or in the text), in the words for a broken-off
+completion and in where they count what their prefix cache gave; those differences end here. Nothing is sent from here, and
+streamed replies are not read.
 """
 
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from distill.engines import Completion, Request
+from distill.engines import Completion, EngineError, Request
 from distill.recipe import Sampling, Teacher
 
 LONGEST_RETRY_AFTER_SECONDS = 600.0
+OURS = ("messages", "model", "seed", "n", "stream")
+"""Fields of a body that `teacher.extra_body` may not set: what is asked, or that one whole completion comes back."""
 
 
-def body(request: Request, teacher: Teacher, sampling: Sampling) -> dict[str, Any]:
+def body(request: Request, teacher: Teacher, sampling: Sampling, limited: bool = True) -> dict[str, Any]:
     """What is posted for one completion; with a prefill the last message is gone on with and not answered (vLLM, SGLang)."""
     messages = [{"role": message.role, "content": message.content} for message in request.messages]
-    asked: dict[str, Any] = {
-        "model": teacher.model,
-        "messages": messages,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "max_tokens": sampling.max_tokens,
-        "seed": request.seed,
-        "n": 1,
-        "stream": False,
-    }
+    asked: dict[str, Any] = {"model": teacher.model, "messages": messages, "temperature": sampling.temperature, "top_p": sampling.top_p}
+    if sampling.top_k is not None:
+        asked["top_k"] = sampling.top_k
+    if sampling.min_p is not None:
+        asked["min_p"] = sampling.min_p
+    if limited:
+        asked[teacher.max_tokens_field] = request.max_tokens
+    asked |= {"seed": request.seed, "n": 1, "stream": False}
     if request.prefill:
         messages.append({"role": "assistant", "content": request.prefill})
         asked |= {"continue_final_message": True, "add_generation_prompt": False}
-    return asked
+    for name in teacher.ignores:
+        asked.pop(name, None)
+    return asked | teacher.extra_body
+
+
+def check_extra_body(teacher: Teacher) -> None:
+    """Raises EngineError when `teacher.extra_body` sets what the recipe sets elsewhere."""
+    taken = sorted({*OURS, teacher.max_tokens_field} & teacher.extra_body.keys())
+    if taken:
+        raise EngineError(f"teacher.extra_body may not set {', '.join(taken)}: leave it out; the recipe has its own place for it")
 
 
 def completion(key: str, reply: Any, model: str) -> Completion:
@@ -39,21 +49,32 @@ def completion(key: str, reply: Any, model: str) -> Completion:
     message = _mapping(choice.get("message"))
     content = _text(message.get("content"))
     reasoning = _text(message.get("reasoning")) or _text(message.get("reasoning_content"))
-    usage = _mapping(reply.get("usage") or {})
     finish_reason, failure = _ending(choice.get("finish_reason"))
     if failure is None and finish_reason != "length" and not content and not reasoning:
         failure = "null_content" if content is None else "empty"
+    fingerprint = reply.get("system_fingerprint")
     return Completion(
         key=key,
         content=content,
         reasoning=reasoning or None,
         finish_reason=finish_reason,
-        prompt_tokens=_count(usage.get("prompt_tokens")),
-        completion_tokens=_count(usage.get("completion_tokens")),
-        reasoning_tokens=_count(_mapping(usage.get("completion_tokens_details") or {}).get("reasoning_tokens")),
         model=_text(reply.get("model")) or model,
+        system_fingerprint=fingerprint if isinstance(fingerprint, str) else None,
         failure=failure,
+        **usage(reply),
     )
+
+
+def usage(reply: Any) -> dict[str, Any]:
+    """The tokens that a reply counts, by the names of `Completion`'s fields; None for what it does not say, whatever its form."""
+    counts = _inner(reply, "usage")
+    cached = _count(_inner(counts, "prompt_tokens_details").get("cached_tokens"))  # OpenAI, vLLM
+    return {
+        "prompt_tokens": _count(counts.get("prompt_tokens")),
+        "completion_tokens": _count(counts.get("completion_tokens")),
+        "reasoning_tokens": _count(_inner(counts, "completion_tokens_details").get("reasoning_tokens")),
+        "cached_prompt_tokens": _count(counts.get("prompt_cache_hit_tokens")) if cached is None else cached,  # DeepSeek
+    }
 
 
 def retry_after_seconds(header: str) -> float | None:
@@ -92,6 +113,12 @@ def _mapping(value: Any) -> dict[str, Any]:
     if isinstance(value, dict):
         return value
     raise ValueError(f"{type(value).__name__} where an object was expected")
+
+
+def _inner(value: Any, name: str) -> dict[str, Any]:
+    """An object inside an object; an empty one where there is none."""
+    found = value.get(name) if isinstance(value, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def _text(value: Any) -> str | None:

@@ -1,8 +1,7 @@
 """A model in a child process: its memory is free again when the engine is closed, and the parent never imports torch.
 
-The child starts with the first call of `complete`. `transformers` runs in this Python; `vllm` in the Python of its own
-environment (`DISTILL_VLLM_PYTHON`, else `.venv-vllm` in the project's root), because vllm and prefect cannot share one.
-A call that is left before its end takes the child with it; the next call starts a new one. Nothing is retried here.
+The child starts with the first call of `complete`, and holds at most `concurrency` requests that it has not finished. A call
+that is left before its end takes the child with it; the next call starts a new one. Nothing is retried here.
 """
 
 import json
@@ -25,7 +24,7 @@ from distill.engines.wire import Settings, send
 from distill.recipe import Sampling, Teacher
 
 ROOT = Path(__file__).parents[2]
-DEFAULTS = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+DEFAULTS = {"DO_NOT_TRACK": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 """The child's environment unless the person set something else. OpenMP threads that spin while they wait for a core that is busy
 elsewhere (judges run beside a teacher) made a CPU teacher 1.7 times slower."""
 LOG_LINES = 25
@@ -35,11 +34,9 @@ CLOSE_SECONDS = 15.0
 
 
 class LocalEngine:
-    """The `transformers` and `vllm` engines, seen from the parent."""
+    """The `transformers` engine, seen from the parent."""
 
     def __init__(self, teacher: Teacher) -> None:
-        if teacher.engine == "vllm" and teacher.dtype == "float64":
-            raise EngineError("vllm has no float64: set teacher.dtype to auto, bfloat16 or float32, or teacher.engine to transformers")
         self.teacher = teacher
         self.opens_thinking: bool | None = None
         """Whether the chat template itself opens `<think>` (then completions have a closing tag only); known after the start."""
@@ -54,13 +51,14 @@ class LocalEngine:
             self._child.close()
             self._child = None
 
-    def complete(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Completion]:
+    def complete(self, requests: Iterable[Request | None], sampling: Sampling) -> Iterator[Completion]:
         """One completion for each request, in the order in which they finish; one call at a time, others wait."""
+        if sampling.top_k is not None or sampling.min_p is not None:
+            raise EngineError("the transformers engine has no top_k and no min_p: unset them, or set teacher.engine to vllm or server")
         with self._lock:
             finished = False
             try:
-                child = self._started()
-                yield from self._stream(child, iter(requests), sampling)
+                yield from self._stream(self._started(), iter(requests), sampling)
                 finished = True
             finally:
                 if not finished and self._child is not None:
@@ -70,26 +68,33 @@ class LocalEngine:
     def _started(self) -> "Child":
         if self._child is None:
             told = settings(self.teacher)
-            self._child = Child(command(self.teacher.engine), f"{self.teacher.engine} teacher {self.teacher.model}")
+            self._child = Child([sys.executable, "-m", "distill.engines.worker"], f"transformers teacher {self.teacher.model}")
             self._child.send("open", {"settings": told})
             self.opens_thinking = self._child.receive()["opens_thinking"]
         return self._child
 
-    def _stream(self, child: "Child", requests: Iterator[Request], sampling: Sampling) -> Iterator[Completion]:
-        """Keeps the child supplied with twice as many requests as it works on, so that memory stays bounded."""
-        child.send("begin", {"sampling": {"temperature": sampling.temperature, "top_p": sampling.top_p, "max_tokens": sampling.max_tokens}})
-        wanted, ended = 2 * self.teacher.concurrency, False
+    def _stream(self, child: "Child", requests: Iterator[Request | None], sampling: Sampling) -> Iterator[Completion]:
+        """Gives the child a request for each place that is free; a None ends one look for requests, not the call."""
+        child.send("begin", {"sampling": {"temperature": sampling.temperature, "top_p": sampling.top_p}})
+        free, ended = self.teacher.concurrency, False
         while True:
-            if wanted and not ended:
-                batch = [as_row(request) for request in islice(requests, wanted)]
-                child.send("requests", {"requests": batch})
-                wanted, ended = wanted - len(batch), len(batch) < wanted
+            if not ended:
+                batch: list[dict[str, Any]] = []
+                for request in islice(requests, free):
+                    if request is None:
+                        break
+                    batch.append(as_row(request))
+                else:
+                    ended = len(batch) < free
+                if batch:
+                    child.send("requests", {"requests": batch})
+                    free -= len(batch)
                 if ended:
                     child.send("end", {})
             message = child.receive()
             if message["kind"] == "done":
                 return
-            wanted += len(message["completions"])
+            free += len(message["completions"])
             for completion in message["completions"]:
                 yield Completion(model=self.teacher.model, **completion)
 
@@ -109,11 +114,11 @@ class Child:
                 text=True,
                 encoding="utf-8",
                 start_new_session=True,
-                env={**DEFAULTS, **os.environ, "PYTHONSAFEPATH": "1"},
+                env={**DEFAULTS, **os.environ, "PYTHONSAFEPATH": "1", "PYTHONPATH": module_path()},
             )
         except OSError as error:
             self.log.close()
-            raise EngineError(f"{name}: cannot start {command[0]}: {error.strerror}; check DISTILL_VLLM_PYTHON") from error
+            raise EngineError(f"{name}: cannot start {command[0]}: {error.strerror}") from error
 
     def send(self, kind: str, values: dict[str, Any]) -> None:
         """Sends one message; EngineError when the child is dead."""
@@ -170,34 +175,32 @@ class Child:
         raise EngineError(f"{self.name}: its process {ending}\n{self.tail()}")
 
 
-def command(engine: str) -> list[str]:
-    """The command that starts a worker of an engine; the safe path keeps `engines/` itself off the module path."""
-    return [str(vllm_python() if engine == "vllm" else sys.executable), str(Path(__file__).with_name("worker.py"))]
-
-
-def vllm_python() -> str:
-    """The Python of the serving environment."""
-    own = ROOT / ".venv-vllm" / "bin" / "python"
-    return os.environ.get("DISTILL_VLLM_PYTHON") or (str(own) if own.exists() else sys.executable)
+def module_path() -> str:
+    """The path on which a child finds this package, also where it is not installed."""
+    return os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
 
 
 def settings(teacher: Teacher) -> dict[str, Any]:
-    """What the worker is told of the teacher; a folder is looked for here and in the project's root."""
-    told = {field.name: getattr(teacher, field.name) for field in fields(Settings)}
+    """What the worker is told of the teacher."""
+    return {field.name: getattr(teacher, field.name) for field in fields(Settings)} | {"model": model_name(teacher)}
+
+
+def model_name(teacher: Teacher) -> str:
+    """The folder of a local model, looked for here and in the project's root, or its hub id."""
     for folder in (Path(teacher.model).expanduser(), ROOT / teacher.model):
         if folder.is_dir():
-            return told | {"model": str(folder.resolve())}
+            return str(folder.resolve())
     if teacher.model.startswith((".", "/", "~")) or teacher.model.count("/") > 1:
         raise EngineError(
             f"{teacher.engine} teacher: no model folder {teacher.model}; write the path of a folder or a hub id such as org/name"
         )
-    return told
+    return teacher.model
 
 
 def as_row(request: Request) -> dict[str, Any]:
     """What the worker needs of a request."""
     turns = [(message.role, message.content) for message in request.messages]
-    return {"key": request.key, "messages": turns, "prefill": request.prefill, "seed": request.seed}
+    return {"key": request.key, "messages": turns, "prefill": request.prefill, "max_tokens": request.max_tokens, "seed": request.seed}
 
 
 def _pipe(pipe: IO[str] | None) -> IO[str]:

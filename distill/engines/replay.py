@@ -48,9 +48,9 @@ class ReplayEngine:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self._index.close()
 
-    def complete(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Completion]:
+    def complete(self, requests: Iterable[Request | None], sampling: Sampling) -> Iterator[Completion]:
         """The stored completion of each request, in order; the sampling settings have no effect on what is stored."""
-        for request in requests:
+        for request in filter(None, requests):
             stored = self._stored(request)
             if stored is None:
                 yield Completion(request.key, None, finish_reason="error", model=self._teacher.model, failure=NO_MORE_TRACES)

@@ -103,9 +103,9 @@ class ScriptedEngine:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         return None
 
-    def complete(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Completion]:
+    def complete(self, requests: Iterable[Request | None], sampling: Sampling) -> Iterator[Completion]:
         """The scripted completion of each request, in order."""
-        for request in requests:
+        for request in filter(None, requests):
             name = choose(request.problem, request.sample_index, sampling.seed)
             yield write(request, name, sampling)
 
@@ -130,10 +130,10 @@ def write(request: Request, name: str, sampling: Sampling) -> Completion:
     dice = _dice(problem, 0 if name == "duplicate" else index, sampling.seed, "text")
     thinking, answer = _thinking(problem, dice), final_answer(problem)
     if name == "reasoning_field":
-        return _complete(request, sampling, answer, thinking)
+        return _complete(request, answer, thinking)
     if name == "truncated":
-        return _complete(request, sampling, _opened(f"<think>\n{thinking}", request.prefill), cut=True)
-    return _complete(request, sampling, _opened(_text(name, problem, thinking, answer, dice), request.prefill))
+        return _complete(request, _opened(f"<think>\n{thinking}", request.prefill), cut=True)
+    return _complete(request, _opened(_text(name, problem, thinking, answer, dice), request.prefill))
 
 
 def final_answer(problem: Problem) -> str:
@@ -168,8 +168,8 @@ def _opened(text: str, prefill: str) -> str:
     return text.removeprefix(prefill) if prefill else text
 
 
-def _complete(request: Request, sampling: Sampling, content: str, reasoning: str | None = None, cut: bool = False) -> Completion:
-    budget = sampling.max_tokens * CHARACTERS_PER_TOKEN
+def _complete(request: Request, content: str, reasoning: str | None = None, cut: bool = False) -> Completion:
+    budget = request.max_tokens * CHARACTERS_PER_TOKEN
     length = len(reasoning or "") + len(content)
     cut = cut or length > budget
     if reasoning is not None and len(reasoning) >= budget:
@@ -183,7 +183,7 @@ def _complete(request: Request, sampling: Sampling, content: str, reasoning: str
         reasoning,
         finish_reason="length" if cut else "stop",
         prompt_tokens=sum(_tokens(message.content) for message in request.messages),
-        completion_tokens=min(_tokens((reasoning or "") + (kept or "")), sampling.max_tokens),
+        completion_tokens=min(_tokens((reasoning or "") + (kept or "")), request.max_tokens),
         reasoning_tokens=None if reasoning is None else _tokens(reasoning),
         model=MODEL,
     )

@@ -43,7 +43,7 @@ class TransformersBackend:
         while waiting or batch.running or not inbox.ended:
             done: list[dict[str, Any]] = []
             for request in inbox.take(wait=not waiting and not batch.running):
-                row = self._row(request, sampling["max_tokens"])
+                row = self._row(request)
                 if isinstance(row, Row):
                     waiting.append(row)
                 else:
@@ -55,12 +55,12 @@ class TransformersBackend:
             if done:
                 yield done
 
-    def _row(self, request: dict[str, Any], max_tokens: int) -> Row | dict[str, Any]:
+    def _row(self, request: dict[str, Any]) -> Row | dict[str, Any]:
         """The row of a request, or its completion when the model cannot be asked."""
         prompt = encode_request(self.chat, request, self.context_tokens)
         if isinstance(prompt, dict):
             return prompt
-        return Row(request["key"], tuple(prompt), request["seed"], min(max_tokens, self.context_tokens - len(prompt)))
+        return Row(request["key"], tuple(prompt), request["seed"], min(request["max_tokens"], self.context_tokens - len(prompt)))
 
     def _completion(self, row: Row) -> dict[str, Any]:
         return {

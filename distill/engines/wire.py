@@ -3,8 +3,7 @@
     parent: open {settings}, then for each call: begin {sampling}, requests [...], ..., end
     worker: ready {facts}, completions [...], ..., done; or fatal {cause}
 
-This module needs the standard library only: the worker may run in an environment that has none of distill's
-dependencies. It does not check what it is told: both ends are ours.
+It does not check what it is told: both ends are ours.
 """
 
 import json
@@ -26,14 +25,12 @@ class BackendError(RuntimeError):
 class Settings:
     """What a worker opens its model with; the fields are those of `recipe.Teacher`."""
 
-    engine: str
     model: str
     revision: str | None
     dtype: str
     trust_remote_code: bool
     concurrency: int
     context_tokens: int | None
-    tensor_parallel: int
 
 
 @dataclass(slots=True)
@@ -69,7 +66,7 @@ def send(stream: IO[str], kind: str, values: Mapping[str, Any]) -> None:
 
 
 def unloadable(model: str, error: Exception) -> BackendError:
-    """What an error of `from_pretrained` (or of vLLM's start) means for the person who named the model."""
+    """What an error of `from_pretrained` (or the last one in vLLM's log) means for the person who named the model."""
     text = " ".join(str(error).split())
     remedies = {
         "offline mode": "download the model first and give its folder as the teacher's model, or unset HF_HUB_OFFLINE",
@@ -80,6 +77,10 @@ def unloadable(model: str, error: Exception) -> BackendError:
         "trust_remote_code": "set teacher.trust_remote_code = true after reading the model's code",
         "does not recognize this architecture": "the installed transformers is too old for this model",
         "max_model_len": "lower teacher.context_tokens to what the model was made for",
+        "reasoning parser": "name this model's own in teacher.reasoning_parser, or unset it: thinking that comes in the text is split here",
+        "KV cache is needed": "lower teacher.context_tokens, or raise teacher.tensor_parallel",
+        "Free memory on device": "another program uses the GPU: end it, or add --gpu-memory-utilization to teacher.serve_options",
+        "unrecognized arguments": "this vLLM knows no such option: correct teacher.serve_options",
         "out of memory": "lower teacher.concurrency or teacher.context_tokens, or use a smaller model",
     }
     remedy = next((remedy for sign, remedy in remedies.items() if sign in text), "")

@@ -1,10 +1,9 @@
-"""The child process of a local engine: opens a model and completes the requests that come in on standard input.
+"""The child process of the `transformers` engine: opens a model and completes the requests that come in on standard input.
 
-    PYTHON .../distill/engines/worker.py        (or -m distill.engines.worker)
+    python -m distill.engines.worker
 
-It may run in an environment without distill's own dependencies, so it takes the package's path from its own file and
-skips `distill/engines/__init__.py`. Standard output carries messages only (see `wire`); what libraries print goes to
-standard error. The worker ends, with all processes it started, when its parent is gone.
+Standard output carries messages only (see `wire`); what libraries print goes to standard error. The worker ends, with all
+processes it started, when its parent is gone.
 """
 
 import json
@@ -13,9 +12,9 @@ import signal
 import sys
 import threading
 import time
-import types
-from pathlib import Path
-from typing import IO, Any
+from typing import IO
+
+from distill.engines.wire import BackendError, Inbox, Settings, send
 
 GRACE_SECONDS = 10.0
 """What a worker without a parent may take to end by itself."""
@@ -23,10 +22,6 @@ GRACE_SECONDS = 10.0
 
 def main() -> None:
     """Serves one parent until it closes the pipe; a model that cannot be opened is a message, not a trace."""
-    without_imports("distill", Path(__file__).parents[1])
-    without_imports("distill.engines", Path(__file__).parent)
-    from distill.engines.wire import BackendError, Inbox, Settings, send
-
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     inbox = Inbox()
@@ -34,8 +29,10 @@ def main() -> None:
     threading.Thread(target=watch_parent, args=(os.getppid(),), daemon=True).start()
     settings = Settings(**inbox.message()["settings"])
     try:
-        backend = open_backend(settings)
-        send(out, "ready", {"context_tokens": backend.context_tokens, "opens_thinking": backend.chat.opens_thinking()})
+        from distill.engines.transformers_backend import TransformersBackend
+
+        backend = TransformersBackend(settings)
+        send(out, "ready", {"opens_thinking": backend.chat.opens_thinking()})
         while True:
             sampling = inbox.message()["sampling"]
             inbox.ended = False
@@ -45,29 +42,10 @@ def main() -> None:
     except BackendError as error:
         send(out, "fatal", {"cause": str(error), "see_log": error.see_log})
     except ModuleNotFoundError as error:
-        remedy = "name an environment that has it in DISTILL_VLLM_PYTHON" if settings.engine == "vllm" else "install it there"
-        send(out, "fatal", {"cause": f"{error.name} is not installed for {sys.executable}: {remedy}", "see_log": False})
+        send(out, "fatal", {"cause": f"{error.name} is not installed for {sys.executable}: install it there", "see_log": False})
 
 
-def open_backend(settings: Any) -> Any:
-    """The backend of the settings' engine."""
-    if settings.engine == "vllm":
-        from distill.engines.vllm_backend import VllmBackend
-
-        return VllmBackend(settings)
-    from distill.engines.transformers_backend import TransformersBackend
-
-    return TransformersBackend(settings)
-
-
-def without_imports(name: str, folder: Path) -> None:
-    """Makes the modules in a package's folder importable without running its `__init__`, which needs distill's dependencies."""
-    package = types.ModuleType(name)
-    package.__path__ = [str(folder)]
-    sys.modules[name] = package
-
-
-def listen(stream: IO[str], inbox: Any) -> None:
+def listen(stream: IO[str], inbox: Inbox) -> None:
     """Puts the parent's messages into the inbox; ends this process when the pipe is closed."""
     for line in stream:
         inbox.lines.put(json.loads(line))

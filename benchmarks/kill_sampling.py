@@ -1,0 +1,146 @@
+"""Kills the sampling room again and again while a teacher is paid by the completion, and accounts for every one of them.
+
+    .venv/bin/python benchmarks/kill_sampling.py --kills 30
+
+Each kill is `kill -9` at a random moment; the same command then goes on until a run has ended, and the next one starts anew.
+The teacher is `tests/fault_server.py`, which writes down what it was asked and what it has computed; requests that were
+in flight at a kill are computed to their end, and paid for, as a provider would. After each kill: no shard that is not
+whole, and no more in flight than `concurrency`. After each run: shards byte-equal to an undisturbed run's, nothing asked again that
+the journals had, and nothing paid for twice but what was in flight at a kill. Prefect is left out.
+"""
+
+import argparse
+import json
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from sampling_run import ADAPTIVE, FIXED, Run, count, events, paid_twice, plan, serving
+
+SAMPLINGS = {"fixed": FIXED, "adaptive": ADAPTIVE}
+STRAGGLERS_SECONDS = 0.1
+"""How long the server may take to see a request that was sent before a kill."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """One kill, and how the run went on."""
+
+    in_flight: int
+    resume_seconds: float | None = None
+    """From the start of the next process to its first request."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--sampling", choices=SAMPLINGS, default="adaptive")
+    parser.add_argument("--problems", type=int, default=240)
+    parser.add_argument("--concurrency", type=int, default=16)
+    parser.add_argument("--latency-ms", type=float, default=60.0)
+    parser.add_argument("--seed", type=int, default=0)
+    chosen = parser.parse_args()
+    rng, kills, twice, runs = random.Random(chosen.seed), list[Kill](), 0, 0
+    with tempfile.TemporaryDirectory() as root, serving(Path(root, "server")) as base:
+        stage = Stage(Path(root), base, chosen.latency_ms)
+        run = Run((), SAMPLINGS[chosen.sampling], {"concurrency": chosen.concurrency}, chosen.problems, 16)
+        seconds = stage.undisturbed(run)
+        completions = len(count(stage.log("undisturbed"), "paid"))
+        print(f"undisturbed: {completions:,} completions, {seconds:.1f} s", flush=True)
+        while len(kills) < chosen.kills:
+            of_run, paid = stage.disturbed(run, f"killed-{runs}", chosen.kills - len(kills), seconds, rng)
+            kills, twice, runs = kills + of_run, twice + paid, runs + 1
+            print(f"run {runs}: {len(of_run)} kills, {sum(one.in_flight for one in of_run)} in flight, {paid} paid twice", flush=True)
+    report(kills, twice, runs, completions)
+    return 0
+
+
+def report(kills: list[Kill], twice: int, runs: int, completions: int) -> None:
+    """Prints what was found, the last line as JSON."""
+    resumes = [one.resume_seconds for one in kills if one.resume_seconds is not None]
+    found = {
+        "kills": len(kills),
+        "runs": runs,
+        "completions_a_run": completions,
+        "in_flight_at_kills": sum(one.in_flight for one in kills),
+        "paid_twice": twice,
+        "resume_seconds_median": round(statistics.median(resumes), 2) if resumes else None,
+        "resume_seconds_most": round(max(resumes), 2) if resumes else None,
+    }
+    print(f"{len(kills)} kills in {runs} runs: all shards identical, no completion lost or asked again that was kept")
+    print(json.dumps(found))
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A server, and a folder with one sub-folder for each run."""
+
+    root: Path
+    base: str
+    latency_ms: float
+
+    def named(self, run: Run, name: str) -> Run:
+        """A run against the server under a name of its own."""
+        plan(self.root / "server", name, latency_ms=self.latency_ms)
+        return replace(run, urls=(f"{self.base}/{name}/v1",))
+
+    def log(self, name: str) -> list[dict]:
+        return events(self.root / "server", name)
+
+    def undisturbed(self, run: Run) -> float:
+        """Samples without a kill, and says how long it took."""
+        began = time.monotonic()
+        killed(self.named(run, "undisturbed").start(self.root / "undisturbed"))
+        return time.monotonic() - began
+
+    def disturbed(self, run: Run, name: str, most: int, seconds: float, rng: random.Random) -> tuple[list[Kill], int]:
+        """The kills of one run and how many completions were paid for twice; raises AssertionError when anything was lost."""
+        run, folder, kills = self.named(run, name), self.root / name, list[Kill]()
+        kept, in_flight, ended = set[str](), Counter[str](), False
+        while not ended:
+            before, began = len(self.log(name)), time.monotonic()
+            ended = not killed(run.start(folder), rng.uniform(0.05, 0.6) * seconds if len(kills) < most else None)
+            since = [entry for entry in self.log(name)[before:] if entry["event"] == "received"]
+            assert kept.isdisjoint(entry["id"] for entry in since), "a completion that was in a journal was asked again"
+            if kills and since:
+                kills[-1] = replace(kills[-1], resume_seconds=since[0]["at"] - began)
+            kept = run.kept(folder)
+            lost = {entry["id"] for entry in since} - kept
+            assert len(lost) <= (0 if ended else run.teacher["concurrency"])
+            in_flight.update(lost)
+            kills += [] if ended else [Kill(len(lost))]
+            self.compare(folder, ended)
+        assert paid_twice(self.log(name)) <= in_flight, "a completion that was not in flight was paid for twice"
+        return kills, paid_twice(self.log(name)).total()
+
+    def compare(self, folder: Path, ended: bool) -> None:
+        """Sees that the shards are an undisturbed run's, byte for byte, and all of them at the end."""
+        right, found = (
+            {path.name: path.read_bytes() for path in (one / "traces").glob("*.parquet")} for one in (self.root / "undisturbed", folder)
+        )
+        assert found == right if ended else found.items() <= right.items(), "a shard is not what an undisturbed run makes"
+
+
+def killed(process: "subprocess.Popen[str]", seconds: float | None = None) -> bool:
+    """Kills a process after some seconds; False when it came to its own end before."""
+    try:
+        _, said = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        time.sleep(STRAGGLERS_SECONDS)
+        return True
+    assert process.returncode == 0, said
+    return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

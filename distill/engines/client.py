@@ -1,0 +1,177 @@
+"""One try: posts a request and says what came back. Choosing a server, waiting and trying again are others' business.
+
+Completions are asked for whole, never streamed. Redirects are not followed and proxies are not used; the API key goes to the
+configured servers only and is written nowhere, whatever a server repeats of it.
+"""
+
+import json
+import logging
+import os
+import resource
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+from distill.engines import Completion, EngineError, chat_completions, refusals
+from distill.engines.refusals import Fate
+from distill.recipe import Teacher
+
+CONNECT_SECONDS = 30.0
+LOOK_SECONDS = 5.0
+CONTROL_SECONDS = 60.0
+KEEPALIVE_SECONDS = 4.0  # below uvicorn's 5 s: a connection that the server is about to close is not used again
+OTHER_FILES = 1024
+"""Files that this process may have open besides the connections."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What one try brought: a completion, good or failed, and what to make of it."""
+
+    completion: Completion
+    fate: Fate
+    detail: str = ""
+    rest_seconds: float = 0.0
+    """How long the server asked to be left alone."""
+
+
+class Client:
+    """HTTP connections to a teacher's servers; used in one event loop."""
+
+    def __init__(self, teacher: Teacher) -> None:
+        """Reads the key; raises EngineError when there is none to read."""
+        self.models: Counter[str] = Counter()
+        """Completions by the name that the server gave its model."""
+        self._teacher = teacher
+        self._key = api_key(teacher)
+        self._controls = 0
+
+    async def open(self) -> None:
+        """Makes the session; `close` follows."""
+        _allow_files(self._teacher.concurrency + OTHER_FILES)
+        total = self._teacher.timeout_seconds
+        self._limit = aiohttp.ClientTimeout(total=total, sock_connect=min(CONNECT_SECONDS, total))
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self._key}"} if self._key else {}),
+        )
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def post(self, url: URL, key: str, body: bytes, seconds: float | None = None) -> Reply:
+        """The reply to one request, in so many seconds or the teacher's; raises EngineError when asking on is of no use to anybody."""
+        limit = self._limit if seconds is None else aiohttp.ClientTimeout(total=seconds)
+        try:
+            async with self._session.post(url, data=body, allow_redirects=False, timeout=limit) as response:
+                text = await response.read()
+        except (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError) as error:
+            return self._failed(key, "no_connection", "gone", f"{shown(url)}: {error}")
+        except aiohttp.ClientError as error:
+            return self._failed(key, "broken_connection", "server", f"{shown(url)}: {error or type(error).__name__}")
+        except TimeoutError:
+            return self._failed(key, "timeout", "server", f"{shown(url)}: no completion in {self._teacher.timeout_seconds:g} s")
+        return self._read(key, text) if response.status == 200 else self._refused(key, url, response, text)
+
+    async def control(self, url: URL) -> Reply:
+        """The reply to a question of two letters with an answer of one token, to see whether a server serves at all."""
+        self._controls += 1
+        asked = {"model": self._teacher.model, "messages": [{"role": "user", "content": "Hi"}], "seed": self._controls}
+        body = json.dumps(asked | {self._teacher.max_tokens_field: 1}).encode()
+        return await self.post(url, "", body, min(CONTROL_SECONDS, self._teacher.timeout_seconds))
+
+    async def listed(self, url: URL) -> list[dict[str, Any]]:
+        """The models that a server lists; empty where it does not answer, or not in that form. Raises EngineError for a refused key."""
+        limit = aiohttp.ClientTimeout(total=min(LOOK_SECONDS, self._teacher.timeout_seconds))
+        try:
+            async with self._session.get(url, allow_redirects=False, timeout=limit) as response:
+                text = await response.read()
+            if response.status in (401, 403):
+                raise EngineError(f"{refusals.REMEDIES[response.status]}; {self._said(url, response.status, text)}")
+            data = json.loads(text)["data"] if response.status == 200 else []
+        except (aiohttp.ClientError, TimeoutError, ValueError, LookupError, TypeError, RecursionError):
+            return []
+        return [entry for entry in data if isinstance(entry, dict)] if isinstance(data, list) else []
+
+    def _refused(self, key: str, url: URL, response: aiohttp.ClientResponse, text: bytes) -> Reply:
+        """A reply that is no 200."""
+        status, words = response.status, text.decode(errors="replace")
+        said = self._said(url, status, text)
+        try:
+            fate = refusals.fate(status, words)
+        except EngineError as error:
+            raise EngineError(f"{error}; {said}") from None
+        remedy = refusals.refused_setting(status, words, self._teacher) if fate == "final" and not self.models else None
+        if remedy is not None:
+            raise EngineError(f"{remedy}; {said}")
+        wait = chat_completions.retry_after_seconds(response.headers.get("Retry-After", "")) if fate in ("busy", "server") else None
+        return self._failed(key, "prompt_too_long" if fate == "unfit" else f"http_{status}", fate, said, wait or 0.0)
+
+    def _read(self, key: str, text: bytes) -> Reply:
+        """The completion in the body of a good reply; what is none is a failure to try again."""
+        data: Any = None
+        try:
+            data = json.loads(text)
+            completion = chat_completions.completion(key, data, self._teacher.model)
+        except (ValueError, RecursionError) as error:
+            detail = f"{type(error).__name__}: {error} in {self._quoted(text)}"
+            return self._failed(key, "bad_response", "server", detail, tokens=chat_completions.usage(data))
+        if completion.failure is not None:
+            fate: Fate = "final" if completion.failure == "content_filter" else "request"
+            return Reply(completion, fate, f"finish_reason {completion.finish_reason}")
+        if not self.models[completion.model]:
+            self._meet(completion.model)
+        self.models[completion.model] += 1
+        return Reply(completion, "good")
+
+    def _meet(self, name: str) -> None:
+        """Checks a model's name when it is first seen; raises EngineError when the recipe wants another."""
+        asked, wanted = self._teacher.model, self._teacher.reply_model
+        if wanted is not None and name != wanted:
+            raise EngineError(f"the server answered as {name!r} and not as {wanted!r}: correct teacher.urls, or teacher.reply_model")
+        if wanted is None and not name.startswith(asked) and name != asked.rstrip("/").rsplit("/", 1)[-1]:
+            log.warning("asked for %s, the server answers as %s; set teacher.reply_model to have one name only", asked, name)
+
+    def _failed(
+        self, key: str, failure: str, fate: Fate, detail: str, rest_seconds: float = 0.0, tokens: dict[str, Any] | None = None
+    ) -> Reply:
+        completion = Completion(key, None, finish_reason="error", model=self._teacher.model, failure=failure)
+        if tokens is not None:
+            completion = replace(completion, **tokens)
+        return Reply(completion, fate, detail, rest_seconds)
+
+    def _said(self, url: URL, status: int, text: bytes) -> str:
+        return f"{shown(url)} answered {status} {self._quoted(text)}"
+
+    def _quoted(self, text: bytes) -> str:
+        """The start of a server's text for a person to read, without the key: servers repeat refused ones."""
+        decoded = text.decode(errors="replace")
+        return repr((decoded.replace(self._key, "***") if self._key else decoded)[:300])
+
+
+def api_key(teacher: Teacher) -> str | None:
+    """The key in the environment variable that the recipe names, if it names one."""
+    if teacher.api_key_env is None:
+        return None
+    key = os.environ.get(teacher.api_key_env, "").strip()
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        raise EngineError(f"the environment variable {teacher.api_key_env} holds no API key; set it, or leave out teacher.api_key_env")
+    return key
+
+
+def shown(url: URL) -> str:
+    """An address without its query, which may be secret."""
+    return str(url.with_query(None))
+
+
+def _allow_files(wanted: int) -> None:
+    """Raises this process's limit of open files where it may: many systems begin with 1,024, and a connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))

@@ -1,0 +1,190 @@
+"""Which of several servers is asked next: the least loaded by its weight, of those that are well.
+
+A server that cannot be reached, or fails several times with nothing good between, rests. Its rests double, with jitter, and
+after each it is asked a question of one token: what is paid for is not risked on it, and no herd comes at once. When none is
+well for longer than the teacher's patience, all who wait are told. A server that lets time run out gets fewer requests. All
+times are the event loop's, which is monotonic.
+"""
+
+import asyncio
+import logging
+import random
+from dataclasses import dataclass
+
+from yarl import URL
+
+from distill.engines import EngineError
+from distill.engines.client import Client, Reply
+from distill.engines.patience import Patience
+from distill.recipe import Teacher
+
+LONGEST_WAIT_SECONDS = 60.0
+SICK_AFTER = 3
+"""Failures with nothing good between them after which a server that can be reached rests as well."""
+FEWEST = 6
+"""Halvings of the share of a server that lets time run out, at most."""
+TELL_SECONDS = 60.0
+SOUND = ("good", "final", "unfit", "request")
+"""Fates of tries that show a server at work."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class Endpoint:
+    """One server and what is known of its health."""
+
+    chat: URL
+    models: URL
+    weight: float
+    busy: int = 0
+    failures: int = 0
+    """Since it was last well."""
+    timeouts: int = 0
+    """Since its last good reply."""
+    rest: "asyncio.Task[None] | None" = None
+    """While it is left alone."""
+    control: "asyncio.Task[bool] | None" = None
+    """A question of one token on its way."""
+    said: str = ""
+    """Its last failure, for a person to read."""
+
+    def load(self) -> float:
+        """What another request would make of it: requests over weight."""
+        return (self.busy + 1) / self.weight * float(2 ** min(self.timeouts, FEWEST))
+
+
+class Endpoints:
+    """The servers of a teacher; used in one event loop."""
+
+    def __init__(self, teacher: Teacher, first_wait_seconds: float) -> None:
+        """Reads addresses and weights; raises EngineError for one that cannot be used."""
+        weights = teacher.url_weights or (1.0,) * len(teacher.urls)
+        if len(weights) != len(teacher.urls) or min(weights, default=0.0) <= 0:
+            raise EngineError("teacher.urls and teacher.url_weights do not fit: name an address, and a weight above 0 for each")
+        self.all = [endpoint(url, weight) for url, weight in zip(teacher.urls, weights, strict=True)]
+        self._first_wait_seconds = first_wait_seconds
+        self._woken: asyncio.Future[None] | None = None
+        self._told: float | None = None
+
+    def open(self, client: Client, patience: Patience) -> None:
+        """Says who asks the questions of one token, and whose patience it is; called in the event loop."""
+        self._client, self._patience, self._loop = client, patience, asyncio.get_running_loop()
+
+    async def take(self) -> Endpoint:
+        """The server to ask next, once one is well; raises EngineError when that takes too long."""
+        while True:
+            well = [endpoint for endpoint in self.all if endpoint.rest is None]
+            if well:
+                chosen = min(well, key=Endpoint.load)
+                chosen.busy += 1
+                return chosen
+            self._tell()
+            if self._woken is None:
+                self._woken = self._loop.create_future()
+            await asyncio.shield(self._woken)  # it is shared: a request that is cancelled must not cancel it
+            await asyncio.sleep(random.uniform(0.0, self._first_wait_seconds))  # not as a herd
+
+    def learn(self, endpoint: Endpoint, reply: Reply) -> None:
+        """Draws the conclusions from one try."""
+        if reply.fate in SOUND:
+            endpoint.timeouts = 0
+            self._recover(endpoint)
+            return
+        endpoint.said = reply.detail
+        endpoint.failures += 1
+        endpoint.timeouts += reply.completion.failure == "timeout"
+        if reply.rest_seconds:
+            self._rest(endpoint, reply.rest_seconds)
+        elif reply.fate == "gone" or endpoint.failures >= SICK_AFTER:
+            self._rest(endpoint)
+
+    async def serves(self, endpoint: Endpoint) -> bool:
+        """Whether a server answers a question of one token just now; it rests if it does not."""
+        if endpoint.rest is not None:
+            return False
+        if endpoint.control is None:
+            endpoint.control = self._loop.create_task(self._ask(endpoint))
+        serves = await asyncio.shield(endpoint.control)
+        if serves:
+            endpoint.failures = 0
+        else:
+            self._rest(endpoint)
+        return serves
+
+    def wait_seconds(self, waits: int) -> float:
+        """The next wait: they double up to a minute, with jitter so that requests do not come back as a herd."""
+        return float(min(self._first_wait_seconds * 2.0 ** min(waits, 30), LONGEST_WAIT_SECONDS) * random.uniform(0.5, 1.0))
+
+    def _rest(self, endpoint: Endpoint, seconds: float | None = None) -> None:
+        """Leaves a server alone: for as long as it asked for, or until it serves again."""
+        if endpoint.rest is None:  # of all requests that found it so together, one counts
+            endpoint.rest = self._loop.create_task(self._until_well(endpoint) if seconds is None else asyncio.sleep(seconds))
+            endpoint.rest.add_done_callback(lambda _: self._recover(endpoint))
+
+    def _recover(self, endpoint: Endpoint) -> None:
+        endpoint.failures = 0
+        if endpoint.rest is not None:
+            endpoint.rest.cancel()
+            endpoint.rest = None
+            if self._told is not None:
+                self._told = None
+                log.info("the teacher can be asked again")
+            if self._woken is not None:
+                self._woken.set_result(None)
+                self._woken = None
+
+    async def _until_well(self, endpoint: Endpoint) -> None:
+        """Rests and asks, in turns."""
+        rests, serves = 0, False
+        while not serves:
+            await asyncio.sleep(self.wait_seconds(rests))
+            rests += 1
+            try:
+                serves = await self._ask(endpoint)
+                gone = None if serves or not self._patience.is_over(self._loop.time()) else self.gone(endpoint)
+            except EngineError as error:
+                gone = error
+            if gone is not None and self._woken is not None:
+                self._woken.set_exception(gone)
+                self._woken = None
+
+    async def _ask(self, endpoint: Endpoint) -> bool:
+        began = self._loop.time()
+        try:
+            reply = await self._client.control(endpoint.chat)
+        finally:
+            endpoint.control = None
+        if reply.fate in SOUND:
+            self._patience.served(self._loop.time())
+            return True
+        endpoint.said = reply.detail
+        self._patience.failed(began)
+        return False
+
+    def gone(self, endpoint: Endpoint) -> EngineError:
+        """What stops the run when patience is over."""
+        return EngineError(
+            f"no server answers as it should, and teacher.patience_seconds ({self._patience.seconds:g}) are over: {endpoint.said}. "
+            "Everything finished is saved; see to the server or teacher.urls, then run the same command again"
+        )
+
+    def _tell(self) -> None:
+        now = self._loop.time()
+        if self._told is None or now - self._told >= TELL_SECONDS:
+            self._told = now
+            said = "; ".join(endpoint.said for endpoint in self.all if endpoint.said)
+            log.warning("no server can be asked just now: waiting for up to %g s without a good reply. %s", self._patience.seconds, said)
+
+
+def endpoint(base: str, weight: float) -> Endpoint:
+    """The addresses under a base URL, with its query; EngineError does not show one that cannot be used."""
+    try:
+        url = URL(base)
+    except ValueError:
+        url = URL()
+    if url.scheme not in ("http", "https") or not url.host:
+        raise EngineError("an entry of teacher.urls is no http(s) address; write it like http://127.0.0.1:8000/v1")
+    if url.user or url.password:
+        raise EngineError("an entry of teacher.urls holds a user or password; name the variable with the key in teacher.api_key_env")
+    return Endpoint(url.joinpath("chat", "completions").with_query(url.query), url.joinpath("models").with_query(url.query), weight)

@@ -1,0 +1,71 @@
+"""What a server's refusal means: the run is misconfigured, one request cannot be done, or it is worth trying again.
+
+Servers say the same with different statuses and words; the words here are those of vLLM, SGLang, llama.cpp, OpenAI and
+DeepSeek. What is not known is a failure of its request, never of the run.
+"""
+
+import re
+from typing import Literal
+
+from distill.engines import EngineError
+from distill.recipe import Teacher
+
+Fate = Literal["good", "final", "unfit", "request", "server", "busy", "gone"]
+"""Of a try: a completion; not worth another; too long for the context; the model's doing; the server's or the request's; the server
+has no time; nobody is there."""
+
+REMEDIES = {
+    401: "the API key was refused: put a valid one into the environment variable that teacher.api_key_env names",
+    402: "the account has no credit left: add some, then run the same command again",
+    403: "this key may not use the model: correct teacher.model, or ask for access",
+    404: "there is no such model or address: correct teacher.model, or teacher.urls (they usually end in /v1)",
+}
+NO_CREDIT = re.compile(r"insufficient_quota|exceeded your current quota", re.IGNORECASE)  # OpenAI says so with a 429
+TOO_LONG = re.compile(
+    r"maximum context length|context_length_exceeded|longer than the (maximum model|model's context) length|too long to fit into the model"
+    r"|exceed_context_size|exceeds the available context size|exceeds the maximum allowed length|(prompt|input) is too long",
+    re.IGNORECASE,
+)
+REFUSES = re.compile(
+    r"unsupported|not support|unknown|unrecognized|expected|valid|not permitted|not allowed|deprecated|only the default|must be|cannot be"
+    r"|not accept|not compatible",
+    re.IGNORECASE,
+)
+SETTINGS = ("temperature", "top_p", "top_k", "min_p", "seed")
+LIMITS = ("max_completion_tokens", "max_tokens")
+PREFILL = ("continue_final_message", "add_generation_prompt")
+
+
+def fate(status: int, text: str) -> Fate:
+    """What becomes of a request that was answered with a status other than 200; raises EngineError with the remedy alone."""
+    if status in REMEDIES:
+        raise EngineError(REMEDIES[status])
+    if 300 <= status < 400:
+        raise EngineError("it redirects to another address: write the final one into teacher.urls")
+    if status == 429 and NO_CREDIT.search(text):
+        raise EngineError(REMEDIES[402])
+    if status in (400, 413, 422, 500) and TOO_LONG.search(text):
+        return "unfit"
+    if status == 429:
+        return "busy"
+    return "server" if status >= 500 or status in (408, 425) else "final"
+
+
+def refused_setting(status: int, text: str, teacher: Teacher) -> str | None:
+    """The remedy when a server refuses one of the settings of every request; None when it refuses something else."""
+    if status not in (400, 422) or not REFUSES.search(text):
+        return None
+    named = [name for name in (*SETTINGS, *LIMITS, *PREFILL, *teacher.extra_body) if re.search(rf"\b{re.escape(name)}\b", text)]
+    if not named:
+        return None
+    name = named[0]
+    if name in teacher.extra_body:
+        return f"the server refuses {name}: correct teacher.extra_body"
+    if name in SETTINGS:
+        return f'the server refuses {name}: add "{name}" to teacher.ignores, and it is not sent'
+    if name in PREFILL:
+        return "the server cannot go on with a begun answer: leave out teacher.prefill"
+    other = LIMITS[1 - LIMITS.index(teacher.max_tokens_field)]
+    if other in named:
+        return f'the server wants another name for the longest completion: set teacher.max_tokens_field = "{other}"'
+    return "the server refuses the longest completion: lower sampling.max_tokens (and sampling.adaptive.budgets)"

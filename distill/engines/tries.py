@@ -1,0 +1,132 @@
+"""The tries of one request: which server, how often, how long to wait, and when to give up.
+
+What may pass by itself is tried again after a jittered wait that doubles. A server error proves nothing: a request that a server
+chokes on and a server that is being restarted look alike. While others get their replies it is held against the request, which
+is a typed failure when its tries are used up. While nobody gets one it is not, unless the teacher answers a question of one
+token; a teacher that serves nobody is waited for with patience, and then stops the run. A reply that was lost on its way back is
+asked, and paid for, again.
+"""
+
+import asyncio
+import json
+import logging
+from dataclasses import dataclass, replace
+
+from distill.engines import Completion, EngineError, Request, chat_completions
+from distill.engines.client import Client, Reply
+from distill.engines.endpoints import SOUND, Endpoint, Endpoints
+from distill.engines.patience import Patience
+from distill.recipe import Sampling, Teacher
+
+FAILURES_IN_A_ROW = 32
+DEAR = ("timeout", "null_content", "empty")  # failures that cost a whole completion each time
+DEAR_RETRIES = 2
+SETTLED = ("good", "final", "unfit")
+
+log = logging.getLogger(__name__)
+
+
+class Tries:
+    """Asks a teacher's servers; used in one event loop."""
+
+    def __init__(self, teacher: Teacher, client: Client, endpoints: Endpoints, context_tokens: int | None) -> None:
+        self._teacher, self._client, self._endpoints, self._context_tokens = teacher, client, endpoints, context_tokens
+        self._clock = asyncio.get_running_loop().time
+        self._patience = Patience(teacher.patience_seconds, self._clock())
+        endpoints.open(client, self._patience)
+        self._open_requests = 0
+        self._failed_in_a_row = 0
+        self._kinds_logged: set[str] = set()
+
+    async def ask(self, request: Request, sampling: Sampling) -> Completion:
+        """A completion or a typed failure, after as many tries as it takes; raises EngineError when the teacher is gone."""
+        self._open_requests += 1
+        try:
+            return await self._ask(request, sampling)
+        finally:
+            self._open_requests -= 1
+
+    async def _ask(self, request: Request, sampling: Sampling) -> Completion:
+        limited = self._context_tokens is None or request.max_tokens < self._context_tokens
+        body = self._body(request, sampling, limited)
+        tried = _Tried(self._clock(), self._patience.good)
+        while True:
+            reply, endpoint = await self._try(request.key, body)
+            if reply.fate == "unfit" and limited:  # the prompt may fit without it: the server then goes to the end of its context
+                limited, body = False, self._body(request, sampling, False)
+                continue
+            if reply.fate in SETTLED or await self._is_given_up(reply, endpoint, tried):
+                self._settle(reply)
+                return replace(reply.completion, lost_prompt_tokens=tried.lost_prompt, lost_completion_tokens=tried.lost_completion)
+            tried.lost_prompt += reply.completion.prompt_tokens or 0
+            tried.lost_completion += reply.completion.completion_tokens or 0
+            if reply.fate != "gone" and not reply.rest_seconds:  # otherwise it is the server that rests, and another may be asked
+                await asyncio.sleep(self._endpoints.wait_seconds(tried.waits))
+                tried.waits += 1
+
+    async def _is_given_up(self, reply: Reply, endpoint: Endpoint, tried: "_Tried") -> bool:
+        """Whether a request that failed is not asked again: its tries are used up, or it has been put off for too long."""
+        most = min(self._teacher.max_retries, DEAR_RETRIES) if reply.completion.failure in DEAR else self._teacher.max_retries
+        if reply.fate == "busy":
+            late = self._clock() - tried.began > self._teacher.patience_seconds
+            return late and await self._endpoints.serves(endpoint)
+        if reply.fate == "request" or (reply.fate == "server" and await self._is_to_blame(endpoint, tried)):
+            tried.failed += 1 + tried.undecided
+            tried.undecided = 0
+        elif reply.fate == "server":
+            tried.undecided = 1
+        tried.good_before = self._patience.good
+        return tried.failed > most
+
+    async def _is_to_blame(self, endpoint: Endpoint, tried: "_Tried") -> bool:
+        """Whether a failure is held against the request: others are served, or the server would answer another question."""
+        never_served = self._open_requests == 1 and not self._client.models  # then there is nothing to tell it by
+        return never_served or self._patience.good > tried.good_before or await self._endpoints.serves(endpoint)
+
+    async def _try(self, key: str, body: bytes) -> tuple[Reply, Endpoint]:
+        """One request at the server whose turn it is."""
+        endpoint = await self._endpoints.take()
+        try:
+            began = self._clock()
+            reply = await self._client.post(endpoint.chat, key, body)
+        finally:
+            endpoint.busy -= 1
+        if reply.fate == "good":
+            self._patience.served(self._clock())
+        elif reply.fate not in SOUND:
+            self._patience.failed(began)
+        self._endpoints.learn(endpoint, reply)
+        return reply, endpoint
+
+    def _settle(self, reply: Reply) -> None:
+        """Notes what became of a request; raises EngineError when it shows that the teacher itself is of no use."""
+        failure = reply.completion.failure
+        if failure is None:
+            self._failed_in_a_row = 0
+            return
+        self._failed_in_a_row += failure != "prompt_too_long"  # that one is the problem's
+        if self._failed_in_a_row >= FAILURES_IN_A_ROW:
+            row = f"{self._failed_in_a_row} completions in a row failed, the last with {failure}"
+            raise EngineError(f"{row}: {reply.detail}; see to the server or the recipe, then run the same command again")
+        if failure not in self._kinds_logged:
+            self._kinds_logged.add(failure)
+            log.warning("a completion failed with %s (further ones are not told): %s", failure, reply.detail)
+
+    def _body(self, request: Request, sampling: Sampling, limited: bool) -> bytes:
+        return json.dumps(chat_completions.body(request, self._teacher, sampling, limited)).encode()
+
+
+@dataclass(slots=True)
+class _Tried:
+    """The failures of one request so far."""
+
+    began: float
+    good_before: int
+    """Good replies to anybody when it was first asked, or last failed."""
+    failed: int = 0
+    """Failures that are held against it."""
+    undecided: int = 0
+    """1 when the last failure will be held against it if it fails again with the server well."""
+    waits: int = 0
+    lost_prompt: int = 0
+    lost_completion: int = 0

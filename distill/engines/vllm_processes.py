@@ -1,0 +1,217 @@
+"""The `vllm serve` processes of one model: started under a keeper, waited for with progress said, ended together.
+
+vLLM runs in the Python of its own environment, because vllm and prefect cannot share one. Each server writes a log in the folder
+`DISTILL_LOGS` (else the platform's temporary folder), which is removed at a clean end. The servers' key goes to them through
+their environment and is written nowhere.
+"""
+
+import http.client
+import itertools
+import json
+import os
+import random
+import re
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from distill.engines import EngineError
+from distill.engines.local import ROOT, model_name
+from distill.engines.vllm_layout import DEFAULTS, Plan, places, plans, visible_gpus
+from distill.engines.wire import unloadable
+from distill.progress import say
+from distill.recipe import Teacher
+
+KEY = "DISTILL_VLLM_KEY"
+"""Variable of this process's environment that holds the key of its servers, made at the first start."""
+PORTS = range(20_000, 32_000)
+"""Below Linux's ephemeral ports: a client that calls a server which is down could be given that very port as its own, and block it."""
+SAY_SECONDS = 15.0
+LOOK_SECONDS = 0.5
+SILENT_SECONDS = 600.0
+"""A start that writes nothing to its logs for so long has failed; a large model takes longer as a whole, but goes on writing."""
+STOP_SECONDS = 40.0
+LOG_LINES = 25
+LOG_BYTES = 65_536
+CAUSE = re.compile(r"\b(?:\w*Error|\w*Exception|error): (.+)")
+CONSEQUENCE = re.compile(r"Engine core initialization failed|Failed core proc|WorkerProc initialization failed|See root cause")
+"""What vLLM's outer processes say when an inner one has failed for a cause of its own."""
+
+_numbers = itertools.count()
+
+
+class Servers:
+    """The servers of a teacher; a start that fails is an EngineError with its cause."""
+
+    def __init__(self, teacher: Teacher) -> None:
+        self.model = model_name(teacher)
+        where = places(teacher, visible_gpus())
+        self.plans = plans(teacher, free_ports(len(where)), where)
+        folder = Path(os.environ.get("DISTILL_LOGS") or tempfile.gettempdir())
+        folder.mkdir(parents=True, exist_ok=True)
+        self.logs = [folder / f"distill-vllm-{os.getpid()}-{next(_numbers)}.log" for _ in self.plans]
+        self.said: list[str] = []
+        """What the keeper has said."""
+        self.on_end: list[Callable[[], None]] = []
+        """Called, in a thread of its own, when the last server is down for good."""
+        self.failed = False
+        """Somebody was told of the logs: they stay."""
+        os.environ.setdefault(KEY, secrets.token_urlsafe(24))
+        self.keeper = _keeper(vllm_python())
+        self._reader = threading.Thread(target=self._listen, daemon=True)
+        self._reader.start()
+        try:
+            self._tell(json.dumps({"servers": [self._server(plan, log) for plan, log in zip(self.plans, self.logs, strict=True)]}))
+            self._wait()
+            self._tell("up")
+        except BaseException:
+            self.failed = True
+            self.stop()
+            raise
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Base URLs for a client."""
+        return tuple(f"http://127.0.0.1:{plan.port}/v1" for plan in self.plans)
+
+    def usable(self) -> bool:
+        """Whether the keeper still looks after the servers and has given none of them up."""
+        return self.keeper.poll() is None and not any("stays down" in line for line in self.said)
+
+    def stop(self) -> None:
+        """Ends all servers and waits until they are gone; the logs are removed unless somebody was told of them."""
+        self.on_end.clear()
+        with suppress(BrokenPipeError):
+            _pipe(self.keeper.stdin).close()
+        try:
+            self.keeper.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.keeper.kill()  # its servers get the signal that is sent when their parent dies
+            self.keeper.wait()
+        self._reader.join()
+        _pipe(self.keeper.stdout).close()
+        if not self.failed:
+            for log in self.logs:
+                log.unlink(missing_ok=True)
+
+    def tell_tail(self) -> str:
+        """What the keeper has said and the ends of the logs, for an error; the logs stay from now on."""
+        self.failed = True
+        parts = [f"{log}:\n" + "\n".join(_end(log).splitlines()[-LOG_LINES:]) for log in self.logs if log.exists()]
+        return "\n".join([*self.said, *parts])
+
+    def _server(self, plan: Plan, log: Path) -> dict[str, object]:
+        environment = {name: os.environ.get(name, value) for name, value in DEFAULTS.items()}
+        environment |= {"VLLM_API_KEY": os.environ[KEY], **plan.environment}
+        return {"model": self.model, "options": plan.options, "environment": environment, "log": str(log)}
+
+    def _wait(self) -> None:
+        """Waits until every server answers."""
+        began = spoke = moved = time.monotonic()
+        size, missing = -1, list(self.plans)
+        count = f" ({len(self.plans)} servers)" if len(self.plans) > 1 else ""
+        say(f"starting vllm{count} for {self.model}, log in {', '.join(map(str, self.logs))}")
+        while missing := [plan for plan in missing if not _answers(plan.port)]:
+            if self.keeper.poll() is not None:
+                raise self._failure()
+            now, written = time.monotonic(), sum(log.stat().st_size for log in self.logs if log.exists())
+            if written != size:
+                size, moved = written, now
+            elif now - moved > SILENT_SECONDS:
+                raise EngineError(f"vllm has not started, and wrote nothing for {SILENT_SECONDS:.0f} s:\n{self.tell_tail()}")
+            if now - spoke >= SAY_SECONDS:
+                spoke = now
+                say(f"vllm has been starting for {now - began:.0f} s, {len(missing)} of {len(self.plans)} not up yet")
+            time.sleep(LOOK_SECONDS)
+        say(f"vllm is up after {time.monotonic() - began:.0f} s")
+
+    def _failure(self) -> EngineError:
+        """Why the start failed, with a remedy where the cause is known."""
+        self._reader.join()
+        text = "\n".join(map(_end, filter(Path.exists, self.logs)))
+        causes = [cause for line in text.splitlines() if (found := CAUSE.search(line)) and not CONSEQUENCE.search(cause := found[1])]
+        if not causes:
+            return EngineError(f"vllm cannot start: {' '.join(self.said) or 'its keeper ended'}\n{self.tell_tail()}")
+        cause = unloadable(self.model, RuntimeError(causes[-1]))
+        return EngineError(f"vllm: {cause}" + (f"\n{self.tell_tail()}" if cause.see_log else f"; logs: {', '.join(map(str, self.logs))}"))
+
+    def _tell(self, line: str) -> None:
+        try:
+            _pipe(self.keeper.stdin).write(line + "\n")
+            _pipe(self.keeper.stdin).flush()
+        except BrokenPipeError:
+            self.keeper.wait()
+            raise self._failure() from None
+
+    def _listen(self) -> None:
+        """Passes on what the keeper says until it ends."""
+        for line in _pipe(self.keeper.stdout):
+            self.said.append(line.strip())
+            say(line.strip())
+        for told in self.on_end:
+            told()
+
+
+def vllm_python() -> str:
+    """The Python of the serving environment."""
+    own = ROOT / ".venv-vllm" / "bin" / "python"
+    return os.environ.get("DISTILL_VLLM_PYTHON") or (str(own) if own.exists() else sys.executable)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback address that nobody listens on now."""
+    found: list[int] = []
+    for port in random.sample(PORTS, len(PORTS)):
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise EngineError("vllm: there is no free port on 127.0.0.1")
+
+
+def _keeper(python: str) -> "subprocess.Popen[str]":
+    """The keeper in a session of its own, so that a signal from the keyboard is the parent's affair."""
+    try:
+        return subprocess.Popen(
+            [python, str(Path(__file__).with_name("keeper.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            start_new_session=True,
+            env={**os.environ, "PYTHONSAFEPATH": "1"},
+        )
+    except OSError as error:
+        raise EngineError(f"vllm: cannot start {python}: {error.strerror}; check DISTILL_VLLM_PYTHON") from error
+
+
+def _answers(port: int) -> bool:
+    """Whether a server says that it is well."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5.0)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _end(log: Path) -> str:
+    with log.open("rb") as stream:
+        stream.seek(max(0, log.stat().st_size - LOG_BYTES))
+        return stream.read().decode("utf-8", "replace")
+
+
+def _pipe(pipe: IO[str] | None) -> IO[str]:
+    assert pipe is not None
+    return pipe
