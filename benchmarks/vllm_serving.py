@@ -185,7 +185,9 @@ async def post(bodies: list[bytes], teacher: Teacher) -> int:
                 tokens += reply["usage"]["completion_tokens"]
 
     timeout = aiohttp.ClientTimeout(total=3600)
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), headers=headers, timeout=timeout) as session:
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4.0), headers=headers, timeout=timeout
+    ) as session:
         await asyncio.gather(*(work(url) for _, url in zip(range(teacher.concurrency), itertools.cycle(teacher.urls), strict=False)))
     return tokens
 

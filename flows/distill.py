@@ -2,11 +2,12 @@
 
 from prefect import flow
 
+from distill.engines.vllm_serve import kept
 from distill.recipe import DatasetRecipe, StudentRecipe
 from distill.recipe_files import load_both
 from flows import keys, rooms, zombies
 from flows.dataset import dataset_of, dataset_place
-from flows.evaluate import evaluate_room
+from flows.evaluate import ask_teacher, evaluate_room
 from flows.keys import Place
 from flows.train import train_room
 
@@ -16,7 +17,10 @@ def distill(student: str = "tiny-qwen2", dataset: str | None = None, overrides: 
     """Makes or reuses the dataset, the student and its report, and returns the path of report.json."""
     recipe, dataset_recipe = load_both(student, dataset, tuple(overrides or ()))
     with zombies.marked():
-        made = dataset_of(dataset_recipe)
+        with kept():  # a teacher that we serve is loaded once, and its GPUs are free again for the training
+            made = dataset_of(dataset_recipe)
+            if dataset_recipe.teacher.engine == "vllm" and recipe.evaluation.teacher:
+                ask_teacher(recipe.evaluation, dataset_recipe.teacher)
         trained = train_room(made, recipe)
         return evaluate_room(trained, made, recipe, dataset_recipe)
 

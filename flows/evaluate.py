@@ -54,6 +54,12 @@ def evaluate_room(student: Place, dataset: Place, recipe: StudentRecipe, dataset
     return write_report(found, student.path, dataset.path)
 
 
+def ask_teacher(evaluation: Evaluation, teacher: Teacher) -> None:
+    """Samples the teacher on the held-out problems ahead of its evaluation, while it is loaded."""
+    problems = collect_room(evaluation.problems, evaluation.verification, evaluation.shard_problems)
+    sample_room(problems, keys.teacher(teacher, WITHIN), sampling(evaluation), evaluation.verification, keys.kinds(evaluation.problems))
+
+
 def models(student: Place, recipe: StudentRecipe, dataset_recipe: DatasetRecipe) -> list[tuple[str, Model]]:
     """The models to score: the untrained base with the student's template, the student, and the teacher where it can be asked."""
     base = keys.prepared_base(recipe.base)
