@@ -114,7 +114,7 @@ class Stage:
                 kills[-1] = replace(kills[-1], resume_seconds=since[0]["at"] - began)
             kept = run.kept(folder)
             lost = {entry["id"] for entry in since} - kept
-            assert len(lost) <= (0 if ended else run.teacher["concurrency"])
+            assert len(lost) <= (0 if ended else run.teacher["concurrency"]), f"{len(lost)} completions were asked and not kept"
             in_flight.update(lost)
             kills += [] if ended else [Kill(len(lost))]
             self.compare(folder, ended)

@@ -9,7 +9,7 @@ of its own at two sizes; CPU is that of it and of all its children, user and sys
 start-up drops out. `distill rooms` is engine, journal, sampling room and shards without Prefect; `distill sample` is the command, its
 flow and Prefect with it (Prefect's server, where one is shared, runs beside and is not counted); `plain loop` is what a user writes:
 aiohttp, no journal, no resume. Curator's token counter is replaced by one that needs no network. All keep 256 requests in flight;
-distilabel sends its batch of 256 and waits for all of it. A server on the same cores takes CPU time from nobody, wall time from all.
+distilabel sends its batch of 256 and waits for all of it. Server and client share the cores: CPU is the figure, wall time a hint.
 """
 
 import argparse

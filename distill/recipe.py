@@ -136,7 +136,8 @@ class Adaptive(Section):
     most: int = Field(16, ge=1)
     """Completions of one problem at most."""
     budgets: tuple[int, ...] = ()
-    """Larger values of `max_tokens`, in order, with which a cut completion is asked again while its problem needs more."""
+    """Larger values of `max_tokens`, with which a cut completion is asked again while its problem needs more. They are for what the first
+    one cuts anyway: a small first budget is no saving, since what it cuts is paid for twice."""
 
 
 class Sampling(Section):

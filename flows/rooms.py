@@ -134,10 +134,10 @@ def read_rows(path: str, columns: list[str] | None = None) -> Iterator[dict[str,
         yield from shards.read_rows(path, columns)
 
 
-def read_tables(path: str) -> Iterator[pa.Table]:
+def read_tables(path: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
     """The Arrow tables of a shard, guarded as `read` guards records."""
     with guarded(path):
-        yield from shards.read_tables(path)
+        yield from shards.read_tables(path, columns)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import pyarrow.compute as pc
 from prefect import flow, task
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
@@ -38,6 +39,7 @@ SHARDS_AT_ONCE = 64
 """With 256 problems each, enough first draws to keep several thousand requests in flight."""
 RUNNER: Any = ThreadPoolTaskRunner(max_workers=SHARDS_AT_ONCE)
 BUDGETS = "budgets.json"
+COUNTED = ["prompt_tokens", "cached_prompt_tokens", "thinking_tokens", "answer_tokens", "spent_tokens", "cost_usd"]
 STOPPED = "stopped by hand; everything that came back is kept, and the same command goes on from there"
 
 
@@ -121,7 +123,8 @@ def sample_room(problems: Place, model: Model, sampling: Sampling, verification:
             else:
                 for paths in todo:  # in this thread, where a signal stops it at once
                     sample_shard(*paths, here)
-        rooms.finish(place, [f"{folder}/{source.rsplit('/', 1)[1]}" for source in sources], calls=engine.calls, spent=ledger.summary())
+        targets = [f"{folder}/{source.rsplit('/', 1)[1]}" for source in sources]
+        rooms.finish(place, targets, calls=engine.calls, of_rows=_sums(targets), spent=ledger.summary())
         say(f"made {place.label}: {engine.calls:,} teacher calls")
     return place
 
@@ -140,8 +143,9 @@ def _overlapping(work: Sequence[tuple[str, str, str]], here: Any, brake: Brake) 
     free, futures, stopped = threading.Semaphore(SHARDS_AT_ONCE), list[Any](), list[Stopped]()
 
     def done(future: Any) -> None:
+        future.wait()  # it is done: without this, its state would be asked of the server
         if not future.state.is_completed():
-            brake.pull("another shard failed")  # its own error is told: the others stop paying
+            brake.pull("another shard failed")  # whose own error is told; the others stop paying
         free.release()
 
     for paths in work:
@@ -178,6 +182,15 @@ def _by_hand(brake: Brake) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _sums(paths: Sequence[str]) -> dict[str, float]:
+    """Tokens and money of all rows of some shards."""
+    sums = dict.fromkeys(COUNTED, 0.0)
+    for table in chain.from_iterable(rooms.read_tables(path, COUNTED) for path in paths):
+        for name in COUNTED:
+            sums[name] += pc.sum(table[name]).as_py() or 0
+    return sums
 
 
 def _usable(source: str) -> int:

@@ -81,16 +81,17 @@ class FaultServer:
         identity = digest([asked.get("seed"), asked["messages"], asked.get("max_tokens")])
         books.tries[identity] += 1
         fault = books.fault(identity)
-        books.note("received" if "n" in asked else "probed", identity, fault=fault)
+        probe = "n" not in asked
+        books.note("probed" if probe else "received", identity, fault=fault)
         if (key := books.plan.get("key")) and request.headers.get("Authorization") != f"Bearer {key}":
             return web.Response(status=401, text=f"Incorrect API key provided: {request.headers.get('Authorization')}")
         if fault and (refused := await refusal(fault)) is not None:
             return refused
         good = reply(asked)
         usage = good["usage"]
-        data = json.dumps(spoilt(fault, good, asked)).encode() if fault not in BODIES else BODIES[fault]
+        data = b'{"choices": [{"mess' if fault == "garbled" else json.dumps(spoilt(fault, good, asked)).encode()
         await asyncio.sleep(books.plan.get("latency_ms", 5) * -math.log(1 - draw(identity + "latency")) / 1000)
-        books.note("paid", identity, fault=fault, usage=usage)
+        books.note("answered" if probe else "paid", identity, fault=fault, usage=usage)
         try:
             response = await sent(fault, data, request)
         except ConnectionResetError:  # whoever asked is gone; it has been paid for all the same
@@ -104,11 +105,11 @@ class FaultServer:
 
 
 BODIES = {
-    "garbled": b'{"choices": [{"mess',
     "html": b"<html><body>502 Bad Gateway</body></html>",
     "nothing": b"",
     "error": b'{"error": {"message": "overloaded", "code": 529}}',
 }
+"""What something between us and the model says with a status of 200."""
 
 
 def digest(value: object) -> str:
@@ -175,6 +176,8 @@ async def refusal(fault: str) -> web.StreamResponse | None:
     match name:
         case "status":
             return web.Response(status=int(argument), text="the server is not well")
+        case "html" | "nothing" | "error":
+            return web.Response(body=BODIES[name], content_type="application/json")
         case "busy":
             return web.Response(status=429, headers={"Retry-After": argument} if argument else {}, text="slow down")
         case "busydate":

@@ -147,9 +147,9 @@ def rows(folder: Path, without: tuple[str, ...] = ()) -> list[dict[str, Any]]:
     return [{name: value for name, value in row.items() if name not in without} for row in found]
 
 
-def tokens(entries: list[dict[str, Any]]) -> int:
+def completion_tokens(entries: list[dict[str, Any]]) -> int:
     """Tokens of all completions that were computed."""
-    return sum(entry["usage"]["total_tokens"] for entry in entries if entry["event"] == "paid")
+    return sum(entry["usage"]["completion_tokens"] for entry in entries if entry["event"] == "paid")
 
 
 def main() -> int:

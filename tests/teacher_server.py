@@ -18,7 +18,7 @@ from email.utils import format_datetime
 from aiohttp import web
 
 REFUSALS = {
-    "vllm": "This model's maximum context length is 4096 tokens. However, your prompt contains 5000 input tokens, which exceeds this limit.",
+    "vllm": "This model's maximum context length is 4096 tokens. However, your prompt contains 5000 input tokens.",
     "oldvllm": "The decoder prompt (length 21535) is longer than the maximum model length of 16384.",
     "deepseek": "This model's maximum context length is 65536 tokens. However, you requested 87731 tokens (87731 in the messages, 0 in the "
     "completion). Please reduce the length of the messages or completion.",
@@ -77,8 +77,8 @@ class TeacherServer:
         if limit + 7 <= context:
             return None
         return (
-            f"This model's maximum context length is {context} tokens. However, you requested {limit} output tokens and your prompt contains "
-            f"at least 7 input tokens, for a total of at least {limit + 7} tokens."
+            f"This model's maximum context length is {context} tokens. However, you requested {limit} output tokens and your prompt "
+            f"contains at least 7 input tokens, for a total of at least {limit + 7} tokens."
         )
 
     async def list_models(self, request: web.Request) -> web.Response:
@@ -137,6 +137,11 @@ async def misbehave(fault: str, asked: dict, request: web.Request) -> web.Stream
             await asyncio.sleep(float(argument) / 1000)
             return web.json_response(reply(asked))
         case "hang":
+            await asyncio.sleep(3600)
+            return web.Response()
+        case "nohttp":
+            assert request.transport is not None
+            request.transport.write(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")
             await asyncio.sleep(3600)
             return web.Response()
         case "drip" | "cut":

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sampling_run import ADAPTIVE, FIXED, MONEY, Run, count, events, paid_twice, plan, rows, serving
+from sampling_run import ADAPTIVE, FIXED, MONEY, Run, completion_tokens, count, events, paid_twice, plan, rows, serving
 
 from distill.engines import EngineError
 from distill.recipe import Verification
@@ -85,13 +85,15 @@ def test_an_undisturbed_run_asks_each_completion_once_and_counts_what_it_cost(st
     assert not paid_twice(log) and set(count(log, "received")) == run.kept(stage.folder)
     found = rows(stage.folder)
     assert len({(row["problem_id"], row["sample_index"]) for row in found}) == len(found)
-    assert sum(row["spent_tokens"] for row in found) == sum(entry["usage"]["completion_tokens"] for entry in log if "usage" in entry)
+    assert sum(row["spent_tokens"] for row in found) == completion_tokens(log)
     run.go(stage.folder)
     assert stage.log("again") == log
 
 
 REFUSALS = ("status-500", "status-502", "status-503", "status-529", "busy", "error", "html", "nothing")
 SPOILT = ("garbled", "nochoices", "null", "empty", "cut")
+COUNTED = ("nochoices", "null", "empty")
+"""Replies that are of no use and say what they cost."""
 SLOW = ("hang", "drip")
 
 
@@ -103,13 +105,15 @@ def test_a_fault_that_passes_leaves_no_mark(stage, undisturbed, fault):
     assert faults(log) > 10
     assert same(stage.folder, undisturbed["fixed"], MONEY if fault in SPOILT else ())
     assert paid_twice(log).total() <= sum(entry["event"] == "paid" and entry["fault"] is not None for entry in log)
+    if fault in COUNTED:
+        assert sum(row["spent_tokens"] for row in rows(stage.folder)) == completion_tokens(log)
 
 
 def test_all_faults_together_leave_no_mark_on_an_adaptive_run(stage, undisturbed):
-    rules = [{"fault": fault, "share": 0.1, "tries": 1} for fault in REFUSALS + SPOILT + SLOW]
+    rules = [{"fault": fault, "share": 0.05, "tries": 1} for fault in REFUSALS + SPOILT + SLOW]
     run = stage.run("faulty", *rules, sampling="adaptive", teacher={"timeout_seconds": 0.5})
     run.go(stage.folder)
-    assert faults(stage.log("faulty")) > 50
+    assert faults(stage.log("faulty")) > 30
     assert same(stage.folder, undisturbed["adaptive"], MONEY)
 
 
@@ -119,7 +123,9 @@ def test_a_server_that_says_when_to_come_back_is_left_alone_until_then(stage, un
     run.go(stage.folder)
     log = stage.log("busy")
     last = max(entry["at"] for entry in log if entry.get("fault"))
-    assert not [entry for entry in log if entry["event"] == "received" and last + 0.1 < entry["at"] < last + seconds * 0.9]
+    after = [entry["at"] - last for entry in log if entry["event"] == "received" and entry["at"] > last + 0.1]
+    assert len(after) > 20
+    assert min(after) > seconds * 0.9
     assert same(stage.folder, undisturbed["fixed"])
 
 

@@ -74,7 +74,8 @@ class Client:
         except (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError) as error:
             return self._failed(key, "no_connection", "gone", f"{shown(url)}: {error}")
         except aiohttp.ClientError as error:
-            return self._failed(key, "broken_connection", "server", f"{shown(url)}: {error or type(error).__name__}")
+            words = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)  # its text has the query
+            return self._failed(key, "broken_connection", "server", f"{shown(url)}: {type(error).__name__} {words}")
         except TimeoutError:
             return self._failed(key, "timeout", "server", f"{shown(url)}: no completion in {self._teacher.timeout_seconds:g} s")
         return self._read(key, text) if response.status == 200 else self._refused(key, url, response, text)

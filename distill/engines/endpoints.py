@@ -9,7 +9,9 @@ times are the event loop's, which is monotonic.
 import asyncio
 import logging
 import random
+from collections.abc import Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from yarl import URL
 
@@ -90,14 +92,15 @@ class Endpoints:
         if reply.fate in SOUND:
             endpoint.timeouts = 0
             self._recover(endpoint)
+            self._end_rest(endpoint)
             return
         endpoint.said = reply.detail
         endpoint.failures += 1
         endpoint.timeouts += reply.completion.failure == "timeout"
-        if reply.rest_seconds:
-            self._rest(endpoint, reply.rest_seconds)
-        elif reply.fate == "gone" or endpoint.failures >= SICK_AFTER:
-            self._rest(endpoint)
+        if reply.fate == "gone" or endpoint.failures >= SICK_AFTER:
+            self._rest(endpoint, self._until_well(endpoint, reply.rest_seconds))
+        elif reply.rest_seconds:
+            self._rest(endpoint, asyncio.sleep(reply.rest_seconds))
 
     async def serves(self, endpoint: Endpoint) -> bool:
         """Whether a server answers a question of one token just now; it rests if it does not."""
@@ -106,46 +109,53 @@ class Endpoints:
         if endpoint.control is None:
             endpoint.control = self._loop.create_task(self._ask(endpoint))
         serves = await asyncio.shield(endpoint.control)
-        if serves:
-            endpoint.failures = 0
-        else:
-            self._rest(endpoint)
+        if not serves:
+            self._rest(endpoint, self._until_well(endpoint))
         return serves
 
     def wait_seconds(self, waits: int) -> float:
         """The next wait: they double up to a minute, with jitter so that requests do not come back as a herd."""
         return float(min(self._first_wait_seconds * 2.0 ** min(waits, 30), LONGEST_WAIT_SECONDS) * random.uniform(0.5, 1.0))
 
-    def _rest(self, endpoint: Endpoint, seconds: float | None = None) -> None:
-        """Leaves a server alone: for as long as it asked for, or until it serves again."""
-        if endpoint.rest is None:  # of all requests that found it so together, one counts
-            endpoint.rest = self._loop.create_task(self._until_well(endpoint) if seconds is None else asyncio.sleep(seconds))
-            endpoint.rest.add_done_callback(lambda _: self._recover(endpoint))
+    def _rest(self, endpoint: Endpoint, rest: Coroutine[Any, Any, None]) -> None:
+        """Leaves a server alone until a coroutine has ended."""
+        if endpoint.rest is not None:  # of all requests that found it so together, one counts
+            rest.close()
+            return
+        endpoint.rest = self._loop.create_task(rest)
+        endpoint.rest.add_done_callback(lambda task: None if task.cancelled() else self._end_rest(endpoint))
 
     def _recover(self, endpoint: Endpoint) -> None:
         endpoint.failures = 0
-        if endpoint.rest is not None:
-            endpoint.rest.cancel()
-            endpoint.rest = None
-            if self._told is not None:
-                self._told = None
-                log.info("the teacher can be asked again")
-            if self._woken is not None:
-                self._woken.set_result(None)
-                self._woken = None
+        if self._told is not None:
+            self._told = None
+            log.info("the teacher answers again")
 
-    async def _until_well(self, endpoint: Endpoint) -> None:
+    def _end_rest(self, endpoint: Endpoint) -> None:
+        if endpoint.rest is None:
+            return
+        endpoint.rest.cancel()
+        endpoint.rest = None
+        if self._woken is not None:
+            self._woken.set_result(None)
+            self._woken = None
+
+    async def _until_well(self, endpoint: Endpoint, first_seconds: float = 0.0) -> None:
         """Rests and asks, in turns."""
-        rests, serves = 0, False
-        while not serves:
+        rests = 0
+        await asyncio.sleep(first_seconds)
+        while True:
             await asyncio.sleep(self.wait_seconds(rests))
             rests += 1
             try:
-                serves = await self._ask(endpoint)
-                gone = None if serves or not self._patience.is_over(self._loop.time()) else self.gone(endpoint)
+                if await self._ask(endpoint):
+                    return
+                gone = self._gone(endpoint) if self._patience.is_over(self._loop.time()) else None
             except EngineError as error:
                 gone = error
-            if gone is not None and self._woken is not None:
+            if gone is None:
+                self._tell()
+            elif self._woken is not None:
                 self._woken.set_exception(gone)
                 self._woken = None
 
@@ -157,12 +167,13 @@ class Endpoints:
             endpoint.control = None
         if reply.fate in SOUND:
             self._patience.served(self._loop.time())
+            self._recover(endpoint)
             return True
         endpoint.said = reply.detail
         self._patience.failed(began)
         return False
 
-    def gone(self, endpoint: Endpoint) -> EngineError:
+    def _gone(self, endpoint: Endpoint) -> EngineError:
         """What stops the run when patience is over."""
         return EngineError(
             f"no server answers as it should, and teacher.patience_seconds ({self._patience.seconds:g}) are over: {endpoint.said}. "
@@ -170,6 +181,9 @@ class Endpoints:
         )
 
     def _tell(self) -> None:
+        """Says why nobody is asked, now and then."""
+        if any(endpoint.rest is None for endpoint in self.all):
+            return
         now = self._loop.time()
         if self._told is None or now - self._told >= TELL_SECONDS:
             self._told = now

@@ -2,8 +2,9 @@
 
 An event loop in a thread of its own keeps at most `concurrency` requests in flight, over all calls together, and sends the
 next one when a completion has come home; nothing waits for a batch. The parts: `hand_over` (threads), `tries` (when to ask
-again, when to stop), `endpoints` (which server), `client` (one try), `chat_completions` (the format), `refusals` (what a
-server's no means). What is in flight when a call is left, or the engine closed, is cancelled and was paid for in vain.
+again, when to give up), `patience` (when to stop), `endpoints` (which server), `client` (one try), `chat_completions` (the
+format), `refusals` (what a server's no means). What is in flight when a call is left, or the engine closed, is cancelled and
+was paid for in vain.
 """
 
 import asyncio

@@ -1,10 +1,10 @@
 """The tries of one request: which server, how often, how long to wait, and when to give up.
 
 What may pass by itself is tried again after a jittered wait that doubles. A server error proves nothing: a request that a server
-chokes on and a server that is being restarted look alike. While others get their replies it is held against the request, which
-is a typed failure when its tries are used up. While nobody gets one it is not, unless the teacher answers a question of one
-token; a teacher that serves nobody is waited for with patience, and then stops the run. A reply that was lost on its way back is
-asked, and paid for, again.
+chokes on and a server that is being restarted look alike. When others get their replies afterwards, or the server answers a
+question of one token, it is held against the request, which is a typed failure when its tries are used up. Otherwise no try is
+used up: a teacher that serves nobody is waited for with patience, and then stops the run. A reply that was lost on its way back
+is asked, and paid for, again.
 """
 
 import asyncio
@@ -37,6 +37,7 @@ class Tries:
         self._open_requests = 0
         self._failed_in_a_row = 0
         self._kinds_logged: set[str] = set()
+        self._limits_told: set[int] = set()
 
     async def ask(self, request: Request, sampling: Sampling) -> Completion:
         """A completion or a typed failure, after as many tries as it takes; raises EngineError when the teacher is gone."""
@@ -47,9 +48,9 @@ class Tries:
             self._open_requests -= 1
 
     async def _ask(self, request: Request, sampling: Sampling) -> Completion:
-        limited = self._context_tokens is None or request.max_tokens < self._context_tokens
+        limited = not self._fills_context(request.max_tokens)
         body = self._body(request, sampling, limited)
-        tried = _Tried(self._clock(), self._patience.good)
+        tried = _Tried(self._clock())
         while True:
             reply, endpoint = await self._try(request.key, body)
             if reply.fate == "unfit" and limited:  # the prompt may fit without it: the server then goes to the end of its context
@@ -60,28 +61,39 @@ class Tries:
                 return replace(reply.completion, lost_prompt_tokens=tried.lost_prompt, lost_completion_tokens=tried.lost_completion)
             tried.lost_prompt += reply.completion.prompt_tokens or 0
             tried.lost_completion += reply.completion.completion_tokens or 0
-            if reply.fate != "gone" and not reply.rest_seconds:  # otherwise it is the server that rests, and another may be asked
-                await asyncio.sleep(self._endpoints.wait_seconds(tried.waits))
-                tried.waits += 1
+
+    def _fills_context(self, max_tokens: int) -> bool:
+        """Whether no prompt can fit beside so many tokens: the server is then asked to go to the end of its context."""
+        if self._context_tokens is None or max_tokens < self._context_tokens:
+            return False
+        if max_tokens not in self._limits_told:
+            self._limits_told.add(max_tokens)
+            log.warning(
+                "the server's context is %d tokens: a completion may end there, before max_tokens (%d)", self._context_tokens, max_tokens
+            )
+        return True
 
     async def _is_given_up(self, reply: Reply, endpoint: Endpoint, tried: "_Tried") -> bool:
-        """Whether a request that failed is not asked again: its tries are used up, or it has been put off for too long."""
-        most = min(self._teacher.max_retries, DEAR_RETRIES) if reply.completion.failure in DEAR else self._teacher.max_retries
+        """Whether a request is not asked again, told after a wait: its tries are used up, or it has been put off for too long."""
+        good_before = self._patience.good
+        if reply.fate != "gone" and not reply.rest_seconds:  # otherwise it is the server that rests, and another may be asked
+            await asyncio.sleep(self._endpoints.wait_seconds(tried.waits))
+            tried.waits += 1
         if reply.fate == "busy":
             late = self._clock() - tried.began > self._teacher.patience_seconds
             return late and await self._endpoints.serves(endpoint)
-        if reply.fate == "request" or (reply.fate == "server" and await self._is_to_blame(endpoint, tried)):
+        if reply.fate == "request" or (reply.fate == "server" and await self._is_to_blame(endpoint, good_before)):
             tried.failed += 1 + tried.undecided
             tried.undecided = 0
         elif reply.fate == "server":
             tried.undecided = 1
-        tried.good_before = self._patience.good
+        most = min(self._teacher.max_retries, DEAR_RETRIES) if reply.completion.failure in DEAR else self._teacher.max_retries
         return tried.failed > most
 
-    async def _is_to_blame(self, endpoint: Endpoint, tried: "_Tried") -> bool:
-        """Whether a failure is held against the request: others are served, or the server would answer another question."""
+    async def _is_to_blame(self, endpoint: Endpoint, good_before: int) -> bool:
+        """Whether a failure is held against its request: others have been served since, or the server answers another question."""
         never_served = self._open_requests == 1 and not self._client.models  # then there is nothing to tell it by
-        return never_served or self._patience.good > tried.good_before or await self._endpoints.serves(endpoint)
+        return never_served or self._patience.good > good_before or await self._endpoints.serves(endpoint)
 
     async def _try(self, key: str, body: bytes) -> tuple[Reply, Endpoint]:
         """One request at the server whose turn it is."""
@@ -121,8 +133,6 @@ class _Tried:
     """The failures of one request so far."""
 
     began: float
-    good_before: int
-    """Good replies to anybody when it was first asked, or last failed."""
     failed: int = 0
     """Failures that are held against it."""
     undecided: int = 0
