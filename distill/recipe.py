@@ -102,7 +102,7 @@ class Teacher(Section):
     timeout_seconds: float = place(3600.0, gt=0)
     """Longest wait for one reply."""
     patience_seconds: float = place(1800.0, ge=0)
-    """Longest time without a good reply to anybody before the run stops, with everything saved."""
+    """Longest time without a good reply to anybody before the run stops, with everything saved; 300 at most before the first one."""
     max_retries: int = place(8, ge=0)
     """Tries after a failed request before the row is a typed failure."""
     context_tokens: int | None = place(None, ge=16)

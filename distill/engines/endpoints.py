@@ -176,7 +176,7 @@ class Endpoints:
     def _gone(self, endpoint: Endpoint) -> EngineError:
         """What stops the run when patience is over."""
         return EngineError(
-            f"no server answers as it should, and teacher.patience_seconds ({self._patience.seconds:g}) are over: {endpoint.said}. "
+            f"no server answers as it should, for {self._patience.seconds:g} s now (teacher.patience_seconds): {endpoint.said}. "
             "Everything finished is saved; see to the server or teacher.urls, then run the same command again"
         )
 
