@@ -37,7 +37,7 @@ def test_a_teacher_that_serves_nobody_stops_the_run_when_patience_is_over(fault,
     with serving() as url:
         everything(url, fault)
         began = time.monotonic()
-        with pytest.raises(EngineError, match=r"patience_seconds \(0.5\) are over.*Everything finished is saved"):
+        with pytest.raises(EngineError, match=r"for 0.5 s now \(teacher.patience_seconds\).*Everything finished is saved"):
             ask(url, [f"gone {number}" for number in range(100)], patience_seconds=0.5, concurrency=8, timeout_seconds=0.2)
         assert 0.4 < time.monotonic() - began < 8
     assert sum("no server can be asked just now" in line for line in caplog.messages) == 1
