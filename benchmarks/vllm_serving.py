@@ -179,15 +179,22 @@ async def post(bodies: list[bytes], teacher: Teacher) -> int:
     async def work(url: str) -> None:
         nonlocal tokens
         for body in waiting:
-            async with session.post(f"{url}/chat/completions", data=body) as response:
-                reply = json.loads(await response.read())
-                assert response.status == 200, reply
-                tokens += reply["usage"]["completion_tokens"]
+            try:
+                reply = await answer(url, body)
+            except aiohttp.ClientConnectionError as error:  # a server on a busy processor breaks a connection off now and then
+                print(f"asked again: {error or type(error).__name__}", file=sys.stderr)
+                reply = await answer(url, body)
+            tokens += reply["usage"]["completion_tokens"]
+
+    async def answer(url: str, body: bytes) -> Any:
+        async with session.post(f"{url}/chat/completions", data=body) as response:
+            text = await response.read()
+            assert response.status == 200, text
+            return json.loads(text)
 
     timeout = aiohttp.ClientTimeout(total=3600)
-    async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4.0), headers=headers, timeout=timeout
-    ) as session:
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=4.0)
+    async with aiohttp.ClientSession(connector=connector, headers=headers, timeout=timeout) as session:
         await asyncio.gather(*(work(url) for _, url in zip(range(teacher.concurrency), itertools.cycle(teacher.urls), strict=False)))
     return tokens
 

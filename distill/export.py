@@ -155,7 +155,7 @@ def _draw(folder: str, found: Funnel, curation: Curation, recipe: DatasetRecipe 
 
 
 def _decided(measured: str, decisions: str) -> Iterator[pa.Table]:
-    """Measured candidates, a row group at a time, with their last columns replaced by what was decided; columns that came later are null."""
+    """Measured candidates, a row group at a time, with what was decided in their last columns; columns that came later are null."""
     decided = pa.concat_tables([DECISION.empty_table(), *shards.read_tables(decisions)])
     start = 0
     for table in shards.read_tables(measured):

@@ -68,7 +68,8 @@ class Teacher(Section):
     """The model that is sampled, and how it is reached."""
 
     engine: Literal["server", "vllm", "transformers", "replay", "scripted"] = "server"
-    """`server`: an OpenAI-compatible API; `vllm`, `transformers`: a child process; `replay`: existing traces; `scripted`: a fake."""
+    """`server`: an OpenAI-compatible API; `vllm`: `vllm serve`, started by us; `transformers`: a child process; `replay`: existing
+    traces; `scripted`: a fake."""
     model: str
     """Model name for a server, a hub id or folder for a local engine, a file of traces for `replay`."""
     revision: str | None = None
@@ -110,7 +111,7 @@ class Teacher(Section):
     tensor_parallel: int = place(1, ge=1)
     """GPUs that one copy of a `vllm` model is spread over."""
     replicas: int | None = place(None, ge=1)
-    """Copies of a `vllm` model side by side; None: as many as the GPUs hold."""
+    """Copies of a `vllm` model side by side, over all GPUs; None: as many as the GPUs hold."""
     engines_per_gpu: int = place(1, ge=1)
     """Copies that share one GPU: one engine is bound by one CPU core, and a small model leaves its GPU idle."""
     reasoning_parser: str | None = place(None)
@@ -154,8 +155,8 @@ class Sampling(Section):
     seed: int = 0
     """Every completion's own seed is derived from this, its problem and its sample index."""
     prompt: str = "math"
-    """A template of `distill/templates/`, `"by_kind"` for the one of each problem's kind, or a `.txt` file of your own. With `@problem` after
-    it the instruction is in the problem's language, where there is one."""
+    """A template of `distill/templates/`, `"by_kind"` for the one of each problem's kind, or a `.txt` file of your own. With
+    `@problem` after it the instruction is in the problem's language, where there is one."""
     system: str | None = None
     """System prompt; none by DeepSeek-R1's advice."""
     top_k: int | None = later(None, ge=1)

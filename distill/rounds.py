@@ -7,7 +7,6 @@ never on the order in which they arrive. Nothing is judged here.
 """
 
 import heapq
-from collections.abc import Sequence
 from typing import Literal
 
 from distill.recipe import Sampling

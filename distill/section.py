@@ -29,7 +29,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     def identity(self) -> dict[str, Any]:
-        """The plain values that decide what comes out: no `place()` field, and a `later()` one only where it is set; in nested sections too."""
+        """The plain values that decide what comes out, of nested sections too: no `place()` field, a `later()` one where it is set."""
         kept: dict[str, Any] = {}
         for name, field in type(self).model_fields.items():
             marks = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}

@@ -79,4 +79,6 @@ def token_split(completion: Completion, parts: normalise.Parts) -> tuple[int | N
 def _counted(completion: Completion, teacher: Teacher) -> bool:
     """Whether the server counted what has a price."""
     prompt_is_priced, completion_is_priced = teacher.prompt_usd_per_million is not None, teacher.completion_usd_per_million is not None
-    return not (prompt_is_priced and completion.prompt_tokens is None) and not (completion_is_priced and completion.completion_tokens is None)
+    return not (prompt_is_priced and completion.prompt_tokens is None) and not (
+        completion_is_priced and completion.completion_tokens is None
+    )

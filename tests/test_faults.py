@@ -146,12 +146,12 @@ def test_a_server_that_ends_and_comes_back_is_waited_for(stage, undisturbed):
 
 def test_other_servers_take_over_when_one_ends_for_good_and_one_was_never_there(stage, undisturbed, tmp_path):
     run = stage.run("stays")
-    plan(tmp_path / "server", "ends", {"fault": "exit-600", "first": 10})
+    plan(tmp_path / "server", "ends", {"fault": "exit-600", "first": 4})
     with serving(tmp_path / "server") as base:
         replace(run, urls=(*run.urls, f"{base}/ends/v1", "http://nobody.invalid:9/v1")).go(stage.folder)
     assert same(stage.folder, undisturbed["fixed"], MONEY)
     log = events(tmp_path / "server", "ends")
-    assert len(count(log, "received")) >= 10
+    assert faults(log)
     assert paid_twice(log + stage.log("stays")).total() <= 8
 
 

@@ -61,7 +61,10 @@ def log(url, mark=""):
 
 
 def judge(url, model=None, **fields):
-    teacher = Teacher(**{"model": "judge", "urls": (url,), "max_retries": 0, "patience_seconds": 1.0, "timeout_seconds": 30.0, "concurrency": 8} | (model or {}))
+    teacher = Teacher(
+        **{"model": "judge", "urls": (url,), "max_retries": 0, "patience_seconds": 1.0, "timeout_seconds": 30.0, "concurrency": 8}
+        | (model or {})
+    )
     return Judge(model=teacher, **fields)
 
 

@@ -133,7 +133,7 @@ def test_what_is_used_up_says_so_and_what_to_do() -> None:
     while found.asks(wait=True):
         found.add(Completion("k", "x", prompt_tokens=0, completion_tokens=1000))
     assert brake.reason is not None
-    assert brake.reason.startswith("sampling.budget_usd is used up: $0.10 of $0.10 spent, and one more completion costs about $0.004. Every")
+    assert brake.reason.startswith("sampling.budget_usd is used up: $0.10 of $0.10 spent, and one more completion costs about $0.004. ")
     assert "raise sampling.budget_usd" in brake.reason
 
 

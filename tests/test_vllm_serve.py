@@ -4,6 +4,7 @@ Most tests run a stand-in for vLLM's server as real processes; the last two run 
 Not tested: a GPU.
 """
 
+import importlib.util
 import json
 import os
 import shutil
@@ -295,7 +296,7 @@ def test_only_what_the_servers_are_started_with_decides_whether_they_can_be_shar
 
 @pytest.fixture(scope="module")
 def real() -> Iterator[None]:
-    if vllm_python() == sys.executable:
+    if vllm_python() == sys.executable and importlib.util.find_spec("vllm") is None:
         pytest.skip("no serving environment: set DISTILL_VLLM_PYTHON to the Python of an environment with vllm")
     with kept():
         yield

@@ -82,7 +82,11 @@ def open_engine(teacher: Teacher) -> AbstractContextManager[Engine]:
             from distill.engines.server import ServerEngine
 
             return ServerEngine(teacher)
-        case "vllm" | "transformers":
+        case "vllm":
+            from distill.engines.vllm_serve import VllmEngine
+
+            return VllmEngine(teacher)
+        case "transformers":
             from distill.engines.local import LocalEngine
 
             return LocalEngine(teacher)

@@ -138,7 +138,9 @@ class _Window:
             nonce = judge_prompt.new_nonce()
             self._asked[key] = replace(question, nonce=nonce)
             messages = judge_prompt.render(trace, nonce, self._judge.max_answer_characters)
-            yield Request(key, trace.problem, question.attempt, messages, self._judge.model.prefill, self._judge.max_tokens, int(key[:8], 16) >> 1)
+            yield Request(
+                key, trace.problem, question.attempt, messages, self._judge.model.prefill, self._judge.max_tokens, int(key[:8], 16) >> 1
+            )
 
     def _read(self, question: _Question, kept: Completion) -> None:
         """Gives the row its reading; an unusable one puts the question once more before that."""
