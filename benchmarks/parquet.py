@@ -58,9 +58,9 @@ def traces(count: int) -> list[Trace]:
             "42",
             True,
             "stop",
-            90,
-            len(one.text) // 4,
-            9,
+            prompt_tokens=90,
+            thinking_tokens=len(one.text) // 4,
+            answer_tokens=9,
         )
         for n, one in enumerate(documents)
     ]

@@ -30,6 +30,8 @@ traces = st.builds(
     counts,
     counts,
     counts,
+    counts,
+    counts,
     text,
     counts,
     shares,
