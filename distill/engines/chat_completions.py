@@ -77,17 +77,28 @@ def usage(reply: Any) -> dict[str, Any]:
     }
 
 
-def retry_after_seconds(header: str) -> float | None:
-    """Seconds from a Retry-After header, given as seconds or as a date; ten minutes at most, None when it holds neither."""
+def retry_after_seconds(header: str, date: str = "") -> float | None:
+    """Seconds from a Retry-After header, given as seconds or as a date; ten minutes at most, None when it holds neither.
+
+    A date is told from the reply's own `date` where it has one: whose clock is right does not matter then.
+    """
     if header.strip().isdecimal():
         seconds = float(header)
     else:
-        try:
-            moment = parsedate_to_datetime(header)
-        except ValueError:
+        moment, now = _moment(header), _moment(date) or datetime.now(UTC)
+        if moment is None:
             return None
-        seconds = (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+        seconds = (moment - now).total_seconds()
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS)
+
+
+def _moment(header: str) -> datetime | None:
+    """The time in a header, or None when it holds none."""
+    try:
+        moment = parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    return moment.replace(tzinfo=moment.tzinfo or UTC)
 
 
 def _ending(said: Any) -> tuple[str, str | None]:

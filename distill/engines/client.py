@@ -111,7 +111,8 @@ class Client:
         remedy = refusals.refused_setting(status, words, self._teacher) if fate == "final" and not self.models else None
         if remedy is not None:
             raise EngineError(f"{remedy}; {said}")
-        wait = chat_completions.retry_after_seconds(response.headers.get("Retry-After", "")) if fate in ("busy", "server") else None
+        after, date = (response.headers.get(name, "") for name in ("Retry-After", "Date"))
+        wait = chat_completions.retry_after_seconds(after, date) if fate in ("busy", "server") else None
         return self._failed(key, "prompt_too_long" if fate == "unfit" else f"http_{status}", fate, said, wait or 0.0)
 
     def _read(self, key: str, text: bytes) -> Reply:

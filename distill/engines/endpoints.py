@@ -44,6 +44,8 @@ class Endpoint:
     """Since it was last well."""
     timeouts: int = 0
     """Since its last good reply."""
+    left_alone_until: float = 0.0
+    """When it asked to be left alone (loop time)."""
     rest: "asyncio.Task[None] | None" = None
     """While it is left alone."""
     control: "asyncio.Task[bool] | None" = None
@@ -92,15 +94,17 @@ class Endpoints:
         if reply.fate in SOUND:
             endpoint.timeouts = 0
             self._recover(endpoint)
-            self._end_rest(endpoint)
+            if self._loop.time() >= endpoint.left_alone_until:  # before that, it is what was on its way when it asked
+                self._end_rest(endpoint)
             return
         endpoint.said = reply.detail
+        endpoint.left_alone_until = max(endpoint.left_alone_until, self._loop.time() + reply.rest_seconds)
         endpoint.failures += 1
         endpoint.timeouts += reply.completion.failure == "timeout"
         if reply.fate == "gone" or endpoint.failures >= SICK_AFTER:
-            self._rest(endpoint, self._until_well(endpoint, reply.rest_seconds))
+            self._rest(endpoint, self._until_well(endpoint))
         elif reply.rest_seconds:
-            self._rest(endpoint, asyncio.sleep(reply.rest_seconds))
+            self._rest(endpoint, self._left_alone(endpoint))
 
     async def serves(self, endpoint: Endpoint) -> bool:
         """Whether a server answers a question of one token just now; it rests if it does not."""
@@ -140,11 +144,16 @@ class Endpoints:
             self._woken.set_result(None)
             self._woken = None
 
-    async def _until_well(self, endpoint: Endpoint, first_seconds: float = 0.0) -> None:
+    async def _left_alone(self, endpoint: Endpoint) -> None:
+        """Rests for as long as the server has asked for."""
+        while (seconds := endpoint.left_alone_until - self._loop.time()) > 0:
+            await asyncio.sleep(seconds)
+
+    async def _until_well(self, endpoint: Endpoint) -> None:
         """Rests and asks, in turns."""
         rests = 0
-        await asyncio.sleep(first_seconds)
         while True:
+            await self._left_alone(endpoint)
             await asyncio.sleep(self.wait_seconds(rests))
             rests += 1
             try:

@@ -101,7 +101,10 @@ class ServerEngine:
                 if arrived is not None:
                     call.open_requests -= 1
                     paused = False
-                    yield arrived
+                    try:
+                        yield arrived
+                    finally:
+                        self._slots.give()  # not before: a completion is in flight until its taker has kept it
         finally:
             self._leave(call)
 
@@ -135,6 +138,9 @@ class ServerEngine:
             self._calls.remove(call)
             if call.open_requests and not self._closed:
                 self._loop.call_soon_threadsafe(_cancel, call)
+        while not call.inbox.empty():
+            if isinstance(call.inbox.get(), Completion):
+                self._slots.give()
 
     def _start(self) -> None:
         """Begins what the calls have asked since the last time."""
@@ -148,14 +154,13 @@ class ServerEngine:
     def _finish(self, call: Call, task: "asyncio.Task[Completion]") -> None:
         """Hands a completion to the call that waits for it; an error that says that the teacher is gone goes to all calls."""
         call.tasks.discard(task)
-        if not task.cancelled():
-            error = task.exception()
-            if error is None:
+        with self._lock:
+            if not task.cancelled() and task.exception() is None and call in self._calls:
                 call.inbox.put(task.result())
-            else:
-                with self._lock:
-                    for other in self._calls:
-                        other.inbox.put(error)
+                return
+            if not task.cancelled() and (error := task.exception()) is not None:
+                for other in self._calls:
+                    other.inbox.put(error)
         self._slots.give()
 
     def _wait_for(self, coroutine: Coroutine[Any, Any, T]) -> T:
