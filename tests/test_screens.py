@@ -196,7 +196,17 @@ SPACED = [
 @pytest.mark.parametrize("counts", [(None, None), (5, None), (None, 7), (5, 7), (0, 0)])
 def test_tokens_of_a_row_are_the_same_from_its_texts_from_its_columns_and_from_its_table(thinking, answer, counts):
     thinking_tokens, answer_tokens = counts
-    trace = Trace(Problem("p", "seed", "math", "", None), "t", 0, thinking, answer, True, "stop", thinking_tokens=thinking_tokens, answer_tokens=answer_tokens)
+    trace = Trace(
+        Problem("p", "seed", "math", "", None),
+        "t",
+        0,
+        thinking,
+        answer,
+        True,
+        "stop",
+        thinking_tokens=thinking_tokens,
+        answer_tokens=answer_tokens,
+    )
     candidate = Candidate(trace, Verdict("correct"), measures=measures.measure([trace], Duplicates())[0])
     tokens = screens.completion_tokens(trace)
     assert tokens == (sum(filter(None, counts)) if any(count is not None for count in counts) else estimate(thinking, answer))
