@@ -201,6 +201,8 @@ def _more_limits(curation: Curation, recipe: DatasetRecipe | None) -> list[str]:
         found.append("No benchmark was named, so contamination was not checked at all.")
     if curation.selection.policy == "none":
         found.append("Wrong and unverified answers are in it: the selection policy is `none`.")
+    if recipe and recipe.sampling.adaptive:
+        found.append("Pass rates are too high: sampling was adaptive, and a problem's draws stopped when enough of them were right.")
     if recipe and "unknown" in {recipe.teacher.licence, *(source.licence for source in recipe.problems)}:
         found.append("The licence of a source or of the teacher's outputs is unknown.")
     return found

@@ -75,6 +75,7 @@ def sample(options: Options) -> None:
         from flows import dataset, keys
         from flows.sample import sample_room
 
+        dataset.require_teacher(wanted)
         problems, kinds = dataset.problems_place(wanted), keys.kinds(wanted.problems)
         place = sample_room(problems, keys.teacher(wanted.teacher), wanted.sampling, wanted.verification, kinds)
     print(place.path)

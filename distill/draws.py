@@ -11,7 +11,7 @@ from distill.recipe import Sampling, Teacher
 from distill.records import Problem
 from distill.store import digest
 
-NOT_THE_DISTRIBUTION = ("n", "max_tokens", "adaptive", "prompt")
+NOT_THE_DISTRIBUTION = ("n", "max_tokens", "adaptive", "again", "prompt")
 """Settings that decide which completions are drawn and not how; the prompt is in by its text."""
 
 

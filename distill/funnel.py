@@ -274,7 +274,7 @@ def _draws(found: Funnel) -> str:
     problems, most = sum(found.draws.values()), max(found.draws)
     mean = sum(draws * count for draws, count in found.draws.items()) / problems
     early = 1 - found.draws[most] / problems
-    return f"; {mean:.3g} traces a problem, from {min(found.draws)} to {most}: {early:.1%} of the problems stopped before {most}"
+    return f"; {mean:.3g} traces a problem, from {min(found.draws)} to {most}: {early:.1%} of the problems took fewer than {most}"
 
 
 def _money(asked: Tally) -> str:

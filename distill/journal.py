@@ -1,4 +1,4 @@
-"""The journal of a shard in the making: every completion that was paid for, on disk before the next one is asked.
+"""The journal of a shard in the making: every completion that was paid for, on disk before the next one is looked at.
 
 One file of frames (`frames`) that is only appended to: what lies behind the last whole frame is cut when the file is opened, so
 damage costs the completions that it touched. The first good completion of a key stays; a failed one gives way to the next.
@@ -21,6 +21,7 @@ from distill import frames, journal_index
 from distill.engines import Completion
 from distill.journal_index import Index, Rows, hashed, offset_of
 from distill.ledger import Spent, spent_on
+from distill.store import StoreError
 
 SYNC_SECONDS = 0.25
 """At 2,000 completions a second one fsync in 64 would be 31 a second, of 1 to 20 ms each."""
@@ -33,7 +34,7 @@ class Journal:
     """What all completions in the file have cost, failed and replaced ones too, but not those taken over from other journals."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Opens or makes the journal and cuts a torn tail; raises ValueError when the file is something else."""
+        """Opens or makes the journal and cuts a torn tail; raises StoreError when the file is something else."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -112,7 +113,7 @@ class Journal:
         found = journal_index.read_on(index, self._file)
         size = os.fstat(self._file).st_size
         if found.end == 0 and os.pread(self._file, len(frames.MARKER), 0) != frames.MARKER[:size]:
-            raise ValueError(f"{os.fspath(self._path)} is not a journal of completions; move it away to sample its shard anew")
+            raise StoreError(f"{os.fspath(self._path)} is not a journal of completions; move it away to sample its shard anew")
         os.ftruncate(self._file, found.end)
         self._places, self._end, self.spent, self._indexed = _places(found.rows), found.end, found.spent, index.end
 

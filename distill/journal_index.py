@@ -68,10 +68,13 @@ def read(journal: str | os.PathLike[str], file: int) -> Index:
     line, body = data.find(b"\n") + 1, memoryview(data)[:-CHECKSUM_BYTES]
     if line == 0 or zlib.crc32(body).to_bytes(CHECKSUM_BYTES, "little") != data[-CHECKSUM_BYTES:]:
         return Index()
-    said = json.loads(data[:line])
-    if said["version"] != VERSION or said["spent"].keys() != SPENT_NAMES or said["tail"] != _tail(file, said["end"]):
+    try:
+        said = json.loads(data[:line])
+        if said["version"] != VERSION or said["spent"].keys() != SPENT_NAMES or said["tail"] != _tail(file, said["end"]):
+            return Index()
+        return Index(said["end"], Spent(**said["spent"]), np.frombuffer(body[line:], "<i8").reshape(-1, 2))
+    except (AttributeError, KeyError, TypeError, ValueError):  # whole, but not what this version writes
         return Index()
-    return Index(said["end"], Spent(**said["spent"]), np.frombuffer(body[line:], "<i8").reshape(-1, 2))
 
 
 def write(journal: str | os.PathLike[str], file: int, index: Index) -> None:

@@ -20,7 +20,6 @@ from distill.recipe import Sampling, Teacher
 from distill.records import Trace
 from distill.section import RecipeError
 
-LOOK_SECONDS = 1.0
 UNCOUNTED_ALLOWED = 20
 UNCOUNTED_SHARE = 0.05
 """With a cap, so many and such a share of completions may come without their tokens; they are taken to cost what others do."""
@@ -122,7 +121,7 @@ class Ledger:
     """Counts the completions of a teacher under some settings, in this run and in all; threads may share one."""
 
     def __init__(self, teacher: Teacher, sampling: Sampling, before: Spent, brake: Brake) -> None:
-        """Raises RecipeError for a cap in money without prices; pulls the brake when a cap has no room at all."""
+        """Raises RecipeError for a cap in money without prices."""
         require_prices(teacher, sampling)
         self._teacher, self._sampling, self._brake = teacher, sampling, brake
         self._run, self._all = Spent(), before
@@ -133,17 +132,13 @@ class Ledger:
         self._limit = max([sampling.max_tokens, *(sampling.adaptive.budgets if sampling.adaptive else ())])
         self._compared = self._alike = 0
         self._warned = False
-        self._lock = threading.Condition()
-        with self._lock:
-            self._has_room()
+        self._lock = threading.Lock()
 
-    def asks(self, wait: bool) -> bool:
-        """Counts a request as in flight, if the caps have room for it; `wait`: not before they have, or the brake is pulled."""
+    def asks(self) -> bool:
+        """Counts a request as in flight, if the caps have room for it; pulls the brake where nothing in flight can make room."""
         with self._lock:
-            while not self._has_room():
-                if not wait or self._brake.reason is not None:
-                    return False
-                self._lock.wait(LOOK_SECONDS)
+            if not self._has_room():
+                return False
             self._in_flight += 1
             return True
 
@@ -158,7 +153,6 @@ class Ledger:
                 self._models[completion.model] += 1
                 self._fingerprints.update([completion.system_fingerprint] if completion.system_fingerprint else [])
             self._has_room()
-            self._lock.notify_all()
 
     def over(self, traces: Iterable[Trace]) -> Iterator[Trace]:
         """The same traces, siblings contiguous, looked at as they pass: says so once when most problems got one text only."""
@@ -185,6 +179,7 @@ class Ledger:
     def summary(self) -> dict[str, Any]:
         """Plain values for the room's summary: what was spent, and what the server made of what was asked (this run, siblings too)."""
         asked = {name: value for name in ASKED if (value := getattr(self._sampling, name)) is not None}
+        asked |= {"adaptive": self._sampling.adaptive.model_dump()} if self._sampling.adaptive else {}
         with self._lock:
             return {
                 "this_run": self._account(self._run),
@@ -219,7 +214,8 @@ class Ledger:
         spent = known + self._all.uncounted * known / max(1, counted)
         if spent >= cap or (not self._in_flight and spent + each > cap):
             self._brake.pull(
-                f"sampling.{name} is used up: {shown(spent)} of {shown(cap)} spent, and one more completion costs about {shown(each)}. "
+                f"sampling.{name} has no room left: {shown(spent)} of {shown(cap)} spent, and one more completion costs about "
+                f"{shown(each)}. "
                 f"Everything is saved; raise sampling.{name} and run the same command again to go on"
             )
         elif self._run.uncounted >= max(UNCOUNTED_ALLOWED, UNCOUNTED_SHARE * self._run.completions):

@@ -37,9 +37,29 @@ def preflight(student: StudentRecipe, dataset: DatasetRecipe) -> None:
     found = hardware.gpus()
     device = hardware.device_of(min(found, key=lambda gpu: gpu.memory_gib)) if found else hardware.this_cpu()
     _student_fits(student, dataset, device, len(found))
-    _teacher_can_be_asked(dataset, device, len(found))
+    teacher_ready(dataset)
+    if costs.asked(dataset) and dataset.teacher.engine in ("vllm", "transformers"):
+        _teacher_fits(dataset, device, len(found))
     if student.evaluation.engine == "vllm":
         _vllm_is_there("evaluation.engine", "evaluation.engine=transformers")
+
+
+def teacher_ready(dataset: DatasetRecipe) -> None:
+    """Raises CannotRun or RecipeError when the teacher lacks prices, a key, files or a serving environment; room is not asked for."""
+    teacher = dataset.teacher
+    if not costs.asked(dataset):
+        return
+    ledger.require_prices(teacher, dataset.sampling)
+    if teacher.engine == "server" and teacher.api_key_env and not os.environ.get(teacher.api_key_env):
+        raise CannotRun(f"{dataset.name}: the environment variable {teacher.api_key_env} (teacher.api_key_env) is not set")
+    if teacher.engine == "replay" and not Path(teacher.model).expanduser().exists() and teacher.model.count("/") != 1:
+        raise CannotRun(f"{dataset.name}: there is no {teacher.model} to replay; name your traces with --set teacher.model=FILE")
+    if teacher.engine not in ("vllm", "transformers"):
+        return
+    if architecture.local_folder(teacher.model) is None and architecture.is_path(teacher.model):
+        raise CannotRun(f"{dataset.name}: there is no folder {teacher.model} with the teacher; set teacher.model to a folder or a hub id")
+    if teacher.engine == "vllm":
+        _vllm_is_there("teacher.engine", "teacher.engine=server and teacher.urls")
 
 
 def _base_is_there(student: StudentRecipe) -> None:
@@ -67,25 +87,6 @@ def _student_fits(student: StudentRecipe, dataset: DatasetRecipe, device: Device
         )
     if training.liger and importlib.util.find_spec("liger_kernel") is None:
         raise CannotRun(f"{student.name}: training.liger needs the package liger-kernel; install it or set training.liger=false")
-
-
-def _teacher_can_be_asked(dataset: DatasetRecipe, device: Device, gpus: int) -> None:
-    """Refuses a dataset whose teacher has no files, no key, no serving environment or no room here."""
-    teacher = dataset.teacher
-    if not costs.asked(dataset):
-        return
-    ledger.require_prices(teacher, dataset.sampling)
-    if teacher.engine == "server" and teacher.api_key_env and not os.environ.get(teacher.api_key_env):
-        raise CannotRun(f"{dataset.name}: the environment variable {teacher.api_key_env} (teacher.api_key_env) is not set")
-    if teacher.engine == "replay" and not Path(teacher.model).expanduser().exists() and teacher.model.count("/") != 1:
-        raise CannotRun(f"{dataset.name}: there is no {teacher.model} to replay; name your traces with --set teacher.model=FILE")
-    if teacher.engine not in ("vllm", "transformers"):
-        return
-    if architecture.local_folder(teacher.model) is None and architecture.is_path(teacher.model):
-        raise CannotRun(f"{dataset.name}: there is no folder {teacher.model} with the teacher; set teacher.model to a folder or a hub id")
-    if teacher.engine == "vllm":
-        _vllm_is_there("teacher.engine", "teacher.engine=server and teacher.urls")
-    _teacher_fits(dataset, device, gpus)
 
 
 def _teacher_fits(dataset: DatasetRecipe, device: Device, gpus: int) -> None:

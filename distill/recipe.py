@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from distill.recipe_benchmarks import named
 from distill.recipe_curation import Decontamination, Duplicates, Preferences, Screens, Selection
@@ -135,10 +135,17 @@ class Adaptive(Section):
     enough: int = Field(2, ge=1)
     """A problem with so many correct completions is left alone."""
     most: int = Field(16, ge=1)
-    """Completions of one problem at most."""
+    """Completions of one problem at most: no fewer than `enough` and `sampling.n`."""
     budgets: tuple[int, ...] = ()
     """Larger values of `max_tokens`, with which a cut completion is asked again while its problem needs more. They are for what the first
     one cuts anyway: a small first budget is no saving, since what it cuts is paid for twice."""
+
+    @model_validator(mode="after")
+    def _reachable(self) -> "Adaptive":
+        """A problem that may not have enough completions never has enough correct ones."""
+        if self.most < self.enough:
+            raise ValueError(f"`most` is {self.most}, below `enough`, {self.enough}: raise it, or lower `enough`")
+        return self
 
 
 class Sampling(Section):
@@ -165,10 +172,21 @@ class Sampling(Section):
     """Draw from tokens with at least this share of the likeliest one's probability; servers only."""
     adaptive: Adaptive | None = later(None)
     """None: every problem gets `n` completions."""
+    again: int | None = later(None, ge=1)
+    """Another number makes the traces anew from what there is, and asks only for completions that could not be had."""
     budget_usd: float | None = place(None, gt=0)
     """Ask no more when the completions of this teacher and these settings have cost so much, over all runs."""
     budget_tokens: int | None = place(None, ge=1)
     """Ask no more when they have so many prompt and completion tokens, over all runs."""
+
+    @model_validator(mode="after")
+    def _goes_on(self) -> "Sampling":
+        """What is adaptive goes on from the first round: to more completions, and to larger budgets."""
+        if self.adaptive and self.adaptive.most < self.n:
+            raise ValueError(f"`adaptive.most` is {self.adaptive.most}, below `n`, {self.n}: raise it, or lower `n`")
+        if self.adaptive and min(self.adaptive.budgets, default=self.max_tokens + 1) <= self.max_tokens:
+            raise ValueError(f"`adaptive.budgets` are {list(self.adaptive.budgets)}: each must be above `max_tokens`, {self.max_tokens}")
+        return self
 
 
 class Sandbox(Section):

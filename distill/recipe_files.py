@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from distill.recipe import CONFIGS, Curation, DatasetRecipe, Sampling, StudentRecipe, Teacher, Verification
 from distill.section import RecipeError, Section
@@ -19,6 +20,7 @@ from distill.section import RecipeError, Section
 S = TypeVar("S", bound=Section)
 CHOICES = ("teacher", "teacher.like")
 """Overrides that choose a teacher: they come first, so that others change what was chosen."""
+WANTED = {"tuple_type": "should be a list", "model_type": "should be a section", "dict_type": "should be a section"}
 TEMPLATE_FILE = re.compile(r"(?P<path>.+\.txt)(?P<variant>@problem)?")
 """A template of one's own, as `prompts` reads it."""
 
@@ -39,7 +41,7 @@ def load_dataset(name: str, overrides: tuple[str, ...] = ()) -> DatasetRecipe:
     chosen = tuple(override for override in overrides if override.partition("=")[0] in CHOICES)
     path, values = _read("datasets", name)
     _override(values, chosen)
-    values = _with_teacher(values, path)
+    values = _with_teacher(values, path, named=f"{path}: teacher: " if not chosen else "")
     _override(values, tuple(override for override in overrides if override not in chosen))
     return _validated(DatasetRecipe, _with_prompt(values, "sampling", path), str(path))
 
@@ -124,8 +126,8 @@ def _found(name: str, beside: Path | None) -> Path:
     return path if beside is None or path.exists() or not (beside.parent / path).exists() else beside.parent / path
 
 
-def _with_teacher(values: dict[str, Any], path: Path) -> dict[str, Any]:
-    """A dataset's values with the teacher that it names spelt out, and that teacher's sampling under its own."""
+def _with_teacher(values: dict[str, Any], path: Path, named: str) -> dict[str, Any]:
+    """A dataset's values with the teacher that it names spelt out, and that teacher's sampling under its own; `named` opens errors."""
     asked = values.get("teacher")
     own: dict[str, Any] = {"like": asked} if isinstance(asked, str) else dict(asked) if isinstance(asked, dict) else {}
     if "like" not in own:
@@ -137,7 +139,7 @@ def _with_teacher(values: dict[str, Any], path: Path) -> dict[str, Any]:
         where, found = _read("teachers", name, path)
         _validated(TeacherRecipe, found, str(where))
     except RecipeError as error:
-        raise RecipeError(f"{path}: teacher: {error}") from error
+        raise RecipeError(f"{named}{error}") from error
     return values | {"teacher": found["teacher"] | own, "sampling": found.get("sampling", {}) | sampling}
 
 
@@ -160,8 +162,13 @@ def _validated(model: type[S], values: dict[str, Any], where: str) -> S:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors())
+        problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {_said(one)}" for one in error.errors())
         raise RecipeError(f"{where}: {problems}") from error
+
+
+def _said(error: ErrorDetails) -> str:
+    """What is wrong with a value, in words of a recipe file where pydantic speaks of Python's types."""
+    return WANTED.get(error["type"], error["msg"].removeprefix("Value error, "))
 
 
 def _section(override: str) -> str:

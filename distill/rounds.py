@@ -11,7 +11,8 @@ from typing import Literal
 
 from distill.recipe import Sampling
 
-Outcome = Literal["right", "cut", "other"]
+Outcome = Literal["right", "cut", "hopeless", "other"]
+"""`"hopeless"`: another draw would end no better, whatever is drawn."""
 Try = tuple[int, int]
 """(sample index, budget `max_tokens`)."""
 
@@ -29,6 +30,7 @@ class Rounds:
             self.drawn = max(sampling.n, min(self._adaptive.enough, self._adaptive.most))
         self._under_way = self.drawn
         self._right = 0
+        self._hopeless = False
         self._cut: list[Try] = []
         """Draws that were cut, with the budget that they may be asked with next; a heap."""
 
@@ -41,6 +43,7 @@ class Rounds:
         self._under_way -= 1
         if outcome == "right":
             self._right += 1
+        self._hopeless |= outcome == "hopeless"
         larger = next((budget for budget in self.budgets if budget > tried[1]), None)
         if outcome == "cut" and larger is not None:
             heapq.heappush(self._cut, (tried[0], larger))
@@ -52,7 +55,7 @@ class Rounds:
 
     def _next(self) -> list[Try]:
         found: list[Try] = []
-        while self._adaptive and self._right + self._under_way < self._adaptive.enough:
+        while self._adaptive and not self._hopeless and self._right + self._under_way < self._adaptive.enough:
             if self._cut:
                 found.append(heapq.heappop(self._cut))
             elif self.drawn < self._adaptive.most:

@@ -5,7 +5,7 @@ as many as it needs (`rounds`). A problem that came with a ready response is not
 journal knows nothing of it. One whose prompt is not worth its price (`lint`) is one failed row.
 The journal is the truth about what was asked: only what it lacks is asked, and each completion is in it before the next
 one is looked at. Traces come out in problem order, whatever order the engine answered in. A completion that could not be had is
-asked again by the next run that needs it, and otherwise is a trace with a `failure`; a teacher that is gone is an `EngineError`
+asked again by the next run until the shard is written, and then is a trace with a `failure`; a teacher that is gone is an `EngineError`
 and a brake that was pulled is `Stopped`, after which the same call goes on where it stopped. A cut completion is kept as it was cut.
 """
 
@@ -19,7 +19,7 @@ from typing import Protocol
 from distill import lint, prompts, traces, verifiers
 from distill.brake import Brake
 from distill.draws import Draws
-from distill.engines import Completion, Engine, EngineError, Request
+from distill.engines import STOPPED, Completion, Engine, EngineError, Request
 from distill.journal import Journal
 from distill.recipe import Sampling, Teacher, Verification
 from distill.records import Problem, Trace, Verdict
@@ -27,15 +27,18 @@ from distill.rounds import Outcome, Rounds, Try
 
 VERSION = 1
 log = logging.getLogger(__name__)
-JUDGING_SECONDS = 1.0
-"""How long verdicts are waited for while completions may arrive, which are not on disk before they are taken."""
+JUDGING_SECONDS = 0.25
+"""How long verdicts are waited for at a time, where nothing is in flight: what comes home has to be put on disk."""
+HOPELESS_FAILURES = ("content_filter", "prompt_too_long")
+HOPELESS_VERDICTS = ("unparsed_reference", "error")
+"""What no other draw would mend."""
 
 
 class Watch(Protocol):
     """Whoever wants to know how it goes: the meter and the ledger."""
 
-    def asks(self, wait: bool) -> bool:
-        """Whether a request may be handed out now; `wait`: not before it may, or never."""
+    def asks(self) -> bool:
+        """Whether a request may be handed out now; it then is."""
 
     def took(self, completion: Completion) -> None:
         """A new completion is in the journal."""
@@ -76,8 +79,9 @@ def sample(
     """
     usable = [problem for problem in problems if problem.unusable is None]
     asking = _Asking(usable, asked, journal, watch, brake or Brake())
-    for arrived in engine.complete(asking.requests(), asked.sampling):
-        asking.take(arrived)
+    if asking.lacks_any():
+        for arrived in engine.complete(asking.requests(), asked.sampling):
+            asking.take(arrived)
     asking.check()
     for problem in usable:
         yield from asking.traces(problem)
@@ -120,36 +124,53 @@ class _Asking:
                 if (known := self._known(key, pursuit.problem, tried)) is not None:
                     pursuit.tried.setdefault(tried[0], []).append(tried[1])
                     self._see(pursuit, tried, known)
-                elif self._brake.reason is None and (self._watch is None or self._watch.asks(wait=not self._in_flight)):
+                elif self._brake.reason is None and (self._watch is None or self._watch.asks()):
                     yield self._request(key, pursuit, tried)
-                elif self._brake.reason is None and self._in_flight:
+                elif self._brake.reason is None:
                     self._ready.appendleft((pursuit, tried))
                     yield None
                 else:
                     self._unasked += 1
-            if self._judging:
-                self._collect()
-            if self._ready:
-                continue
-            if self._in_flight:
+            self._collect(0.0 if self._in_flight else JUDGING_SECONDS)
+            if not self._ready and (self._in_flight or self._judging):
                 yield None
-            elif not self._judging:
+            elif not self._ready:
                 return
+
+    def lacks_any(self) -> bool:
+        """Whether anybody has to be asked, once all that is known already has been seen."""
+        lacking: deque[tuple[_Pursuit, Try]] = deque()
+        while self._ready or (self._judging and not lacking):
+            while self._ready:
+                pursuit, tried = self._ready.popleft()
+                known = self._known(self._draws.key(pursuit.problem, *tried), pursuit.problem, tried)
+                if known is None:
+                    lacking.append((pursuit, tried))
+                else:
+                    pursuit.tried.setdefault(tried[0], []).append(tried[1])
+                    self._see(pursuit, tried, known)
+            self._collect(JUDGING_SECONDS)
+        self._ready = lacking
+        return bool(lacking)
 
     def take(self, completion: Completion) -> None:
         """Keeps a new completion, and sees what follows from it."""
-        self._journal.append([completion])
+        if completion.failure != STOPPED:
+            self._journal.append([completion])
         pursuit, tried = self._in_flight.pop(completion.key)
         self._came.add(completion.key)
         if self._watch is not None:
             self._watch.took(completion)
-        self._see(pursuit, tried, completion)
+        if completion.failure == STOPPED:
+            self._unasked += 1
+        else:
+            self._see(pursuit, tried, completion)
 
     def check(self) -> None:
         """Raises Stopped or EngineError where something is missing."""
         if self._unasked:
             self._brake.check()
-        if self._ready or self._in_flight:
+        if self._ready or self._in_flight or self._unasked:
             missing = next(iter(self._in_flight), "?")
             raise EngineError(
                 f"the {self._asked.teacher.engine} engine returned nothing for request {missing}; run it again to ask once more"
@@ -190,7 +211,7 @@ class _Asking:
         messages = prompts.render(problem, sampling.prompt, sampling.system)
         finding = lint.check(problem, messages, teacher, sampling.max_tokens, teacher.context_tokens)
         if finding is not None:
-            log.log(logging.INFO if finding.stops else logging.WARNING, "problem %s: %s", problem.problem_id, finding.detail)
+            log.debug("problem %s: %s", problem.problem_id, finding.detail)
         return finding.reason if finding is not None and finding.stops else None
 
     def _request(self, key: str, pursuit: _Pursuit, tried: Try) -> Request:
@@ -206,11 +227,12 @@ class _Asking:
         if key in self._journal and (key in self._came or not self._journal.failed(key)):
             return self._journal.get(key)
         index, budget = tried
-        keys = [key, *(self._draws.key(problem, index, other) for other in self._asked.budgets if other != budget)]
-        for place in (self._journal, self._asked.elsewhere):
-            for other in keys if place is not None else ():
-                found = place.get(other) if place is not None else None
-                if found is not None and found.failure is None and (other == key or _ended_within(found, budget)):
+        others = [(self._draws.key(problem, index, other), other) for other in self._asked.budgets if other != budget]
+        places: list[Elsewhere] = [self._journal, *([self._asked.elsewhere] if self._asked.elsewhere is not None else [])]
+        for place in places:
+            for other, allowed in [(key, budget), *others]:
+                found = place.get(other)
+                if found is not None and found.failure is None and (other == key or _ended_within(found, allowed, budget)):
                     taken = replace(found, key=key)
                     self._journal.append([taken], borrowed=True)
                     return taken
@@ -221,20 +243,20 @@ class _Asking:
         if completion.failure is None and completion.finish_reason == "length":
             self._tell(pursuit, tried, "cut")
         elif completion.failure is not None or not pursuit.judged or self._asked.verification is None:
-            self._tell(pursuit, tried, "other")
+            self._tell(pursuit, tried, "hopeless" if completion.failure in HOPELESS_FAILURES else "other")
         else:
             trace = traces.of_tries(pursuit.problem, [completion], self._asked.teacher, 0, tried[0])
             pending = verifiers.begin(trace, self._asked.verification)
             if isinstance(pending, Future):
                 self._judging[pending] = pursuit, tried
             else:
-                self._tell(pursuit, tried, "right" if pending.outcome == "correct" else "other")
+                self._tell(pursuit, tried, _outcome(pending))
 
-    def _collect(self) -> None:
-        """Takes the verdicts that are there, waiting for the first where nothing else is to be done."""
-        done, _ = wait(self._judging, JUDGING_SECONDS if self._in_flight else None, FIRST_COMPLETED)
+    def _collect(self, seconds: float) -> None:
+        """Takes the verdicts that are there, waiting for the first for so long."""
+        done, _ = wait(self._judging, seconds, FIRST_COMPLETED)
         for future in done:
-            self._tell(*self._judging.pop(future), "right" if future.result().outcome == "correct" else "other")
+            self._tell(*self._judging.pop(future), _outcome(future.result()))
 
     def _tell(self, pursuit: _Pursuit, tried: Try, outcome: Outcome) -> None:
         """Puts the tries that follow in line, before those of later problems."""
@@ -250,7 +272,13 @@ class _Asking:
         return completion
 
 
-def _ended_within(completion: Completion, max_tokens: int) -> bool:
-    """True for a completion that came to its own end, and would have under another budget."""
-    ended = completion.failure is None and completion.finish_reason == "stop"
-    return ended and completion.completion_tokens is not None and completion.completion_tokens <= max_tokens
+def _outcome(verdict: Verdict) -> Outcome:
+    """What a verdict means for the other draws of its problem."""
+    return "right" if verdict.outcome == "correct" else "hopeless" if verdict.outcome in HOPELESS_VERDICTS else "other"
+
+
+def _ended_within(completion: Completion, allowed: int, max_tokens: int) -> bool:
+    """True for a completion that came to its own end within what it was allowed, and would have under another budget."""
+    if completion.finish_reason == "length":
+        return False
+    return allowed <= max_tokens or (completion.completion_tokens is not None and completion.completion_tokens <= max_tokens)

@@ -3,8 +3,11 @@
 from prefect import flow
 
 from distill import verifiers
+from distill.preflight import CannotRun, teacher_ready
 from distill.recipe import DatasetRecipe
 from distill.recipe_files import load_dataset
+from distill.section import RecipeError
+from distill.store import NotMade
 from flows import keys, rooms, zombies
 from flows.collect import collect_room
 from flows.curate import curate_room
@@ -23,10 +26,20 @@ def make_dataset(dataset: str, overrides: list[str] | None = None) -> Place:
 def dataset_of(recipe: DatasetRecipe) -> Place:
     """Goes through the rooms of a dataset; each one reuses what the store has."""
     verifiers.require(keys.kinds(recipe.problems), recipe.verification)
+    require_teacher(recipe)
     problems = collect_room(recipe.problems, recipe.verification, recipe.shard_problems, recipe.curation)
     traces = sample_room(problems, keys.teacher(recipe.teacher), recipe.sampling, recipe.verification, keys.kinds(recipe.problems))
     verdicts = verify_room(traces, recipe.verification, keys.kinds(recipe.problems))
     return curate_room(verdicts, recipe)
+
+
+def require_teacher(recipe: DatasetRecipe) -> None:
+    """Raises what keeps the teacher from being asked, unless its traces are there already."""
+    try:
+        teacher_ready(recipe)
+    except (CannotRun, RecipeError):
+        if not _sampled(recipe):
+            raise
 
 
 def problems_place(recipe: DatasetRecipe) -> Place:
@@ -48,3 +61,10 @@ def verdicts_place(recipe: DatasetRecipe) -> Place:
 def dataset_place(recipe: DatasetRecipe) -> Place:
     """Where a recipe's dataset is, or would be; raises NotMade as `traces_place` does."""
     return keys.dataset(verdicts_place(recipe), recipe)
+
+
+def _sampled(recipe: DatasetRecipe) -> bool:
+    try:
+        return rooms.made(traces_place(recipe)) is not None
+    except NotMade:
+        return False

@@ -118,7 +118,7 @@ def traces(content: str, asked: Model, sampling: Sampling, verification: Verific
     key = {
         "schema": store.schema_digest(Trace),
         "sample": sample.VERSION,
-        "lint": lint.VERSION,
+        "lint": {"version": lint.VERSION, "context_tokens": asked.teacher.context_tokens},
         "problems": content,
         "teacher": _teacher(asked),
         "sampling": _sampling(sampling),
@@ -130,7 +130,7 @@ def traces(content: str, asked: Model, sampling: Sampling, verification: Verific
 
 def journals(problems: Place, asked: Model, sampling: Sampling) -> Place:
     """Journals of paid completions: `n`, `max_tokens` and the problems' content are left to each completion's own key."""
-    settings = {name: value for name, value in _sampling(sampling).items() if name not in ("n", "max_tokens", "adaptive")}
+    settings = {name: value for name, value in _sampling(sampling).items() if name not in ("n", "max_tokens", "adaptive", "again")}
     order = {"sources": problems.name, "shard_problems": problems.key["shard_problems"]}
     key = {"sample": sample.VERSION, "problems": order, "teacher": _teacher(asked), "sampling": settings}
     return Place(f"{asked.within}journals", asked.name, key)

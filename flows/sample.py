@@ -8,8 +8,10 @@ used up ends what is asked; what is in flight comes home first, and the same com
 import json
 import signal
 import threading
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import reduce
 from itertools import chain
 from pathlib import Path
 from types import FrameType
@@ -24,7 +26,7 @@ from distill import shards
 from distill.brake import Brake, Stopped
 from distill.engines import Completion, Engine, EngineError, Request, open_engine
 from distill.journal import Journal
-from distill.ledger import Ledger
+from distill.ledger import Ledger, Spent
 from distill.progress import Meter, say
 from distill.recipe import Sampling, Teacher, Verification
 from distill.records import Problem, Trace
@@ -44,23 +46,22 @@ STOPPED = "stopped by hand; everything that came back is kept, and the same comm
 
 
 class LazyEngine:
-    """An engine that is opened at its first request, and counts them."""
+    """An engine that is opened when it is first needed, and counts its requests; it drains when the brake is pulled."""
 
-    def __init__(self, teacher: Teacher, stack: ExitStack) -> None:
+    def __init__(self, teacher: Teacher, stack: ExitStack, brake: Brake) -> None:
         self.calls = 0
-        self._teacher = teacher
-        self._stack = stack
+        self._teacher, self._stack, self._brake = teacher, stack, brake
         self._engine: Engine | None = None
         self._closed = False
         self._lock = threading.Lock()
         stack.callback(self._close)
 
     def complete(self, requests: Iterable[Request | None], sampling: Sampling) -> Iterator[Completion]:
-        """One completion for each request; does nothing when there is none."""
-        waiting = iter(requests)
-        first = next(waiting, None)
-        if first is not None:
-            yield from self._opened().complete(self._counted(chain([first], waiting)), sampling)
+        """One completion for each request; opens nothing once the brake has been pulled."""
+        if self._brake.reason is None:
+            yield from self._opened().complete(self._counted(requests), sampling)
+        else:
+            deque(requests, maxlen=0)  # nothing but what is waited for: there are no requests any more
 
     def _opened(self) -> Engine:
         with self._lock:
@@ -68,6 +69,8 @@ class LazyEngine:
                 raise EngineError("the engine was closed")
             if self._engine is None:
                 self._engine = self._stack.enter_context(open_engine(self._teacher))
+                if (drain := getattr(self._engine, "drain", None)) is not None:  # engines that try again and wait have it
+                    self._brake.on_pull.append(drain)
             return self._engine
 
     def _close(self) -> None:
@@ -86,9 +89,9 @@ class Watch:
         self.ledger = ledger
         self._meter = meter
 
-    def asks(self, wait: bool) -> bool:
+    def asks(self) -> bool:
         """Whether a request may be handed out."""
-        return self.ledger.asks(wait)
+        return self.ledger.asks()
 
     def took(self, completion: Completion) -> None:
         """A completion has come back."""
@@ -105,18 +108,20 @@ def sample_room(problems: Place, model: Model, sampling: Sampling, verification:
     """Makes or reuses the traces of a model on finished problems."""
     collected = rooms.needed(problems, "distill collect")
     place = keys.traces(collected["content"], model, sampling, verification, kinds)
-    if rooms.reused(place, "0 teacher calls"):
+    if (summary := rooms.reused(place, "0 teacher calls")) is not None:
+        _tell_failures(summary.get("failures", {}), sampling)
         return place
     sources = rooms.shard_paths(problems, collected)
     with rooms.making(place) as folder, rooms.making_here(keys.journals(problems, model, sampling)) as journals:
         brake = Brake()
-        ledger = Ledger(model.teacher, sampling, spent_in(journals), brake)
-        terms = Asked(keys.known_as(model), sampling, verification, *_known(journals, sampling))
+        alike = _alike(Path(journals))
+        ledger = Ledger(model.teacher, sampling, reduce(Spent.plus, (spent_in(str(place)) for place in alike), Spent()), brake)
+        terms = Asked(keys.known_as(model), sampling, verification, *_known(Path(journals), alike, sampling))
         todo = [(source, target, rooms.journal(journals, source)) for source, target in rooms.missing(sources, folder)]
         usable = {source: _usable(source) for source in sources}
         left, total = sum(usable[source] for source, _, _ in todo), sum(usable.values())
         with ExitStack() as stack, Meter(f"sampling {model.name}", total, total - left) as meter, _by_hand(brake):
-            engine = LazyEngine(model.teacher, stack)
+            engine = LazyEngine(model.teacher, stack, brake)
             here: Any = quote((terms, engine, Watch(meter, ledger), brake))  # Prefect hands it over as it is
             if model.teacher.engine in OVERLAPPING:
                 _overlapping(todo, here, brake)
@@ -124,8 +129,10 @@ def sample_room(problems: Place, model: Model, sampling: Sampling, verification:
                 for paths in todo:  # in this thread, where a signal stops it at once
                     sample_shard(*paths, here)
         targets = [f"{folder}/{source.rsplit('/', 1)[1]}" for source in sources]
-        rooms.finish(place, targets, calls=engine.calls, of_rows=_sums(targets), spent=ledger.summary())
+        failures = _failures(targets)
+        rooms.finish(place, targets, calls=engine.calls, failures=failures, of_rows=_sums(targets), spent=ledger.summary())
         say(f"made {place.label}: {engine.calls:,} teacher calls")
+        _tell_failures(failures, sampling)
     return place
 
 
@@ -155,6 +162,8 @@ def _overlapping(work: Sequence[tuple[str, str, str]], here: Any, brake: Brake) 
         futures.append(sample_shard.submit(*paths, here))
         futures[-1].add_done_callback(done)
     for future in futures:
+        future.wait()
+    for future in futures:
         try:
             future.result()
         except Stopped as stop:
@@ -170,12 +179,17 @@ def _by_hand(brake: Brake) -> Iterator[None]:
         yield
         return
     before = signal.getsignal(signal.SIGINT)
+    if before == signal.SIG_IGN:  # a script has put us into the background
+        yield
+        return
+
+    def stop() -> None:
+        brake.pull(STOPPED, by_hand=True)
+        say("finishing what is in flight, then saving; Ctrl-C again stops at once (what is in flight is then paid for and lost)")
 
     def pull(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, before)
-        brake.pull(STOPPED, by_hand=True)
-        told = "finishing what is in flight, then saving; Ctrl-C again stops at once (what is in flight is then paid for and lost)"
-        threading.Thread(target=say, args=(told,)).start()  # a handler may have come while this thread was writing a line
+        threading.Thread(target=stop).start()  # a handler may come while this thread holds a lock
 
     signal.signal(signal.SIGINT, pull)
     try:
@@ -186,11 +200,24 @@ def _by_hand(brake: Brake) -> Iterator[None]:
 
 def _sums(paths: Sequence[str]) -> dict[str, float]:
     """Tokens and money of all rows of some shards."""
-    sums = dict.fromkeys(COUNTED, 0.0)
+    sums: dict[str, float] = dict.fromkeys(COUNTED, 0)
     for table in chain.from_iterable(rooms.read_tables(path, COUNTED) for path in paths):
         for name in COUNTED:
             sums[name] += pc.sum(table[name]).as_py() or 0
     return sums
+
+
+def _failures(paths: Sequence[str]) -> dict[str, int]:
+    """How many rows of some shards have which failure."""
+    tables = chain.from_iterable(rooms.read_tables(path, ["failure"]) for path in paths)
+    return dict(Counter(failure for table in tables for failure in table["failure"].drop_null().to_pylist()))
+
+
+def _tell_failures(failures: dict[str, int], sampling: Sampling) -> None:
+    """Says what could not be had, and how to ask for it again."""
+    if failures:
+        told = ", ".join(f"{rows:,} {reason}" for reason, rows in sorted(failures.items(), key=lambda item: -item[1]))
+        say(f"without a completion: {told} (--set sampling.again={(sampling.again or 0) + 1} asks for these once more)")
 
 
 def _usable(source: str) -> int:
@@ -198,19 +225,29 @@ def _usable(source: str) -> int:
     return sum(row["unusable"] is None for row in rooms.read_rows(source, ["unusable"]))
 
 
-def _known(folder: str, sampling: Sampling) -> tuple[list[int], Shelf]:
+def _known(mine: Path, alike: Sequence[Path], sampling: Sampling) -> tuple[list[int], Shelf]:
     """What there is of this teacher with these settings: every `max_tokens` so far (present ones noted), and journals of any problems."""
-    mine = Path(folder)
-    key = _settings(mine)
-    alike = [other.parent for other in sorted(mine.parent.glob("*/key.json")) if _settings(other.parent) == key]
     budgets = {sampling.max_tokens, *(sampling.adaptive.budgets if sampling.adaptive else ())}
-    noted = {place: set(json.loads((place / BUDGETS).read_text())) for place in alike if (place / BUDGETS).exists()}
+    noted = {place: set(_read(place / BUDGETS) or ()) for place in alike}
     if not budgets <= noted.get(mine, set()):
-        shards.write_text(f"{folder}/{BUDGETS}", json.dumps(sorted(budgets | noted.get(mine, set()))))
+        shards.write_text(f"{mine}/{BUDGETS}", json.dumps(sorted(budgets | noted.get(mine, set()))))
     return sorted(budgets.union(*noted.values())), Shelf(str(path) for place in alike for path in sorted(place.glob("*.journal")))
+
+
+def _alike(mine: Path) -> list[Path]:
+    """The folders of journals of this teacher with these settings, for any problems, this one among them."""
+    key = _settings(mine)
+    return [other.parent for other in sorted(mine.parent.glob("*/key.json")) if _settings(other.parent) == key]
 
 
 def _settings(journals: Path) -> dict[str, Any]:
     """What the completions of a folder of journals were drawn with, whatever the problems."""
-    settings: dict[str, Any] = json.loads((journals / "key.json").read_text(encoding="utf-8"))
-    return settings | {"problems": None}
+    return (_read(journals / "key.json") or {}) | {"problems": None}
+
+
+def _read(path: Path) -> Any:
+    """What a JSON file holds; None where it is missing or damaged, as a folder's of another run may be."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

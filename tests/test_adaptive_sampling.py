@@ -1,16 +1,18 @@
 import random
 from collections import Counter
+from concurrent.futures import Future
 from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from distill import verifiers
 from distill.brake import Brake, Stopped, StoppedByHand
-from distill.engines import Completion, EngineError
+from distill.engines import STOPPED, Completion, EngineError
 from distill.journal import Journal
 from distill.recipe import Adaptive, Sampling, Teacher, Verification
-from distill.records import Problem
+from distill.records import Problem, Verdict
 from distill.sample import Asked, sample
 
 TEACHER = Teacher(engine="scripted", model="scripted", completion_usd_per_million=1.0)
@@ -21,6 +23,9 @@ def problems(count, kind="math"):
     return [Problem(f"{number:016x}", "test", kind, f"What is {number} + 1?", str(number + 1)) for number in range(count)]
 
 
+END = object()
+
+
 class Scripted:
     """Answers draw i of problem p as `outcomes[p][i]` says: right, wrong, failed, or cut below so many tokens; in any order."""
 
@@ -29,12 +34,13 @@ class Scripted:
         self.asked = Counter()
 
     def complete(self, requests, sampling):
-        waiting, flying = iter(requests), []
-        while True:
-            while len(flying) < self.most and (request := next(waiting, None)) is not None:
-                flying.append(request)
+        waiting, flying, more = iter(requests), [], True
+        while more or flying:
+            while more and len(flying) < self.most and (request := next(waiting, END)) is not None:
+                more = request is not END
+                flying += [request] if more else []
             if not flying:
-                return
+                continue
             if self.asked.total() == self.dies_after:
                 raise EngineError("the teacher is gone")
             request = flying.pop(self.order.randrange(len(flying)))
@@ -198,3 +204,61 @@ def test_a_prompt_that_is_not_worth_its_price_is_one_failed_row_and_is_not_asked
     traces = run(tmp_path / "journal", [problems(1)[0], told], Sampling(n=2), engine)
     assert [(t.failure, t.sample_index) for t in traces] == [(None, 0), (None, 1), ("contains_reference", 0)]
     assert {number for number, _, _ in engine.asked} == {0}
+
+
+@pytest.mark.parametrize("failure", ["content_filter", "prompt_too_long"])
+def test_what_no_other_draw_would_mend_is_not_tried_again(tmp_path, failure):
+    class Refusing(Scripted):
+        def answer(self, request):
+            return replace(super().answer(request), content=None, finish_reason="error", failure=failure)
+
+    engine = Refusing([["right"] * 5] * 2)
+    assert [t.failure for t in run(tmp_path / "journal", problems(2), ADAPTIVE, engine)] == [failure] * 4
+    assert engine.asked.total() == 4
+
+
+def test_a_completion_without_counted_tokens_is_taken_over_by_a_larger_budget(tmp_path):
+    class Uncounted(Scripted):
+        def answer(self, request):
+            return replace(super().answer(request), completion_tokens=None, finish_reason="end_turn")
+
+    run(tmp_path / "journal", problems(2), Sampling(n=2, max_tokens=16), Uncounted([["right"] * 2] * 2))
+    engine = Uncounted([["right"] * 2] * 2)
+    assert len(run(tmp_path / "journal", problems(2), Sampling(n=2, max_tokens=64), engine, budgets=[16, 64])) == 4
+    assert not engine.asked
+
+
+def test_a_request_that_was_stopped_is_no_row_and_is_asked_by_the_next_run(tmp_path):
+    class Stopping(Scripted):
+        def answer(self, request):
+            brake.pull("enough")
+            return Completion(request.key, None, finish_reason="error", failure=STOPPED)
+
+    brake = Brake()
+    with pytest.raises(Stopped, match="enough"):
+        run(tmp_path / "journal", problems(1), Sampling(n=2), Stopping([["right"] * 2]), brake)
+    with Journal(tmp_path / "journal") as journal:
+        assert len(journal) == 0
+    assert [t.failure for t in run(tmp_path / "journal", problems(1), Sampling(n=2), Scripted([["right"] * 2]))] == [None] * 2
+
+
+def test_completions_are_kept_while_verdicts_take_their_time(tmp_path, monkeypatch):
+    """Nobody waits for a verdict while there is something to be put on disk."""
+    pending = []
+
+    def begin(trace, section):
+        pending.append(Future())
+        return pending[-1]
+
+    class Watching(Scripted):
+        def complete(self, requests, sampling):
+            for completion in super().complete(requests, sampling):
+                yield completion
+                if len(pending) == 4:
+                    with Journal(tmp_path / "journal") as copy:
+                        assert len(copy) == 4
+                    for one in pending:
+                        one.set_result(Verdict("correct"))
+
+    monkeypatch.setattr(verifiers, "begin", begin)
+    assert len(run(tmp_path / "journal", problems(2), ADAPTIVE, Watching([["right"] * 5] * 2))) == 4

@@ -226,6 +226,28 @@ def test_a_wrong_teacher_is_told_by_its_key(tmp_path: Path, teacher: str, said: 
     assert said in str(told.value)
 
 
+def test_a_wrong_name_on_the_command_line_is_not_laid_to_the_dataset() -> None:
+    with pytest.raises(RecipeError, match=r"^no teacher 'nobody'; there are: deepseek-api, "):
+        recipe_files.load_dataset("gsm8k", ("teacher=nobody",))
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("sampling.adaptive={enough=5,most=4}", "sampling.adaptive: `most` is 4, below `enough`, 5"),
+        ("sampling.n=17", "sampling: `adaptive.most` is 16, below `n`, 17"),
+        ("sampling.adaptive.budgets=[9000,8192]", "sampling: `adaptive.budgets` are [9000, 8192]: each must be above `max_tokens`, 8192"),
+        ("sampling.adaptive.budgets=9000", "sampling.adaptive.budgets: should be a list"),
+        ("sampling.adaptive=true", "sampling.adaptive: should be a section"),
+        ("teacher.extra_body=3", "teacher.extra_body: should be a section"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_told_in_words_of_the_file(override: str, said: str) -> None:
+    with pytest.raises(RecipeError) as told:
+        recipe_files.load_dataset("gsm8k", (override,))
+    assert said in str(told.value)
+
+
 def test_teachers_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["teachers"]) == 0
     shown = capsys.readouterr().out

@@ -16,9 +16,11 @@ import pytest
 
 from distill import shards, store
 from distill.journal import Journal
+from distill.preflight import CannotRun
 from distill.recipe import DatasetRecipe
 from distill.recipe_files import load_dataset
 from distill.records import Candidate, Example, Problem, Trace
+from distill.section import RecipeError
 
 PROJECT = Path(__file__).parents[1]
 SMALL = ("problems.0.limit=30", "shard_problems=8", "sampling.n=2")
@@ -116,7 +118,7 @@ def test_other_lists_of_problems_take_over_what_is_there(root: str) -> None:
     rows = [[row for path in shards.list_shards(one["folder"]) for row in shards.read(Trace, path)] for one in (first, second)]
     assert rows[0][: len(rows[1])] == rows[1] and len(rows[1]) == 50
     assert second["calls"] == sum(row.failure is not None for row in rows[1])
-    assert second["spent"]["all_runs"]["completions"] == second["calls"]
+    assert second["spent"]["all_runs"]["completions"] == first["calls"] + second["calls"]
 
 
 def test_adaptive_sampling_makes_a_dataset_and_another_verifier_setting_another_one(root: str) -> None:
@@ -127,6 +129,22 @@ def test_adaptive_sampling_makes_a_dataset_and_another_verifier_setting_another_
     drawn = Counter(row.problem.problem_id for row in rows)
     assert min(drawn.values()) == 2 < max(drawn.values()) <= 6
     assert other["rows"] == adaptive["rows"] and other["calls"] <= sum(row.failure is not None for row in rows)
+
+
+def test_a_teacher_that_cannot_be_asked_is_told_before_problems_are_collected(empty: str) -> None:
+    from flows.dataset import dataset_of
+
+    with pytest.raises(CannotRun, match="DISTILL_TEST_NO_SUCH_KEY"):
+        dataset_of(recipe("teacher.engine=server", "teacher.api_key_env=DISTILL_TEST_NO_SUCH_KEY"))
+    assert not Path(empty).exists()
+
+
+def test_traces_that_are_there_need_no_teacher_that_can_be_asked(root: str) -> None:
+    before = written(root)
+    make("sampling.budget_usd=1")
+    assert written(root) == before
+    with pytest.raises(RecipeError, match="needs the teacher's prices"):
+        make("sampling.budget_usd=1", "sampling.n=1")
 
 
 def test_worker_processes_measure_what_this_process_does(root: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,7 +76,7 @@ def test_draws_are_told_where_problems_have_different_numbers_of_them():
     many = [candidate(number, "wrong", "b", siblings=8) for number in range(8)]
     found = funnel.merge([count(few), count(many)])
     assert found.draws == count(few + many).draws == {2: 3, 8: 1}
-    assert "3.5 traces a problem, from 2 to 8: 75.0% of the problems stopped before 8" in funnel.table(found)
+    assert "3.5 traces a problem, from 2 to 8: 75.0% of the problems took fewer than 8" in funnel.table(found)
     assert "traces a problem" not in funnel.table(count(few))
     assert funnel.from_json(funnel.to_json(found)) == found
 
@@ -155,6 +155,8 @@ def test_the_card_states_adaptive_sampling_and_what_the_server_ignores():
     text = card.card("demo", recipe.curation, count(ROWS), recipe)
     for part in ("at least 2 completions", "top_k 20", "3 correct ones", "up to 16", "cut ones again with 65,536", "ignores temperature"):
         assert part in text
+    assert "Pass rates are too high" in text
+    assert "Pass rates are too high" not in card.card("demo", RECIPE.curation, count(ROWS), RECIPE)
 
 
 def test_datasets_reads_the_card_and_both_configurations(tmp_path):

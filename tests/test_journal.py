@@ -14,6 +14,7 @@ from distill import frames
 from distill.engines import Completion
 from distill.journal import Journal
 from distill.ledger import Spent, spent_on
+from distill.store import StoreError
 
 
 def completions(count):
@@ -230,7 +231,7 @@ def test_a_journal_changed_while_open_is_an_error_and_not_another_completion(tmp
 
 def test_a_file_that_is_no_journal_is_left_as_it_is(tmp_path):
     (tmp_path / "notes").write_text("something else")
-    with pytest.raises(ValueError, match="not a journal"):
+    with pytest.raises(StoreError, match="not a journal"):
         Journal(tmp_path / "notes")
     assert (tmp_path / "notes").read_text() == "something else"
 

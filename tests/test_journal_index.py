@@ -1,4 +1,5 @@
 import os
+import zlib
 from dataclasses import replace
 
 import pytest
@@ -83,6 +84,16 @@ def test_an_index_of_another_version_counts_as_absent(tmp_path, monkeypatch, cha
         journal_of(path, completions(3))
     assert (tmp_path / "0.index").exists()
     assert index_of(path).end == 0
+
+
+@pytest.mark.parametrize("said", ["[]", "3", "{}", '{"version": 1, "end": 0, "spent": []}', "no JSON", "\xff"])
+def test_an_index_that_is_whole_but_says_something_else_counts_as_absent(tmp_path, said):
+    path = journal_of(tmp_path / "0.journal", completions(3))
+    body = said.encode("latin-1") + b"\n"
+    (tmp_path / "0.index").write_bytes(body + zlib.crc32(body).to_bytes(journal_index.CHECKSUM_BYTES, "little"))
+    assert index_of(path).end == 0
+    with Journal(path) as pages:
+        assert len(pages) == 3
 
 
 @settings(deadline=None, max_examples=100)

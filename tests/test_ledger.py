@@ -55,7 +55,7 @@ def test_totals_are_the_sum_in_any_order(made: list[Completion], order: Random) 
     order.shuffle(made)
     found, _ = ledger(before=before)
     for completion in made:
-        found.asks(wait=False)
+        found.asks()
         found.add(completion)
     assert found.spent() == whole
     summary = found.summary()
@@ -77,7 +77,7 @@ def test_threads_lose_no_count() -> None:
 
     def work() -> None:
         for _ in range(500):
-            found.asks(wait=False)
+            found.asks()
             found.add(completion)
 
     threads = [threading.Thread(target=work) for _ in range(8)]
@@ -93,7 +93,7 @@ def spend(lengths: list[int], cap: int, concurrency: int) -> tuple[int, Brake, i
     found, brake = ledger(budget_tokens=cap)
     waiting, flying, last = list(lengths), list[int](), 0
     while flying or (waiting and brake.reason is None):
-        if waiting and len(flying) < concurrency and found.asks(wait=not flying):
+        if waiting and len(flying) < concurrency and found.asks():
             flying.append(waiting.pop())
             last = sum(flying)
         elif flying:
@@ -117,38 +117,38 @@ def test_equal_completions_never_pass_the_cap_and_use_nearly_all_of_it(length: i
     assert brake.reason is None or cap - spent <= length + 8 * 1000 / (spent / length + 8)
 
 
-def test_whoever_has_nothing_in_flight_waits_for_the_others() -> None:
+def test_room_comes_back_when_a_completion_was_cheaper_than_feared() -> None:
     found, brake = ledger(budget_tokens=1500)
-    assert found.asks(wait=True) and not found.asks(wait=False)
-    admitted: list[bool] = []
-    waiting = threading.Thread(target=lambda: admitted.append(found.asks(wait=True)))
-    waiting.start()
+    assert found.asks() and not found.asks() and brake.reason is None
     found.add(Completion("k", "x", prompt_tokens=0, completion_tokens=100))
-    waiting.join(10)
-    assert admitted == [True] and brake.reason is None
+    assert found.asks() and brake.reason is None
 
 
 def test_what_is_used_up_says_so_and_what_to_do() -> None:
     found, brake = ledger(budget_usd=0.1)
-    while found.asks(wait=True):
+    while found.asks():
         found.add(Completion("k", "x", prompt_tokens=0, completion_tokens=1000))
     assert brake.reason is not None
-    assert brake.reason.startswith("sampling.budget_usd is used up: $0.10 of $0.10 spent, and one more completion costs about $0.004. ")
+    assert brake.reason.startswith(
+        "sampling.budget_usd has no room left: $0.10 of $0.10 spent, and one more completion costs about $0.004. "
+    )
     assert "raise sampling.budget_usd" in brake.reason
 
 
 def test_a_cap_that_is_used_up_stops_before_the_first_request() -> None:
-    _, brake = ledger(before=Spent(completions=10, completion_tokens=1000), budget_tokens=1000)
+    found, brake = ledger(before=Spent(completions=10, completion_tokens=1000), budget_tokens=1000)
+    assert brake.reason is None  # a run that needs nothing is not stopped
+    assert not found.asks()
     assert brake.reason is not None and "1,000 tokens of 1,000 tokens" in brake.reason
-    assert ledger(before=Spent(completions=10, completion_tokens=1000), budget_tokens=1600)[1].reason is None
-    assert ledger(before=Spent(completions=10, completion_tokens=1000))[1].reason is None
+    assert ledger(before=Spent(completions=10, completion_tokens=1000), budget_tokens=1600)[0].asks()
+    assert ledger(before=Spent(completions=10, completion_tokens=1000))[0].asks()
 
 
 def test_a_cap_in_money_needs_both_prices() -> None:
     for teacher in (Teacher(model="m"), Teacher(model="m", completion_usd_per_million=2.0)):
         with pytest.raises(RecipeError, match=r"teacher\.prompt_usd_per_million"):
             ledger(teacher, budget_usd=5.0)
-    assert ledger(Teacher(model="m"), budget_tokens=5000)[1].reason is None
+    assert ledger(Teacher(model="m"), budget_tokens=5000)[0].asks()
 
 
 def test_a_cap_that_nobody_counts_for_stops_the_run() -> None:
@@ -156,7 +156,7 @@ def test_a_cap_that_nobody_counts_for_stops_the_run() -> None:
         found, brake = ledger(**({"budget_tokens": 10**9} if capped else {}))
         for _ in range(UNCOUNTED_ALLOWED):
             assert brake.reason is None
-            found.asks(wait=False)
+            found.asks()
             found.add(Completion("k", "x"))
         assert (brake.reason is not None and "`usage`" in brake.reason) == capped
 
@@ -164,7 +164,7 @@ def test_a_cap_that_nobody_counts_for_stops_the_run() -> None:
 def test_uncounted_completions_are_taken_to_cost_what_others_do() -> None:
     found, brake = ledger(budget_tokens=1000, max_tokens=100)
     for completion in [Completion("k", "x", prompt_tokens=0, completion_tokens=100), Completion("k", "x")] * 5:
-        found.asks(wait=False)
+        found.asks()
         found.add(completion)
     assert brake.reason is not None and "1,000 tokens of 1,000 tokens" in brake.reason
     assert found.spent().tokens() == 500
@@ -173,7 +173,7 @@ def test_uncounted_completions_are_taken_to_cost_what_others_do() -> None:
 def test_failures_do_not_make_the_next_completion_look_cheap() -> None:
     found, brake = ledger(budget_tokens=1500)
     for completion in [*[Completion("k", None, failure="timeout")] * 1000, Completion("k", "x", completion_tokens=600)]:
-        found.asks(wait=False)
+        found.asks()
         found.add(completion)
     assert brake.reason is not None
     assert "1,000 failed" in found.note()
@@ -190,7 +190,7 @@ def test_the_note_says_what_there_is_to_say() -> None:
 def test_the_summary_tells_asked_from_honoured() -> None:
     found, _ = ledger(PRICED.model_copy(update={"ignores": ("seed",)}), temperature=0.7, max_tokens=100, adaptive={"budgets": [200]})
     for tokens, model, fingerprint in [(150, "one", "fp1"), (201, "one", None), (5, "two", "fp1")]:
-        found.asks(wait=False)
+        found.asks()
         found.add(Completion("k", "x", completion_tokens=tokens, model=model, system_fingerprint=fingerprint))
     summary = found.summary()
     assert summary["asked"]["temperature"] == 0.7 and "top_k" not in summary["asked"] and summary["not_sent"] == ["seed"]

@@ -9,11 +9,11 @@ from distill.recipe import Sampling
 from distill.rounds import Rounds
 
 CASES = [
-    # n, enough, most: fewer than enough at first, more, as many, the cap below
+    # n, enough, most: fewer than enough at first, more, as many, the cap at once
     (1, 2, 8),
     (4, 2, 16),
     (3, 3, 6),
-    (2, 4, 3),
+    (2, 4, 4),
     (4, 2, 4),
 ]
 

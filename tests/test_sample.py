@@ -42,7 +42,7 @@ class Watched:
         while True:
             while (request := next(waiting, None)) is not None:
                 in_flight.append(request)
-            if not in_flight:
+            if not in_flight:  # nothing is judged here, and nothing is waited for
                 return
             if self.asked.total() == self.dies_after:
                 raise EngineError("the teacher is gone")
@@ -101,7 +101,7 @@ from test_sample import TEACHER, problems
 from distill.recipe import Sampling
 class Killing:
     seen = 0
-    def asks(self, wait): return True
+    def asks(self): return True
     def settled(self): pass
     def took(self, completion):
         self.seen += 1
@@ -135,7 +135,7 @@ class Seen:
     def __init__(self, notes):
         self.notes = notes
 
-    def asks(self, wait):
+    def asks(self):
         self.notes.append("asked")
         return True
 

@@ -6,7 +6,7 @@ import time
 import pytest
 from teacher_questions import SAMPLING, ask, bodies, everything, log, request, serving
 
-from distill.engines import EngineError
+from distill.engines import STOPPED, EngineError
 from distill.engines.server import ServerEngine
 from distill.recipe import Sampling, Teacher
 
@@ -43,23 +43,34 @@ def test_a_teacher_that_serves_nobody_stops_the_run_when_patience_is_over(fault,
     assert sum("no server can be asked just now" in line for line in caplog.messages) == 1
 
 
-def test_an_error_that_tells_that_the_teacher_is_gone_ends_the_calls_of_all_threads(url):
-    errors = []
+def test_a_teacher_that_is_gone_ends_the_calls_of_all_threads_once_what_is_paid_for_has_come_home(url, caplog):
+    found, errors = {}, {}
 
-    def wait(engine):
+    def requests():
+        yield from (request(f"paid for [fault=slow-900] {n}", n) for n in range(4))
+        while True:
+            yield None
+
+    def wait(engine, name, asked):
+        found[name] = []
         try:
-            list(engine.complete([request(f"[fault=hang] {n}", n) for n in range(4)], SAMPLING))
+            for completion in engine.complete(asked, SAMPLING):
+                found[name].append(completion.failure)
         except EngineError as error:
-            errors.append(str(error))
+            errors[name] = str(error)
 
     with ServerEngine(Teacher(model="teacher", urls=(url,))) as engine:
-        thread = threading.Thread(target=wait, args=(engine,))
+        thread = threading.Thread(target=wait, args=(engine, "paid", requests()))
         thread.start()
-        with pytest.raises(EngineError, match="credit"):
-            list(engine.complete([request("[fault=status-402]", 9)], SAMPLING))
+        while len(bodies(url, "paid for")) < 4:
+            time.sleep(0.02)
+        wait(engine, "refused", [request("[fault=status-402]", 99)])
         thread.join(timeout=5)
-    assert not thread.is_alive()
-    assert "credit" in errors[0]
+        wait(engine, "late", [request("too late")])
+    assert not thread.is_alive() and found == {"paid": [None] * 4, "refused": [STOPPED], "late": []}
+    assert errors.keys() == found.keys() and all("credit" in error for error in errors.values())
+    assert sum("4 completions that are on their way" in line for line in caplog.messages) == 1
+    assert not bodies(url, "too late")
 
 
 def test_a_request_that_the_server_chokes_on_is_a_failure_although_nobody_else_is_left(url):
@@ -230,9 +241,64 @@ def test_a_pause_of_the_requests_lasts_until_a_completion_has_been_taken(url):
     assert log.count("taken") == 8
 
 
-def test_a_pause_with_nothing_in_flight_is_an_error_and_no_hang(url):
-    with ServerEngine(Teacher(model="teacher", urls=(url,))) as engine, pytest.raises(RuntimeError, match="none is on its way"):
-        list(engine.complete([None, request()], SAMPLING))
+def test_a_call_with_nothing_to_ask_holds_no_slot_and_looks_again_shortly(url):
+    looks = []
+    asked = threading.Event()
+
+    def requests():
+        while not asked.is_set():
+            looks.append(time.monotonic())
+            yield None
+        yield request("at last", 1)
+
+    with ServerEngine(Teacher(model="teacher", urls=(url,), concurrency=1)) as engine:
+        found = []
+        idle = threading.Thread(target=lambda: found.extend(engine.complete(requests(), SAMPLING)))
+        idle.start()
+        time.sleep(0.6)
+        assert 2 <= len(looks) <= 4
+        others = list(engine.complete([request(f"meanwhile [fault=slow-30] {n}", n) for n in range(20)], SAMPLING))
+        asked.set()
+        idle.join(timeout=5)
+    assert [completion.failure for completion in others] == [None] * 20
+    assert [completion.key for completion in found] == ["key1.0"]
+
+
+@pytest.mark.parametrize("fault", ["status-503", "busy-60", "hang"])
+def test_a_drained_engine_tries_nothing_again_and_delivers_what_is_on_the_wire(fault):
+    with serving() as url, ServerEngine(Teacher(model="teacher", urls=(url,), timeout_seconds=1.5), first_wait_seconds=30.0) as engine:
+        questions = [f"[fault={fault}] {n}" for n in range(8)] + ["on the wire [fault=slow-1000]"]
+        drain = threading.Timer(0.5, engine.drain)
+        drain.start()
+        began = time.monotonic()
+        found = [c.failure for c in engine.complete([request(question, n) for n, question in enumerate(questions)], SAMPLING)]
+        drain.join()
+        assert sorted(found, key=str) == [None] + [STOPPED] * 8
+        assert time.monotonic() - began < 4
+        asked = len(log(url)["requests"])
+        engine.drain()
+        assert [c.failure for c in engine.complete([request("after it")], SAMPLING)] == [STOPPED]
+        assert len(log(url)["requests"]) == asked
+
+
+def test_a_drain_before_the_engine_is_open_holds(url):
+    engine = ServerEngine(Teacher(model="teacher", urls=(url,)))
+    engine.drain()
+    with engine:
+        assert [c.failure for c in engine.complete([request()], SAMPLING)] == [STOPPED]
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_refusal_of_one_request_after_good_ones_is_its_failure_and_one_of_all_requests_stops_the_run(status):
+    with serving() as url:
+        found = ask(url, ["well", f"[fault=status-{status}] one", "well too"], concurrency=1)
+        assert [completion.failure for completion in found] == [None, f"http_{status}", None]
+        assert len(bodies(url, "] one")) == 1
+        with ServerEngine(Teacher(model="teacher", urls=(url,))) as engine:
+            assert [c.failure for c in engine.complete([request()], SAMPLING)] == [None]
+            everything(url, f"status-{status}")
+            with pytest.raises(EngineError, match=str(status)):
+                list(engine.complete([request("all")], SAMPLING))
 
 
 def test_a_thread_that_has_nothing_in_flight_waits_for_a_slot_and_costs_nothing(url):

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from distill import hardware
-from distill.engines import Completion, EngineError, Request
+from distill.engines import STOPPED, Completion, EngineError, Request
 from distill.engines.local import ROOT, LocalEngine
 from distill.engines.vllm_layout import hides_tags, places, plans
 from distill.engines.vllm_processes import KEY, PORTS, free_ports, vllm_python
@@ -216,6 +216,40 @@ def test_a_start_that_dies_says_its_cause_and_keeps_the_log(stand_in: Path, text
     with VllmEngine(teacher(serve_options=("--fail", text))) as engine, pytest.raises(EngineError, match=message):
         told_by(engine)
     assert len(list(stand_in.iterdir())) == 1
+
+
+def test_a_failed_start_is_told_to_all_threads_and_not_tried_again(stand_in: Path) -> None:
+    errors: list[str] = []
+
+    def ask(engine: VllmEngine) -> None:
+        try:
+            told_by(engine)
+        except EngineError as error:
+            errors.append(str(error))
+
+    with VllmEngine(teacher(serve_options=("--fail", "KeyError: 'something else'"))) as engine:
+        threads = [threading.Thread(target=ask, args=(engine,)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(errors) == 8 and len(set(errors)) == 1
+    assert len(list(stand_in.iterdir())) == 1, "one start, one log"
+
+
+@pytest.mark.parametrize("end", ["drain", "close"])
+def test_a_start_under_way_ends_with_the_run_and_none_is_begun_after_it(stand_in: Path, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+    monkeypatch.setattr("distill.engines.vllm_processes._answers", lambda port: False)
+    engine = VllmEngine(teacher())
+    threading.Timer(1.0, engine.drain if end == "drain" else lambda: engine.__exit__(None, None, None)).start()
+    for _ in range(2):
+        if end == "drain":
+            assert [completion.failure for completion in engine.complete(requests(3), GREEDY)] == [STOPPED] * 3
+        else:
+            with pytest.raises(EngineError, match="the run is to end"):
+                told_by(engine)
+    assert not list(stand_in.iterdir()) and engine.client is None
+    engine.__exit__(None, None, None)
 
 
 def test_a_missing_serving_environment_is_an_error_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

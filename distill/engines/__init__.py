@@ -12,6 +12,9 @@ from typing import Protocol
 from distill.recipe import Sampling, Teacher
 from distill.records import Message, Problem
 
+STOPPED = "stopped"
+"""Failure of a request that was not asked, or not asked again, because the run is to end: it is nobody's result."""
+
 
 class EngineError(RuntimeError):
     """The engine cannot go on; the message names the cause and the remedy."""
@@ -69,8 +72,8 @@ class Engine(Protocol):
     def complete(self, requests: Iterable[Request | None], sampling: Sampling) -> Iterator[Completion]:
         """One completion for each request, in any order; raises EngineError when the teacher is gone.
 
-        A None among the requests means that there is nothing to ask before another completion has been taken. The next
-        request is taken only when it can be sent: whoever ends the requests ends what is asked.
+        A None among the requests means that there is nothing to ask just now: look again after the next completion, or shortly. The
+        next request is taken only when it can be sent: whoever ends the requests ends what is asked.
         """
         ...
 

@@ -104,6 +104,8 @@ class Client:
         """A reply that is no 200."""
         status, words = response.status, text.decode(errors="replace")
         said = self._said(url, status, text)
+        if status in refusals.BARRED and self.models and key:  # the question of one token, which has no key, tells whether it is for all
+            return self._failed(key, f"http_{status}", "barred", said)
         try:
             fate = refusals.fate(status, words)
         except EngineError as error:

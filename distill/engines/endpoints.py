@@ -26,7 +26,7 @@ SICK_AFTER = 3
 FEWEST = 6
 """Halvings of the share of a server that lets time run out, at most."""
 TELL_SECONDS = 60.0
-SOUND = ("good", "final", "unfit", "request")
+SOUND = ("good", "final", "barred", "unfit", "request")
 """Fates of tries that show a server at work."""
 
 log = logging.getLogger(__name__)
@@ -92,8 +92,9 @@ class Endpoints:
     def learn(self, endpoint: Endpoint, reply: Reply) -> None:
         """Draws the conclusions from one try."""
         if reply.fate in SOUND:
-            endpoint.timeouts = 0
-            self._recover(endpoint)
+            endpoint.failures = endpoint.timeouts = 0
+            if reply.fate == "good":
+                self._tell_end()
             if self._loop.time() >= endpoint.left_alone_until:  # before that, it is what was on its way when it asked
                 self._end_rest(endpoint)
             return
@@ -129,8 +130,7 @@ class Endpoints:
         endpoint.rest = self._loop.create_task(rest)
         endpoint.rest.add_done_callback(lambda task: None if task.cancelled() else self._end_rest(endpoint))
 
-    def _recover(self, endpoint: Endpoint) -> None:
-        endpoint.failures = 0
+    def _tell_end(self) -> None:
         if self._told is not None:
             self._told = None
             log.info("the teacher answers again")
@@ -166,6 +166,7 @@ class Endpoints:
                 self._tell()
             elif self._woken is not None:
                 self._woken.set_exception(gone)
+                self._woken.exception()  # looked at: all who waited for it may have left
                 self._woken = None
 
     async def _ask(self, endpoint: Endpoint) -> bool:
@@ -176,7 +177,7 @@ class Endpoints:
             endpoint.control = None
         if reply.fate in SOUND:
             self._patience.served(self._loop.time())
-            self._recover(endpoint)
+            endpoint.failures = 0
             return True
         endpoint.said = reply.detail
         self._patience.failed(began)

@@ -10,10 +10,12 @@ from typing import Literal
 from distill.engines import EngineError
 from distill.recipe import Teacher
 
-Fate = Literal["good", "final", "unfit", "request", "server", "busy", "gone"]
-"""Of a try: a completion; not worth another; too long for the context; the model's doing; the server's or the request's; the server
-has no time; nobody is there."""
+Fate = Literal["good", "final", "barred", "unfit", "request", "server", "busy", "gone"]
+"""Of a try: a completion; not worth another; not for this key or at this address, although others were served; too long for the
+context; the model's doing; the server's or the request's; the server has no time; nobody is there."""
 
+BARRED = (403, 404)
+"""Statuses that, once the teacher has served, may be about one request: gateways filter what is asked."""
 REMEDIES = {
     401: "the API key was refused: put a valid one into the environment variable that teacher.api_key_env names",
     402: "the account has no credit left: add some, then run the same command again",

@@ -11,6 +11,7 @@ memory does not grow with them but the temporary folder must hold them.
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +27,8 @@ QUESTIONS = ("question", "prompt", "problem")
 FINISH_REASONS = ("finish_reason", "finish_reasons")
 KNOWN_ENDINGS = ("stop", "length", "error", "unknown")
 NO_MORE_TRACES = "no_more_traces"
+LOOK_SECONDS = 0.02
+"""Between looks for requests when there is nothing to ask just now."""
 
 
 class ReplayEngine:
@@ -50,7 +53,10 @@ class ReplayEngine:
 
     def complete(self, requests: Iterable[Request | None], sampling: Sampling) -> Iterator[Completion]:
         """The stored completion of each request, in order; the sampling settings have no effect on what is stored."""
-        for request in filter(None, requests):
+        for request in requests:
+            if request is None:
+                time.sleep(LOOK_SECONDS)
+                continue
             stored = self._stored(request)
             if stored is None:
                 yield Completion(request.key, None, finish_reason="error", model=self._teacher.model, failure=NO_MORE_TRACES)

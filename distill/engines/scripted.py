@@ -7,6 +7,7 @@ composed of stock sentences: they exercise the pipeline and teach nothing. Token
 
 import json
 import random
+import time
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 
@@ -18,6 +19,8 @@ from distill.store import digest
 MODEL = "scripted"
 CHARACTERS_PER_TOKEN = 4
 RIGHT_SHARE = 0.55
+LOOK_SECONDS = 0.02
+"""Between looks for requests when there is nothing to ask just now."""
 FAILURES: dict[str, str | None] = {
     "only_closing_tag": None,
     "two_opening_tags": None,
@@ -105,7 +108,10 @@ class ScriptedEngine:
 
     def complete(self, requests: Iterable[Request | None], sampling: Sampling) -> Iterator[Completion]:
         """The scripted completion of each request, in order."""
-        for request in filter(None, requests):
+        for request in requests:
+            if request is None:
+                time.sleep(LOOK_SECONDS)
+                continue
             name = choose(request.problem, request.sample_index, sampling.seed)
             yield write(request, name, sampling)
 

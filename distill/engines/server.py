@@ -2,15 +2,16 @@
 
 An event loop in a thread of its own keeps at most `concurrency` requests in flight, over all calls together, and sends the
 next one when a completion has come home; nothing waits for a batch. The parts: `hand_over` (threads), `tries` (when to ask
-again, when to give up), `patience` (when to stop), `endpoints` (which server), `client` (one try), `chat_completions` (the
-format), `refusals` (what a server's no means). What is in flight when a call is left, or the engine closed, is cancelled and
-was paid for in vain.
+again, when to give up), `waits` (between tries), `patience` (when to stop), `endpoints` (which server), `client` (one try),
+`chat_completions` (the format), `refusals` (what a server's no means). What is in flight when a call is left, or the engine
+closed, is cancelled and was paid for in vain.
 """
 
 import asyncio
 import gc
 import itertools
 import logging
+import queue
 import threading
 from collections import Counter
 from collections.abc import Coroutine, Iterable, Iterator
@@ -21,10 +22,13 @@ from typing import Any, TypeVar
 from distill.engines import Completion, EngineError, Request, chat_completions
 from distill.engines.client import Client, shown
 from distill.engines.endpoints import Endpoints
-from distill.engines.hand_over import Call, Slots
+from distill.engines.hand_over import LOOK, Call, Slots
 from distill.engines.tries import Tries
+from distill.engines.waits import Waits
 from distill.recipe import Sampling, Teacher
 
+LOOK_SECONDS = 0.25
+"""How long a call whose requests have nothing to ask just now waits before it looks again."""
 CLOSED = "the engine was closed while completions were on their way; run the same command again"
 GC_THRESHOLD = 20_000
 """New objects between two collections while an engine is open. Every request in flight holds some fifty that live long: with Python's
@@ -51,6 +55,8 @@ class ServerEngine:
         self._calls: list[Call] = []
         self._asked: list[tuple[Call, Request, Sampling]] = []
         self._closed = True
+        self._gone: EngineError | None = None
+        self._waits = Waits()
 
     @property
     def models(self) -> Counter[str]:
@@ -83,30 +89,47 @@ class ServerEngine:
         self._thread.join()
         self._loop.close()
 
+    def drain(self) -> None:
+        """Has nothing tried again from now on: what waits comes back as stopped, what is on the wire comes home; from any thread."""
+        with self._lock:
+            if self._closed:
+                self._waits.over = True
+            else:
+                self._loop.call_soon_threadsafe(self._waits.end)
+
     def complete(self, requests: Iterable[Request | None], sampling: Sampling) -> Iterator[Completion]:
-        """One completion for each request, as they arrive; a request is taken when it can be sent."""
+        """One completion for each request, as they arrive; a request is taken when it can be sent.
+
+        A teacher that is gone is an EngineError once everything that this call has asked has come home.
+        """
         call = Call(next(self._numbers))
         with self._lock:
             self._calls.append(call)
         waiting, more, paused = iter(requests), True, False
         try:
             while True:
-                while more and not paused and call.open_requests < self._teacher.concurrency and self._slots.take(call):
+                while more and not paused and self._has_place(call):
                     more, paused = self._pull(call, waiting, sampling)
+                if not call.open_requests and self._gone is not None:
+                    raise self._gone
                 if not more and not call.open_requests:
                     return
-                arrived = call.inbox.get()
+                arrived = _arrived(call, LOOK_SECONDS if paused else None)
+                paused = False
                 if isinstance(arrived, BaseException):
                     raise arrived
                 if arrived is not None:
                     call.open_requests -= 1
-                    paused = False
                     try:
                         yield arrived
                     finally:
                         self._slots.give()  # not before: a completion is in flight until its taker has kept it
         finally:
             self._leave(call)
+
+    def _has_place(self, call: Call) -> bool:
+        """Whether a call may ask for one more; a slot was taken for it then."""
+        return self._gone is None and call.open_requests < self._teacher.concurrency and self._slots.take(call)
 
     def _pull(self, call: Call, waiting: Iterator[Request | None], sampling: Sampling) -> tuple[bool, bool]:
         """Sends the next request with a slot that was taken for it: (whether there may be more, whether to wait before asking for it)."""
@@ -119,8 +142,6 @@ class ServerEngine:
             if request is None:
                 self._slots.give()
         if request is None:
-            if not call.open_requests:
-                raise RuntimeError("the requests wait for a completion, and none is on its way")
             return True, True
         with self._lock:
             if self._closed:
@@ -152,7 +173,7 @@ class ServerEngine:
             task.add_done_callback(partial(self._finish, call))
 
     def _finish(self, call: Call, task: "asyncio.Task[Completion]") -> None:
-        """Hands a completion to the call that waits for it; an error that says that the teacher is gone goes to all calls."""
+        """Hands a completion to the call that waits for it; an error, which is a fault of ours, ends all calls."""
         call.tasks.discard(task)
         with self._lock:
             if not task.cancelled() and task.exception() is None and call in self._calls:
@@ -162,6 +183,19 @@ class ServerEngine:
                 for other in self._calls:
                     other.inbox.put(error)
         self._slots.give()
+
+    def _give_up(self, error: EngineError) -> None:
+        """Notes that the teacher is gone: nothing is asked any more, and the calls end when what is on its way has come home."""
+        if self._gone is not None:
+            return
+        with self._lock:
+            self._gone = error
+            calls = list(self._calls)
+        self._waits.end()
+        if self._tries.on_the_wire:
+            log.error("the teacher is of no use: %s. Waiting for %d completions that are on their way", error, self._tries.on_the_wire)
+        for call in calls:
+            call.inbox.put(LOOK)
 
     def _wait_for(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
@@ -176,7 +210,7 @@ class ServerEngine:
                 raise EngineError(f"{shown(endpoint.chat)} does not serve {self._teacher.model}: set teacher.model to one of {there}")
             if lengths:
                 self.context_tokens = min(lengths[self._teacher.model], self.context_tokens or lengths[self._teacher.model])
-        self._tries = Tries(self._teacher, self._client, self._endpoints, self.context_tokens)
+        self._tries = Tries(self._teacher, self._client, self._endpoints, self._waits, self.context_tokens, self._give_up)
 
     async def _close(self) -> None:
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
@@ -184,6 +218,14 @@ class ServerEngine:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._client.close()
+
+
+def _arrived(call: Call, seconds: float | None) -> Completion | BaseException | None:
+    """What arrives next for a call; `LOOK` when nothing does in time."""
+    try:
+        return call.inbox.get(timeout=seconds)
+    except queue.Empty:
+        return LOOK
 
 
 def _cancel(call: Call) -> None:

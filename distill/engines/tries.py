@@ -10,18 +10,20 @@ is asked, and paid for, again.
 import asyncio
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from distill.engines import Completion, EngineError, Request, chat_completions
+from distill.engines import STOPPED, Completion, EngineError, Request, chat_completions
 from distill.engines.client import Client, Reply
 from distill.engines.endpoints import SOUND, Endpoint, Endpoints
 from distill.engines.patience import Patience
+from distill.engines.waits import Waits
 from distill.recipe import Sampling, Teacher
 
 FAILURES_IN_A_ROW = 32
 DEAR = ("timeout", "null_content", "empty")  # failures that cost a whole completion each time
 DEAR_RETRIES = 2
-SETTLED = ("good", "final", "unfit")
+SETTLED = ("good", "final", "unfit", "barred")
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +31,20 @@ log = logging.getLogger(__name__)
 class Tries:
     """Asks a teacher's servers; used in one event loop."""
 
-    def __init__(self, teacher: Teacher, client: Client, endpoints: Endpoints, context_tokens: int | None) -> None:
-        self._teacher, self._client, self._endpoints, self._context_tokens = teacher, client, endpoints, context_tokens
+    def __init__(
+        self,
+        teacher: Teacher,
+        client: Client,
+        endpoints: Endpoints,
+        waits: Waits,
+        context_tokens: int | None,
+        give_up: Callable[[EngineError], None],
+    ) -> None:
+        """`give_up` is told why the teacher is gone."""
+        self._teacher, self._client, self._endpoints, self._waits = teacher, client, endpoints, waits
+        self._context_tokens, self._give_up = context_tokens, give_up
+        self.on_the_wire = 0
+        """Tries that are on their way."""
         self._clock = asyncio.get_running_loop().time
         self._patience = Patience(teacher.patience_seconds, self._clock())
         endpoints.open(client, self._patience)
@@ -40,27 +54,43 @@ class Tries:
         self._limits_told: set[int] = set()
 
     async def ask(self, request: Request, sampling: Sampling) -> Completion:
-        """A completion or a typed failure, after as many tries as it takes; raises EngineError when the teacher is gone."""
+        """A completion or a typed failure, after as many tries as it takes, or as many as there may be."""
+        tried = _Tried(self._clock())
         self._open_requests += 1
         try:
-            return await self._ask(request, sampling)
+            found = await self._ask(request, sampling, tried)
+        except EngineError as error:
+            self._give_up(error)
+            found = self._stopped(request)
+        except TimeoutError:  # the waits are over
+            found = self._stopped(request)
         finally:
             self._open_requests -= 1
 
-    async def _ask(self, request: Request, sampling: Sampling) -> Completion:
+        return replace(found, lost_prompt_tokens=tried.lost_prompt, lost_completion_tokens=tried.lost_completion)
+
+    def _stopped(self, request: Request) -> Completion:
+        return Completion(request.key, None, finish_reason="error", model=self._teacher.model, failure=STOPPED)
+
+    async def _ask(self, request: Request, sampling: Sampling, tried: "_Tried") -> Completion:
         limited = not self._fills_context(request.max_tokens)
         body = self._body(request, sampling, limited)
-        tried = _Tried(self._clock())
         while True:
             reply, endpoint = await self._try(request.key, body)
             if reply.fate == "unfit" and limited:  # the prompt may fit without it: the server then goes to the end of its context
                 limited, body = False, self._body(request, sampling, False)
                 continue
-            if reply.fate in SETTLED or await self._is_given_up(reply, endpoint, tried):
+            if reply.fate == "barred":  # raises if the question of one token is refused too
+                await self._waits.until(self._endpoints.serves(endpoint))
+            settled = reply.fate in SETTLED
+            try:
+                settled = settled or await self._waits.until(self._is_given_up(reply, endpoint, tried))
+            finally:
+                if not settled:
+                    tried.lose(reply.completion)
+            if settled:
                 self._settle(reply)
-                return replace(reply.completion, lost_prompt_tokens=tried.lost_prompt, lost_completion_tokens=tried.lost_completion)
-            tried.lost_prompt += reply.completion.prompt_tokens or 0
-            tried.lost_completion += reply.completion.completion_tokens or 0
+                return reply.completion
 
     def _fills_context(self, max_tokens: int) -> bool:
         """Whether no prompt can fit beside so many tokens: the server is then asked to go to the end of its context."""
@@ -97,11 +127,13 @@ class Tries:
 
     async def _try(self, key: str, body: bytes) -> tuple[Reply, Endpoint]:
         """One request at the server whose turn it is."""
-        endpoint = await self._endpoints.take()
+        endpoint = await self._waits.until(self._endpoints.take())
+        self.on_the_wire += 1
         try:
             began = self._clock()
             reply = await self._client.post(endpoint.chat, key, body)
         finally:
+            self.on_the_wire -= 1
             endpoint.busy -= 1
         if reply.fate == "good":
             self._patience.served(self._clock())
@@ -140,3 +172,8 @@ class _Tried:
     waits: int = 0
     lost_prompt: int = 0
     lost_completion: int = 0
+
+    def lose(self, completion: Completion) -> None:
+        """Counts what a reply that is not used has cost."""
+        self.lost_prompt += completion.prompt_tokens or 0
+        self.lost_completion += completion.completion_tokens or 0

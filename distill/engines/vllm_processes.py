@@ -36,6 +36,7 @@ PORTS = range(20_000, 32_000)
 """Below Linux's ephemeral ports: a client that calls a server which is down could be given that very port as its own, and block it."""
 SAY_SECONDS = 15.0
 LOOK_SECONDS = 0.5
+ENDED = "vllm was not started, because the run is to end; run the same command again"
 SILENT_SECONDS = 600.0
 """A start that writes nothing to its logs for so long has failed; a large model takes longer as a whole, but goes on writing."""
 STOP_SECONDS = 40.0
@@ -51,7 +52,8 @@ _numbers = itertools.count()
 class Servers:
     """The servers of a teacher; a start that fails is an EngineError with its cause."""
 
-    def __init__(self, teacher: Teacher) -> None:
+    def __init__(self, teacher: Teacher, ending: threading.Event) -> None:
+        """Starts them and waits until they answer, or until `ending` is set."""
         self.model = model_name(teacher)
         where = places(teacher, visible_gpus())
         self.plans = plans(teacher, free_ports(len(where)), where)
@@ -70,10 +72,10 @@ class Servers:
         self._reader.start()
         try:
             self._tell(json.dumps({"servers": [self._server(plan, log) for plan, log in zip(self.plans, self.logs, strict=True)]}))
-            self._wait()
+            self._wait(ending)
             self._tell("up")
         except BaseException:
-            self.failed = True
+            self.failed = not ending.is_set()
             self.stop()
             raise
 
@@ -113,7 +115,7 @@ class Servers:
         environment |= {"VLLM_API_KEY": os.environ[KEY], **plan.environment}
         return {"model": self.model, "options": plan.options, "environment": environment, "log": str(log)}
 
-    def _wait(self) -> None:
+    def _wait(self, ending: threading.Event) -> None:
         """Waits until every server answers."""
         began = spoke = moved = time.monotonic()
         size, missing = -1, list(self.plans)
@@ -130,7 +132,8 @@ class Servers:
             if now - spoke >= SAY_SECONDS:
                 spoke = now
                 say(f"vllm has been starting for {now - began:.0f} s, {len(missing)} of {len(self.plans)} not up yet")
-            time.sleep(LOOK_SECONDS)
+            if ending.wait(LOOK_SECONDS):
+                raise EngineError(ENDED)
         say(f"vllm is up after {time.monotonic() - began:.0f} s")
 
     def _failure(self) -> EngineError:

@@ -7,6 +7,7 @@ endpoint has no option against it.
 """
 
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,11 +16,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from distill.engines import Completion, EngineError, Request
+from distill.engines import STOPPED, Completion, EngineError, Request
 from distill.engines.local import model_name
-from distill.engines.server import ServerEngine
+from distill.engines.server import LOOK_SECONDS, ServerEngine
 from distill.engines.vllm_layout import hides_tags
-from distill.engines.vllm_processes import KEY, Servers
+from distill.engines.vllm_processes import ENDED, KEY, Servers
 from distill.recipe import Sampling, Teacher
 
 SERVED = {
@@ -27,7 +28,7 @@ SERVED = {
     *("engines_per_gpu", "reasoning_parser", "serve_options"),
 }
 """The settings of a teacher that its servers are started with."""
-STOPPED = "vllm has stopped; everything finished is saved, so see why and run the same command again"
+DOWN = "vllm has stopped; everything finished is saved, so see why and run the same command again"
 
 
 @dataclass(slots=True)
@@ -55,39 +56,75 @@ class VllmEngine:
         """The client of the servers, once they are up."""
         self._settings = ""
         self._lock = threading.Lock()
+        self._failure: EngineError | None = None
+        """Why the start failed: it is not tried again."""
+        self._ending = threading.Event()
+        """No start is begun any more, and one that is under way ends."""
+        self._closed = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._closed = True
+        self._ending.set()
         self._hang_up()
         settings, self._settings = self._settings, ""
         if settings:
             _give_back(settings)
 
+    def drain(self) -> None:
+        """Has nothing started and nothing tried again from now on; from any thread."""
+        self._ending.set()
+        client = self.client  # without the lock, which a start holds
+        if client is not None:
+            client.drain()
+
     def complete(self, requests: Iterable[Request | None], sampling: Sampling) -> Iterator[Completion]:
         """One completion for each request, as they arrive; the first request starts the servers."""
         asked = iter(requests)
         for first in asked:
+            if first is None:
+                time.sleep(LOOK_SECONDS)
+                continue
             try:
-                yield from self._started().complete(chain([first], asked), sampling)
+                client = self._started()
+                if client is not None:
+                    yield from client.complete(chain([first], asked), sampling)
+                else:
+                    yield Completion(first.key, None, finish_reason="error", model=self.teacher.model, failure=STOPPED)
             except EngineError as error:
                 servers = _SHELF.servers.get(self._settings)
                 if servers is None:
                     raise
-                cause = str(error) if servers.usable() else STOPPED
+                cause = str(error) if servers.usable() else DOWN
                 raise EngineError(f"{cause}\n{servers.tell_tail()}") from error
 
-    def _started(self) -> ServerEngine:
+    def _started(self) -> ServerEngine | None:
+        """The client, with servers that are up; None when none is started any more."""
         with self._lock:
-            if self.client is None:
-                self._settings = self._settings or _taken(self.teacher)
-                servers = _SHELF.servers[self._settings]
-                servers.on_end.append(self._hang_up)
-                if not servers.usable():
-                    raise EngineError(STOPPED)
-                self.client = ServerEngine(told(self.teacher, servers.urls)).__enter__()
+            if self._failure is not None:
+                raise self._failure
+            if self.client is None and not self._ending.is_set():
+                try:
+                    self.client = self._start()
+                except EngineError as error:
+                    self._failure = None if self._ending.is_set() else error
+                    if self._failure is not None:
+                        raise
+            if self._closed:
+                raise EngineError(ENDED)
+            if self.client is not None and self._ending.is_set():
+                self.client.drain()
             return self.client
+
+    def _start(self) -> ServerEngine:
+        self._settings = self._settings or _taken(self.teacher, self._ending)
+        servers = _SHELF.servers[self._settings]
+        servers.on_end.append(self._hang_up)
+        if not servers.usable():
+            raise EngineError(DOWN)
+        return ServerEngine(told(self.teacher, servers.urls)).__enter__()
 
     def _hang_up(self) -> None:
         """Closes the client, which ends the calls that wait for a completion."""
@@ -126,13 +163,15 @@ def told(teacher: Teacher, urls: tuple[str, ...]) -> Teacher:
     return teacher.model_copy(update=changes)
 
 
-def _taken(teacher: Teacher) -> str:
+def _taken(teacher: Teacher, ending: threading.Event) -> str:
     """The settings of servers that are up for one more engine: as they were, or in place of idle ones, whose memory they may need."""
     settings = served(teacher)
     with _SHELF.lock:
         if not _SHELF.users.get(settings) and not (settings in _SHELF.servers and _SHELF.servers[settings].usable()):
+            if ending.is_set():
+                raise EngineError(ENDED)
             _end_idle()
-            _SHELF.servers[settings] = Servers(teacher)
+            _SHELF.servers[settings] = Servers(teacher, ending)
         _SHELF.users[settings] = _SHELF.users.get(settings, 0) + 1
     return settings
 

@@ -1,0 +1,42 @@
+"""Many shards, one engine, one ledger: the room's parts as the flow puts them together, without Prefect."""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+import pytest
+from teacher_questions import log, serving
+
+from distill.brake import Brake, Stopped
+from distill.journal import Journal
+from distill.ledger import Ledger, Spent
+from distill.progress import Meter
+from distill.recipe import Adaptive, Sampling, Teacher, Verification
+from distill.records import Problem
+from distill.sample import Asked, sample
+from flows.sample import LazyEngine, Watch
+
+SHARDS = 40
+
+
+@pytest.mark.parametrize("concurrency", [1, 3, 64])
+@pytest.mark.parametrize("adaptive", [None, Adaptive(enough=2, most=4)])
+def test_more_shards_than_slots_come_to_the_budget_and_stop(tmp_path, concurrency, adaptive):
+    def shard(number):
+        with Journal(tmp_path / f"{number}.journal") as journal:
+            try:
+                return len(list(sample(problems[2 * number : 2 * number + 2], asked, engine, journal, watch, brake)))
+            except Stopped:
+                return None
+
+    problems = [Problem(f"{number:016x}", "test", "math", f"What is {number}?", str(number)) for number in range(2 * SHARDS)]
+    with serving() as url, ExitStack() as stack, Meter("sampling", len(problems)) as meter:
+        teacher = Teacher(model="teacher", urls=(url,), concurrency=concurrency)
+        sampling = Sampling(n=2, max_tokens=20, adaptive=adaptive, budget_tokens=100 * 27)  # a completion is 27 tokens
+        brake = Brake()
+        ledger = Ledger(teacher, sampling, Spent(), brake)
+        asked, engine, watch = Asked(teacher, sampling, Verification(workers=1)), LazyEngine(teacher, stack, brake), Watch(meter, ledger)
+        with ThreadPoolExecutor(SHARDS) as pool:
+            rows = list(pool.map(shard, range(SHARDS)))
+        assert len(log(url)["requests"]) == ledger.spent().completions
+    assert brake.reason is not None and None in rows
+    assert 95 * 27 <= ledger.spent().tokens() <= 105 * 27  # at first a completion is taken to cost `max_tokens`, without its prompt
