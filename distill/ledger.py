@@ -14,7 +14,7 @@ from itertools import groupby
 from typing import Any
 
 from distill.brake import Brake
-from distill.engines import Completion
+from distill.engines import STOPPED, Completion
 from distill.progress import amount, say
 from distill.recipe import Sampling, Teacher
 from distill.records import Trace
@@ -146,6 +146,8 @@ class Ledger:
         """Counts a completion that came for a request in flight."""
         with self._lock:
             self._in_flight -= 1
+            if completion.failure == STOPPED:
+                return
             spent = spent_on(completion)
             self._run, self._all = self._run.plus(spent), self._all.plus(spent)
             self._over_limit += (completion.completion_tokens or 0) > self._limit

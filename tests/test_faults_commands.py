@@ -196,7 +196,7 @@ def test_a_budget_that_is_used_up_stops_the_run_with_everything_saved(desk, undi
     assert desk.sample(url, *ADAPTIVE, cap) == 1
     name = cap.partition("=")[0]
     said = capsys.readouterr().err.splitlines()[-1]
-    assert f"{name} is used up" in said and f"raise {name}" in said
+    assert f"{name} has no room left" in said and f"raise {name}" in said
     log = desk.log("capped")
     assert 20 < len(count(log, "received")) < 80
     assert count(log, "received") == count(log, "delivered")
