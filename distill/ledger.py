@@ -217,8 +217,7 @@ class Ledger:
         if spent >= cap or (not self._in_flight and spent + each > cap):
             self._brake.pull(
                 f"sampling.{name} has no room left: {shown(spent)} of {shown(cap)} spent, and one more completion costs about "
-                f"{shown(each)}. "
-                f"Everything is saved; raise sampling.{name} and run the same command again to go on"
+                f"{shown(each)}. Everything is saved; raise sampling.{name} and run the same command again to go on"
             )
         elif self._run.uncounted >= max(UNCOUNTED_ALLOWED, UNCOUNTED_SHARE * self._run.completions):
             self._brake.pull(

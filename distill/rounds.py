@@ -22,12 +22,9 @@ class Rounds:
 
     def __init__(self, sampling: Sampling, adaptive: bool = True) -> None:
         self._adaptive = sampling.adaptive if adaptive else None
-        larger = self._adaptive.budgets if self._adaptive else ()
-        self.budgets = (sampling.max_tokens, *sorted(budget for budget in set(larger) if budget > sampling.max_tokens))
-        self.drawn = sampling.n
+        self.budgets = (sampling.max_tokens, *(sorted(set(self._adaptive.budgets)) if self._adaptive else ()))
+        self.drawn = max(sampling.n, self._adaptive.enough) if self._adaptive else sampling.n
         """Draws that have been asked for; their indices are 0 and up."""
-        if self._adaptive:
-            self.drawn = max(sampling.n, min(self._adaptive.enough, self._adaptive.most))
         self._under_way = self.drawn
         self._right = 0
         self._hopeless = False

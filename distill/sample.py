@@ -22,7 +22,7 @@ from distill.draws import Draws
 from distill.engines import STOPPED, Completion, Engine, EngineError, Request
 from distill.journal import Journal
 from distill.recipe import Sampling, Teacher, Verification
-from distill.records import Problem, Trace, Verdict
+from distill.records import Message, Problem, Trace, Verdict
 from distill.rounds import Outcome, Rounds, Try
 
 VERSION = 1
@@ -92,6 +92,7 @@ class _Pursuit:
     """One problem that is asked, with the budgets that each of its draws was tried with."""
 
     problem: Problem
+    messages: tuple[Message, ...]
     rounds: Rounds
     judged: bool
     tried: dict[int, list[int]]
@@ -106,6 +107,9 @@ class _Asking:
         self._pursuits: dict[str, _Pursuit] = {}
         self._refused: dict[str, Trace] = {}
         self._ready: deque[tuple[_Pursuit, Try]] = deque()
+        """Tries that nobody has looked for yet."""
+        self._lacking: deque[tuple[str, _Pursuit, Try]] = deque()
+        """Those that are not there, with their keys: they have to be asked."""
         self._in_flight: dict[str, tuple[_Pursuit, Try]] = {}
         self._unasked = 0
         """Requests that the brake has kept back."""
@@ -118,19 +122,15 @@ class _Asking:
     def requests(self) -> Iterator[Request | None]:
         """What is to be asked, siblings one after another so that a server's prefix cache serves them; None: nothing just now."""
         while True:
-            while self._ready:
-                pursuit, tried = self._ready.popleft()
-                key = self._draws.key(pursuit.problem, *tried)
-                if (known := self._known(key, pursuit.problem, tried)) is not None:
-                    pursuit.tried.setdefault(tried[0], []).append(tried[1])
-                    self._see(pursuit, tried, known)
-                elif self._brake.reason is None and (self._watch is None or self._watch.asks()):
-                    yield self._request(key, pursuit, tried)
+            self._look()
+            if self._lacking and self._brake.reason is None:
+                if self._watch is None or self._watch.asks():
+                    yield self._request(*self._lacking.popleft())
                 elif self._brake.reason is None:
-                    self._ready.appendleft((pursuit, tried))
                     yield None
-                else:
-                    self._unasked += 1
+                continue
+            self._unasked += len(self._lacking)
+            self._lacking.clear()
             self._collect(0.0 if self._in_flight else JUDGING_SECONDS)
             if not self._ready and (self._in_flight or self._judging):
                 yield None
@@ -139,19 +139,11 @@ class _Asking:
 
     def lacks_any(self) -> bool:
         """Whether anybody has to be asked, once all that is known already has been seen."""
-        lacking: deque[tuple[_Pursuit, Try]] = deque()
-        while self._ready or (self._judging and not lacking):
-            while self._ready:
-                pursuit, tried = self._ready.popleft()
-                known = self._known(self._draws.key(pursuit.problem, *tried), pursuit.problem, tried)
-                if known is None:
-                    lacking.append((pursuit, tried))
-                else:
-                    pursuit.tried.setdefault(tried[0], []).append(tried[1])
-                    self._see(pursuit, tried, known)
+        self._look()
+        while self._judging and not self._lacking:
             self._collect(JUDGING_SECONDS)
-        self._ready = lacking
-        return bool(lacking)
+            self._look()
+        return bool(self._lacking)
 
     def take(self, completion: Completion) -> None:
         """Keeps a new completion, and sees what follows from it."""
@@ -170,11 +162,8 @@ class _Asking:
         """Raises Stopped or EngineError where something is missing."""
         if self._unasked:
             self._brake.check()
-        if self._ready or self._in_flight or self._unasked:
-            missing = next(iter(self._in_flight), "?")
-            raise EngineError(
-                f"the {self._asked.teacher.engine} engine returned nothing for request {missing}; run it again to ask once more"
-            )
+        if self._ready or self._lacking or self._in_flight or self._unasked:
+            raise self._lost(next(iter(self._in_flight), "?"))
 
     def traces(self, problem: Problem) -> Iterator[Trace]:
         """The rows of a problem."""
@@ -191,36 +180,48 @@ class _Asking:
 
     def _begin(self, problem: Problem) -> None:
         """Puts the first tries of a problem in line, unless nobody is to be asked."""
-        if problem.response is None and (reason := self._stopping(problem)) is not None:
+        messages = prompts.render(problem, self._asked.sampling.prompt, self._asked.sampling.system)
+        if problem.response is None and (reason := self._stopping(problem, messages)) is not None:
             self._refused[problem.problem_id] = traces.refused(problem, self._asked.teacher, reason)
         elif problem.response is None and problem.problem_id not in self._pursuits:
             judged = self._asked.verification is not None and verifiers.judges(problem, self._asked.verification)
             judged &= self._asked.teacher.engine != "replay"  # there are no more traces than there are
-            pursuit = _Pursuit(problem, Rounds(self._asked.sampling, judged), judged, {})
+            pursuit = _Pursuit(problem, messages, Rounds(self._asked.sampling, judged), judged, {})
             self._pursuits[problem.problem_id] = pursuit
             self._ready.extend((pursuit, tried) for tried in pursuit.rounds.first())
             return
         if self._watch is not None:
             self._watch.settled()
 
-    def _stopping(self, problem: Problem) -> str | None:
+    def _stopping(self, problem: Problem, messages: tuple[Message, ...]) -> str | None:
         """Why a problem's prompt is not worth its price; existing traces cost nothing."""
         teacher, sampling = self._asked.teacher, self._asked.sampling
         if teacher.engine == "replay":
             return None
-        messages = prompts.render(problem, sampling.prompt, sampling.system)
         finding = lint.check(problem, messages, teacher, sampling.max_tokens, teacher.context_tokens)
         if finding is not None:
             log.debug("problem %s: %s", problem.problem_id, finding.detail)
         return finding.reason if finding is not None and finding.stops else None
+
+    def _look(self) -> None:
+        """Sees what is there of the tries that are ready; the others come before those that were found lacking earlier."""
+        lacking: list[tuple[str, _Pursuit, Try]] = []
+        while self._ready:
+            pursuit, tried = self._ready.popleft()
+            key = self._draws.key(pursuit.problem, *tried)
+            if (known := self._known(key, pursuit.problem, tried)) is None:
+                lacking.append((key, pursuit, tried))
+            else:
+                pursuit.tried.setdefault(tried[0], []).append(tried[1])
+                self._see(pursuit, tried, known)
+        self._lacking.extendleft(reversed(lacking))
 
     def _request(self, key: str, pursuit: _Pursuit, tried: Try) -> Request:
         """The request of a try, which is in flight from now on."""
         problem, (index, budget) = pursuit.problem, tried
         pursuit.tried.setdefault(index, []).append(budget)
         self._in_flight[key] = pursuit, tried
-        messages = prompts.render(problem, self._asked.sampling.prompt, self._asked.sampling.system)
-        return Request(key, problem, index, messages, self._asked.teacher.prefill, budget, self._draws.seed(problem, index))
+        return Request(key, problem, index, pursuit.messages, self._asked.teacher.prefill, budget, self._draws.seed(problem, index))
 
     def _known(self, key: str, problem: Problem, tried: Try) -> Completion | None:
         """The completion of a key, if any journal has a good one or one that is as good; it is in this one then."""
@@ -268,8 +269,11 @@ class _Asking:
         key = self._draws.key(problem, *tried)
         completion = self._journal.get(key)
         if completion is None:
-            raise EngineError(f"the {self._asked.teacher.engine} engine returned nothing for request {key}; run it again to ask once more")
+            raise self._lost(key)
         return completion
+
+    def _lost(self, key: str) -> EngineError:
+        return EngineError(f"the {self._asked.teacher.engine} engine returned nothing for request {key}; run it again to ask once more")
 
 
 def _outcome(verdict: Verdict) -> Outcome:

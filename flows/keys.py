@@ -71,11 +71,11 @@ def teacher(section: Teacher, within: str = "") -> Model:
     return Model(section, short(section.model), within)
 
 
-def known_as(asked: Model) -> Teacher:
-    """The model as completions are keyed by it: a local one by what its weights are, wherever they lie."""
+def known_as(asked: Model, traces: Place) -> Teacher:
+    """The model as completions are keyed by it: a local one by what its weights are, wherever they lie, as the key of its traces says."""
     if asked.weights is None and asked.teacher.engine not in LOCAL:
         return asked.teacher
-    weights = _teacher(asked)["model"]
+    weights = traces.key["teacher"]["model"]
     return asked.teacher.model_copy(update={"model": f"{asked.name}-{store.fingerprint({'weights': weights})}"})
 
 

@@ -116,7 +116,7 @@ def sample_room(problems: Place, model: Model, sampling: Sampling, verification:
         brake = Brake()
         alike = _alike(Path(journals))
         ledger = Ledger(model.teacher, sampling, reduce(Spent.plus, (spent_in(str(place)) for place in alike), Spent()), brake)
-        terms = Asked(keys.known_as(model), sampling, verification, *_known(Path(journals), alike, sampling))
+        terms = Asked(keys.known_as(model, place), sampling, verification, *_known(Path(journals), alike, sampling))
         todo = [(source, target, rooms.journal(journals, source)) for source, target in rooms.missing(sources, folder)]
         usable = {source: _usable(source) for source in sources}
         left, total = sum(usable[source] for source, _, _ in todo), sum(usable.values())
@@ -129,8 +129,8 @@ def sample_room(problems: Place, model: Model, sampling: Sampling, verification:
                 for paths in todo:  # in this thread, where a signal stops it at once
                     sample_shard(*paths, here)
         targets = [f"{folder}/{source.rsplit('/', 1)[1]}" for source in sources]
-        failures = _failures(targets)
-        rooms.finish(place, targets, calls=engine.calls, failures=failures, of_rows=_sums(targets), spent=ledger.summary())
+        failures, sums = _counts(targets)
+        rooms.finish(place, targets, calls=engine.calls, failures=failures, of_rows=sums, spent=ledger.summary())
         say(f"made {place.label}: {engine.calls:,} teacher calls")
         _tell_failures(failures, sampling)
     return place
@@ -147,7 +147,7 @@ def sample_shard(source: str, target: str, journal: str, here: tuple[Asked, Lazy
 
 def _overlapping(work: Sequence[tuple[str, str, str]], here: Any, brake: Brake) -> None:
     """Samples many shards at a time; after the brake, waits for what is in flight in each of them."""
-    free, futures, stopped = threading.Semaphore(SHARDS_AT_ONCE), list[Any](), list[Stopped]()
+    free, futures, stopped = threading.Semaphore(SHARDS_AT_ONCE), list[Any](), False
 
     def done(future: Any) -> None:
         future.wait()  # it is done: without this, its state would be asked of the server
@@ -166,8 +166,8 @@ def _overlapping(work: Sequence[tuple[str, str, str]], here: Any, brake: Brake) 
     for future in futures:
         try:
             future.result()
-        except Stopped as stop:
-            stopped.append(stop)
+        except Stopped:
+            stopped = True
     if stopped or len(futures) < len(work):
         brake.check()
 
@@ -198,19 +198,15 @@ def _by_hand(brake: Brake) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _sums(paths: Sequence[str]) -> dict[str, float]:
-    """Tokens and money of all rows of some shards."""
+def _counts(paths: Sequence[str]) -> tuple[dict[str, int], dict[str, float]]:
+    """Of all rows of some shards, how many have which failure, and the sums of tokens and money."""
+    failures: Counter[str] = Counter()
     sums: dict[str, float] = dict.fromkeys(COUNTED, 0)
-    for table in chain.from_iterable(rooms.read_tables(path, COUNTED) for path in paths):
+    for table in chain.from_iterable(rooms.read_tables(path, [*COUNTED, "failure"]) for path in paths):
+        failures.update(table["failure"].drop_null().to_pylist())
         for name in COUNTED:
             sums[name] += pc.sum(table[name]).as_py() or 0
-    return sums
-
-
-def _failures(paths: Sequence[str]) -> dict[str, int]:
-    """How many rows of some shards have which failure."""
-    tables = chain.from_iterable(rooms.read_tables(path, ["failure"]) for path in paths)
-    return dict(Counter(failure for table in tables for failure in table["failure"].drop_null().to_pylist()))
+    return dict(failures), sums
 
 
 def _tell_failures(failures: dict[str, int], sampling: Sampling) -> None:
