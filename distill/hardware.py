@@ -1,4 +1,4 @@
-"""What this machine has (GPUs, memory, cores), without importing torch, and what the data sheets say of common GPUs.
+"""What this machine has (GPUs, memory, cores), and what the data sheets say of common GPUs; torch is imported by its one switch only.
 
 Only NVIDIA GPUs are found. A GPU that another program is using counts as free.
 """
@@ -102,6 +102,18 @@ def device_of(gpu: Gpu) -> Device:
 def this_cpu() -> Device:
     """This machine's processor as a device."""
     return Device("cpu", ram_gib(), CPU_TFLOPS_PER_CORE * cores(), CPU_BANDWIDTH_GB_PER_SECOND, 0.0)
+
+
+def without_cudnn_attention() -> None:
+    """Keeps torch's attention off cuDNN in this process: every process that trains or scores with torch calls it first.
+
+    With a mask and a padded width of 64 modulo 128 cuDNN's backward gives NaN on Hopper (torch 2.11 with cuDNN 9.19, torch 2.13 with
+    9.20; pytorch issue 196678, trl issue 7181), and there SDPA prefers it. What SDPA takes instead is nearer to fp32: relative error
+    of a gradient 0.033 against 0.095. To be removed when the issue is closed and `benchmarks/gpu/attention.py` shows finite gradients.
+    """
+    import torch
+
+    torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def _limit(path: str) -> int | None:

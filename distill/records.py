@@ -249,10 +249,13 @@ class Checkpoint:
     steps: int
     epochs: float
     final_loss: float
+    """Mean over the last tenth of the steps."""
     seconds: float
     peak_memory_gib: float
     tokens_per_step: float
     """Trained plus prompt tokens per optimizer step: a learning rate means nothing without it."""
+    peak_memory_taken_gib: float | None = None
+    """What the allocator took from the GPU for `peak_memory_gib` of tensors; None on a CPU."""
 
 
 @dataclass(frozen=True, slots=True)

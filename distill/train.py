@@ -41,7 +41,8 @@ def prepare(base: Base, target: str, log: str) -> None:
 def train(base: Base, training: Training, examples: list[str], target: str, log: str, on_progress: Progress | None = None) -> Checkpoint:
     """Fine-tunes a base on shards of Example rows and returns what was done; `target` is the folder of the model.
 
-    Raises TrainingError with the child's last words. `on_progress` gets dicts with `step`, `steps`, `loss`, `tokens`.
+    Raises TrainingError with the child's last words. `on_progress` gets dicts with `step`, `steps`, `loss`, `epoch`, and
+    `resumed`, which is true for what an earlier process logged.
     """
     job = {"job": "train", "base": base.model_dump(), "training": training.model_dump(), "examples": examples, "target": target}
     spread = base.parameters >= SHARDED_PARAMETERS and training.lora_rank is None
@@ -100,12 +101,16 @@ def _launcher(processes: int) -> list[str]:
 
 
 def _environment(processes: int) -> dict[str, str]:
-    """The child's environment: no telemetry, this checkout first on its path, whom it ends with, and one GPU for one process."""
+    """The child's environment: no telemetry, this checkout first on its path, whom it ends with, and one GPU for one process.
+
+    GPU memory grows in segments that can be extended: batches of many widths took 132 GiB for 45 GiB of tensors without that.
+    """
     root = str(Path(__file__).parents[1])
     path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
     quiet = {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1", "TOKENIZERS_PARALLELISM": "false"}
+    grows = {} if "PYTORCH_CUDA_ALLOC_CONF" in os.environ else {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
     visible = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]} if processes == 1 else {}
-    return {**os.environ, **quiet, **visible, "PYTHONPATH": path, "DISTILL_PARENT": str(os.getpid())}
+    return {**grows, **os.environ, **quiet, **visible, "PYTHONPATH": path, "DISTILL_PARENT": str(os.getpid())}
 
 
 def _tail(log: str) -> str:

@@ -2,10 +2,12 @@
 
 Standard output carries one JSON event a line (`progress`, `result`, `error`); everything that libraries print goes to
 standard error. Rows are rendered by `chat.py` with the student's template; a row that is too long is left out and
-counted, never cut; the loss is on the completion only, and every row's labels end with the EOS token.
+counted, never cut; the loss is on the completion only, and every row's labels end with the EOS token. A loss, a gradient
+or a weight that is not finite ends the job: no such student is saved.
 """
 
 import json
+import math
 import os
 import shutil
 import sys
@@ -14,13 +16,17 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-from distill import chat, shards
+from distill import chat, hardware, shards, weights
 from distill.recipe import CONFIGS, Base, Training
 from distill.records import Example
 
 COMPLETE = "distill-complete"  # written last into a checkpoint: one without it is torn and is not resumed from
 ONE_THREAD_PARAMETERS = 10_000_000
 """Below this a CPU trains on one thread: with two, on a busy machine, a 0.9 M model was measured 2 to 10 times slower."""
+WIDTH_MULTIPLE = 64
+"""On a GPU a batch is padded to a multiple of this: each new width costs new allocations."""
+LAST_SHARE = 0.1
+"""The final loss is the mean of what was logged in this last share of the steps."""
 
 
 def main() -> int:
@@ -85,6 +91,7 @@ def train(base: Base, training: Training, examples: list[str], target: Path, eve
 
     started = time.monotonic()
     torch.manual_seed(training.seed)
+    hardware.without_cudnn_attention()
     if not torch.cuda.is_available() and base.parameters < ONE_THREAD_PARAMETERS:
         torch.set_num_threads(1)
     prepared = target.with_name("base")
@@ -109,9 +116,9 @@ def train(base: Base, training: Training, examples: list[str], target: Path, eve
         "trained_tokens": sum(sum(label != -100 for label in row["labels"]) for row in rows),
         "steps": outcome.global_step,
         "epochs": training.epochs,
-        "final_loss": outcome.training_loss,
+        "final_loss": final_loss(trainer.state.log_history, outcome.global_step),
         "seconds": time.monotonic() - started,
-        "peak_memory_gib": _peak_memory_gib(),
+        **_peak_memory(),
         "tokens_per_step": training.batch_size * tokens / len(rows),
     }
 
@@ -147,6 +154,7 @@ def _trainer(model: Any, tokenizer: Any, rows: list[dict[str, list[int]]], train
     """A TRL trainer for rows that are already token ids and labels."""
     import torch
     from datasets import Dataset
+    from transformers.trainer_pt_utils import BatchRebalanceSampler
     from trl import SFTConfig, SFTTrainer
 
     world = int(os.environ.get("WORLD_SIZE", "1"))
@@ -154,6 +162,8 @@ def _trainer(model: Any, tokenizer: Any, rows: list[dict[str, list[int]]], train
     accumulation = training.batch_size // (device_batch * world)
     if accumulation * device_batch * world != training.batch_size:
         raise ValueError(f"training.batch_size={training.batch_size} is no multiple of {world} devices x {device_batch} sequences")
+    on_gpu = torch.cuda.is_available()
+    steps = math.ceil(len(rows) / training.batch_size * training.epochs)
     arguments = SFTConfig(
         output_dir=str(folder),
         learning_rate=training.learning_rate,
@@ -171,19 +181,51 @@ def _trainer(model: Any, tokenizer: Any, rows: list[dict[str, list[int]]], train
         max_length=training.max_length,
         packing=training.packing,
         dataset_kwargs=None if training.packing else {"skip_prepare_dataset": True},
-        loss_type="nll" if training.liger or training.lora_rank or not torch.cuda.is_available() else "chunked_nll",
+        pad_to_multiple_of=WIDTH_MULTIPLE if on_gpu else None,
+        # Rows of about one length share a micro-batch; which rows share an optimizer step stays a random draw.
+        train_sampling_strategy="batch_rebalance" if accumulation * world > 1 and not training.packing else "random",
+        loss_type="nll",
         use_liger_kernel=training.liger,
-        use_cpu=not torch.cuda.is_available(),
+        use_cpu=not on_gpu,
         save_steps=training.checkpoint_steps,
         save_total_limit=2,
-        logging_steps=10,
+        logging_steps=max(1, min(10, steps // 20)),
+        logging_nan_inf_filter=False,
         report_to=[],
         disable_tqdm=True,
-        dataloader_pin_memory=torch.cuda.is_available(),
+        dataloader_pin_memory=on_gpu,
         seed=training.seed,
         data_seed=training.seed,
     )
-    return SFTTrainer(
+
+    class FiniteTrainer(SFTTrainer):
+        """Ends the training before a loss or a gradient that is not finite reaches the weights."""
+
+        def training_step(self, *inputs: Any, **named: Any) -> Any:
+            parent: Any = super()
+            self.step_loss = parent.training_step(*inputs, **named)
+            return self.step_loss
+
+        def _get_grad_norm(self, *inputs: Any, **named: Any) -> Any:
+            parent: Any = super()
+            norm = parent._get_grad_norm(*inputs, **named)
+            checked = torch.stack([torch.as_tensor(value, device=self.step_loss.device).float() for value in (self.step_loss, norm)])
+            if not bool(torch.isfinite(checked).all()):
+                loss, gradient = checked.tolist()
+                raise ValueError(
+                    f"training stopped before step {self.state.global_step + 1} of {self.state.max_steps}: loss {loss}, gradient norm "
+                    f"{gradient}, learning rate {self._get_learning_rate():.2g}. No student was saved. Lower training.learning_rate (now "
+                    f"{training.learning_rate:.2g}) or raise training.warmup_share, and run the same command again"
+                )
+            return norm
+
+        def _get_train_sampler(self, *inputs: Any, **named: Any) -> Any:
+            sampler = super()._get_train_sampler(*inputs, **named)
+            if isinstance(sampler, BatchRebalanceSampler):
+                sampler.seed = training.seed  # the trainer leaves it at a constant
+            return sampler
+
+    return FiniteTrainer(
         model=model,
         args=arguments,
         train_dataset=Dataset.from_list(rows),
@@ -205,15 +247,21 @@ def _lora(training: Training) -> Any:
 
 
 def _callback(events: IO[str]) -> Any:
-    """Reports progress as events, marks whole checkpoints, and stops at a loss that is not a number."""
+    """Reports progress as events, those of a resumed run's earlier steps first, and marks whole checkpoints."""
     from transformers import TrainerCallback
 
     class Reporter(TrainerCallback):
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            for logs in state.log_history:
+                self._report(state, logs, resumed=True)
+
         def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-            if logs and "loss" in logs and state.is_world_process_zero:
-                if logs["loss"] != logs["loss"]:
-                    raise ValueError(f"the loss is not a number at step {state.global_step}: lower training.learning_rate")
-                _emit(events, "progress", step=state.global_step, steps=state.max_steps, loss=logs["loss"], epoch=state.epoch)
+            self._report(state, {"step": state.global_step, "epoch": state.epoch, **(logs or {})}, resumed=False)
+
+        def _report(self, state: Any, logs: dict[str, float], *, resumed: bool) -> None:
+            if "loss" in logs:
+                seen = {name: logs[name] for name in ("step", "loss", "epoch")}
+                _emit(events, "progress", **seen, steps=state.max_steps, resumed=resumed)
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if state.is_world_process_zero:
@@ -238,6 +286,9 @@ def _save(trainer: Any, tokenizer: Any, prepared: Path, target: Path, *, half: b
     (scratch / "training_args.bin").unlink(missing_ok=True)  # a pickle: nobody should load it
     if half:
         _halve(scratch)
+    if wrong := weights.not_finite(scratch):
+        shutil.rmtree(scratch)
+        raise ValueError(f"the trained weights are not finite ({wrong}): no student was saved. Lower training.learning_rate")
     shutil.rmtree(target, ignore_errors=True)
     os.replace(scratch, target)
     shutil.rmtree(target.with_name("checkpoints"), ignore_errors=True)
@@ -260,8 +311,8 @@ def _halve(folder: Path) -> None:
 
 
 def _last_whole_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint that was written to its end, or None."""
-    whole = [path for path in folder.glob("checkpoint-*") if (path / COMPLETE).exists()]
+    """The newest checkpoint that was written to its end and has finite weights, or None."""
+    whole = [path for path in folder.glob("checkpoint-*") if (path / COMPLETE).exists() and not weights.not_finite(path)]
     return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
 
 
@@ -286,15 +337,23 @@ def _wait_for(path: Path) -> None:
         time.sleep(0.5)
 
 
-def _peak_memory_gib() -> float:
-    """Peak memory of the device that trains: of the GPU when there is one, else resident memory of this process."""
+def final_loss(history: list[dict[str, float]], steps: int) -> float:
+    """Mean of the losses that were logged in the last tenth of the steps, or the last one that was."""
+    logged = [(entry["step"], entry["loss"]) for entry in history if "loss" in entry]
+    last = [loss for step, loss in logged if step > (1 - LAST_SHARE) * steps] or [loss for _, loss in logged[-1:]]
+    return sum(last) / len(last)
+
+
+def _peak_memory() -> dict[str, float | None]:
+    """Peak memory of what trains, in GiB: allocated on the GPU and taken from it, else resident in this process."""
     import resource
 
     import torch
 
     if torch.cuda.is_available():
-        return float(torch.cuda.max_memory_allocated()) / 2**30
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        taken = torch.cuda.max_memory_reserved() / 2**30
+        return {"peak_memory_gib": torch.cuda.max_memory_allocated() / 2**30, "peak_memory_taken_gib": taken}
+    return {"peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, "peak_memory_taken_gib": None}
 
 
 def _take_stdout() -> IO[str]:

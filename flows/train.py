@@ -1,4 +1,4 @@
-"""The fifth room's flow: one task that trains a student in a child process.
+"""The fifth room's flow: one task that trains a student in a child process. A student whose weights are not finite is not reused.
 
 students/<name>-<fingerprint>/   model/  checkpoint.json  recipe.json  train.log  plots/loss.png
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 from prefect import flow, task
 
-from distill import plots, shards, store
+from distill import plots, shards, store, weights
 from distill.progress import Meter, say
 from distill.recipe import Base, StudentRecipe, Training
 from distill.records import Checkpoint
@@ -25,6 +25,7 @@ def train_room(dataset: Place, recipe: StudentRecipe) -> Place:
     """Makes or reuses the student of a finished dataset."""
     curated = rooms.needed(dataset, f"distill dataset {dataset.name}")
     place = keys.student(curated["content"], recipe)
+    _refuse_not_finite(place)
     if rooms.reused(place, "nothing is trained"):
         return place
     if curated["kept"] == 0:
@@ -37,7 +38,7 @@ def train_room(dataset: Place, recipe: StudentRecipe) -> Place:
         store.write_record(f"{folder}/checkpoint.json", checkpoint)
         if plots.available() and losses:
             plots.loss(list(losses), list(losses.values()), f"{folder}/plots/loss.png")
-        rooms.finish(place, [])
+        rooms.finish(place, [], finite=True)
     say(f"made {place.label}: {checkpoint.rows_trained:,} rows, {checkpoint.steps:,} steps, loss {checkpoint.final_loss:.3f}")
     return place
 
@@ -51,9 +52,28 @@ def train_student(base: Base, training: Training, examples: list[str], folder: s
         def progress(event: Mapping[str, Any]) -> None:
             losses[event["step"]] = event["loss"]
             meter.total = event["steps"]
-            meter.reach(event["step"], f"loss {event['loss']:.3f}")
+            if not event["resumed"]:
+                meter.reach(event["step"], f"loss {event['loss']:.3f}")
 
         examples = [str(Path(path).absolute()) for path in examples]
         checkpoint = train(base, training, examples, f"{folder}/model", f"{folder}/train.log", progress)
         meter.reach(checkpoint.steps, f"loss {checkpoint.final_loss:.3f}")
     return checkpoint, losses
+
+
+def _refuse_not_finite(place: Place) -> None:
+    """Sets a made student aside whose weights are not all finite, with what was sampled from it, so that it is trained anew.
+
+    Students of this version were checked before they were saved; an older one is read once.
+    """
+    summary = rooms.made(place)
+    if summary is None or summary.get("finite"):
+        return
+    wrong = weights.not_finite(rooms.local(place.path) / "model")
+    if wrong is None:
+        rooms.finish(place, [], finite=True)
+        return
+    evaluated = [key.parent for key in Path(store.ROOT).glob("evaluations/*/*/key.json") if place.fingerprint in key.read_text("utf-8")]
+    for path in (*evaluated, rooms.local(place.path)):
+        path.rename(f"{path}.damaged")
+    say(f"set aside {place.path}.damaged: the student's weights are not finite ({wrong})")

@@ -158,9 +158,9 @@ def test_a_killed_run_goes_on_from_its_last_whole_checkpoint(tmp_path):
         "quick = {'epochs': 1.0, 'batch_size': 4, 'device_batch_size': 4, 'checkpoint_steps': 10}\n"
         "section = student.training.model_copy(update=quick)\n"
         "steps = []\n"
-        "def note(event): steps.append(event['step'])\n"
+        "def note(event): steps.append((event['resumed'], event['step']))\n"
         f"made = train.train(student.base, section, [{rows!r}], '{tmp_path}/model', '{tmp_path}/train.log', note)\n"
-        "print(min(steps), made.steps)\n"
+        "print(min(step for resumed, step in steps if not resumed), made.steps, len({step for _, step in steps}))\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     first = subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE)
@@ -174,7 +174,86 @@ def test_a_killed_run_goes_on_from_its_last_whole_checkpoint(tmp_path):
     torn = tmp_path / "checkpoints" / "checkpoint-99999"
     torn.mkdir()
     second = subprocess.run([sys.executable, "-c", script], env=environment, check=True, capture_output=True, text=True)
-    first_logged, steps = map(int, second.stdout.split())
+    first_logged, steps, logged = map(int, second.stdout.split())
     assert steps == 100
-    assert first_logged > 10, "a run from the start logs its tenth step; the torn checkpoint was passed over"
+    assert first_logged > 10, "a run from the start logs its fifth step; the torn checkpoint was passed over"
+    assert logged == 100 / 5, "the curve holds what was logged before the kill"
     assert (tmp_path / "model" / "model.safetensors").exists()
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_step_rate_and_remedy_and_saves_nothing(tmp_path):
+    rows = f"{tmp_path}/examples.parquet"
+    shards.write(Example, [example(number) for number in range(40)], rows)
+    section = QUICK.model_copy(update={"learning_rate": 1e30})
+    cause = r"before step 3 of 10: loss nan, gradient norm nan, learning rate 9.7e\+29.*Lower training.learning_rate"
+    with pytest.raises(train.TrainingError, match=cause):
+        train.train(STUDENT.base, section, [rows], f"{tmp_path}/model", f"{tmp_path}/train.log")
+    assert not (tmp_path / "model").exists()
+
+
+def test_weights_that_are_not_finite_are_not_saved_even_where_no_loss_shows_them(tmp_path):
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    source = ROOT / STUDENT.base.model
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    config = AutoConfig.from_pretrained(source)
+    config.tie_word_embeddings = False
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[tokenizer.convert_tokens_to_ids("~")] = float("nan")  # no row says "~"
+    model.save_pretrained(tmp_path / "source")
+    tokenizer.save_pretrained(tmp_path / "source")
+    rows = f"{tmp_path}/examples.parquet"
+    shards.write(Example, [example(number) for number in range(8)], rows)
+    base = STUDENT.base.model_copy(update={"model": str(tmp_path / "source")})
+    with pytest.raises(train.TrainingError, match=r"not finite \(model.embed_tokens.weight in model.safetensors\): no student was saved"):
+        train.train(base, QUICK, [rows], f"{tmp_path}/model", f"{tmp_path}/train.log")
+    assert {path.name for path in tmp_path.iterdir()} <= {"source", "base", "checkpoints", "examples.parquet", "train.log"}
+
+
+def test_a_micro_batch_has_rows_of_about_one_length_and_a_step_the_rows_of_a_random_draw(tmp_path):
+    import random
+
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from distill import trainer
+
+    lengths = [random.Random(number).randint(10, 200) for number in range(64)]
+    rows = [{"input_ids": [number + 3] * length, "labels": [number + 3] * length} for number, length in enumerate(lengths)]
+    source = ROOT / STUDENT.base.model
+    tokenizer = AutoTokenizer.from_pretrained(source, pad_token="<|endoftext|>")
+    section = QUICK.model_copy(update={"batch_size": 16, "device_batch_size": 4})
+    made = trainer._trainer(AutoModelForCausalLM.from_pretrained(source), tokenizer, rows, section, tmp_path, sys.stderr)
+    batches = [batch["input_ids"] for batch in made.get_train_dataloader()]
+    seen = [[int(row[0]) - 3 for row in batch] for batch in batches]
+    assert sorted(number for batch in seen for number in batch) == list(range(64))
+    assert all(sum(len(batch) for batch in seen[step : step + 4]) == 16 for step in range(0, 16, 4))
+    assert sum(batch.numel() for batch in batches) < 1.25 * sum(lengths), "random micro-batches of four pad by half"
+
+
+def test_the_child_trains_without_cudnn_attention_and_lets_gpu_memory_grow_in_place(tmp_path, monkeypatch):
+    rows = f"{tmp_path}/examples.parquet"
+    shards.write(Example, [example(number) for number in range(4)], rows)
+    script = (
+        "import sys, pathlib, torch\n"
+        "from distill import recipe_files, trainer\n"
+        "student = recipe_files.load_student('tiny-qwen2')\n"
+        "section = student.training.model_copy(update={'epochs': 1.0, 'batch_size': 4, 'device_batch_size': 4})\n"
+        f"trainer.train(student.base, section, [{rows!r}], pathlib.Path('{tmp_path}/model'), sys.stderr)\n"
+        "print(torch.backends.cuda.cudnn_sdp_enabled())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert done.stdout.strip().endswith("False")
+    monkeypatch.delenv("PYTORCH_CUDA_ALLOC_CONF", raising=False)
+    assert train._environment(1)["PYTORCH_ALLOC_CONF"] == "expandable_segments:True"
+    monkeypatch.setenv("PYTORCH_ALLOC_CONF", "backend:cudaMallocAsync")
+    assert train._environment(1)["PYTORCH_ALLOC_CONF"] == "backend:cudaMallocAsync"
+
+
+def test_the_final_loss_is_that_of_the_last_steps():
+    from distill import trainer
+
+    history = [{"step": step, "loss": 10.0 - step / 10} for step in range(10, 101, 10)]
+    assert trainer.final_loss([*history, {"step": 100, "train_runtime": 1.0}], 100) == 0.0
+    assert trainer.final_loss([{"step": 5, "loss": 2.0}], 100) == 2.0

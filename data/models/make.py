@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import lessons  # noqa: E402
 
-from distill import shards, train  # noqa: E402
+from distill import hardware, shards, train  # noqa: E402
 from distill.recipe import Base, Training  # noqa: E402
 from distill.records import Example, Message  # noqa: E402
 
@@ -109,6 +109,7 @@ def pretrain(family: str, folder: Path, scale: float) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from trl import SFTConfig, SFTTrainer
 
+    hardware.without_cudnn_attention()
     with tempfile.TemporaryDirectory() as scratch:
         blank(Path(scratch) / "blank", family, SMALL, seed=0)
         tokenizer = AutoTokenizer.from_pretrained(Path(scratch) / "blank")

@@ -15,6 +15,7 @@ import torch
 from transformers import AttentionInterface, AttentionMaskInterface, AutoModelForCausalLM
 from transformers.masking_utils import sdpa_mask
 
+from distill import hardware
 from distill.engines.batch import Batch, Row
 from distill.engines.chat import encode_request, open_chat
 from distill.engines.slot_cache import attend
@@ -74,6 +75,7 @@ class TransformersBackend:
 
 def load(settings: Settings) -> Any:
     """The model in evaluation mode on the GPU if there is one; BackendError says why it cannot be had."""
+    hardware.without_cudnn_attention()
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
             settings.model,
