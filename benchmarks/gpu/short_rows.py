@@ -10,6 +10,7 @@ it is below 3 % at these lengths. Needs one NVIDIA GPU, and what `pip install -e
 
 import argparse
 import random
+import re
 import tempfile
 import time
 from collections.abc import Mapping
@@ -61,9 +62,7 @@ def main() -> None:
         (first, last) = seen[0], seen[-1]
         rate = made.tokens_per_step * (last[1]["step"] - first[1]["step"]) / (last[0] - first[0])
         peak = hardware.device_of(hardware.gpus()[0]).tflops * 1e12
-        print(
-            f"{made.steps} steps of {made.tokens_per_step:,.0f} tokens ({tokens / made.rows_trained:.0f} a row), {made.seconds:.0f} s in all"
-        )
+        print(f"{made.steps} steps of {made.tokens_per_step:,.0f} tokens ({tokens / made.rows_trained:.0f} a row), {made.seconds:.0f} s")
         print(f"losses {losses[0]:.3f} ... {losses[-1]:.3f}, all finite: {all(loss == loss and abs(loss) < 1e30 for loss in losses)}")
         print(f"{rate:,.0f} tokens/s, MFU {rate * 6 * parameters / peak:.1%}")
         print(f"GPU memory: {made.peak_memory_gib:.1f} GiB allocated, {made.peak_memory_taken_gib} GiB taken")
