@@ -2,6 +2,7 @@
 
 Flows, and with them Prefect, are imported inside the commands that run them, so that look-ups and `--help` answer at once.
 Exit codes: 0 done, 1 failed (one line on stderr says what and what to do), 2 wrong usage or recipe, 130 and 143 stopped.
+A result without a usable row (an empty dataset, a file of which no row was judged) is a failure; it is kept all the same.
 Results go to standard output, progress to standard error.
 """
 
