@@ -168,8 +168,9 @@ def teachers(options: Options) -> None:
 
 
 def report(options: Options) -> None:
-    """A report."""
-    path = catalogue.report_path(options.run)
+    """A report; a student's recipe file stands for its name."""
+    run = recipe_files.load_student(options.run).name if options.run.endswith(".toml") else options.run
+    path = catalogue.report_path(run)
     print(reports.table(catalogue.load_report(path)))
     print(path)
 
