@@ -2,6 +2,7 @@
 
 Flows, and with them Prefect, are imported inside the commands that run them, so that look-ups and `--help` answer at once.
 Exit codes: 0 done, 1 failed (one line on stderr says what and what to do), 2 wrong usage or recipe, 130 and 143 stopped.
+A result without a usable row (an empty dataset, a file of which no row was judged) is a failure; it is kept all the same.
 Results go to standard output, progress to standard error.
 """
 
@@ -133,7 +134,7 @@ def _look_ups(family: "Family[argparse.ArgumentParser]") -> None:
     _command(family, "students", commands.students, "recipes of students, and the students that are trained")
     _command(family, "teachers", commands.teachers, "teachers that a dataset can be made with")
     report = _command(family, "report", commands.report, "the scores and differences of a run")
-    report.add_argument("run", metavar="RUN", help="a student's name, a folder's name in the store, or the path of a report.json")
+    report.add_argument("run", metavar="RUN", help="a student's name or .toml file, a folder's name in the store, or the path of a report.json")
     trace = _command(family, "trace", commands.trace, "one trace with its problem, its verdict and what became of it")
     trace.add_argument("id", metavar="ID", help="a trace's id, or the start of it")
 

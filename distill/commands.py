@@ -77,7 +77,8 @@ def sample(options: Options) -> None:
 
         dataset.require_teacher(wanted)
         problems, kinds = dataset.problems_place(wanted), keys.kinds(wanted.problems)
-        place = sample_room(problems, keys.teacher(wanted.teacher), wanted.sampling, wanted.verification, kinds)
+        screens = wanted.curation.screens
+        place = sample_room(problems, keys.teacher(wanted.teacher), wanted.sampling, wanted.verification, kinds, screens)
     print(place.path)
 
 
@@ -87,6 +88,7 @@ def verify(options: Options) -> None:
         verification = _dataset(options).verification if options.dataset else recipe_files.load_parts(tuple(options.set))[0]
         with progress.showing():
             print(file_mode.verify_file(options.input, options.output, verification))
+        file_mode.require_verdicts(options.input, options.output)
         print(options.output)
         return
     wanted = _dataset(options)
@@ -105,6 +107,7 @@ def curate(options: Options) -> None:
         if not (options.push_to_hub and file_mode.finished(options.output)):  # a push that failed is repeated
             with progress.showing():
                 print(file_mode.curate_file(options.input, options.output, curation, wanted))
+        file_mode.require_examples(options.output)
         _publish(options, options.output)
         print(options.output)
         return
@@ -165,8 +168,9 @@ def teachers(options: Options) -> None:
 
 
 def report(options: Options) -> None:
-    """A report."""
-    path = catalogue.report_path(options.run)
+    """A report; a student's recipe file stands for its name."""
+    run = recipe_files.load_student(options.run).name if options.run.endswith(".toml") else options.run
+    path = catalogue.report_path(run)
     print(reports.table(catalogue.load_report(path)))
     print(path)
 

@@ -9,6 +9,7 @@ import errno
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -19,6 +20,7 @@ from typing import Any
 from distill import (
     benchmark_sets,
     curate,
+    dropped,
     export,
     file_verdicts,
     files,
@@ -32,13 +34,14 @@ from distill import (
     store,
     verdict_summary,
 )
+from distill.arrow import schema
 from distill.contamination import Benchmarks, Match, matches
 from distill.elsewhere import filesystem
 from distill.funnel import Funnel
 from distill.pairs import Pair
 from distill.progress import Meter, say
 from distill.recipe import Curation, DatasetRecipe, Verification
-from distill.records import Candidate
+from distill.records import Candidate, Verdict
 from distill.store import StoreError
 
 WORK = ".work"
@@ -46,6 +49,9 @@ WORK = ".work"
 KEY = "key.json"
 ROWS_FOR_PROCESSES = 8_192
 """Below, the start of worker processes takes longer than they save."""
+
+UNJUDGED = ("error", "unparsed_reference", "unverified")
+"""Outcomes that say nothing about an answer."""
 
 ShardWork = Callable[[str, str, Curation], int]
 
@@ -58,6 +64,28 @@ def verify_file(source: str, target: str, verification: Verification) -> str:
     """Writes each row of a file with its verdict, and returns the summary as text."""
     summaries = file_verdicts.verify_file(source, target, verification)
     return f"{verdict_summary.table(summaries)}\n\n{verdict_summary.totals(summaries)}"
+
+
+def require_verdicts(source: str, target: str) -> None:
+    """Raises NothingLeftError when no row of a file could be judged: every one is an error, has an unreadable reference and so on.
+
+    Where no row has an answer and the file has no column `response`, the completions stand in a column that nothing reads.
+    """
+    counts: Counter[str] = Counter()
+    examples: dict[str, str] = {}
+    for row in shards.read_rows(target, ["outcome", "detail"]):
+        counts[row["outcome"]] += 1
+        examples.setdefault(row["outcome"], f"row {counts.total() - 1}, {row['detail']}".rstrip(", "))
+    columns = [name for name in files.outline(target)[0].names if name not in schema(Verdict).names]
+    unread = not {"response", "thinking"} & set(columns)
+    lost = {one: rows for one, rows in counts.items() if one in UNJUDGED or (one == "no_answer" and unread)}
+    remedy = f"completions are read from response, or thinking and answer; the columns are {', '.join(columns)}" if unread else ""
+    dropped.require_any(lost, counts.total(), source, examples, remedy)
+
+
+def require_examples(folder: str) -> None:
+    """Raises NothingLeftError when the dataset in a folder has no example."""
+    dropped.require_examples(funnel.from_json(shards.read_text(f"{folder}/funnel.json")), folder, folder)
 
 
 def curate_file(source: str, folder: str, curation: Curation, recipe: DatasetRecipe | None) -> str:
@@ -76,6 +104,7 @@ def curate_file(source: str, folder: str, curation: Curation, recipe: DatasetRec
         found = _cut(measured, folder, curation, recipe)
         export.describe(folder, recipe.name if recipe else Path(folder).name, curation, curate.measuring(curation), found, recipe)
         shutil.rmtree(work)
+    dropped.tell_funnel(found)
     return funnel.table(found)
 
 

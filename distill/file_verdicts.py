@@ -19,7 +19,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distill import files, shards, store, verdict_summary, verifiers
+from distill import endings, files, shards, store, verdict_summary, verifiers
 from distill.arrow import schema, to_row
 from distill.files import Row
 from distill.journal import Journal
@@ -63,7 +63,7 @@ def judged(path: str, section: Verification, skip: int = 0, journal: Journal | N
     waiting: deque[tuple[Row, Trace | str]] = deque()
 
     def good() -> Iterator[Trace]:
-        for row, found in islice(files.traces_from(path), skip, None):
+        for row, found in islice(files.traces_from(path, untold=endings.Untold(f"{path} has the")), skip, None):
             waiting.append((row, found))
             if isinstance(found, Trace):
                 yield found

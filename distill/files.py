@@ -22,9 +22,9 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distill import language, normalise
+from distill import endings, language, normalise
 from distill.arrow import schema
-from distill.records import Candidate, FinishReason, Kind, Opinions, Outcome, Problem, Trace, Verdict
+from distill.records import Candidate, Kind, Opinions, Outcome, Problem, Trace, Verdict
 from distill.sources import BAD_ROW, LINES, json_lines
 from distill.store import digest
 
@@ -34,7 +34,7 @@ PARQUET_BATCH_ROWS = 256
 OURS = frozenset({"response", "model", "license", BAD_ROW, *schema(Candidate).names})
 LARGEST = 2**63 - 1
 """Of an integer that a column holds."""
-KINDS, OUTCOMES, FINISHES = get_args(Kind), get_args(Outcome), get_args(FinishReason)
+KINDS, OUTCOMES = get_args(Kind), get_args(Outcome)
 OPINIONS = tuple(name for name in Opinions.__annotations__ if name != "majority_share")
 NO_OPINIONS = Opinions()
 
@@ -69,7 +69,7 @@ def candidates_from(path: str, siblings: Counter[str] | None = None) -> Iterator
     `siblings` counts the traces of each problem; it carries them over from one file to the next.
     """
     file = path.rsplit("/", 1)[-1]
-    for number, (row, found) in enumerate(traces_from(path, siblings)):
+    for number, (row, found) in enumerate(traces_from(path, siblings, endings.Untold(f"{path} has the"))):
         if isinstance(found, Trace):
             yield Candidate(found, _verdict(row), _opinions(row), extra=_extra(row))
         else:
@@ -87,10 +87,12 @@ def _unusable(row: Row, cause: str, own_id: str) -> Candidate:
     return Candidate(trace, Verdict("error", None, cause), extra=_extra(row))
 
 
-def traces_from(path: str, siblings: Counter[str] | None = None) -> Iterator[tuple[Row, Trace | str]]:
-    """Each row of a file with its trace, or with the cause why it is none."""
+def traces_from(path: str, siblings: Counter[str] | None = None, untold: endings.Untold | None = None) -> Iterator[tuple[Row, Trace | str]]:
+    """Each row of a file with its trace, or with the cause why it is none; `untold` tells the endings that are not known."""
     siblings = Counter() if siblings is None else siblings
     for row in _rows(path):
+        if untold is not None and (word := row.get("finish_reason")) is not None:
+            untold.see(word)
         try:
             yield row, _trace(row, siblings)
         except UnusableRowError as unusable:
@@ -157,7 +159,6 @@ def _trace(row: Row, siblings: Counter[str]) -> Trace:
         raise UnusableRowError(str(row[BAD_ROW]))
     problem = _problem(row)
     parts = _parts(row)
-    finish = str(row.get("finish_reason"))
     index = siblings[problem.problem_id]
     siblings[problem.problem_id] += 1
     return Trace(
@@ -167,7 +168,7 @@ def _trace(row: Row, siblings: Counter[str]) -> Trace:
         thinking=parts.thinking,
         answer=parts.answer,
         think_closed=parts.think_closed,
-        finish_reason=finish if finish in FINISHES else "unknown",
+        finish_reason=(endings.ending(row.get("finish_reason")) or endings.UNKNOWN).reason,
         prompt_tokens=_number(row, "prompt_tokens", int, None),
         thinking_tokens=_number(row, "thinking_tokens", int, None),
         answer_tokens=_number(row, "answer_tokens", int, None),

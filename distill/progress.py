@@ -42,11 +42,16 @@ class Console(logging.Handler):
         self.status_shown = False
         self.reused: list[str] = []
         """Labels of what was reused, in order, for the summary at the end of a run."""
+        self._told: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Writes one line; lines that a meter has already shown are left out."""
         if getattr(record, "shown", False):
             return
+        if (once := getattr(record, "once", "")) in self._told:
+            return
+        if once:
+            self._told.add(once)
         if label := getattr(record, "reused", ""):
             self.reused.append(label)
         self.clear()
@@ -90,9 +95,9 @@ def showing(stream: TextIO | None = None) -> Iterator[Console]:
         LOGGER.propagate = before
 
 
-def say(text: str, reused: str = "") -> None:
-    """Writes one line of progress; `reused` names what the line says was reused."""
-    LOGGER.info(text, extra={"reused": reused})
+def say(text: str, reused: str = "", once: str = "") -> None:
+    """Writes one line of progress; `reused` names what it says was reused, and of lines with one `once` only the first is written."""
+    LOGGER.info(text, extra={"reused": reused, "once": once})
 
 
 class Meter:

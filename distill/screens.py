@@ -91,10 +91,16 @@ def malformed(outline: Outline, section: Screens) -> str | None:
     measures = outline.measures
     if measures.answer_characters is None:
         return None
-    characters = measures.thinking_characters or 0
-    if characters < section.min_thinking_characters and outline.kind not in section.thinking_optional:
-        return "no think block" if measures.thinking_characters is None else f"{characters} characters of thinking"
+    if found := unthinking(measures.thinking_characters, outline.kind, section):
+        return found
     return measures.structure if measures.answer_characters else "no answer after the thinking"
+
+
+def unthinking(characters: int | None, kind: str, section: Screens) -> str | None:
+    """Too few characters of thinking, or (None) no think block, where the kind needs one."""
+    if (characters or 0) >= section.min_thinking_characters or kind in section.thinking_optional:
+        return None
+    return "no think block" if characters is None else f"{characters} characters of thinking"
 
 
 def repeats(measures: Measures, section: Screens) -> str | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from prefect import flow, task
 
-from distill import benchmark_sets, contamination, shards
+from distill import benchmark_sets, contamination, dropped, shards
 from distill.collect import Row, apart, collect, marked, question_key
 from distill.contamination import Benchmarks, Match
 from distill.progress import Meter, say
@@ -45,6 +45,9 @@ def collect_room(
                 summary = _finish(place)
     reasons = ", ".join(f"{rows:,} {reason}" for reason, rows in summary["unusable"].items()) or "none"
     say(f"{summary['rows']:,} problems in {len(summary['shards'])} shards, unusable: {reasons}")
+    if sum(summary["unusable"].values()) == summary["rows"]:
+        reason = max(summary["unusable"], key=lambda one: summary["unusable"][one], default="")
+        dropped.require_any(summary["unusable"], summary["rows"], place.label, {reason: _example(place, reason)})
     return place
 
 
@@ -93,6 +96,13 @@ def _finish(place: Place) -> dict[str, Any]:
     paths = shards.list_shards(place.path)
     counts = Counter(row["unusable"] for path in paths for row in rooms.read_rows(path, ["unusable"]))
     return rooms.finish(place, paths, digest=True, unusable={reason: rows for reason, rows in counts.items() if reason})
+
+
+def _example(place: Place, reason: str) -> str:
+    """What is wrong with the first problem that has a reason."""
+    columns = ["problem_id", "unusable", "detail_unusable"]
+    rows = (row for path in shards.list_shards(place.path) for row in rooms.read_rows(path, columns))
+    return next((f"{row['problem_id']}, {row['detail_unusable']}" for row in rows if row["unusable"] == reason), "")
 
 
 def _problems(chunk: Sequence[tuple[ProblemSource, Row]], verification: Verification, seen: dict[bytes, str]) -> Iterator[Problem]:

@@ -14,7 +14,7 @@ from typing import Any
 from prefect import flow, task
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from distill import benchmark_sets, contamination, curate, export, funnel, hardware, pairs, shards
+from distill import benchmark_sets, contamination, curate, dropped, export, funnel, hardware, pairs, shards
 from distill.contamination import Benchmarks, Match
 from distill.funnel import Funnel
 from distill.pairs import Pair
@@ -35,8 +35,10 @@ Todo = list[tuple[str, str]]
 
 @flow(name="curate", **rooms.FLOW)
 def curate_room(verdicts: Place, recipe: DatasetRecipe) -> Place:
-    """Makes or reuses the filtered dataset of finished verdicts."""
+    """Makes or reuses the filtered dataset of finished verdicts; raises NothingLeftError, each time, when it has no example."""
     place, curation = keys.dataset(verdicts, recipe), recipe.curation
+    if (summary := rooms.made(place)) is not None and not summary["kept"]:
+        dropped.require_examples(_funnel(place), place.label, place.path, unasked(recipe))
     if rooms.reused(place, "nothing is sampled, verified or selected"):
         return place
     judged = rooms.needed(verdicts, "distill verify")
@@ -61,7 +63,13 @@ def curate_room(verdicts: Place, recipe: DatasetRecipe) -> Place:
         text = contamination.markdown(list(export.matches(place.path)), curation.decontamination)
         rooms.artifact(f"contamination-{recipe.name}", text, f"Questions of {place.label} that are close to a benchmark's")
     say(f"made {place.label}: {kept:,} examples")
+    dropped.require_examples(found, place.label, place.path, left_out)
+    dropped.tell_funnel(found)
     return place
+
+
+def _funnel(place: Place) -> Funnel:
+    return funnel.from_json(shards.read_text(f"{place.path}/funnel.json"))
 
 
 def unasked(recipe: DatasetRecipe) -> dict[str, int]:

@@ -28,8 +28,9 @@ def dataset_of(recipe: DatasetRecipe) -> Place:
     verifiers.require(keys.kinds(recipe.problems), recipe.verification)
     require_teacher(recipe)
     problems = collect_room(recipe.problems, recipe.verification, recipe.shard_problems, recipe.curation)
-    traces = sample_room(problems, keys.teacher(recipe.teacher), recipe.sampling, recipe.verification, keys.kinds(recipe.problems))
-    verdicts = verify_room(traces, recipe.verification, keys.kinds(recipe.problems))
+    kinds, screens = keys.kinds(recipe.problems), recipe.curation.screens
+    traces = sample_room(problems, keys.teacher(recipe.teacher), recipe.sampling, recipe.verification, kinds, screens)
+    verdicts = verify_room(traces, recipe.verification, kinds)
     return curate_room(verdicts, recipe)
 
 

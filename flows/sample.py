@@ -22,15 +22,18 @@ from prefect import flow, task
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
-from distill import shards
+from distill import shards, traces
 from distill.brake import Brake, Stopped
+from distill.dropped import Lookout
 from distill.engines import Completion, Engine, EngineError, Request, open_engine
 from distill.journal import Journal
 from distill.ledger import Ledger, Spent
 from distill.progress import Meter, say
 from distill.recipe import Sampling, Teacher, Verification
+from distill.recipe_curation import Screens
 from distill.records import Problem, Trace
 from distill.sample import Asked, sample
+from distill.screens import MALFORMED, TRUNCATED, truncated, unthinking
 from distill.shelf import Shelf, spent_in
 from flows import keys, rooms
 from flows.keys import Model, Place
@@ -48,8 +51,9 @@ STOPPED = "stopped by hand; everything that came back is kept, and the same comm
 class LazyEngine:
     """An engine that is opened when it is first needed, and counts its requests; it drains when the brake is pulled."""
 
-    def __init__(self, teacher: Teacher, stack: ExitStack, brake: Brake) -> None:
+    def __init__(self, teacher: Teacher, stack: ExitStack, brake: Brake, looks: "Looks | None" = None) -> None:
         self.calls = 0
+        self._looks = looks
         self._teacher, self._stack, self._brake = teacher, stack, brake
         self._engine: Engine | None = None
         self._closed = False
@@ -59,7 +63,12 @@ class LazyEngine:
     def complete(self, requests: Iterable[Request | None], sampling: Sampling) -> Iterator[Completion]:
         """One completion for each request; opens nothing once the brake has been pulled."""
         if self._brake.reason is None:
-            yield from self._opened().complete(self._counted(requests), sampling)
+            flying: dict[str, Request] = {}
+            for completion in self._opened().complete(self._counted(requests, flying), sampling):
+                request = flying.pop(completion.key, None)
+                if self._looks is not None and request is not None:
+                    self._looks.at(request, completion)
+                yield completion
         else:
             deque(requests, maxlen=0)  # nothing but what is waited for: there are no requests any more
 
@@ -76,10 +85,34 @@ class LazyEngine:
     def _close(self) -> None:
         self._closed = True
 
-    def _counted(self, requests: Iterable[Request | None]) -> Iterator[Request | None]:
+    def _counted(self, requests: Iterable[Request | None], flying: dict[str, Request]) -> Iterator[Request | None]:
         for request in requests:
-            self.calls += request is not None
+            if request is not None:
+                self.calls += 1
+                flying[request.key] = request
             yield request
+
+
+class Looks:
+    """Looks at completions as they come: whether nearly all of a source are cut, or come without thinking."""
+
+    def __init__(self, teacher: Teacher, sampling: Sampling, screens: Screens) -> None:
+        self._teacher, self._screens, self._lookout = teacher, screens, Lookout()
+        self._most_tokens = max(sampling.max_tokens, *(sampling.adaptive.budgets if sampling.adaptive else ()), 0)
+
+    def at(self, request: Request, completion: Completion) -> None:
+        """Looks at one completion; a failed one, and one that is asked again with a larger budget, says nothing."""
+        problem = request.problem
+        cut = completion.finish_reason == "length" and request.max_tokens < self._most_tokens
+        if completion.failure is not None or cut or not self._lookout.wants(problem.source):
+            return
+        trace = traces.of_tries(problem, [completion], self._teacher, request.seed, request.sample_index)
+        if (found := truncated(trace)) is not None:
+            self._lookout.see(problem.source, TRUNCATED, found)
+        else:
+            characters = None if trace.thinking is None else len(trace.thinking.strip())
+            found = unthinking(characters, problem.kind, self._screens)
+            self._lookout.see(problem.source, found and MALFORMED, found or "")
 
 
 class Watch:
@@ -104,8 +137,10 @@ class Watch:
 
 
 @flow(name="sample", task_runner=RUNNER, **rooms.FLOW)
-def sample_room(problems: Place, model: Model, sampling: Sampling, verification: Verification, kinds: list[str]) -> Place:
-    """Makes or reuses the traces of a model on finished problems."""
+def sample_room(
+    problems: Place, model: Model, sampling: Sampling, verification: Verification, kinds: list[str], screens: Screens | None = None
+) -> Place:
+    """Makes or reuses the traces of a model on finished problems; what `screens` would drop nearly all of is told as it comes."""
     collected = rooms.needed(problems, "distill collect")
     place = keys.traces(collected["content"], model, sampling, verification, kinds)
     if (summary := rooms.reused(place, "0 teacher calls")) is not None:
@@ -121,7 +156,7 @@ def sample_room(problems: Place, model: Model, sampling: Sampling, verification:
         usable = {source: _usable(source) for source in sources}
         left, total = sum(usable[source] for source, _, _ in todo), sum(usable.values())
         with ExitStack() as stack, Meter(f"sampling {model.name}", total, total - left) as meter, _by_hand(brake):
-            engine = LazyEngine(model.teacher, stack, brake)
+            engine = LazyEngine(model.teacher, stack, brake, Looks(model.teacher, sampling, screens) if screens else None)
             here: Any = quote((terms, engine, Watch(meter, ledger), brake))  # Prefect hands it over as it is
             if model.teacher.engine in OVERLAPPING:
                 _overlapping(todo, here, brake)

@@ -4,17 +4,20 @@ What a judge model replied is kept in journals of their own, by what it was aske
 version of a rule verifier ask it nothing twice. The summary by source and the list of disagreements lie beside the shards.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from prefect import flow, task
+from prefect.utilities.annotations import quote
 
 from distill import shards, verdict_summary
+from distill.dropped import Lookout
 from distill.journal import Journal
 from distill.progress import Meter
 from distill.recipe import Verification
 from distill.records import Candidate, Trace
+from distill.screens import truncated
 from distill.verify import verify
 from flows import keys, rooms
 from flows.keys import Place
@@ -34,8 +37,9 @@ def verify_room(traces: Place, verification: Verification, kinds: list[str]) -> 
         with Meter("verifying", sampled["rows"]) as meter:
             todo = rooms.missing(rooms.shard_paths(traces, sampled), folder)
             meter.add(sampled["rows"] - sum(rooms.count(source) for source, _ in todo))
+            lookout: Any = quote(Lookout() if traces.room == "traces" else None)  # a student that is evaluated may fail as it likes
             for source, target in todo:
-                meter.add(verify_shard(source, target, verification, journals and rooms.journal(journals, source)))
+                meter.add(verify_shard(source, target, verification, journals and rooms.journal(journals, source), lookout))
         paths = shards.list_shards(folder)
         summarise(place, paths)
         rooms.finish(place, paths)
@@ -43,11 +47,22 @@ def verify_room(traces: Place, verification: Verification, kinds: list[str]) -> 
 
 
 @task(name="verify-shard", **rooms.TASK)
-def verify_shard(source: str, target: str, verification: Verification, journal: str | None) -> int:
+def verify_shard(source: str, target: str, verification: Verification, journal: str | None, lookout: Lookout | None = None) -> int:
     """Judges one shard of traces."""
     pages: Any = Journal(journal) if journal else nullcontext()
     with pages as kept:
-        return shards.write(Candidate, verify(rooms.read(Trace, source), verification, kept), target)
+        found = verify(rooms.read(Trace, source), verification, kept)
+        return shards.write(Candidate, found if lookout is None else _looked_at(found, lookout), target)
+
+
+def _looked_at(candidates: Iterable[Candidate], lookout: Lookout) -> Iterator[Candidate]:
+    """Candidates as they are; nearly all of one outcome are told, of those that came to their end."""
+    for candidate in candidates:
+        trace, verdict = candidate.trace, candidate.verdict
+        if trace.failure is None and truncated(trace) is None:
+            fine = verdict.outcome in ("correct", "unverified")  # the kinds that nothing judges may be kept
+            lookout.see(trace.problem.source, None if fine else verdict.outcome, f"{trace.id}, {verdict.detail}".rstrip(", "))
+        yield candidate
 
 
 @task(name="summarise-verdicts", **rooms.TASK)

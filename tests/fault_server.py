@@ -139,7 +139,7 @@ def reply(asked: dict) -> dict:
             {
                 "index": 0,
                 "message": {"role": "assistant", "content": " ".join(words[:most])},
-                "finish_reason": "stop" if len(words) <= most else "length",
+                "finish_reason": "stop" if len(words) < most else "length",  # as for a server whose end of turn is a token, too
             }
         ],
         "usage": usage | {"total_tokens": sum(usage.values()), "prompt_tokens_details": {"cached_tokens": prompt // 2}},

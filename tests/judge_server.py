@@ -37,7 +37,7 @@ async def complete(request: web.Request) -> web.Response:
     message = {"role": "assistant", "content": reply(manner, prompt, texts, nonce)}
     if manner == "reasoning":
         message["reasoning_content"] = verdict(nonce, "incorrect")
-    reason = "length" if manner == "cut" else "stop"
+    reason = "length" if manner == "cut" else "MAX_TOKENS" if manner == "cutoff" else "stop"
     choice = {"index": 0, "message": message, "finish_reason": reason}
     return web.json_response({"model": "judge-model", "choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 9}})
 

@@ -27,7 +27,7 @@ REFUSALS = {
     "other": "the messages must alternate",
 }
 """Words of servers for a request that they do not take."""
-FAULT = re.compile(r"\[fault=([a-z0-9_-]+?)(?:\*(\d+))?\]")
+FAULT = re.compile(r"\[fault=([A-Za-z0-9_-]+?)(?:\*(\d+))?\]")
 
 
 class TeacherServer:
@@ -144,6 +144,10 @@ async def misbehave(fault: str, asked: dict, request: web.Request) -> web.Stream
             request.transport.write(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")
             await asyncio.sleep(3600)
             return web.Response()
+        case "ends":
+            ended = reply(asked)
+            ended["choices"][0]["finish_reason"] = None if argument == "null" else argument
+            return web.json_response(ended)
         case "drip" | "cut":
             return await partly(name, asked, request)
         case _:
@@ -220,6 +224,11 @@ def body(name: str, asked: dict) -> bytes:
             choice["finish_reason"] = "content_filter"
         case "length":
             choice["finish_reason"] = "length"
+        case "full":
+            good["usage"]["completion_tokens"] = asked.get("max_tokens", 2000)
+        case "fullthinking":
+            choice["message"] = {"role": "assistant", "content": None, "reasoning": "thinking that was cut"}
+            good["usage"]["completion_tokens"] = asked.get("max_tokens", 2000)
         case "abort":
             choice["finish_reason"] = "abort"
         case "surrogate":

@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import interruptible
 import pytest
 from sampling_run import completion_tokens, count, events, paid_twice, plan, serving
 
@@ -74,9 +74,9 @@ class Desk:
 
     def start(self, *overrides: str) -> "subprocess.Popen[str]":
         """Runs the command in a process of its own."""
-        command = [sys.executable, "-m", "distill", *self.arguments("sample", *overrides)]
         environment = os.environ | {"DISTILL_STORE": store.ROOT}
-        return subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        arguments = ("-m", "distill", *self.arguments("sample", *overrides))
+        return interruptible.python(*arguments, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def wait(self, name: str, requests: int) -> None:
         """Waits until so many requests have arrived."""

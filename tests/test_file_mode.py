@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import interruptible
 import pytest
 
 from distill import export, file_mode, shards
@@ -235,8 +236,9 @@ def test_worker_processes_stop_at_once(tmp_path: Path) -> None:
     lines = source(tmp_path, problems=600)
     script = tmp_path / "run.py"
     script.write_text(IN_PROCESSES, encoding="utf-8")
-    command = [sys.executable, str(script), "curate", "--input", lines, "--output", str(tmp_path / "out")]
-    child = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(PROJECT)}, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    command = [str(script), "curate", "--input", lines, "--output", str(tmp_path / "out")]
+    quiet = {"stderr": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+    child = interruptible.python(*command, env={**os.environ, "PYTHONPATH": str(PROJECT)}, **quiet)
     measured = tmp_path / "out" / file_mode.WORK / "measured"
     while len(list(measured.glob("*.parquet"))) < 3:
         assert child.poll() is None

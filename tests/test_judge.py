@@ -147,6 +147,7 @@ UNUSABLE = [
     "empty",
     "prose",
     "cut",
+    "cutoff",
     "status",
 ]
 

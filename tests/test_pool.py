@@ -12,6 +12,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
+import interruptible
 import pytest
 
 from distill.recipe import Verification
@@ -89,7 +90,7 @@ def test_an_interrupted_process_waits_for_no_answer_and_leaves_no_worker():
         "print([one.process.pid for one in pool.live][0], flush=True)\n"
         "asked[0].result()\n"
     )
-    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[1])
+    child = interruptible.python("-c", code, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[1])
     assert child.stdout is not None
     worker_of_child = Path(f"/proc/{int(child.stdout.readline())}")
     time.sleep(0.5)

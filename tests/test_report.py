@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill import plots
+from distill import cli, plots, store
+from distill.recipe import CONFIGS
 from distill.records import Comparison, Report, Score
 from distill.report import cell, inert, markdown, table, teacher_share
 
@@ -112,3 +113,19 @@ def test_plots_of_nothing_are_drawn_too(tmp_path: Path) -> None:
     plots.completion_lengths({}, f"{tmp_path}/lengths.png")
     plots.loss([], [], f"{tmp_path}/loss.png")
     assert len(list(tmp_path.iterdir())) == 4
+
+
+@pytest.mark.parametrize("named", [None, "of-mine"])
+def test_a_report_is_found_by_its_students_file_folder_and_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], named: str | None
+) -> None:
+    monkeypatch.setattr(store, "ROOT", str(tmp_path / "store"))
+    recipe = tmp_path / "mine.toml"
+    text = (CONFIGS / "students" / "tiny-qwen2.toml").read_text(encoding="utf-8")
+    recipe.write_text((f'name = "{named}"\n' if named else "") + text, encoding="utf-8")
+    folder = tmp_path / "store" / "students" / f"{named or 'mine'}-0123456789ab"
+    store.write_record(f"{folder}/report.json", report())
+    for run in (recipe, folder, folder.name, folder / "report.json", named or "mine"):
+        assert cli.main(["report", str(run)]) == 0
+        assert capsys.readouterr().out.splitlines()[-1] == f"{folder}/report.json"
+    assert cli.main(["report", str(tmp_path / "other.toml")]) == 2

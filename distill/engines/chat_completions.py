@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from distill import endings
 from distill.engines import Completion, EngineError, Request
 from distill.recipe import Sampling, Teacher
 
@@ -43,15 +44,21 @@ def check_extra_body(teacher: Teacher) -> None:
         raise EngineError(f"teacher.extra_body may not set {', '.join(taken)}: leave it out; the recipe has its own place for it")
 
 
-def completion(key: str, reply: Any, model: str) -> Completion:
-    """The first choice of a reply, `model` where the reply names none; raises ValueError when it has no such form."""
+def completion(key: str, reply: Any, model: str, limit: int | None = None) -> Completion:
+    """The first choice of a reply, `model` where the reply names none; raises ValueError when it has no such form.
+
+    `limit` is how many tokens were allowed, where that was asked for: a completion that took them all was cut, whatever the reply says.
+    """
     choice = _mapping(_first(_mapping(reply).get("choices")))
     message = _mapping(choice.get("message"))
     content = _text(message.get("content"))
     reasoning = _text(message.get("reasoning")) or _text(message.get("reasoning_content"))
-    finish_reason, failure = _ending(choice.get("finish_reason"))
+    counts = usage(reply)
+    finish_reason, failure = endings.ending(choice.get("finish_reason")) or endings.UNKNOWN
     if failure is None and finish_reason != "length" and not content and not reasoning:
         failure = "null_content" if content is None else "empty"
+    elif failure is None and endings.reaches(counts["completion_tokens"], limit):
+        finish_reason = "length"
     fingerprint = reply.get("system_fingerprint")
     return Completion(
         key=key,
@@ -61,8 +68,13 @@ def completion(key: str, reply: Any, model: str) -> Completion:
         model=_text(reply.get("model")) or model,
         system_fingerprint=fingerprint if isinstance(fingerprint, str) else None,
         failure=failure,
-        **usage(reply),
+        **counts,
     )
+
+
+def finish_word(reply: Any) -> Any:
+    """The server's word for how the first choice of a reply ended."""
+    return reply["choices"][0].get("finish_reason")
 
 
 def usage(reply: Any) -> dict[str, Any]:
@@ -99,19 +111,6 @@ def _moment(header: str) -> datetime | None:
     except ValueError:
         return None
     return moment.replace(tzinfo=moment.tzinfo or UTC)
-
-
-def _ending(said: Any) -> tuple[str, str | None]:
-    """(finish reason, failure) from a server's word; vLLM and DeepSeek name completions that the server broke off."""
-    match said:
-        case "stop" | "length":
-            return said, None
-        case "content_filter":
-            return "error", "content_filter"
-        case "abort" | "error" | "insufficient_system_resource":
-            return "error", "interrupted"
-        case _:
-            return "unknown", None
 
 
 def _first(value: Any) -> Any:

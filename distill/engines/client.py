@@ -15,6 +15,7 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
+from distill import endings
 from distill.engines import Completion, EngineError, chat_completions, refusals
 from distill.engines.refusals import Fate
 from distill.recipe import Teacher
@@ -50,6 +51,7 @@ class Client:
         self._teacher = teacher
         self._key = api_key(teacher)
         self._controls = 0
+        self._untold = endings.Untold(f"{teacher.model} gives the")
 
     async def open(self) -> None:
         """Makes the session; `close` follows."""
@@ -65,8 +67,11 @@ class Client:
     async def close(self) -> None:
         await self._session.close()
 
-    async def post(self, url: URL, key: str, body: bytes, seconds: float | None = None) -> Reply:
-        """The reply to one request, in so many seconds or the teacher's; raises EngineError when asking on is of no use to anybody."""
+    async def post(self, url: URL, key: str, body: bytes, seconds: float | None = None, max_tokens: int | None = None) -> Reply:
+        """The reply to one request, in so many seconds or the teacher's; raises EngineError when asking on is of no use to anybody.
+
+        `max_tokens` is what the body allows, for a completion that may be cut.
+        """
         limit = self._limit if seconds is None else aiohttp.ClientTimeout(total=seconds)
         try:
             async with self._session.post(url, data=body, allow_redirects=False, timeout=limit) as response:
@@ -78,7 +83,7 @@ class Client:
             return self._failed(key, "broken_connection", "server", f"{shown(url)}: {type(error).__name__} {words}")
         except TimeoutError:
             return self._failed(key, "timeout", "server", f"{shown(url)}: no completion in {self._teacher.timeout_seconds:g} s")
-        return self._read(key, text) if response.status == 200 else self._refused(key, url, response, text)
+        return self._read(key, text, max_tokens) if response.status == 200 else self._refused(key, url, response, text)
 
     async def control(self, url: URL) -> Reply:
         """The reply to a question of two letters with an answer of one token, to see whether a server serves at all."""
@@ -117,12 +122,12 @@ class Client:
         wait = chat_completions.retry_after_seconds(after, date) if fate in ("busy", "server") else None
         return self._failed(key, "prompt_too_long" if fate == "unfit" else f"http_{status}", fate, said, wait or 0.0)
 
-    def _read(self, key: str, text: bytes) -> Reply:
+    def _read(self, key: str, text: bytes, max_tokens: int | None) -> Reply:
         """The completion in the body of a good reply; what is none is a failure to try again."""
         data: Any = None
         try:
             data = json.loads(text)
-            completion = chat_completions.completion(key, data, self._teacher.model)
+            completion = chat_completions.completion(key, data, self._teacher.model, max_tokens)
         except (ValueError, RecursionError) as error:
             detail = f"{type(error).__name__}: {error} in {self._quoted(text)}"
             return self._failed(key, "bad_response", "server", detail, tokens=chat_completions.usage(data))
@@ -132,6 +137,8 @@ class Client:
         if not self.models[completion.model]:
             self._meet(completion.model)
         self.models[completion.model] += 1
+        if key:  # the question of one token has none
+            self._untold.see(chat_completions.finish_word(data))
         return Reply(completion, "good")
 
     def _meet(self, name: str) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from distill import shards, sources
+from distill import endings, shards, sources
 from distill.engines import Completion, EngineError, Request
 from distill.recipe import ProblemSource, Sampling, Teacher
 from distill.section import RecipeError
@@ -25,7 +25,6 @@ from distill.store import digest
 
 QUESTIONS = ("question", "prompt", "problem")
 FINISH_REASONS = ("finish_reason", "finish_reasons")
-KNOWN_ENDINGS = ("stop", "length", "error", "unknown")
 NO_MORE_TRACES = "no_more_traces"
 LOOK_SECONDS = 0.02
 """Between looks for requests when there is nothing to ask just now."""
@@ -73,7 +72,11 @@ class ReplayEngine:
         self._index.execute("PRAGMA synchronous = OFF")
         self._index.execute("CREATE TABLE traces (question, position, completion, PRIMARY KEY (question, position))")
         positions: dict[str, int] = {}
+        untold = endings.Untold(f"{self._teacher.model} has the")
         for question, completion in _completions(self._teacher):
+            if (word := completion["finish_reason"]) is not None:
+                untold.see(word)
+            completion["finish_reason"] = (endings.ending(word) or endings.UNKNOWN).reason
             key = _question_key(question)
             position = positions[key] = positions.get(key, -1) + 1
             self._index.execute("INSERT INTO traces VALUES (?, ?, ?)", (key, position, json.dumps(completion)))
@@ -89,7 +92,7 @@ def _question_key(question: str) -> str:
 
 
 def _completions(teacher: Teacher) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(question, fields of a Completion) of every row that has both; rows that have not are passed over."""
+    """(question, fields of a Completion, its ending as the row says it) of every row that has both; rows that have not are passed over."""
     try:
         for row in _rows(teacher):
             question = _first(row, QUESTIONS)
@@ -120,11 +123,11 @@ def _of_row(row: Mapping[str, Any], teacher: Teacher) -> Iterator[dict[str, Any]
     """The completions of a row: one, or those of a list (OpenR1-Math keeps `generations` so)."""
     response = row.get(teacher.response)
     if isinstance(response, list):
-        endings = _first(row, FINISH_REASONS)
+        words = _first(row, FINISH_REASONS)
         for position, content in enumerate(response):
             if isinstance(content, str):
-                ending = endings[position] if isinstance(endings, list) and position < len(endings) else None
-                yield _fields(row, teacher, content, None, ending)
+                word = words[position] if isinstance(words, list) and position < len(words) else None
+                yield _fields(row, teacher, content, None, word)
     elif isinstance(response, str):
         yield _fields(row, teacher, response, None, _first(row, FINISH_REASONS))
     elif isinstance(row.get("answer"), str) and "thinking" in row:
@@ -132,7 +135,7 @@ def _of_row(row: Mapping[str, Any], teacher: Teacher) -> Iterator[dict[str, Any]
         yield _fields(row, teacher, row["answer"] if closed else None, row["thinking"], _first(row, FINISH_REASONS))
 
 
-def _fields(row: Mapping[str, Any], teacher: Teacher, content: str | None, reasoning: Any, ending: Any) -> dict[str, Any]:
+def _fields(row: Mapping[str, Any], teacher: Teacher, content: str | None, reasoning: Any, word: Any) -> dict[str, Any]:
     thinking_tokens, answer_tokens = _count(row.get("thinking_tokens")), _count(row.get("answer_tokens"))
     total = _count(row.get("completion_tokens"))
     if total is None and thinking_tokens is not None and answer_tokens is not None:
@@ -141,7 +144,7 @@ def _fields(row: Mapping[str, Any], teacher: Teacher, content: str | None, reaso
     return {
         "content": content,
         "reasoning": reasoning if isinstance(reasoning, str) else None,
-        "finish_reason": ending if ending in KNOWN_ENDINGS else "unknown",
+        "finish_reason": word,
         "prompt_tokens": _count(row.get("prompt_tokens")),
         "completion_tokens": total,
         "reasoning_tokens": thinking_tokens,

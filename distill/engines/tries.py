@@ -76,7 +76,7 @@ class Tries:
         limited = not self._fills_context(request.max_tokens)
         body = self._body(request, sampling, limited)
         while True:
-            reply, endpoint = await self._try(request.key, body)
+            reply, endpoint = await self._try(request.key, body, request.max_tokens if limited else None)
             if reply.fate == "unfit" and limited:  # the prompt may fit without it: the server then goes to the end of its context
                 limited, body = False, self._body(request, sampling, False)
                 continue
@@ -125,13 +125,13 @@ class Tries:
         never_served = self._open_requests == 1 and not self._client.models  # then there is nothing to tell it by
         return never_served or self._patience.good > good_before or await self._endpoints.serves(endpoint)
 
-    async def _try(self, key: str, body: bytes) -> tuple[Reply, Endpoint]:
+    async def _try(self, key: str, body: bytes, max_tokens: int | None) -> tuple[Reply, Endpoint]:
         """One request at the server whose turn it is."""
         endpoint = await self._waits.until(self._endpoints.take())
         self.on_the_wire += 1
         try:
             began = self._clock()
-            reply = await self._client.post(endpoint.chat, key, body)
+            reply = await self._client.post(endpoint.chat, key, body, max_tokens=max_tokens)
         finally:
             self.on_the_wire -= 1
             endpoint.busy -= 1
