@@ -254,7 +254,7 @@ class Checkpoint:
     tokens_per_step: float
     """Trained plus prompt tokens per optimizer step: a learning rate means nothing without it."""
     rows_unrenderable: int = 0
-    """Rows left out because the chat template, or the tokenizer, loses a part of them or fails."""
+    """Rows left out because the chat template or the tokenizer loses a part of them, or fails."""
     unrenderable: list[str] = field(default_factory=list)
     """`id: cause` of the first few of them."""
 

@@ -274,6 +274,14 @@ def test_a_template_that_cannot_train_is_refused_before_anything_runs(
     assert told.out == "" and told.err.count("\n") == 1
 
 
+def test_a_run_without_the_command_line_looks_at_the_template_first(tmp_path: Path) -> None:
+    from flows.distill import distill
+
+    unreachable = ["teacher.engine=server", "teacher.api_key_env=DISTILL_TEST_NO_SUCH_KEY"]
+    with pytest.raises(RecipeError, match="base.chat_template"):
+        distill.fn("tiny-qwen2", "gsm8k", [f"base.chat_template={tmp_path}/none.jinja", *unreachable])
+
+
 def test_a_system_prompt_that_the_template_refuses_is_told_before_anything_runs(tmp_path: Path) -> None:
     file = tmp_path / "own.jinja"
     file.write_text(
