@@ -204,16 +204,22 @@ def test_a_tokenizer_may_compose_characters_and_may_lose_none() -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["Close it with </think>.", "<think> opens it.", "<think>\nOne <think> in it.\n</think>\n\nIt says <think>."]
+    ("content", "answer"),
+    [
+        ("Close it with </think>.", "Close it with </think>."),
+        ("<think> opens it.", "<think> opens it."),
+        ("<think>\nOne <think> in it.\n</think>\n\nIt says <think>.", "It says <think>."),
+        ("<think>\nIt says </think> here.\n</think>\n\nDone.", "Done."),
+    ],
 )
-def test_think_tags_that_a_row_merely_names_stay_text(content: str) -> None:
+def test_think_tags_that_a_row_merely_names_stay_text(content: str, answer: str) -> None:
     toy = tokenizer("qwen2-think")
     toy.add_tokens(list(chat.THINK_TAGS))
     encoded = chat.encode_pair(toy, [{"role": "user", "content": "What does <think> do, and </think>?"}], said(content))
     opener, closer = (toy.convert_tokens_to_ids(tag) for tag in chat.THINK_TAGS)
     assert (encoded.prompt.count(opener), encoded.prompt.count(closer)) == (1, 0)
     assert (encoded.completion.count(opener), encoded.completion.count(closer)) == (0, 1)
-    assert toy.decode(encoded.completion).endswith(content.removeprefix("<think>\n") + "<|im_end|>")
+    assert toy.decode(encoded.completion[encoded.completion.index(closer) :]) == f"</think>\n\n{answer}<|im_end|>"
 
 
 @pytest.mark.parametrize("family", SHIPPED)
@@ -278,7 +284,7 @@ def test_a_run_without_the_command_line_looks_at_the_template_first(tmp_path: Pa
     from flows.distill import distill
 
     unreachable = ["teacher.engine=server", "teacher.api_key_env=DISTILL_TEST_NO_SUCH_KEY"]
-    with pytest.raises(RecipeError, match="base.chat_template"):
+    with pytest.raises(RecipeError, match=r"base\.chat_template"):
         distill.fn("tiny-qwen2", "gsm8k", [f"base.chat_template={tmp_path}/none.jinja", *unreachable])
 
 
