@@ -2,16 +2,22 @@
 
 Special tokens come from the template only. Text that merely *says* `<|im_end|>` (in a problem, or in a trace) is encoded
 as text: it is hidden from the template's output while that is parsed, and encoded piece by piece. This module needs a
-tokenizer and nothing else; it imports no library.
+tokenizer and nothing else; it imports no library. Each training row is decoded again and compared with what it says.
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+SHOWN, CAUSE_CHARACTERS = 30, 300  # of a difference in an error, and of an error
 FIRST_SENTINEL = 0xF0000  # a private-use plane: no tokenizer knows these characters, no problem contains them
-THINK_TAGS = ("<think>", "</think>")
+THINK_TAGS = OPEN, CLOSE = "<think>", "</think>"
+EMPTY_BLOCK = f"{OPEN}\n\n{CLOSE}\n\n"
+"""Stands before a completion without thinking where the template opens the block: Qwen3, LLaMA-Factory and open-instruct train it so."""
+DROPS_THINKING = "distill: the thinking is dropped"
+"""A template that has these words in a comment renders an assistant's answer alone, and rows are compared with the answer."""
 
 
 class TemplateError(ValueError):
@@ -36,25 +42,42 @@ def encode_prompt(tokenizer: Any, messages: Sequence[Mapping[str, str]], prefill
 
 
 def encode_pair(tokenizer: Any, prompt: Sequence[Mapping[str, str]], completion: Sequence[Mapping[str, str]]) -> Encoded:
-    """Token ids of a training row; raises TemplateError when the template drops thinking, or the end of the turn.
+    """Token ids of a training row: a prompt, and the one turn that answers it; raises TemplateError when a part of the row is lost.
 
     The prompt is what `encode_prompt` gives at inference, so what is trained is what is served. The completion starts
-    where the generation prompt ends (behind `<think>` where the template opens it) and ends with the EOS token.
+    where the generation prompt ends (behind `<think>` where the template opens it) and ends with the EOS token. A turn
+    without thinking gets an empty think block where the template opens one, and is trained as it is elsewhere.
+    Decoded, the completion is the row's thinking and answer, exactly but for white space at the ends of each.
     """
     hidden = special_texts(tokenizer)
     before = [_hide(message, hidden) for message in prompt]
-    said = [_hide(message, hidden) for message in completion]
     opened = _render(tokenizer, before, generation=True)
-    whole = _render(tokenizer, [*before, *said], generation=False)
+    for message in before:
+        if message["role"] != "assistant" and message["content"].strip() not in opened:
+            raise TemplateError(f"the chat template loses or changes what the {message['role']} says")
+    (turn,) = completion
+    opens = _ends_with(opened, OPEN)
+    added = EMPTY_BLOCK if opens and not _has_block(turn["content"]) else ""
+    answered = _hide(turn, hidden)
+    whole = _render(tokenizer, [*before, {**answered, "content": added + answered["content"]}], generation=False)
     if not whole.startswith(opened):
         raise TemplateError("the chat template does not continue its own generation prompt: it strips or moves the thinking")
     rest = whole[len(opened) :]
-    end = rest.rfind(tokenizer.eos_token)
-    if end < 0:
+    said, end, _ = rest.rpartition(tokenizer.eos_token)
+    encoded = Encoded(_encode(tokenizer, opened, hidden), _encode(tokenizer, said + end, hidden))
+    if not end or encoded.completion[-1] != tokenizer.eos_token_id:
         raise TemplateError(f"the chat template does not end the assistant's turn with {tokenizer.eos_token}: the student would never stop")
-    if said[-1]["content"].strip()[-20:] not in rest:
-        raise TemplateError("the chat template loses the end of the assistant's turn")
-    return Encoded(_encode(tokenizer, opened, hidden), _encode(tokenizer, rest[: end + len(tokenizer.eos_token)], hidden))
+    wanted = _parts((added + turn["content"]).removeprefix(OPEN if opens else ""))
+    if _drops_thinking(tokenizer):
+        wanted = ("", "", wanted[2])
+    _compare(tokenizer, encoded.completion[:-1], wanted)
+    return encoded
+
+
+def cause(error: Exception) -> str:
+    """Why a row cannot be rendered, in one line."""
+    said = " ".join(str(error).split())[:CAUSE_CHARACTERS]
+    return said if isinstance(error, TemplateError) else f"{type(error).__name__}: {said}"
 
 
 def special_texts(tokenizer: Any) -> list[str]:
@@ -67,13 +90,40 @@ def _ends_with(text: str, prefill: str) -> bool:
     return text.endswith(prefill) if not prefill.strip() else text.rstrip().endswith(prefill.strip())
 
 
+def _has_block(content: str) -> bool:
+    return content.startswith(OPEN) and CLOSE in content
+
+
+def _parts(content: str) -> tuple[str, str, str]:
+    """Thinking, closing tag and answer of a turn, without white space at the ends, in NFC: Qwen's tokenizers compose characters."""
+    thinking, close, answer = content.rpartition(CLOSE)
+    return unicodedata.normalize("NFC", thinking.strip()), close, unicodedata.normalize("NFC", answer.strip())
+
+
+def _drops_thinking(tokenizer: Any) -> bool:
+    return DROPS_THINKING in str(tokenizer.chat_template)
+
+
+def _compare(tokenizer: Any, ids: list[int], wanted: tuple[str, str, str]) -> None:
+    """Raises TemplateError, with the first difference, unless the ids say the thinking and the answer that are wanted."""
+    found = _parts(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+    for part, said, want in zip(("thinking", "end of the thinking", "answer"), found, wanted, strict=True):
+        if said != want:
+            at = next((at for at, pair in enumerate(zip(said, want, strict=False)) if pair[0] != pair[1]), min(len(said), len(want)))
+            shown = f"{said[at : at + SHOWN]!r} for {want[at : at + SHOWN]!r} at character {at}"
+            raise TemplateError(f"the chat template or the tokenizer loses or changes the {part}: {shown}")
+
+
 def _hide(message: Mapping[str, str], hidden: Iterable[str]) -> dict[str, str]:
-    """A message whose content holds no text of an added token; an assistant's own think tags stay."""
-    content = message["content"]
+    """A message whose content holds no text of an added token; the two tags around an assistant's own thinking stay."""
+    content, opener, closer = message["content"], "", ""
+    if message["role"] == "assistant" and _has_block(content):
+        opener, closer = THINK_TAGS
+    thinking, _, answer = content.removeprefix(opener).rpartition(closer) if closer else ("", "", content)
     for number, text in enumerate(hidden):
-        if not (message["role"] == "assistant" and text in THINK_TAGS):
-            content = content.replace(text, chr(FIRST_SENTINEL + number))
-    return {**message, "content": content}
+        sentinel = chr(FIRST_SENTINEL + number)
+        thinking, answer = thinking.replace(text, sentinel), answer.replace(text, sentinel)
+    return {**message, "content": opener + thinking + closer + answer}
 
 
 def _render(tokenizer: Any, messages: list[dict[str, str]], *, generation: bool) -> str:
@@ -85,7 +135,15 @@ def _encode(tokenizer: Any, text: str, hidden: Sequence[str]) -> list[int]:
     ids: list[int] = []
     for piece in re.split(f"([{chr(FIRST_SENTINEL)}-{chr(FIRST_SENTINEL + max(len(hidden), 1) - 1)}])", text):
         if len(piece) == 1 and FIRST_SENTINEL <= ord(piece) < FIRST_SENTINEL + len(hidden):
-            ids += tokenizer.encode(hidden[ord(piece) - FIRST_SENTINEL], add_special_tokens=False, split_special_tokens=True)
+            ids += _as_text(tokenizer, hidden[ord(piece) - FIRST_SENTINEL])
         elif piece:
             ids += tokenizer.encode(piece, add_special_tokens=False)
     return ids
+
+
+def _as_text(tokenizer: Any, text: str) -> list[int]:
+    """Ids of an added token's text as the characters that it is; a token that is not special (Qwen3's `<think>`) is parsed in any case."""
+    ids: list[int] = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+    if len(ids) > 1 or len(text) == 1:
+        return ids
+    return [one for part in (text[:1], text[1:]) for one in tokenizer.encode(part, add_special_tokens=False)]

@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from distill import architecture, costs, hardware, ledger, memory, sources
+from distill import architecture, chat_template, costs, hardware, ledger, memory, sources
 from distill.costs import number
 from distill.engines import EngineError
 from distill.engines.vllm_layout import places
@@ -29,8 +29,10 @@ class CannotRun(RuntimeError):
 def preflight(student: StudentRecipe, dataset: DatasetRecipe) -> None:
     """Raises CannotRun with cause and remedy when this machine cannot run the recipes; looks at files and `nvidia-smi` only.
 
-    A problem file that is missing is a RecipeError. Servers are not asked: whether they answer is seen when sampling starts.
+    A problem file that is missing is a RecipeError, and so is a chat template that loses a part of a row. Servers are not asked:
+    whether they answer is seen when sampling starts.
     """
+    chat_template.check(student.base, dataset.sampling.system)
     for source in (*dataset.problems, *dataset.curation.benchmarks, *student.evaluation.problems):
         sources.locate(source)
     _base_is_there(student)

@@ -289,7 +289,8 @@ class Base(Section):
     parameters: int = Field(ge=1)
     """Number of parameters, for the estimate of memory and time before anything is downloaded."""
     chat_template: str
-    """Name of a file in `configs/chat/` (without `.jinja`)."""
+    """Name of a file in `configs/chat/` (without `.jinja`), or a `.jinja` file of your own: as given, or beside the recipe. Where its
+    generation prompt opens `<think>`, a row without thinking is trained with an empty think block."""
     end_of_turn: str
     """Token that ends the assistant's turn; it becomes EOS of the tokenizer and of the generation config."""
     pad_token: str

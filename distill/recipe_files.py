@@ -21,8 +21,8 @@ S = TypeVar("S", bound=Section)
 CHOICES = ("teacher", "teacher.like")
 """Overrides that choose a teacher: they come first, so that others change what was chosen."""
 WANTED = {"tuple_type": "should be a list", "model_type": "should be a section", "dict_type": "should be a section"}
-TEMPLATE_FILE = re.compile(r"(?P<path>.+\.txt)(?P<variant>@problem)?")
-"""A template of one's own, as `prompts` reads it."""
+TEMPLATE_FILE = re.compile(r"(?P<path>.+\.(?:txt|jinja))(?P<variant>@problem)?")
+"""A template of one's own, as `prompts` and `chat_template` read it."""
 
 
 class TeacherRecipe(Section):
@@ -43,7 +43,7 @@ def load_dataset(name: str, overrides: tuple[str, ...] = ()) -> DatasetRecipe:
     _override(values, chosen)
     values = _with_teacher(values, path, named=f"{path}: teacher: " if not chosen else "")
     _override(values, tuple(override for override in overrides if override not in chosen))
-    return _validated(DatasetRecipe, _with_prompt(values, "sampling", path), str(path))
+    return _validated(DatasetRecipe, _with_template(values, "sampling", "prompt", path), str(path))
 
 
 def load_teacher(name: str) -> TeacherRecipe:
@@ -56,7 +56,8 @@ def load_student(name: str, overrides: tuple[str, ...] = ()) -> StudentRecipe:
     """The student recipe of a name in `configs/students/` or of a TOML file, with `a.b=value` overrides."""
     path, values = _read("students", name)
     _override(values, overrides)
-    return _validated(StudentRecipe, _with_prompt(values, "evaluation", path), str(path))
+    values = _with_template(_with_template(values, "evaluation", "prompt", path), "base", "chat_template", path)
+    return _validated(StudentRecipe, values, str(path))
 
 
 def load_parts(overrides: tuple[str, ...] = ()) -> tuple[Verification, Curation]:
@@ -143,14 +144,14 @@ def _with_teacher(values: dict[str, Any], path: Path, named: str) -> dict[str, A
     return values | {"teacher": found["teacher"] | own, "sampling": found.get("sampling", {}) | sampling}
 
 
-def _with_prompt(values: dict[str, Any], section: str, path: Path) -> dict[str, Any]:
+def _with_template(values: dict[str, Any], section: str, key: str, path: Path) -> dict[str, Any]:
     """A recipe's values with the path of a template of one's own made absolute: rooms may run in another folder."""
-    prompt = values[section].get("prompt") if isinstance(values.get(section), dict) else None
-    file = TEMPLATE_FILE.fullmatch(prompt) if isinstance(prompt, str) else None
+    named = values[section].get(key) if isinstance(values.get(section), dict) else None
+    file = TEMPLATE_FILE.fullmatch(named) if isinstance(named, str) else None
     if file is None:
         return values
     absolute = f"{_found(file['path'], path).absolute()}{file['variant'] or ''}"
-    return values | {section: values[section] | {"prompt": absolute}}
+    return values | {section: values[section] | {key: absolute}}
 
 
 def _override(values: dict[str, Any], overrides: tuple[str, ...]) -> None:

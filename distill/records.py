@@ -256,6 +256,10 @@ class Checkpoint:
     """Trained plus prompt tokens per optimizer step: a learning rate means nothing without it."""
     peak_memory_taken_gib: float | None = None
     """What the allocator took from the GPU for `peak_memory_gib` of tensors; None on a CPU."""
+    rows_unrenderable: int = 0
+    """Rows left out because the chat template or the tokenizer loses a part of them, or fails."""
+    unrenderable: list[str] = field(default_factory=list)
+    """`id: cause` of the first few of them."""
 
 
 @dataclass(frozen=True, slots=True)

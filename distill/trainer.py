@@ -16,11 +16,14 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-from distill import chat, hardware, shards, weights
+from distill import chat, chat_template, hardware, shards, weights
 from distill.recipe import CONFIGS, Base, Training
 from distill.records import Example
 
 COMPLETE = "distill-complete"  # written last into a checkpoint: one without it is torn and is not resumed from
+MOST_UNRENDERABLE = 0.05
+"""A larger share of rows (and more than one) that cannot be rendered ends the training: the template is wrong then, not the rows."""
+SHOWN_FAILURES = 5
 ONE_THREAD_PARAMETERS = 10_000_000
 """Below this a CPU trains on one thread: with two, on a busy machine, a 0.9 M model was measured 2 to 10 times slower."""
 WIDTH_MULTIPLE = 64
@@ -66,7 +69,7 @@ def prepare(base: Base, target: Path) -> None:
         raise ValueError("base.pad_token equals base.end_of_turn: the EOS would be masked out of the loss and the student never stop")
     first_eos = tokenizer.eos_token_id
     tokenizer.eos_token, tokenizer.pad_token = base.end_of_turn, base.pad_token
-    tokenizer.chat_template = (CONFIGS / "chat" / f"{base.chat_template}.jinja").read_text(encoding="utf-8")
+    tokenizer.chat_template = chat_template.read(base.chat_template)
     config = AutoConfig.from_pretrained(source, trust_remote_code=base.trust_remote_code)
     config.eos_token_id, config.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
     if base.rope_theta is not None:
@@ -123,20 +126,34 @@ def train(base: Base, training: Training, examples: list[str], target: Path, eve
     }
 
 
-def encode_rows(tokenizer: Any, examples: list[str], training: Training) -> tuple[list[dict[str, list[int]]], dict[str, int]]:
-    """Token ids and labels of the examples that fit, and counts of those that do not; raises ValueError when none does."""
+def encode_rows(tokenizer: Any, examples: list[str], training: Training) -> tuple[list[dict[str, list[int]]], dict[str, Any]]:
+    """Token ids and labels of the examples that fit, and what was left out, as the columns of a Checkpoint.
+
+    Raises ValueError when no example is left, or when more than MOST_UNRENDERABLE of them cannot be rendered.
+    """
     rows: list[dict[str, list[int]]] = []
-    too_long = 0
-    for example in _chosen(examples, training):
+    too_long, failures = 0, list[str]()
+    chosen = _chosen(examples, training)
+    for example in chosen:
         prompt, completion = ([{"role": m.role, "content": m.content} for m in part] for part in (example.prompt, example.completion))
-        encoded = chat.encode_pair(tokenizer, prompt, completion)
+        try:
+            encoded = chat.encode_pair(tokenizer, prompt, completion)
+        except Exception as error:  # a template may raise anything; one row never ends a training
+            failures.append(f"{example.id}: {chat.cause(error)}")
+            continue
         if len(encoded.prompt) + len(encoded.completion) > training.max_length:
             too_long += 1
             continue
         rows.append({"input_ids": encoded.prompt + encoded.completion, "labels": [-100] * len(encoded.prompt) + encoded.completion})
+    first = failures[:SHOWN_FAILURES]
+    if failures:
+        print(f"{len(failures)} of {len(chosen)} rows cannot be rendered: {'; '.join(first)}", file=sys.stderr)
+    if len(failures) > max(1, MOST_UNRENDERABLE * len(chosen)):
+        raise ValueError(f"{len(failures)} of {len(chosen)} rows cannot be rendered with base.chat_template: {'; '.join(first)}")
     if not rows:
-        raise ValueError(f"no row to train on: {too_long} examples are longer than training.max_length={training.max_length} tokens")
-    return rows, {"rows_trained": len(rows), "rows_too_long": too_long}
+        causes = [f"{too_long} examples are longer than training.max_length={training.max_length} tokens", *first]
+        raise ValueError(f"no row to train on: {'; '.join(causes)}")
+    return rows, {"rows_trained": len(rows), "rows_too_long": too_long, "rows_unrenderable": len(failures), "unrenderable": first}
 
 
 def _chosen(examples: list[str], training: Training) -> list[Example]:

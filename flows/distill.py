@@ -2,6 +2,7 @@
 
 from prefect import flow
 
+from distill import chat_template
 from distill.engines.vllm_serve import kept
 from distill.recipe import DatasetRecipe, StudentRecipe
 from distill.recipe_files import load_both
@@ -16,6 +17,7 @@ from flows.train import train_room
 def distill(student: str = "tiny-qwen2", dataset: str | None = None, overrides: list[str] | None = None) -> str:
     """Makes or reuses the dataset, the student and its report, and returns the path of report.json."""
     recipe, dataset_recipe = load_both(student, dataset, tuple(overrides or ()))
+    chat_template.check(recipe.base, dataset_recipe.sampling.system)  # also for runs that are started without the command line
     with zombies.marked():
         with kept():  # a teacher that we serve is loaded once, and its GPUs are free again for the training
             made = dataset_of(dataset_recipe)

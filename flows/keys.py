@@ -12,6 +12,7 @@ from typing import Any
 
 from distill import (
     architecture,
+    chat_template,
     collect,
     contamination,
     curate,
@@ -25,7 +26,7 @@ from distill import (
     train,
     verifiers,
 )
-from distill.recipe import CONFIGS, Base, Curation, DatasetRecipe, Judge, ProblemSource, Sampling, StudentRecipe, Teacher, Verification
+from distill.recipe import Base, Curation, DatasetRecipe, Judge, ProblemSource, Sampling, StudentRecipe, Teacher, Verification
 from distill.records import Candidate, Example, Problem, Trace
 
 LOCAL = ("vllm", "transformers")
@@ -231,8 +232,8 @@ def _model(model: str, revision: str | None) -> dict[str, Any]:
 
 def _base(base: Base) -> dict[str, Any]:
     kept = {name: value for name, value in base.identity().items() if name not in ("licence", "parameters")}
-    template = (CONFIGS / "chat" / f"{base.chat_template}.jinja").read_text(encoding="utf-8")
-    return kept | {"model": _model(base.model, base.revision), "chat_template": store.digest(template)[:12]}
+    template = store.digest(chat_template.read(base.chat_template))[:12]
+    return kept | {"model": _model(base.model, base.revision), "chat_template": template}
 
 
 def _sampling(sampling: Sampling) -> dict[str, Any]:

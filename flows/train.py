@@ -39,8 +39,17 @@ def train_room(dataset: Place, recipe: StudentRecipe) -> Place:
         if plots.available() and losses:
             plots.loss(list(losses), list(losses.values()), f"{folder}/plots/loss.png")
         rooms.finish(place, [], finite=True)
-    say(f"made {place.label}: {checkpoint.rows_trained:,} rows, {checkpoint.steps:,} steps, loss {checkpoint.final_loss:.3f}")
+    trained = f"{checkpoint.rows_trained:,} rows, {checkpoint.steps:,} steps, loss {checkpoint.final_loss:.3f}"
+    say(f"made {place.label}: {trained}{left_out(checkpoint)}")
     return place
+
+
+def left_out(checkpoint: Checkpoint) -> str:
+    """The end of the line about a student: how many rows it was not trained on, and why."""
+    said = f"; {checkpoint.rows_too_long:,} rows are longer than training.max_length" if checkpoint.rows_too_long else ""
+    if checkpoint.rows_unrenderable:
+        said += f"; {checkpoint.rows_unrenderable:,} rows cannot be rendered and are left out ({'; '.join(checkpoint.unrenderable)})"
+    return said
 
 
 @task(name="train", **rooms.TASK)

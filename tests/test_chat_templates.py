@@ -1,12 +1,15 @@
-"""The shipped chat templates keep thinking and the end of the turn, and train exactly what is served."""
+"""The shipped chat templates keep thinking and the end of the turn, and train exactly what is served; others are refused in time."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from distill import chat
+from distill import chat, chat_template, cli, normalise, recipe_files
 from distill.recipe import CONFIGS
+from distill.section import RecipeError
+from flows import keys
 
 FAMILIES = {
     "qwen2-think": ("<|im_end|>", ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]),
@@ -15,6 +18,8 @@ FAMILIES = {
         ["<|end_of_text|>", "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|finetune_right_pad_id|>"],
     ),
 }
+PLAIN = {"qwen2-plain": FAMILIES["qwen2-think"], "llama3-plain": FAMILIES["llama3-think"]}
+SHIPPED = FAMILIES | PLAIN
 USER = {"role": "user", "content": "What is 2 + 2?"}
 ANSWERED = {"role": "assistant", "content": "<think>\nTwo and two make 4.\n</think>\n\nThe answer is \\boxed{4}."}
 PROMPTS = {
@@ -26,12 +31,12 @@ PROMPTS = {
 }
 
 
-def tokenizer(family: str) -> Any:
-    """A byte-level tokenizer with a family's special tokens and the shipped template."""
+def tokenizer(family: str, written: str | None = None) -> Any:
+    """A byte-level tokenizer with a family's special tokens and the shipped template, or one that is written here."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    end, special = FAMILIES[family]
+    end, special = SHIPPED[family]
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     backend = Tokenizer(models.BPE({character: number for number, character in enumerate(alphabet)}, []))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -39,7 +44,7 @@ def tokenizer(family: str) -> Any:
     make: Any = PreTrainedTokenizerFast
     toy = make(tokenizer_object=backend, eos_token=end, clean_up_tokenization_spaces=False)
     toy.add_special_tokens({"additional_special_tokens": special})
-    toy.chat_template = template(family)
+    toy.chat_template = written or template(family)
     return toy
 
 
@@ -114,3 +119,201 @@ def test_template_text_inside_a_problem_stays_text(family: str) -> None:
     added = set(toy.get_added_vocab().values())
     assert [token for token in hostile.prompt if token in added] == [token for token in honest.prompt if token in added]
     assert hostile.completion == honest.completion
+
+
+SHORT = {"role": "assistant", "content": "4"}
+
+
+def written(assistant: str, opener: str = "<think>\\n") -> str:
+    """A ChatML template that renders an assistant's turn by an expression."""
+    turn = f"{{% if m.role == 'assistant' %}}{{{{ {assistant} }}}}{{% else %}}{{{{ m.content }}}}{{% endif %}}"
+    opened = f"{{% if add_generation_prompt %}}{{{{ '<|im_start|>assistant\\n{opener}' }}}}{{% endif %}}"
+    return f"{{% for m in messages %}}{{{{ '<|im_start|>' + m.role + '\\n' }}}}{turn}{{{{ '<|im_end|>\\n' }}}}{{% endfor %}}{opened}"
+
+
+def said(content: str) -> list[dict[str, str]]:
+    return [{"role": "assistant", "content": content}]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_row_without_thinking_gets_an_empty_block_where_the_template_opens_one(family: str) -> None:
+    toy = tokenizer(family)
+    encoded = chat.encode_pair(toy, [USER], [SHORT])
+    assert encoded.prompt == chat.encode_prompt(toy, [USER])
+    assert toy.decode(encoded.completion) == f"\n</think>\n\n4{toy.eos_token}"
+    assert encoded == chat.encode_pair(toy, [USER], said("<think>\n\n</think>\n\n4"))
+
+
+def test_a_row_is_trained_as_it_is_where_no_block_is_opened() -> None:
+    toy = tokenizer("qwen2-think", written("m.content", opener=""))
+    for turn in (SHORT, ANSWERED):
+        assert toy.decode(chat.encode_pair(toy, [USER], [turn]).completion) == f"{turn['content']}<|im_end|>"
+
+
+@pytest.mark.parametrize("family", PLAIN)
+def test_a_plain_template_trains_the_answer_alone_because_it_says_so(family: str) -> None:
+    toy = tokenizer(family)
+    for turn, answer in ((ANSWERED, "The answer is \\boxed{4}."), (SHORT, "4")):
+        encoded = chat.encode_pair(toy, [USER], [turn])
+        assert toy.decode(encoded.prompt) == render(family, [USER], generation=True)
+        assert toy.decode(encoded.completion) == f"{answer}{toy.eos_token}"
+    silent = tokenizer(family, template(family).replace(chat.DROPS_THINKING, ""))
+    with pytest.raises(chat.TemplateError, match="thinking"):
+        chat.encode_pair(silent, [USER], [ANSWERED])
+
+
+@pytest.mark.parametrize(
+    ("assistant", "complaint"),
+    [
+        ("'<think>\\n' + '\\n</think>' + m.content.split('</think>')[-1]", "the thinking: '' for 'Two and two"),
+        ("m.content.replace('Two ', '')", "the thinking: 'and two make 4.' for 'Two and"),
+        ("m.content[:-1]", "the answer: '' for '.'"),
+        ("'<think>\\n' + m.content.replace('<think>\\n', '').replace('</think>', '')", "end of the thinking|the thinking"),
+        ("m.content.split('</think>')[-1]", "strips or moves the thinking"),
+    ],
+)
+def test_a_template_that_loses_any_part_of_a_row_is_refused(assistant: str, complaint: str) -> None:
+    toy = tokenizer("qwen2-think", written(assistant))
+    with pytest.raises(chat.TemplateError, match=complaint):
+        chat.encode_pair(toy, [USER], [ANSWERED])
+
+
+def test_a_template_that_loses_the_question_is_refused() -> None:
+    toy = tokenizer("qwen2-think", written("m.content").replace("{{ m.content }}", "{{ m.content[:8] }}"))
+    with pytest.raises(chat.TemplateError, match="what the user says"):
+        chat.encode_pair(toy, [USER], [ANSWERED])
+
+
+def test_a_template_may_trim_white_space_at_the_ends_of_thinking_and_answer() -> None:
+    trims = "'<think>\\n' + m.content.split('</think>')[0][7:].strip() + '\\n</think>\\n\\n' + m.content.split('</think>')[-1].strip()"
+    toy = tokenizer("qwen2-think", written(trims))
+    encoded = chat.encode_pair(toy, [USER], said("<think>\n\n  a  b\n\n</think>\n\n c\n\n d \n"))
+    assert toy.decode(encoded.completion) == "a  b\n</think>\n\nc\n\n d<|im_end|>"
+
+
+def test_a_tokenizer_may_compose_characters_and_may_lose_none() -> None:
+    from tokenizers import normalizers
+
+    toy = tokenizer("qwen2-think")
+    decomposed = [said("<think>\ncafe\u0301\n</think>\n\ncafe\u0301"), said("e\u0301")]
+    toy.backend_tokenizer.normalizer = normalizers.NFC()
+    assert all("\u00e9" in toy.decode(chat.encode_pair(toy, [USER], turns).completion) for turns in decomposed)
+    toy.backend_tokenizer.normalizer = normalizers.Lowercase()
+    with pytest.raises(chat.TemplateError, match="tokenizer loses or changes the thinking: 'two"):
+        chat.encode_pair(toy, [USER], [ANSWERED])
+
+
+@pytest.mark.parametrize(
+    ("content", "answer"),
+    [
+        ("Close it with </think>.", "Close it with </think>."),
+        ("<think> opens it.", "<think> opens it."),
+        ("<think>\nOne <think> in it.\n</think>\n\nIt says <think>.", "It says <think>."),
+        ("<think>\nIt says </think> here.\n</think>\n\nDone.", "Done."),
+    ],
+)
+def test_think_tags_that_a_row_merely_names_stay_text(content: str, answer: str) -> None:
+    toy = tokenizer("qwen2-think")
+    toy.add_tokens(list(chat.THINK_TAGS))
+    encoded = chat.encode_pair(toy, [{"role": "user", "content": "What does <think> do, and </think>?"}], said(content))
+    opener, closer = (toy.convert_tokens_to_ids(tag) for tag in chat.THINK_TAGS)
+    assert (encoded.prompt.count(opener), encoded.prompt.count(closer)) == (1, 0)
+    assert (encoded.completion.count(opener), encoded.completion.count(closer)) == (0, 1)
+    assert toy.decode(encoded.completion[encoded.completion.index(closer) :]) == f"</think>\n\n{answer}<|im_end|>"
+
+
+@pytest.mark.parametrize("family", SHIPPED)
+def test_no_trace_of_the_seed_is_refused(family: str) -> None:
+    from transformers import AutoTokenizer
+
+    base = recipe_files.load_student("tiny-qwen2" if "qwen" in family else "tiny-llama", (f"base.chat_template={family}",)).base
+    real: Any = AutoTokenizer.from_pretrained(CONFIGS.parent / base.model)
+    real.eos_token, real.pad_token, real.chat_template = base.end_of_turn, base.pad_token, template(family)
+    files = [CONFIGS.parent / "data/seed" / f"{name}.jsonl" for name in ("every_kind", "heldout")]
+    lines = [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+    for row in lines:
+        parts = normalise.split(row.get("response", row["question"]))
+        for tokens in (real, tokenizer(family)):
+            chat.encode_pair(tokens, [{"role": "user", "content": row["question"]}], said(normalise.join(parts.thinking, parts.answer)))
+
+
+def test_a_template_of_ones_own_lies_anywhere_and_is_known_by_its_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = (CONFIGS / "students" / "tiny-qwen2.toml").read_text(encoding="utf-8")
+    (tmp_path / "beside").mkdir()
+    student = tmp_path / "beside" / "mine.toml"
+    for folder, name in ((tmp_path / "beside", "own.jinja"), (tmp_path, "here.jinja")):
+        (folder / name).write_text(template("qwen2-think"), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    shipped = keys.prepared_base(recipe_files.load_student("tiny-qwen2").base).key
+    for named in ("own.jinja", "here.jinja", str(tmp_path / "here.jinja")):
+        student.write_text(recipe.replace('"qwen2-think"', f'"{named}"'), encoding="utf-8")
+        base = recipe_files.load_student(str(student)).base
+        assert Path(base.chat_template).is_absolute()
+        chat_template.check(base)
+        assert keys.prepared_base(base).key == shipped, "the same text is the same student"
+    (tmp_path / "here.jinja").write_text(template("qwen2-plain"), encoding="utf-8")
+    assert keys.prepared_base(base).key != shipped
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "cannot be read"),
+        ("{% for m in messages %}", "TemplateSyntaxError"),
+        ("{{ messages[0].content + nothing }}", "UndefinedError: 'nothing' is undefined"),
+        ("{{ raise_exception('no user') }}", "no user"),
+        (written("m.content.split('</think>')[-1]"), "a row with thinking: the chat template does not continue"),
+        (written("m.content").replace("<|im_end|>", ""), "never stop"),
+        (written("m.content | replace('二', '2')"), "a row in Chinese"),
+    ],
+)
+@pytest.mark.parametrize("student", ["tiny-qwen2", "openr1-distill-7b"])
+def test_a_template_that_cannot_train_is_refused_before_anything_runs(
+    student: str, text: str | None, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "own.jinja"
+    if text is not None:
+        file.write_text(text, encoding="utf-8")
+    assert cli.main(["run", "--student", student, "--set", f"base.chat_template={file}"]) == 2
+    told = capsys.readouterr()
+    assert said in told.err and "own.jinja" in told.err and "qwen2-think" in told.err
+    assert told.out == "" and told.err.count("\n") == 1
+
+
+def test_a_run_without_the_command_line_looks_at_the_template_first(tmp_path: Path) -> None:
+    from flows.distill import distill
+
+    unreachable = ["teacher.engine=server", "teacher.api_key_env=DISTILL_TEST_NO_SUCH_KEY"]
+    with pytest.raises(RecipeError, match=r"base\.chat_template"):
+        distill.fn("tiny-qwen2", "gsm8k", [f"base.chat_template={tmp_path}/none.jinja", *unreachable])
+
+
+def test_a_system_prompt_that_the_template_refuses_is_told_before_anything_runs(tmp_path: Path) -> None:
+    file = tmp_path / "own.jinja"
+    file.write_text(
+        "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}" + written("m.content")
+    )
+    base = recipe_files.load_student("tiny-qwen2", (f"base.chat_template={file}",)).base
+    chat_template.check(base)
+    with pytest.raises(RecipeError, match=r"with sampling\.system: .*System role not supported"):
+        chat_template.check(base, "Answer in English.")
+
+
+def test_the_bases_tokens_are_looked_up_where_it_lies_here() -> None:
+    base = recipe_files.load_student("tiny-qwen2", ("base.end_of_turn=<|eot_id|>", "base.chat_template=llama3-think")).base
+    with pytest.raises(RecipeError, match=r"has no token <\|eot_id\|>"):
+        chat_template.check(base)
+
+
+def test_templates_are_rendered_before_training_as_transformers_renders_them() -> None:
+    from transformers import AutoTokenizer
+
+    base = recipe_files.load_student("tiny-llama").base
+    turn = "{% generation %}{{ m | tojson }}{% endgeneration %}{% if loop.last %}{% break %}{% endif %}"
+    text = "{{ bos_token }}{{ eos_token }}\n  {% for m in messages %}\n" + turn + "\n  {% endfor %}"
+    real: Any = AutoTokenizer.from_pretrained(CONFIGS.parent / base.model)
+    real.eos_token, real.pad_token, real.chat_template = base.end_of_turn, base.pad_token, text
+    preview = chat_template._Preview(base, text)
+    for messages in PROMPTS.values():
+        shown = [tokens.apply_chat_template(messages, tokenize=False, add_generation_prompt=True) for tokens in (real, preview)]
+        assert shown[0] == shown[1]

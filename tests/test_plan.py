@@ -250,6 +250,12 @@ def test_a_missing_base_folder_and_a_missing_serving_environment_are_refused(mon
         plan.preflight(with_base(tmp_path, "tiny-qwen2", "evaluation.engine=vllm"), dataset("gsm8k"))
 
 
+def test_preflight_looks_at_the_chat_template(tmp_path: Path) -> None:
+    chosen = student("tiny-qwen2", f"base.chat_template={tmp_path}/none.jinja")
+    with pytest.raises(RecipeError, match=r"none\.jinja cannot be read"):
+        plan.preflight(chosen, dataset("tiny"))
+
+
 def test_a_missing_problem_file_is_a_recipe_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(hardware, "gpus", list)
     file = tmp_path / "nothing.toml"

@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from distill import chat, recipe_files, shards, train
-from distill.records import Example, Message
+from distill import arrow, chat, recipe_files, shards, train
+from distill.records import Checkpoint, Example, Message
 
 ROOT = Path(__file__).parents[1]
 STUDENT = recipe_files.load_student("tiny-qwen2")
@@ -88,7 +90,7 @@ def test_labels_are_the_completion_alone_and_end_with_eos(trained):
     folder, _ = trained
     tokenizer = tokenizer_of(folder / "base")
     rows, counts = trainer.encode_rows(tokenizer, [f"{folder}/examples.parquet"], QUICK)
-    assert counts == {"rows_trained": 16, "rows_too_long": 1}
+    assert counts == {"rows_trained": 16, "rows_too_long": 1, "rows_unrenderable": 0, "unrenderable": []}
     for row in rows:
         said = [label for label in row["labels"] if label != -100]
         asked = row["input_ids"][: len(row["input_ids"]) - len(said)]
@@ -97,6 +99,65 @@ def test_labels_are_the_completion_alone_and_end_with_eos(trained):
         assert "boxed" in tokenizer.decode(said)
         assert tokenizer.decode(asked).endswith("<think>\n")
         assert row["labels"][: len(asked)] == [-100] * len(asked)
+
+
+def bare(number: int) -> Example:
+    """An example without thinking."""
+    return replace(example(number), completion=[Message("assistant", f"It is {number + 1}.")])
+
+
+def test_rows_without_thinking_are_trained_with_an_empty_block_beside_those_that_think(trained, tmp_path):
+    from distill import trainer
+
+    tokenizer = tokenizer_of(trained[0] / "base")
+    shards.write(Example, [example(1), bare(2)], f"{tmp_path}/examples.parquet")
+    rows, counts = trainer.encode_rows(tokenizer, [f"{tmp_path}/examples.parquet"], QUICK)
+    said = [tokenizer.decode([label for label in row["labels"] if label != -100]) for row in rows]
+    assert said[1] == "\n</think>\n\nIt is 3.<|im_end|>"
+    assert said[0].startswith("1 + 1 = 2") and counts["rows_trained"] == 2
+
+
+def with_failing_rows(trained, tmp_path, good: int, bad: int) -> tuple[list[dict[str, list[int]]], dict[str, Any]]:
+    """Rows of which some make the template fail: by what it raises itself, or by an operation that jinja2 does not know."""
+    from distill import trainer
+
+    tokenizer = tokenizer_of(trained[0] / "base")
+    fails = (
+        "{% for m in messages %}{% if '7000' in m.content %}{{ raise_exception('no such row') }}{% elif '7001' in m.content %}{{ 1 / 0 }}"
+    )
+    tokenizer.chat_template = f"{fails}{{% endif %}}{{% endfor %}}{tokenizer.chat_template}"
+    rows = [example(number) for number in range(good)] + [example(7000 + number % 2) for number in range(bad)]
+    shards.write(Example, rows, f"{tmp_path}/examples.parquet")
+    return trainer.encode_rows(tokenizer, [f"{tmp_path}/examples.parquet"], QUICK)
+
+
+def test_rows_that_cannot_be_rendered_are_left_out_with_their_ids_and_causes(trained, tmp_path, capfd):
+    rows, counts = with_failing_rows(trained, tmp_path, good=38, bad=2)
+    causes = ["7000: TemplateError: no such row", "7001: ZeroDivisionError: division by zero"]
+    assert counts == {"rows_trained": 38, "rows_too_long": 0, "rows_unrenderable": 2, "unrenderable": causes}
+    assert len(rows) == 38
+    assert f"2 of 40 rows cannot be rendered: {'; '.join(causes)}" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "told"), [(37, 3, "3 of 40 rows cannot"), (0, 1, "no row to train on: .*no such row"), (0, 9, "9 of 9 rows")]
+)
+def test_a_template_that_fails_for_many_rows_or_for_all_ends_the_training_with_the_cause(trained, tmp_path, good, bad, told):
+    with pytest.raises(ValueError, match=told):
+        with_failing_rows(trained, tmp_path, good, bad)
+
+
+def test_a_checkpoint_of_before_loads_and_the_last_line_says_what_was_left_out(trained):
+    from flows.train import left_out
+
+    _, made = trained
+    row = {name: value for name, value in asdict(made).items() if not name.endswith("unrenderable")}
+    old = arrow.from_row(Checkpoint, row)
+    assert old == made and old.rows_unrenderable == 0
+    assert left_out(replace(old, rows_too_long=0)) == ""
+    assert left_out(replace(old, rows_unrenderable=2, unrenderable=["a: x", "b: y"])) == (
+        "; 1 rows are longer than training.max_length; 2 rows cannot be rendered and are left out (a: x; b: y)"
+    )
 
 
 def test_what_is_trained_is_what_is_asked_at_inference(trained):
