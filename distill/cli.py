@@ -134,7 +134,9 @@ def _look_ups(family: "Family[argparse.ArgumentParser]") -> None:
     _command(family, "students", commands.students, "recipes of students, and the students that are trained")
     _command(family, "teachers", commands.teachers, "teachers that a dataset can be made with")
     report = _command(family, "report", commands.report, "the scores and differences of a run")
-    report.add_argument("run", metavar="RUN", help="a student's name or .toml file, a folder's name in the store, or the path of a report.json")
+    report.add_argument(
+        "run", metavar="RUN", help="a student's name or .toml file, a folder's name in the store, or the path of a report.json"
+    )
     trace = _command(family, "trace", commands.trace, "one trace with its problem, its verdict and what became of it")
     trace.add_argument("id", metavar="ID", help="a trace's id, or the start of it")
 
