@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from distill import collect, curate, language, lint, prompts, screens, verifiers
 from distill.arrow import from_row, to_row
-from distill.mathematics import caps, latex
+from distill.mathematics import caps, latex, spelling
 from distill.recipe import Curation, Judge, ProblemSource, Teacher, Verification
 from distill.recipe_curation import Selection
 from distill.records import Candidate, Outline, Problem, Trace, Verdict
@@ -102,8 +102,18 @@ def test_what_reads_a_text_neither_raises_nor_grows_with_its_square(unit):
     read_all("x")
     length = 100_000 // len("".join(unit))
     started = time.process_time()
-    read_all(nested(unit, length))
+    read_all(nested(unit, length, "x"))
     assert time.process_time() - started < SECONDS
+
+
+@pytest.mark.parametrize(
+    "start", [r"\sqrt", r"\vec{", r"\text{mod", "(mod ", r"\hat{", "USD", r"\frac{", r"\begin{cases}", "1", r"\text{"], ids=repr
+)
+@pytest.mark.parametrize("filler", [" ", "\t", r"\,", "~", r"\quad", "1", "a", ",", "{}"], ids=repr)
+def test_one_spelling_is_found_soon_for_four_times_of_what_is_read(start, filler):
+    started = time.process_time()
+    spelling.clean((start + filler * 16_384)[:16_384])
+    assert time.process_time() - started < 1.0
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
