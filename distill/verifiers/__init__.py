@@ -109,10 +109,17 @@ def judges(problem: Problem, section: Verification) -> bool:
 
 
 def begin(trace: Trace, section: Verification) -> Pending:
-    """The verdict of the rules on one trace, or a promise of it that is this trace's alone."""
+    """The verdict of the rules on one trace, or a promise of it that is this trace's alone: the boundary of a row that is judged."""
     if cause := incomplete(trace):
         return Verdict("no_answer", boxes.any_boxed(trace.answer), cause, 0.0, RULES.get(trace.problem.kind, "none"))
-    return _begin(trace.problem, trace.answer, section, trace.id)
+    judge_kind = JUDGES.get(trace.problem.kind)
+    if judge_kind is None:
+        return _unverified(trace.problem)
+    try:
+        pending = judge_kind(trace.problem, trace.answer, section)
+    except Exception as error:
+        return row_errors.verdict(error, trace.id, RULES[trace.problem.kind])
+    return pending if isinstance(pending, Verdict) else _promised(pending, trace.id, RULES[trace.problem.kind])
 
 
 def _voted(rows: Iterable[Judged], section: Verification, wanted: Majority) -> Iterator[Judged]:
@@ -125,27 +132,17 @@ def _voted(rows: Iterable[Judged], section: Verification, wanted: Majority) -> I
 
 
 def _judge_answer(problem: Problem, answer: str, section: Verification) -> Verdict:
-    pending = _begin(problem, answer, section, problem.problem_id)
-    return pending if isinstance(pending, Verdict) else pending.result()
+    return judge(Trace(problem, problem.problem_id, 0, None, answer, True, "stop"), section)
 
 
-def _begin(problem: Problem, answer: str, section: Verification, row: str) -> Pending:
-    """The boundary of a row that is judged: what the verifier raises, now or later, becomes its verdict."""
-    judge_kind = JUDGES.get(problem.kind)
-    if judge_kind is None:
-        return _unverified(problem)
-    try:
-        pending = judge_kind(problem, answer, section)
-    except Exception as error:
-        return row_errors.verdict(error, row, RULES[problem.kind])
-    if isinstance(pending, Verdict):
-        return pending
+def _promised(pending: Future[Verdict], row: str, verifier: str) -> Future[Verdict]:
+    """A promise of one row's own, which other rows with the same answer do not share."""
     promise: Future[Verdict] = Future()
 
     def settle(done: Future[Verdict]) -> None:
         try:
             error = done.exception()
-            promise.set_result(done.result() if error is None else row_errors.verdict(error, row, RULES[problem.kind]))
+            promise.set_result(done.result() if error is None else row_errors.verdict(error, row, verifier))
         except BaseException as ends_run:  # raised where the verdict is asked for
             promise.set_exception(ends_run)
 
