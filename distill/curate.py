@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
-from distill import contamination, dedup, measures, pairs, screens, selection, shingles, sources
+from distill import contamination, dedup, measures, pairs, row_errors, screens, selection, shingles, sources
 from distill.dedup import Copy
 from distill.pairs import Pair
 from distill.recipe import Curation
-from distill.records import Candidate, Outline
+from distill.recipe_curation import Duplicates
+from distill.records import Candidate, Measures, Outline
 
-VERSION = 2
+VERSION = 3
 MEASURES = {"curate": VERSION, **measures.VERSIONS}
 """What measures, for the fingerprint of measured candidates."""
 DECIDES = {"curate": VERSION, "screens": screens.VERSION, "dedup": dedup.VERSION, "selection": selection.VERSION}
@@ -51,7 +52,10 @@ KEPT = Decision()
 
 
 def measure(candidates: Iterable[Candidate], curation: Curation) -> Iterator[Candidate]:
-    """One candidate for each, in order, with its columns measured and nothing dropped; siblings have to be contiguous."""
+    """One candidate for each, in order, with its columns measured and nothing dropped; siblings have to be contiguous.
+
+    One that cannot be measured has no columns and an `error` for its verdict, with which no policy keeps it.
+    """
     batch: list[Candidate] = []
     rates: list[float | None] = []
     characters = 0
@@ -110,9 +114,23 @@ def pass_rate(siblings: Iterable[Candidate]) -> float | None:
 
 
 def _measured(candidates: list[Candidate], rates: list[float | None], curation: Curation) -> Iterator[Candidate]:
-    found = measures.measure([candidate.trace for candidate in candidates], curation.duplicates)
+    found = _columns(candidates, curation.duplicates)
     for candidate, one, rate in zip(candidates, found, rates, strict=True):
-        yield replace(candidate, measures=replace(one, pass_rate=rate))
+        if isinstance(one, str):
+            was = candidate.verdict.outcome
+            failed = replace(candidate.verdict, outcome="error", detail=f"{one} (while it was measured; the verdict was {was})")
+            yield replace(candidate, verdict=failed, measures=Measures(pass_rate=rate))
+        else:
+            yield replace(candidate, measures=replace(one, pass_rate=rate))
+
+
+def _columns(candidates: list[Candidate], section: Duplicates) -> list[Measures | str]:
+    """The boundary of a row that is measured: its columns, or what measuring it raised."""
+    try:
+        return [*measures.measure([candidate.trace for candidate in candidates], section)]
+    except Exception as error:
+        detail = row_errors.told(error, candidates[0].trace.id)
+    return [detail] if len(candidates) == 1 else [one for candidate in candidates for one in _columns([candidate], section)]
 
 
 def _rank(outline: Outline, contaminated: bool) -> int:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from distill import language, structure
+from distill import language, row_errors, structure
 from distill.normalise import CLOSE, OPEN, Parts, join, split
 from distill.prompts import render
 from distill.recipe import Verification
@@ -75,20 +75,21 @@ def accuracy_reward(
     if log_extra is not None:
         log_extra("outcome", [verdict.outcome for verdict in verdicts])
         log_extra("extracted", [verdict.extracted for verdict in verdicts])
-    return [
-        None
-        if verdict.outcome in UNJUDGED
-        else float(verdict.outcome == "correct" and _fair(trace) and (trace.thinking is not None or not needs_thinking))
-        for trace, verdict in zip(traces, verdicts, strict=True)
-    ]
+
+    def reward(row: int) -> float | None:
+        trace, outcome = traces[row], verdicts[row].outcome
+        if outcome in UNJUDGED:
+            return None
+        return float(outcome == "correct" and _fair(trace) and (trace.thinking is not None or not needs_thinking))
+
+    return _each(reward, len(traces))
 
 
-def format_reward(
-    prompts: Sequence[Any], completions: Sequence[Completion], prefill: str | Sequence[str] = "", **columns: Any
-) -> list[float]:
+def format_reward(prompts: Sequence[Any], completions: Sequence[Completion], prefill: str | Sequence[str] = "", **columns: Any) -> Rewards:
     """1.0 for one closed think block with nothing before it and one final answer after it, else 0.0 (DeepSeek-R1, format reward)."""
     turns = _turns(prompts, completions, prefill)
-    return [float(_well_formed(turn, _problem(columns, prompts[row], row))) for row, turn in enumerate(turns)]
+    problems = [_problem(columns, prompts[row], row) for row in range(len(turns))]
+    return _each(lambda row: float(_well_formed(turns[row], problems[row])), len(turns))
 
 
 def language_consistency_reward(
@@ -100,7 +101,8 @@ def language_consistency_reward(
     nothing is hidden there; in others they do not, for code is Latin by nature. What a word is, `distill.language` says.
     """
     turns = _turns(prompts, completions, prefill)
-    return [_consistency(turn.parts, _problem(columns, prompts[row], row)) for row, turn in enumerate(turns)]
+    problems = [_problem(columns, prompts[row], row) for row in range(len(turns))]
+    return _each(lambda row: _consistency(turns[row].parts, problems[row]), len(turns))
 
 
 def grpo_rows(candidates: Iterable[Candidate], template: str, system: str | None = None) -> Iterator[dict[str, Any]]:
@@ -118,6 +120,18 @@ def grpo_rows(candidates: Iterable[Candidate], template: str, system: str | None
                 "question": problem.question,
                 "language": problem.language,
             }
+
+
+def _each(reward: Callable[[int], float | None], rows: int) -> Rewards:
+    """The reward of each row; None for one that raised: the boundary of a row."""
+    found: Rewards = []
+    for row in range(rows):
+        try:
+            found.append(reward(row))
+        except Exception as error:
+            row_errors.told(error, str(row))
+            found.append(None)
+    return found
 
 
 def _turns(prompts: Sequence[Any], completions: Sequence[Completion], prefill: str | Sequence[str]) -> list[_Turn]:

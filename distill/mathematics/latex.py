@@ -3,15 +3,16 @@ r"""Reading a written answer: what is a set, a tuple, an interval, a matrix, a n
 `read` turns LaTeX (or plain text) into a small tree whose leaves are expressions. Conventions: `x = 5` is 5, as is
 `5 = x`; a chain of numbers such as `6 + 12 = 18` is 18 when each side is; inequalities joined by "or" are a union, those joined
 by "and" an intersection, and those with a comma an intersection, or a union where that is empty. In `a \approx b` one side has
-to be the reference and the other has to round to it; `809 \pmod{100}` is no remainder; a set-builder binds its variable.
-Nothing here evaluates an expression, so nothing here can hang.
+to be the reference and the other has to round to it; `809 \pmod{100}` is no remainder; a set-builder binds its variable;
+`2019-03-01` and `\text{3-2}` are no differences, and `1/2/2020` is no quotient.
+Nothing here evaluates an expression, so nothing here can hang; what is nested too deep is not read.
 """
 
 import re
 from dataclasses import replace
 from functools import lru_cache
 
-from distill.mathematics import phrases, units
+from distill.mathematics import caps, phrases, units
 from distill.mathematics.names import NAME, numeric, quantity, variable
 from distill.mathematics.relations import relation
 from distill.mathematics.spelling import clean, split_at, unwrap_text
@@ -51,6 +52,8 @@ _LEAD = re.compile(r"\\text\{([^{}]*(?:\b(?:is|are)|[:：为是]))\s*\}\s*(?=\S)
 """Words that lead to a value."""
 _RESIDUE = re.compile(r"(?:(.*?)\\equiv)?(.*)\\(?:pmod|mod|bmod)(?![a-z])(.*)", re.DOTALL)
 _TRAILING_WORDS = re.compile(r"(.*?[\d})%!])(?:\s+|(?=[^\W\d_]{2})|(?=[^\x00-\x7f]))([^\W\d_][^\d\\{}()+*=<>,]*(?:\^\{\d\})?)", re.DOTALL)
+_SCORE = re.compile(r"\d+-\d+")
+r"""In `\text{...}` a result or a range; elsewhere a difference."""
 _INDEXED_NAME = re.compile(r"\\?[A-Za-z]+_\{?\d+\}?")
 _FUNCTION_WORDS = frozenset("sin cos tan cot sec csc log ln exp max min gcd lcm mod".split())  # noqa: SIM905
 LARGEST_DETERMINANT = 4
@@ -58,10 +61,16 @@ MOST_SIGNS = 4
 _CLOSING = {"(": ")]", "[": "])", r"\{": r"\}"}
 
 
+class TooDeepError(ValueError):
+    """A text that is nested so deep that it is not read; the message says how deep."""
+
+
 @lru_cache(maxsize=8192)
 def read(text: str) -> Node:
-    """The tree of an answer."""
+    """The tree of an answer; raises TooDeepError."""
     cleaned = clean(text)
+    if cause := caps.too_deep(cleaned):
+        raise TooDeepError(cause)
     day = phrases.date(cleaned)
     return Leaf("", day) if day else _node(cleaned)
 
@@ -143,7 +152,9 @@ def _equation(text: str) -> Node | None:
 def _chain(sides: list[str]) -> Node:
     """The last of equal sides, or all where they are numbers: each of them is then compared."""
     values = [_node(side) for side in sides if numeric(side)] if numeric(sides[-1]) else [_node(sides[-1])]
-    return values[0] if len(values) == 1 else Group(CHAIN, "", tuple(values))
+    if len(values) == 1:
+        return values[0]
+    return Group(CHAIN, "", tuple(replace(value, label=False) if isinstance(value, Leaf) else value for value in values))
 
 
 def _matrix(factor: str, left: str, environment: str, body: str, right: str, transposed: str | None) -> Node | None:
@@ -256,6 +267,8 @@ def _closes_early(text: str, left: str) -> bool:
 def _text(content: str) -> Node:
     r"""The answer inside one `\text{...}`: a number with words is the number."""
     inner = clean(content)
+    if _SCORE.fullmatch(inner):
+        return Leaf(inner, label=True)
     if re.match(r"[-+(]?[\d.\\]", inner) or re.fullmatch(r"\(?[A-Za-z]\)?", inner):
         return _node(inner)
     return Leaf("", _words(inner))
@@ -294,6 +307,8 @@ def _leaf_of(text: str) -> Leaf:
         words.append(trailing.group(2))
     if re.fullmatch(r"(?:[^\W\d_]{4,}|[^\W\d_]{2,}(?=\W)|[^\W\d_\x00-\x7f]+)(?:[\s'.-]+[^\W\d_]*)*", text):
         return Leaf("", _words(" ".join([text, *words])))
+    if phrases.is_label(text.strip()):
+        return Leaf(text.strip(), _words(" ".join(words)), label=True)
     if r"\pi" in text and {word.strip() for word in words} <= {"radian", "radians", "rad"}:
         words = []  # an angle without a unit is in radians
     percent = text.rstrip().endswith("%") or any("percent" in word.casefold() for word in words)

@@ -8,7 +8,7 @@ import re
 from fractions import Fraction
 
 from distill.mathematics import numbers, units
-from distill.mathematics.phrases import no_solution, phrase
+from distill.mathematics.phrases import label, no_solution, phrase
 from distill.mathematics.tree import Leaf
 
 ROUNDED_DECIMALS = 6
@@ -28,6 +28,8 @@ _RATIO = re.compile(r"\d+(?:\.\d+)?(?::\d+(?:\.\d+)?)+")
 
 def by_spelling(gold: Leaf, answer: Leaf, trust_equal_texts: bool = True) -> bool | None:
     """True or False where spelling or plain numbers decide, else None."""
+    if gold.label or answer.label:
+        return label(gold.text or gold.words) == label(answer.text or answer.words)
     gold, answer = _with_unit(gold, answer), _with_unit(answer, gold)
     if answer.rounded and not gold.nearly and numbers.decimals(gold.text) is None:
         return False  # an exact reference needs an exact answer

@@ -8,6 +8,8 @@ from fractions import Fraction
 from functools import lru_cache
 
 LARGEST_EXPONENT = 400
+MOST_CHARACTERS = 4300
+"""Python refuses to read longer integers."""
 _INTEGER = r"\d+"
 _DECIMAL = r"(?:\d+\.\d*|\.\d+|\d+)"
 _PATTERNS = (
@@ -24,6 +26,8 @@ _WRITTEN = re.compile(r"[+-]?(\d*)(?:\.(\d+))?(?:(?:\\times|\\cdot)10\^\{([+-]?\
 @lru_cache(maxsize=8192)
 def plain(text: str) -> Fraction | None:
     """The value of a plain number in canonical spelling, or None."""
+    if len(text) > MOST_CHARACTERS:
+        return None
     sign = 1
     while text[:1] in ("+", "-") and text:
         sign, text = (-sign if text[0] == "-" else sign), text[1:]

@@ -1,4 +1,4 @@
-"""Answers that are words: one spelling for phrases that mean the same, and for days of the year.
+"""Answers that are words: one spelling for phrases that mean the same, for days of the year, and for digits that are no arithmetic.
 
 A closed list, not a dictionary: other words are compared letter by letter.
 """
@@ -28,7 +28,27 @@ _DATES = (
     re.compile(rf"{_DAY}\s*(?:of\s+)?{_MONTH}{_YEAR}"),
     re.compile(r"(?:(?P<year>\d{4})年)?(?P<month>\d{1,2})月(?P<day>\d{1,2})[日号]"),
 )
+_LABEL = re.compile(r"\d+([-/.])\d+(?:\1\d+)+")
+"""Three groups of digits or more, joined by one sign without spaces: a date, a version, a phone number, an order; never `3/4` or `1.2`."""
+_POINTED_THOUSANDS = re.compile(r"\d{1,3}(?:\.\d{3})+")
 _HAS_MONTH = re.compile(r"(?i)(?<![a-z\\])(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)|月")
+
+
+def is_label(text: str) -> bool:
+    """True for digits that are joined to a text: `2019-03-01` is no difference, `1/2/2020` no quotient; `10 - 3 - 2` is one."""
+    return _LABEL.fullmatch(text) is not None and _POINTED_THOUSANDS.fullmatch(text) is None
+
+
+def label(text: str) -> str:
+    """The one spelling of joined digits: a date that begins with its year as `date` writes it, one that ends with it without zeros."""
+    sign = next((sign for sign in "-/." if sign in text), "")
+    groups = text.split(sign) if sign else []
+    if len(groups) != 3 or not all(group.isdecimal() for group in groups):
+        return text
+    first, second, third = (int(group[:5]) for group in groups)
+    if len(groups[0]) == 4 and len(groups[2]) < 3 and 1 <= second <= 12 and 1 <= third <= 31:
+        return f"{_MONTHS[second - 1]} {third} {first}"
+    return sign.join(map(str, (first, second, third))) if len(groups[2]) == 4 and max(first, second) <= 31 else text
 
 
 def no_solution(words: str) -> bool:

@@ -193,6 +193,7 @@ def clean(text: str) -> str:
     text = _THOUSANDS.sub(lambda m: m.group(1) + re.sub(r"\D", "", m.group(2)), text)
     text = text.replace("{,}", ".").replace(r"\!", "")
     text = re.sub(r"(?<!\\)\\(?:[,:; ]|$)|~", " ", text)
+    text = re.sub(r"\s{2,}", " ", text)  # patterns that look for spaces twice would take the square of a long run
     for needed, pattern, replacement in _REPLACEMENTS:
         if needed in text:
             text = pattern.sub(replacement, text)

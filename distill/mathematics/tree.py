@@ -28,6 +28,8 @@ class Leaf:
     r"""Written after `\approx`."""
     nearly: bool = False
     r"""Compared with what stands beside the same value in `a \approx b`."""
+    label: bool = False
+    """Digits that are joined to a text, such as a date: compared as they are written."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 `judge_all` is the one way in: it streams, keeps order, and keeps several worker processes busy. Every trace gets a
 typed outcome. Only the text after the think block is judged, and a trace that failed, was cut or never closed its think
-block is `no_answer`, whatever is in it. Kinds without a verifier are `unverified`, which is no claim about the answer.
+block is `no_answer`, whatever is in it. Kinds without a verifier are `unverified`, which is no claim about the answer. What judging
+one row raises is that row's `error`; only what `row_errors.ENDS_RUN` names is raised.
 """
 
 from collections import deque
@@ -11,7 +12,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from itertools import groupby
 
-from distill import sandbox
+from distill import row_errors, sandbox
 from distill.engines import open_engine
 from distill.journal import Journal
 from distill.recipe import Majority, Verification
@@ -91,7 +92,10 @@ def judge_reference(problem: Problem, section: Verification) -> Verdict:
     if by_majority(problem.kind, problem.reference, section):
         return Verdict("unverified", None, "no reference: its traces are judged by their majority")
     check = SELF_CHECKS.get(problem.kind)
-    return check(problem, section) if check else _unverified(problem)
+    try:
+        return check(problem, section) if check else _unverified(problem)
+    except Exception as error:  # the boundary of a row
+        return row_errors.verdict(error, problem.problem_id, RULES[problem.kind])
 
 
 def by_majority(kind: str, reference: str | None, section: Verification) -> bool:
@@ -105,11 +109,17 @@ def judges(problem: Problem, section: Verification) -> bool:
 
 
 def begin(trace: Trace, section: Verification) -> Pending:
-    """The verdict of the rules on one trace, or a promise of it."""
+    """The verdict of the rules on one trace, or a promise of it that is this trace's alone: the boundary of a row that is judged."""
     if cause := incomplete(trace):
         return Verdict("no_answer", boxes.any_boxed(trace.answer), cause, 0.0, RULES.get(trace.problem.kind, "none"))
     judge_kind = JUDGES.get(trace.problem.kind)
-    return judge_kind(trace.problem, trace.answer, section) if judge_kind else _unverified(trace.problem)
+    if judge_kind is None:
+        return _unverified(trace.problem)
+    try:
+        pending = judge_kind(trace.problem, trace.answer, section)
+    except Exception as error:
+        return row_errors.verdict(error, trace.id, RULES[trace.problem.kind])
+    return pending if isinstance(pending, Verdict) else _promised(pending, trace.id, RULES[trace.problem.kind])
 
 
 def _voted(rows: Iterable[Judged], section: Verification, wanted: Majority) -> Iterator[Judged]:
@@ -122,8 +132,22 @@ def _voted(rows: Iterable[Judged], section: Verification, wanted: Majority) -> I
 
 
 def _judge_answer(problem: Problem, answer: str, section: Verification) -> Verdict:
-    pending = JUDGES[problem.kind](problem, answer, section)
-    return pending if isinstance(pending, Verdict) else pending.result()
+    return judge(Trace(problem, problem.problem_id, 0, None, answer, True, "stop"), section)
+
+
+def _promised(pending: Future[Verdict], row: str, verifier: str) -> Future[Verdict]:
+    """A promise of one row's own, which other rows with the same answer do not share."""
+    promise: Future[Verdict] = Future()
+
+    def settle(done: Future[Verdict]) -> None:
+        try:
+            error = done.exception()
+            promise.set_result(done.result() if error is None else row_errors.verdict(error, row, verifier))
+        except BaseException as ends_run:  # raised where the verdict is asked for
+            promise.set_exception(ends_run)
+
+    pending.add_done_callback(settle)
+    return promise
 
 
 def _unverified(problem: Problem) -> Verdict:

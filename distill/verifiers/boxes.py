@@ -19,19 +19,19 @@ def last_boxed(text: str) -> str | None:
     Raises ValueError when the last box is never closed.
     """
     found: list[str] = []
-    end = len(text)
     following: int | None = None
-    while (start := max(text.rfind(r"\boxed", 0, end), text.rfind(r"\fbox", 0, end))) >= 0:
+    last = {name: text.rfind(name) for name in (r"\boxed", r"\fbox")}
+    while (start := max(last.values())) >= 0:
         opening = OPENING.match(text, start)
-        end = start
+        last = {name: place if place < start else text.rfind(name, 0, start) for name, place in last.items()}
         if opening is None:
             continue
         content, close = _content(text, opening.end())
         if following is not None and not _JOINT.fullmatch(text, close, following):
             break
-        found.insert(0, content)
+        found.append(content)
         following = start
-    return ", ".join(found) if found else None
+    return ", ".join(reversed(found)) if found else None
 
 
 def any_boxed(text: str) -> str | None:

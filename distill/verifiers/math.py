@@ -4,7 +4,7 @@ Equal spellings and plain numbers are decided here, in microseconds; other texts
 reference and answer, and what neither spelling nor plain arithmetic decides goes to a worker process, once for each such pair. Conventions:
 the reference is bare or boxed; an exact reference needs an exact answer; tuples are ordered and sets are not; open and
 closed ends differ; a unit may be left off or added, another unit fails; `x = 5` is 5; a number in a base is not the same
-digits without it. Nothing is read out of prose.
+digits without it; dates and other joined digits are no arithmetic. Nothing is read out of prose.
 """
 
 import os
@@ -23,7 +23,7 @@ from distill.records import Problem, Verdict
 from distill.verifiers import boxes
 from distill.verifiers.pool import pool
 
-VERSION = "math/2"
+VERSION = "math/3"
 MEMO_PAIRS = 65_536
 SHOWN = 100
 """Characters of an answer and of a reference in a detail."""
@@ -60,7 +60,10 @@ def judge_reference(problem: Problem, section: Verification) -> Verdict:
         return Verdict("unparsed_reference", None, "no reference", 0.0, VERSION)
     if cause := caps.too_large(reference, section.max_answer_characters):
         return Verdict("unparsed_reference", None, cause, 0.0, VERSION)
-    tree = latex.read(reference)
+    try:
+        tree = latex.read(reference)
+    except latex.TooDeepError as error:
+        return Verdict("unparsed_reference", None, str(error), 0.0, VERSION)
     if all(leaves.by_spelling(leaf, leaf, trust_equal_texts=False) for leaf in latex.leaves(tree)):
         return Verdict("correct", reference, "", 0.0, VERSION)
     return _symbolic(reference, reference, section, strict=True).result()
@@ -116,8 +119,15 @@ def _value(number: str) -> Decimal:
 
 @lru_cache(maxsize=8192)
 def _by_reading(reference: str, answer: str, most_characters: int) -> tuple[str, str] | None:
-    """(outcome, detail) where spelling or plain values decide, or where a text is too large for symbolic algebra; else None."""
-    same = latex.compare(latex.read(reference), latex.read(answer), values.compare)
+    """(outcome, detail) where spelling or plain values decide, or where a text is too deep or too large for algebra; else None."""
+    outcome = "unparsed_reference"
+    try:
+        gold = latex.read(reference)
+        outcome = "unparsed_answer"
+        given = latex.read(answer)
+    except latex.TooDeepError as error:
+        return outcome, str(error)
+    same = latex.compare(gold, given, values.compare)
     if same is not None:
         return _found(same, reference, answer, "as written")
     for text, outcome in ((reference, "unparsed_reference"), (answer, "unparsed_answer")):
@@ -142,13 +152,14 @@ def _symbolic(reference: str, answer: str, section: Verification, strict: bool) 
     limits = {"timeout_seconds": section.timeout_seconds, "memory_mb": section.memory_mb}
 
     def settle(finished: "Future[dict[str, Any]]") -> None:
-        if failure := finished.exception():
+        failure = finished.exception()
+        if failure or finished.result()["outcome"] == "error":
+            with _remembering:
+                _memo.pop(key, None)
+        if failure:
             promise.set_exception(failure)
             return
         result = finished.result()
-        if result["outcome"] == "error":
-            with _remembering:
-                _memo.pop(key, None)
         detail = result["detail"]
         if not detail and result["outcome"] in ("correct", "wrong"):
             detail = _found(result["outcome"] == "correct", reference, answer, "by algebra")[1]

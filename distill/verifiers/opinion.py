@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import chain
 
+from distill import row_errors
 from distill.engines import Completion, Engine, EngineError, Request, open_engine
 from distill.journal import Journal
 from distill.recipe import Judge, Sampling
@@ -126,6 +127,12 @@ class _Window:
     def _pose(self, question: _Question) -> Iterator[Request]:
         """The request for a question, unless the journal holds its reply or the same one is on its way."""
         trace = question.trace
+        nonce = judge_prompt.new_nonce()
+        try:
+            messages = judge_prompt.render(trace, nonce, self._judge.max_answer_characters)
+        except Exception as error:  # the boundary of a row that is rendered
+            question.reading.set_result(Reading("error", row_errors.told(error, trace.id), self._judge.model.model))
+            return
         key = digest(
             json.dumps([trace.id, trace.problem.question, trace.problem.reference, trace.answer, self._identity, question.attempt])
         )
@@ -135,9 +142,7 @@ class _Window:
         elif key in self._asked:
             self._asked[key].reading.add_done_callback(lambda done: question.reading.set_result(done.result()))
         else:
-            nonce = judge_prompt.new_nonce()
             self._asked[key] = replace(question, nonce=nonce)
-            messages = judge_prompt.render(trace, nonce, self._judge.max_answer_characters)
             yield Request(
                 key, trace.problem, question.attempt, messages, self._judge.model.prefill, self._judge.max_tokens, int(key[:8], 16) >> 1
             )
@@ -145,7 +150,10 @@ class _Window:
     def _read(self, question: _Question, kept: Completion) -> None:
         """Gives the row its reading; an unusable one puts the question once more before that."""
         nonce, text = (kept.content or "")[:NONCE_CHARACTERS], (kept.content or "")[NONCE_CHARACTERS:]
-        reading = judge_prompt.read(replace(kept, content=text), nonce, self._judge.model.prefill)
+        try:
+            reading = judge_prompt.read(replace(kept, content=text), nonce, self._judge.model.prefill)
+        except Exception as error:  # the boundary of a reply that is read
+            reading = Reading("error", row_errors.told(error, question.trace.id), kept.model)
         if reading.outcome == "error" and question.attempt + 1 < TRIES:
             self._again.append(replace(question, attempt=question.attempt + 1))
         else:

@@ -25,6 +25,8 @@ from pathlib import Path
 from queue import LifoQueue
 from typing import Any
 
+from distill.row_errors import INFRA_ERROR
+
 NEAR = 64
 """So many waiting tasks are looked at for one with the same reference."""
 START_SECONDS = 300.0
@@ -33,8 +35,6 @@ LOAD_FACTOR = 20.0
 """Wall seconds allowed for a CPU second: an oversubscribed machine is slow, not wrong."""
 ATTEMPTS = 3
 """Workers that one task may lose: other work on the machine may get a worker killed, twice in a row only by bad luck."""
-INFRA_ERROR = "infra_error: "
-"""How the detail of an `error` starts that says nothing about the answer."""
 
 Task = dict[str, Any]
 Result = dict[str, Any]
