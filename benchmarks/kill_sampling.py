@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/kill_sampling.py --kills 30
 
 Each kill is `kill -9` at a random moment; the same command then goes on until a run has ended, and the next one starts anew.
-The teacher is `tests/fault_server.py`, which writes down what it was asked and what it has computed; requests that were
+The teacher is `tests/servers/fault_server.py`, which writes down what it was asked and what it has computed; requests that were
 in flight at a kill are computed to their end, and paid for, as a provider would. After each kill: no shard that is not
 whole, and no more in flight than `concurrency`. After each run: shards byte-equal to an undisturbed run's, nothing asked again that
 the journals had, and nothing paid for twice but what was in flight at a kill. Prefect is left out.
@@ -21,7 +21,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "servers"))
 
 from sampling_run import ADAPTIVE, FIXED, Run, count, events, paid_twice, plan, serving
 

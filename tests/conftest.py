@@ -34,7 +34,7 @@ def prefect_server(own_store: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def judge_url() -> Iterator[str]:
     """The address of a server that plays a judge; `/log` beside `/v1` tells what it was asked."""
-    server = [sys.executable, str(Path(__file__).with_name("judge_server.py"))]
+    server = [sys.executable, str(Path(__file__).parent.joinpath("servers", "judge_server.py"))]
     with subprocess.Popen(server, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         yield f"http://127.0.0.1:{process.stdout.readline().strip()}/v1"

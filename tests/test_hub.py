@@ -32,7 +32,7 @@ SENT = {*DATA, "README.md", "funnel.json", "recipe.json"}
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    server = [sys.executable, str(Path(__file__).with_name("hub_server.py"))]
+    server = [sys.executable, str(Path(__file__).parent.joinpath("servers", "hub_server.py"))]
     with subprocess.Popen(server, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         yield f"http://127.0.0.1:{process.stdout.readline().strip()}"

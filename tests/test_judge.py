@@ -19,7 +19,7 @@ from distill.records import Opinions, Problem, Trace, Verdict
 from distill.verifiers import judge_prompt, opinion
 from distill.verifiers.judge_prompt import Reading, read, render
 
-SERVER = Path(__file__).with_name("judge_server.py")
+SERVER = Path(__file__).parent.joinpath("servers", "judge_server.py")
 UNVERIFIED = Verdict("unverified", None, "no verifier for kind open")
 NONCE = "0123456789abcdef" * 2
 SAID = '{"analysis": "a", "correctness": "%s", "nonce": "' + NONCE + '"}'
@@ -297,7 +297,7 @@ def killed_rows():
 
 
 def test_a_killed_run_pays_again_for_what_was_in_flight_only(url, tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", KILLED, url, str(tmp_path / "journal")], cwd=SERVER.parents[1])
+    process = subprocess.Popen([sys.executable, "-c", KILLED, url, str(tmp_path / "journal")], cwd=SERVER.parents[2])
     deadline = time.monotonic() + 60
     while len(log(url, "killed ")) < 20 and time.monotonic() < deadline:
         time.sleep(0.02)

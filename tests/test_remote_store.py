@@ -31,7 +31,7 @@ shards.write(Problem, [Problem("9", "s", "math", "q", None)], sys.argv[1])
 @contextmanager
 def serving(**environment: str) -> Iterator[str]:
     """The address of an S3 server."""
-    command = [sys.executable, str(Path(__file__).with_name("s3_server.py"))]
+    command = [sys.executable, str(Path(__file__).parent.joinpath("servers", "s3_server.py"))]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=os.environ | environment
     ) as server:

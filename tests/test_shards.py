@@ -11,13 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_records import candidates as any_candidates
-from test_records import examples as any_examples
-from test_records import problems as any_problems
 
 from distill import arrow, shards
 from distill.elsewhere import Unreachable
 from distill.records import Candidate, Example, Outline, Problem, Trace
+from tests.test_records import candidates as any_candidates
+from tests.test_records import examples as any_examples
+from tests.test_records import problems as any_problems
 
 WRITER = """
 import sys

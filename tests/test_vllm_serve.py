@@ -96,7 +96,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     package.mkdir(parents=True)
     for folder in (package, package.parent, package.parent.parent):
         (folder / "__init__.py").touch()
-    shutil.copy(Path(__file__).with_name("vllm_stand_in.py"), package / "api_server.py")
+    shutil.copy(Path(__file__).parent.joinpath("servers", "vllm_stand_in.py"), package / "api_server.py")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
     monkeypatch.setenv("DISTILL_VLLM_PYTHON", sys.executable)
     monkeypatch.setenv("DISTILL_LOGS", str(tmp_path / "logs"))

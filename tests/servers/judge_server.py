@@ -1,6 +1,6 @@
 """A real server for tests that plays a judge: it finds the fenced texts in the prompt, as a model would, and compares them.
 
-`python tests/judge_server.py` prints its port. It is honest: an answer is correct when its first line is the reference. A question
+`python tests/servers/judge_server.py` prints its port. It is honest: an answer is correct when its first line is the reference. A question
 with `[judge=NAME*K]` gets the manner NAME for its first K requests (for ever without `*K`), and `[slow=N]` waits N milliseconds.
 `GET /log` gives the question of every request that arrived, with its body.
 """

@@ -1,6 +1,6 @@
 """One run of the sampling room without Prefect, quick enough to be killed again and again, and what its books say afterwards.
 
-`python tests/sampling_run.py FOLDER RUN` samples made-up sums into `FOLDER/traces/*.parquet` over `FOLDER/journals/*.journal`,
+`python tests/servers/sampling_run.py FOLDER RUN` samples made-up sums into `FOLDER/traces/*.parquet` over `FOLDER/journals/*.journal`,
 as the flow does: shards side by side, one engine, finished shards left alone. RUN is the JSON of a `Run`. The teacher is
 `fault_server.py`; what it wrote down is compared with the journals and shards. The first wait after a fault is short here.
 """

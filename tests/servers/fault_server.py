@@ -1,6 +1,6 @@
 """A teacher that fails on schedule: an OpenAI-compatible server process that keeps books of what it was asked and what was paid.
 
-`python tests/fault_server.py FOLDER [--port N]` prints its port. The address `/NAME/v1` acts by `FOLDER/NAME/plan.json`
+`python tests/servers/fault_server.py FOLDER [--port N]` prints its port. The address `/NAME/v1` acts by `FOLDER/NAME/plan.json`
 and writes `FOLDER/NAME/log.jsonl`: a line when a request arrives (one without `n` is a probe), when its completion has been
 computed (and is paid for), and when the reply has been written. All that it remembers is read from those files, so it goes on after an end.
 A reply depends on seed, messages and `max_tokens` only. It models no tokens: a word is one.

@@ -1,6 +1,6 @@
 """A real OpenAI-compatible server for tests: seeded completions on loopback, and faults that the question asks for.
 
-`python tests/teacher_server.py [--port N] [--key K]` prints its port. A question with `[fault=NAME*K]` gets that fault for its
+`python tests/servers/teacher_server.py [--port N] [--key K]` prints its port. A question with `[fault=NAME*K]` gets that fault for its
 first K tries (for ever without `*K`); `GET /everything/NAME` gives it to every request, and `/everything/well` ends that. `GET /log`
 tells every request that arrived, questions of one token apart. `--models JSON` is what it lists, `--refuses NAME` a field of the
 body that it does not take. It models no templates; a prompt has seven tokens.

@@ -1,9 +1,9 @@
 """A real server for tests that keeps dataset repositories, as the hub does for what `huggingface_hub` and `datasets` ask of it.
 
-`python tests/hub_server.py` prints its port. It takes the token `hf_good`; others get 401 with the token in the answer. Names decide its
-manners: the namespace `theirs` is 403, one that starts with `no` is 404; in a repository whose name starts with `shaky` each path fails
-once with 500, with `slow` large files are taken one after the other, in 0.4 seconds each. `GET /log` gives method and path of every request
-that arrived, and a line with the method `STORED` for each large file that was taken.
+`python tests/servers/hub_server.py` prints its port. It takes the token `hf_good`; others get 401 with the token in the answer. Names
+decide its manners: the namespace `theirs` is 403, one that starts with `no` is 404; in a repository whose name starts with `shaky` each
+path fails once with 500, with `slow` large files are taken one after the other, in 0.4 seconds each. `GET /log` gives method and path of
+every request that arrived, and a line with the method `STORED` for each large file that was taken.
 """
 
 import asyncio
