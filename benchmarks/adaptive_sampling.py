@@ -33,8 +33,8 @@ from numpy.typing import NDArray
 from distill.collect import collect
 from distill.engines import Completion, open_engine
 from distill.journal import Journal
-from distill.recipe import Adaptive, Sampling
-from distill.recipe_files import load_dataset
+from distill.recipe.dataset import Adaptive, Sampling
+from distill.recipe.load import load_dataset
 from distill.rounds import Rounds
 from distill.sample import Asked, sample
 from distill.verify import verify

@@ -19,9 +19,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from distill import collect, curate, engines, evaluate, recipe_files, sample, shards, sources, train, verify
+from distill import collect, curate, engines, evaluate, sample, shards, sources, train, verify
 from distill.journal import Journal
-from distill.recipe import DatasetRecipe, Sampling, StudentRecipe, Teacher
+from distill.recipe import load
+from distill.recipe.dataset import DatasetRecipe, Sampling, StudentRecipe, Teacher
 from distill.records import Candidate, Example, Problem
 
 
@@ -32,8 +33,8 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=1200, help="rows that each student is trained on")
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     chosen = parser.parse_args()
-    student = recipe_files.load_student(chosen.student)
-    dataset = recipe_files.load_dataset(student.dataset)
+    student = load.load_student(chosen.student)
+    dataset = load.load_dataset(student.dataset)
     candidates = list(read_candidates(dataset_folder(student.dataset)))
     problems = list(held_out(student))
     arms = {

@@ -174,7 +174,7 @@ _not_counted: list[float] = []
 
 
 def _section() -> Any:
-    from distill.recipe_curation import Duplicates
+    from distill.recipe.curation import Duplicates
 
     return Duplicates(threshold=THRESHOLD)
 

@@ -213,7 +213,7 @@ def rooms(url: str, rows: int, folder: str) -> None:
     from distill import shards
     from distill.engines.server import ServerEngine
     from distill.journal import Journal
-    from distill.recipe import Sampling, Teacher
+    from distill.recipe.dataset import Sampling, Teacher
     from distill.records import Problem, Trace
     from distill.sample import Asked, sample
 

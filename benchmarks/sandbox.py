@@ -15,12 +15,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from distill import recipe
+from distill.recipe import dataset
 from distill.sandbox import Boxes, Job, bubblewrap
 
 SOURCE = "a, b = map(int, input().split())\nprint(a + b)"
 GIVEN, EXPECTED = b"40 2\n", b"42\n"
-LIMITS = recipe.Sandbox()
+LIMITS = dataset.Sandbox()
 
 
 def main() -> int:

@@ -154,7 +154,7 @@ def real(folder: Path) -> Iterator[Row]:
 def screens(rows: Sequence[Row]) -> Flags:
     """This project: the columns that these screens need, and its default thresholds."""
     from distill import giveaways, measures, repetition, structure
-    from distill.recipe_curation import Screens, Selection
+    from distill.recipe.curation import Screens, Selection
     from distill.records import Measures
     from distill.screens import reason
 

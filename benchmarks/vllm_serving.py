@@ -36,7 +36,7 @@ from distill.engines.vllm_processes import KEY, Servers, vllm_python
 from distill.engines.vllm_serve import told
 from distill.journal import Journal
 from distill.progress import showing
-from distill.recipe import Sampling, Teacher
+from distill.recipe.dataset import Sampling, Teacher
 from distill.records import Problem, Trace
 from distill.sample import Asked, sample
 

@@ -5,8 +5,8 @@ or that has no question, ends the run: a benchmark that was left out in silence 
 """
 
 from distill import sources
-from distill.recipe import Curation, ProblemSource
-from distill.section import RecipeError
+from distill.recipe.dataset import Curation, ProblemSource
+from distill.recipe.section import RecipeError
 
 
 def questions(curation: Curation) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 
 from distill import funnel as funnels
 from distill.funnel import Funnel
-from distill.recipe import Curation, DatasetRecipe, Sampling
+from distill.recipe.dataset import Curation, DatasetRecipe, Sampling
 from distill.report import inert
 
 LIMITS = (

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from distill import architecture, chat
-from distill.recipe import CONFIGS, Base
-from distill.section import RecipeError
+from distill.recipe.dataset import CONFIGS, Base
+from distill.recipe.section import RecipeError
 
 FILE = ".jinja"
 SHAPES = {

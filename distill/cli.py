@@ -15,7 +15,7 @@ from types import FrameType
 
 from distill import __version__, commands
 from distill.brake import StoppedByHand
-from distill.section import RecipeError
+from distill.recipe.section import RecipeError
 
 DEFAULT_STUDENT = "tiny-qwen2"
 STOPPED = "stopped; everything finished is kept, and the same command goes on from there"
@@ -29,7 +29,7 @@ examples:
   distill report tiny-qwen2                          the last report of a student
 
 Recipes are TOML files in configs/; --set section.key=value changes one value of them for this run. What a setting
-means is written in distill/recipe.py. Everything that is made lies in data/store (DISTILL_STORE), and is reused."""
+means is written in distill/recipe/dataset.py. Everything that is made lies in data/store (DISTILL_STORE), and is reused."""
 
 NEEDED = "A room that it needs and that is not made yet is named, with its command."
 FILES = {

@@ -27,10 +27,10 @@ from typing import Any
 
 from distill import dedup, language, verifiers
 from distill.contamination import Match
-from distill.recipe import ProblemSource, Verification
-from distill.recipe_curation import Duplicates
+from distill.recipe.curation import Duplicates
+from distill.recipe.dataset import ProblemSource, Verification
+from distill.recipe.section import RecipeError
 from distill.records import Problem, Verdict
-from distill.section import RecipeError
 from distill.sources import BAD_ROW
 from distill.store import digest
 

@@ -5,17 +5,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from distill import catalogue, file_mode, funnel, hub, progress, recipe_files, shards
+from distill import catalogue, file_mode, funnel, hub, progress, shards
 from distill import report as reports
 from distill.brake import Stopped
 from distill.engines import EngineError
 from distill.files import UnknownFormatError
 from distill.hub import HubError
 from distill.preflight import CannotRun, preflight
-from distill.recipe import Curation, DatasetRecipe, StudentRecipe
+from distill.recipe import load
+from distill.recipe.dataset import Curation, DatasetRecipe, StudentRecipe
+from distill.recipe.section import RecipeError
 from distill.records import Report
 from distill.sandbox import SandboxError
-from distill.section import RecipeError
 from distill.store import StoreError
 from distill.train import TrainingError
 from flows.server_process import ServerError
@@ -39,7 +40,7 @@ def run(options: Options) -> None:
 
 def dataset(options: Options) -> None:
     """A filtered dataset."""
-    recipe_files.load_dataset(options.name, tuple(options.set))  # a wrong recipe is told before a server is started
+    load.load_dataset(options.name, tuple(options.set))  # a wrong recipe is told before a server is started
     with _prefect() as console:
         from flows.dataset import make_dataset
 
@@ -85,7 +86,7 @@ def sample(options: Options) -> None:
 def verify(options: Options) -> None:
     """Traces into verdicts, of a loop or of a file."""
     if _file_mode(options):
-        verification = _dataset(options).verification if options.dataset else recipe_files.load_parts(tuple(options.set))[0]
+        verification = _dataset(options).verification if options.dataset else load.load_parts(tuple(options.set))[0]
         with progress.showing():
             print(file_mode.verify_file(options.input, options.output, verification))
         file_mode.require_verdicts(options.input, options.output)
@@ -147,7 +148,7 @@ def evaluate(options: Options) -> None:
 
 def datasets(options: Options) -> None:
     """Recipes and datasets."""
-    _recipes("datasets", lambda name: recipe_files.load_dataset(name).description)
+    _recipes("datasets", lambda name: load.load_dataset(name).description)
     print("in the store:")
     for row in catalogue.datasets():
         print(f"  {row['path']}: {row['examples']:,} examples of {row['traces']:,} traces by {row['teacher']}")
@@ -155,7 +156,7 @@ def datasets(options: Options) -> None:
 
 def students(options: Options) -> None:
     """Recipes and students."""
-    _recipes("students", lambda name: recipe_files.load_student(name).description)
+    _recipes("students", lambda name: load.load_student(name).description)
     print("in the store:")
     for row in catalogue.students():
         scores = ", ".join(f"{role} {100 * row[role]:.1f} %" for role in ("base", "student", "teacher") if role in row)
@@ -164,12 +165,12 @@ def students(options: Options) -> None:
 
 def teachers(options: Options) -> None:
     """Recipes of teachers."""
-    _recipes("teachers", lambda name: recipe_files.load_teacher(name).description)
+    _recipes("teachers", lambda name: load.load_teacher(name).description)
 
 
 def report(options: Options) -> None:
     """A report; a student's recipe file stands for its name."""
-    run = recipe_files.load_student(options.run).name if options.run.endswith(".toml") else options.run
+    run = load.load_student(options.run).name if options.run.endswith(".toml") else options.run
     path = catalogue.report_path(run)
     print(reports.table(catalogue.load_report(path)))
     print(path)
@@ -218,7 +219,7 @@ def _publish(options: Options, folder: str) -> None:
 
 
 def _both(options: Options) -> tuple[StudentRecipe, DatasetRecipe]:
-    return recipe_files.load_both(options.student, options.dataset, tuple(options.set))
+    return load.load_both(options.student, options.dataset, tuple(options.set))
 
 
 def _dataset(options: Options) -> DatasetRecipe:
@@ -232,8 +233,8 @@ def _curation(options: Options) -> tuple[Curation, DatasetRecipe | None]:
         recipe = _dataset(options)
         return recipe.curation, recipe
     if file_mode.is_dataset(options.input):
-        return recipe_files.load_made(options.input, tuple(options.set))
-    return recipe_files.load_parts(tuple(options.set))[1], None
+        return load.load_made(options.input, tuple(options.set))
+    return load.load_parts(tuple(options.set))[1], None
 
 
 def _file_mode(options: Options) -> bool:
@@ -244,7 +245,7 @@ def _file_mode(options: Options) -> bool:
 
 def _recipes(family: str, describe: Callable[[str], Any]) -> None:
     print(f"recipes in configs/{family}:")
-    for name in recipe_files.names(family):
+    for name in load.names(family):
         first = " ".join(describe(name).split()).partition(". ")[0]
         print(f"  {name:22} {first[:110]}")
 

@@ -28,7 +28,7 @@ from typing import Any, Literal, NamedTuple
 
 from distill import shingles
 from distill.quotes import TEXT_CHARACTERS, Batch, Quote, Quotes
-from distill.recipe_curation import Decontamination
+from distill.recipe.curation import Decontamination
 from distill.records import Problem, Trace
 from distill.report import cell
 from distill.words import plain_words, quantities

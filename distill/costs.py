@@ -13,7 +13,7 @@ from pathlib import Path
 from distill import architecture, memory, odds, sources
 from distill.architecture import Architecture
 from distill.hardware import Device
-from distill.recipe import DatasetRecipe, ProblemSource, Sampling, StudentRecipe, Teacher
+from distill.recipe.dataset import DatasetRecipe, ProblemSource, Sampling, StudentRecipe, Teacher
 from distill.rounds import Rounds
 
 TOKENS = {"math": 6094, "code": 7436, "choice": 4929, "sql": 4929, "logic": 2739, "open": 1420}

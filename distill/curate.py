@@ -13,8 +13,8 @@ from typing import Any
 from distill import contamination, dedup, measures, pairs, row_errors, screens, selection, shingles, sources
 from distill.dedup import Copy
 from distill.pairs import Pair
-from distill.recipe import Curation
-from distill.recipe_curation import Duplicates
+from distill.recipe.curation import Duplicates
+from distill.recipe.dataset import Curation
 from distill.records import Candidate, Measures, Outline
 
 VERSION = 3

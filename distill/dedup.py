@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from distill import copies, lookalikes, shingles
 from distill.copies import Claim
 from distill.pairs import Pair
-from distill.recipe_curation import Duplicates
+from distill.recipe.curation import Duplicates
 from distill.records import Outline, Problem, Trace
 from distill.shingles import PERMUTATIONS, Hashes, Positions, Shingles, Signatures, jaccard, mixed
 from distill.words import numbers, quantities

@@ -7,7 +7,7 @@ holds the budget `max_tokens` too. How many are drawn, where and how fast is no 
 import json
 
 from distill import prompts
-from distill.recipe import Sampling, Teacher
+from distill.recipe.dataset import Sampling, Teacher
 from distill.records import Problem
 from distill.store import digest
 

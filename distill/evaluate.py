@@ -17,7 +17,7 @@ from itertools import combinations
 from typing import Any
 
 from distill import language
-from distill.recipe import Evaluation
+from distill.recipe.dataset import Evaluation
 from distill.records import Candidate, Comparison, Report, Score
 
 VERSION = 1

@@ -27,8 +27,8 @@ from distill.examples import examples
 from distill.funnel import Funnel
 from distill.histograms import COLUMNS, histograms
 from distill.preferences import Preference, preferences
-from distill.recipe import Curation, DatasetRecipe
-from distill.recipe_curation import Decontamination
+from distill.recipe.curation import Decontamination
+from distill.recipe.dataset import Curation, DatasetRecipe
 from distill.records import Candidate, Outline
 
 CANDIDATE = arrow.schema(Candidate)

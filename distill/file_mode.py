@@ -40,7 +40,7 @@ from distill.elsewhere import filesystem
 from distill.funnel import Funnel
 from distill.pairs import Pair
 from distill.progress import Meter, say
-from distill.recipe import Curation, DatasetRecipe, Verification
+from distill.recipe.dataset import Curation, DatasetRecipe, Verification
 from distill.records import Candidate, Verdict
 from distill.store import StoreError
 

@@ -24,9 +24,9 @@ from distill.arrow import schema, to_row
 from distill.files import Row
 from distill.journal import Journal
 from distill.progress import Meter, say
-from distill.recipe import Verification
+from distill.recipe.dataset import Verification
+from distill.recipe.section import RecipeError
 from distill.records import Opinions, Trace, Verdict
-from distill.section import RecipeError
 from distill.verdict_summary import Summary
 
 ROWS_OF_PART = 2048

@@ -16,9 +16,9 @@ from typing import Any
 from distill.brake import Brake
 from distill.engines import STOPPED, Completion
 from distill.progress import amount, say
-from distill.recipe import Sampling, Teacher
+from distill.recipe.dataset import Sampling, Teacher
+from distill.recipe.section import RecipeError
 from distill.records import Trace
-from distill.section import RecipeError
 
 UNCOUNTED_ALLOWED = 20
 UNCOUNTED_SHARE = 0.05

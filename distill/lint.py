@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 
 from distill.mathematics import numbers
-from distill.recipe import Teacher
+from distill.recipe.dataset import Teacher
 from distill.records import Message, Problem
 from distill.verifiers import boxes
 

@@ -7,7 +7,7 @@ to who sees its siblings.
 from collections.abc import Sequence
 
 from distill import dedup, giveaways, language, repetition, structure
-from distill.recipe_curation import Duplicates
+from distill.recipe.curation import Duplicates
 from distill.records import Measures, Trace
 
 VERSION = 1

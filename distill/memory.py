@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from distill import architecture
 from distill.architecture import TRAINED_BYTES, TRAINED_BYTES_BF16, TRAINED_BYTES_FP32_GRADIENTS, Architecture
 from distill.hardware import Device
-from distill.recipe import Base, StudentRecipe, Training
+from distill.recipe.dataset import Base, StudentRecipe, Training
 
 GIB = 2.0**30
 OVERHEAD_GIB = 2.0  # CUDA context, NCCL buffers, workspaces

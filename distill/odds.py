@@ -6,7 +6,7 @@ Which draws are asked is `rounds`' matter: the first ones, then one at a time in
 
 from math import comb, exp, lgamma
 
-from distill.recipe import Sampling
+from distill.recipe.dataset import Sampling
 from distill.rounds import Rounds
 
 SPREAD = 1.0

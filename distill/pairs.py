@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from distill import lookalikes, shards, shingles
 from distill.lookalikes import LEADERS, NEIGHBOURS
-from distill.recipe_curation import Duplicates
+from distill.recipe.curation import Duplicates
 from distill.shingles import PERMUTATIONS, Positions, Shelf, Shingles, Signatures, jaccard, mixed
 
 VERSION = 1

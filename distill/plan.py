@@ -11,8 +11,8 @@ from distill import costs, hardware, memory, plan_sampling
 from distill.costs import Estimate, Range, exact, number
 from distill.hardware import DEVICES, Device
 from distill.preflight import CannotRun, preflight
-from distill.recipe import DatasetRecipe, StudentRecipe
-from distill.section import RecipeError
+from distill.recipe.dataset import DatasetRecipe, StudentRecipe
+from distill.recipe.section import RecipeError
 
 __all__ = ["CannotRun", "Estimate", "Plan", "plan", "preflight", "table"]
 

@@ -11,7 +11,7 @@ from distill.costs import Estimate, Range, exact, number
 from distill.hardware import Device
 from distill.ledger import dollars, require_prices
 from distill.progress import amount
-from distill.recipe import DatasetRecipe, Judge, Teacher
+from distill.recipe.dataset import DatasetRecipe, Judge, Teacher
 from distill.rounds import Rounds
 
 COVERED = "covered by "

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from distill.normalise import join
 from distill.prompts import render
-from distill.recipe_curation import Preferences, Screens, Selection
+from distill.recipe.curation import Preferences, Screens, Selection
 from distill.records import Candidate, Message, Outline, Trace
 from distill.screens import NOT_SELECTED, completion_tokens, reason
 from distill.store import digest

@@ -15,7 +15,7 @@ from distill.engines import EngineError
 from distill.engines.vllm_layout import places
 from distill.engines.vllm_processes import vllm_python
 from distill.hardware import DEVICES, Device
-from distill.recipe import DatasetRecipe, StudentRecipe
+from distill.recipe.dataset import DatasetRecipe, StudentRecipe
 
 MOST_CPU_HOURS = 48
 """A run without a GPU that would take longer is refused."""

@@ -10,8 +10,8 @@ import glob
 from functools import cache
 from pathlib import Path
 
+from distill.recipe.section import RecipeError
 from distill.records import Message, Problem
-from distill.section import RecipeError
 from distill.store import digest
 
 TEMPLATES = Path(__file__).parent / "templates"

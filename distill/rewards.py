@@ -22,7 +22,7 @@ from typing import Any
 from distill import language, row_errors, structure
 from distill.normalise import CLOSE, OPEN, Parts, join, split
 from distill.prompts import render
-from distill.recipe import Verification
+from distill.recipe.dataset import Verification
 from distill.records import Candidate, Problem, Trace
 from distill.verifiers import boxes, judge_all
 

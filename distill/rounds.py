@@ -9,7 +9,7 @@ never on the order in which they arrive. Nothing is judged here.
 import heapq
 from typing import Literal
 
-from distill.recipe import Sampling
+from distill.recipe.dataset import Sampling
 
 Outcome = Literal["right", "cut", "hopeless", "other"]
 """`"hopeless"`: another draw would end no better, whatever is drawn."""

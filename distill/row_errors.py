@@ -6,9 +6,9 @@ Only `ENDS_RUN` goes through: a broken machine, sandbox, server or recipe is no 
 import logging
 
 from distill.engines import EngineError
+from distill.recipe.section import RecipeError
 from distill.records import Verdict
 from distill.sandbox import SandboxError
-from distill.section import RecipeError
 
 ENDS_RUN = (OSError, ImportError, SandboxError, EngineError, RecipeError)
 INFRA_ERROR = "infra_error: "

@@ -21,7 +21,7 @@ from distill.brake import Brake
 from distill.draws import Draws
 from distill.engines import STOPPED, Completion, Engine, EngineError, Request
 from distill.journal import Journal
-from distill.recipe import Sampling, Teacher, Verification
+from distill.recipe.dataset import Sampling, Teacher, Verification
 from distill.records import Message, Problem, Trace, Verdict
 from distill.rounds import Outcome, Rounds, Try
 

@@ -10,7 +10,7 @@ how it was measured, `structure.py`, `repetition.py` and `language.py` say; a co
 No screen looks at the content of an argument: a trace that is fluent, tidy and beside the point passes all of them.
 """
 
-from distill.recipe_curation import Screens, Selection
+from distill.recipe.curation import Screens, Selection
 from distill.records import Measures, Outline, Trace
 
 VERSION = 4

@@ -16,7 +16,7 @@ from sys import intern
 
 import numpy as np
 
-from distill.recipe_curation import Selection
+from distill.recipe.curation import Selection
 from distill.records import Outline
 from distill.screens import completion_tokens
 

@@ -19,8 +19,8 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distill.recipe import ProblemSource
-from distill.section import RecipeError
+from distill.recipe.dataset import ProblemSource
+from distill.recipe.section import RecipeError
 
 BAD_ROW = "distill:bad_row"
 """Key of a row that could not be read; its value says where and why."""

@@ -7,7 +7,7 @@ from functools import reduce
 from distill import normalise
 from distill.engines import Completion
 from distill.ledger import Spent, cost_usd, spent_on
-from distill.recipe import Teacher
+from distill.recipe.dataset import Teacher
 from distill.records import Problem, Trace
 from distill.store import digest
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from distill import arrow, hardware
-from distill.recipe import Base, Training
+from distill.recipe.dataset import Base, Training
 from distill.records import Checkpoint
 
 VERSION = 1

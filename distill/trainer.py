@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from distill import chat, chat_template, hardware, shards, weights
-from distill.recipe import CONFIGS, Base, Training
+from distill.recipe.dataset import CONFIGS, Base, Training
 from distill.records import Example
 
 COMPLETE = "distill-complete"  # written last into a checkpoint: one without it is torn and is not resumed from

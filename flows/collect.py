@@ -17,7 +17,7 @@ from distill import benchmark_sets, contamination, dropped, shards
 from distill.collect import Row, apart, collect, marked, question_key
 from distill.contamination import Benchmarks, Match
 from distill.progress import Meter, say
-from distill.recipe import Curation, ProblemSource, Verification
+from distill.recipe.dataset import Curation, ProblemSource, Verification
 from distill.records import Problem
 from distill.sources import read_rows
 from flows import keys, rooms

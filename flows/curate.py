@@ -19,7 +19,7 @@ from distill.contamination import Benchmarks, Match
 from distill.funnel import Funnel
 from distill.pairs import Pair
 from distill.progress import Meter, say
-from distill.recipe import Curation, DatasetRecipe
+from distill.recipe.dataset import Curation, DatasetRecipe
 from distill.records import Candidate
 from flows import keys, rooms, runners
 from flows.keys import Place

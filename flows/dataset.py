@@ -4,9 +4,9 @@ from prefect import flow
 
 from distill import verifiers
 from distill.preflight import CannotRun, teacher_ready
-from distill.recipe import DatasetRecipe
-from distill.recipe_files import load_dataset
-from distill.section import RecipeError
+from distill.recipe.dataset import DatasetRecipe
+from distill.recipe.load import load_dataset
+from distill.recipe.section import RecipeError
 from distill.store import NotMade
 from flows import keys, rooms, zombies
 from flows.collect import collect_room

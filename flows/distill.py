@@ -4,8 +4,8 @@ from prefect import flow
 
 from distill import chat_template
 from distill.engines.vllm_serve import kept
-from distill.recipe import DatasetRecipe, StudentRecipe
-from distill.recipe_files import load_both
+from distill.recipe.dataset import DatasetRecipe, StudentRecipe
+from distill.recipe.load import load_both
 from flows import keys, rooms, zombies
 from flows.dataset import dataset_of, dataset_place
 from flows.evaluate import ask_teacher, evaluate_room

@@ -15,7 +15,7 @@ from prefect import flow, task
 from distill import evaluate, funnel, hardware, plots, report, shards, store, verifiers
 from distill.evaluate import Measured
 from distill.progress import say
-from distill.recipe import Base, DatasetRecipe, Evaluation, Sampling, StudentRecipe, Teacher
+from distill.recipe.dataset import Base, DatasetRecipe, Evaluation, Sampling, StudentRecipe, Teacher
 from distill.records import Candidate, Report
 from distill.train import prepare
 from flows import keys, rooms

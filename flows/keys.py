@@ -26,7 +26,7 @@ from distill import (
     train,
     verifiers,
 )
-from distill.recipe import Base, Curation, DatasetRecipe, Judge, ProblemSource, Sampling, StudentRecipe, Teacher, Verification
+from distill.recipe.dataset import Base, Curation, DatasetRecipe, Judge, ProblemSource, Sampling, StudentRecipe, Teacher, Verification
 from distill.records import Candidate, Example, Problem, Trace
 
 LOCAL = ("vllm", "transformers")

@@ -29,8 +29,8 @@ from distill.engines import Completion, Engine, EngineError, Request, open_engin
 from distill.journal import Journal
 from distill.ledger import Ledger, Spent
 from distill.progress import Meter, say
-from distill.recipe import Sampling, Teacher, Verification
-from distill.recipe_curation import Screens
+from distill.recipe.curation import Screens
+from distill.recipe.dataset import Sampling, Teacher, Verification
 from distill.records import Problem, Trace
 from distill.sample import Asked, sample
 from distill.screens import MALFORMED, TRUNCATED, truncated, unthinking

@@ -12,7 +12,7 @@ from prefect import flow, task
 
 from distill import plots, shards, store, weights
 from distill.progress import Meter, say
-from distill.recipe import Base, StudentRecipe, Training
+from distill.recipe.dataset import Base, StudentRecipe, Training
 from distill.records import Checkpoint
 from distill.store import NotMade
 from distill.train import train

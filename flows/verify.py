@@ -15,7 +15,7 @@ from distill import shards, verdict_summary
 from distill.dropped import Lookout
 from distill.journal import Journal
 from distill.progress import Meter
-from distill.recipe import Verification
+from distill.recipe.dataset import Verification
 from distill.records import Candidate, Trace
 from distill.screens import truncated
 from distill.verify import verify

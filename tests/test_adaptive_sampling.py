@@ -11,7 +11,7 @@ from distill import verifiers
 from distill.brake import Brake, Stopped, StoppedByHand
 from distill.engines import STOPPED, Completion, EngineError
 from distill.journal import Journal
-from distill.recipe import Adaptive, Sampling, Teacher, Verification
+from distill.recipe.dataset import Adaptive, Sampling, Teacher, Verification
 from distill.records import Problem, Verdict
 from distill.sample import Asked, sample
 

@@ -10,10 +10,10 @@ import pytest
 from pydantic import ValidationError
 
 from distill.benchmark_sets import questions
-from distill.recipe import Curation
-from distill.recipe_benchmarks import PUBLIC
-from distill.recipe_files import load_parts
-from distill.section import RecipeError
+from distill.recipe.benchmarks import PUBLIC
+from distill.recipe.dataset import Curation
+from distill.recipe.load import load_parts
+from distill.recipe.section import RecipeError
 
 
 def curation(*benchmarks: Any) -> Curation:

@@ -7,7 +7,7 @@ import yaml
 
 from distill import card
 from distill.funnel import Funnel, Reject, Tally
-from distill.recipe import Curation, DatasetRecipe
+from distill.recipe.dataset import Curation, DatasetRecipe
 
 FUNNEL = Funnel(
     {

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from distill import chat, chat_template, cli, normalise, recipe_files
-from distill.recipe import CONFIGS
-from distill.section import RecipeError
+from distill import chat, chat_template, cli, normalise
+from distill.recipe import load
+from distill.recipe.dataset import CONFIGS
+from distill.recipe.section import RecipeError
 from flows import keys
 
 FAMILIES = {
@@ -226,7 +227,7 @@ def test_think_tags_that_a_row_merely_names_stay_text(content: str, answer: str)
 def test_no_trace_of_the_seed_is_refused(family: str) -> None:
     from transformers import AutoTokenizer
 
-    base = recipe_files.load_student("tiny-qwen2" if "qwen" in family else "tiny-llama", (f"base.chat_template={family}",)).base
+    base = load.load_student("tiny-qwen2" if "qwen" in family else "tiny-llama", (f"base.chat_template={family}",)).base
     real: Any = AutoTokenizer.from_pretrained(CONFIGS.parent / base.model)
     real.eos_token, real.pad_token, real.chat_template = base.end_of_turn, base.pad_token, template(family)
     files = [CONFIGS.parent / "data/seed" / f"{name}.jsonl" for name in ("every_kind", "heldout")]
@@ -244,10 +245,10 @@ def test_a_template_of_ones_own_lies_anywhere_and_is_known_by_its_text(tmp_path:
     for folder, name in ((tmp_path / "beside", "own.jinja"), (tmp_path, "here.jinja")):
         (folder / name).write_text(template("qwen2-think"), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    shipped = keys.prepared_base(recipe_files.load_student("tiny-qwen2").base).key
+    shipped = keys.prepared_base(load.load_student("tiny-qwen2").base).key
     for named in ("own.jinja", "here.jinja", str(tmp_path / "here.jinja")):
         student.write_text(recipe.replace('"qwen2-think"', f'"{named}"'), encoding="utf-8")
-        base = recipe_files.load_student(str(student)).base
+        base = load.load_student(str(student)).base
         assert Path(base.chat_template).is_absolute()
         chat_template.check(base)
         assert keys.prepared_base(base).key == shipped, "the same text is the same student"
@@ -293,14 +294,14 @@ def test_a_system_prompt_that_the_template_refuses_is_told_before_anything_runs(
     file.write_text(
         "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}" + written("m.content")
     )
-    base = recipe_files.load_student("tiny-qwen2", (f"base.chat_template={file}",)).base
+    base = load.load_student("tiny-qwen2", (f"base.chat_template={file}",)).base
     chat_template.check(base)
     with pytest.raises(RecipeError, match=r"with sampling\.system: .*System role not supported"):
         chat_template.check(base, "Answer in English.")
 
 
 def test_the_bases_tokens_are_looked_up_where_it_lies_here() -> None:
-    base = recipe_files.load_student("tiny-qwen2", ("base.end_of_turn=<|eot_id|>", "base.chat_template=llama3-think")).base
+    base = load.load_student("tiny-qwen2", ("base.end_of_turn=<|eot_id|>", "base.chat_template=llama3-think")).base
     with pytest.raises(RecipeError, match=r"has no token <\|eot_id\|>"):
         chat_template.check(base)
 
@@ -308,7 +309,7 @@ def test_the_bases_tokens_are_looked_up_where_it_lies_here() -> None:
 def test_templates_are_rendered_before_training_as_transformers_renders_them() -> None:
     from transformers import AutoTokenizer
 
-    base = recipe_files.load_student("tiny-llama").base
+    base = load.load_student("tiny-llama").base
     turn = "{% generation %}{{ m | tojson }}{% endgeneration %}{% if loop.last %}{% break %}{% endif %}"
     text = "{{ bos_token }}{{ eos_token }}\n  {% for m in messages %}\n" + turn + "\n  {% endfor %}"
     real: Any = AutoTokenizer.from_pretrained(CONFIGS.parent / base.model)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from distill import cli, store
-from distill.recipe_files import names
+from distill.recipe.load import names
 
 PROJECT = Path(__file__).parents[1]
 COMMANDS = (

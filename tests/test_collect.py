@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from distill import arrow, contamination, shards, store
 from distill.collect import MAX_QUESTION_CHARACTERS, apart, collect, marked
-from distill.recipe import Curation, ProblemSource, Verification
-from distill.recipe_curation import Screens
+from distill.recipe.curation import Screens
+from distill.recipe.dataset import Curation, ProblemSource, Verification
+from distill.recipe.section import RecipeError
 from distill.records import Problem
-from distill.section import RecipeError
 from distill.sources import BAD_ROW, read_rows
 
 VERIFICATION = Verification(workers=1)

@@ -7,7 +7,7 @@ import pytest
 
 from distill import contamination, shards
 from distill.contamination import Benchmarks, Match
-from distill.recipe_curation import Decontamination
+from distill.recipe.curation import Decontamination
 from distill.records import Problem, Trace
 
 LONG = "Anna walks along the river for 3 miles each morning before she opens the bakery, then cycles 12 miles to the market. How far is it?"

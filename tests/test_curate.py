@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill import arrow, contamination, curate, examples, normalise, pairs, prompts, selection, shards
-from distill.recipe import Curation
+from distill.recipe.dataset import Curation
 from distill.records import Candidate, Example, Message, Outline, Problem, Trace, Verdict
 
 QUESTIONS = [f"A shop sells {n} pears and {n + 2} plums in the morning. How many pieces of fruit does it sell?" for n in range(20)]

@@ -8,7 +8,7 @@ import pytest
 
 from distill import dedup, pairs, shards, shingles
 from distill.pairs import Pair
-from distill.recipe_curation import Duplicates
+from distill.recipe.curation import Duplicates
 from distill.records import Candidate, Measures, Outline, Problem, Trace, Verdict
 
 WORDS = [f"{a}{b}" for a in ("ba", "do", "ki", "lu", "me", "no", "pa") for b in ("ra", "si", "to", "vu", "xe", "za", "gi", "ho")]

@@ -15,11 +15,7 @@ CHILDREN = {"distill.trainer"}
 GROUND: dict[str, set[str]] = {
     "records": set(),
     "arrow": set(),
-    "section": set(),
-    "recipe_benchmarks": set(),
-    "recipe_curation": {"records", "section"},
-    "recipe": {"recipe_benchmarks", "recipe_curation", "records", "section"},
-    "recipe_files": {"recipe", "section"},
+    "recipe": {"records"},
 }
 """What the modules and packages that all others stand on may import."""
 

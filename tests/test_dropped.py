@@ -11,8 +11,8 @@ import pytest
 from distill import cli, dropped, funnel, progress, screens, shards, store
 from distill.dropped import Lookout
 from distill.engines import Completion, Request
-from distill.recipe import Adaptive, Sampling, Teacher
-from distill.recipe_curation import Screens
+from distill.recipe.curation import Screens
+from distill.recipe.dataset import Adaptive, Sampling, Teacher
 from distill.records import Message, Outcome, Problem
 from flows.sample import Looks
 

@@ -10,7 +10,7 @@ import pytest
 
 from distill import normalise, records, shards
 from distill.engines import EngineError, Request, open_engine, scripted
-from distill.recipe import Sampling, Teacher
+from distill.recipe.dataset import Sampling, Teacher
 from distill.records import Message, Problem, Trace
 
 SAMPLING = Sampling(max_tokens=2000)

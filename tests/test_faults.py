@@ -14,7 +14,7 @@ import pytest
 from sampling_run import ADAPTIVE, FIXED, MONEY, Run, completion_tokens, count, events, paid_twice, plan, rows, serving
 
 from distill.engines import EngineError
-from distill.recipe import Verification
+from distill.recipe.dataset import Verification
 from distill.records import Trace
 from distill.shards import list_shards, read
 from distill.verify import verify

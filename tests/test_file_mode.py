@@ -15,10 +15,10 @@ import pytest
 from distill import export, file_mode, shards
 from distill.file_mode import UnfinishedError
 from distill.pairs import Pair
-from distill.recipe import Curation
-from distill.recipe_curation import Selection
-from distill.recipe_files import load_dataset, load_made
-from distill.section import RecipeError
+from distill.recipe.curation import Selection
+from distill.recipe.dataset import Curation
+from distill.recipe.load import load_dataset, load_made
+from distill.recipe.section import RecipeError
 
 PROJECT = Path(__file__).parents[1]
 TEXT = "so the sum of both is then we add one more box and count all of them again until nothing is left on any shelf here"

@@ -11,8 +11,8 @@ import pytest
 
 from distill import file_verdicts, verifiers
 from distill.file_verdicts import ROWS_OF_PART
-from distill.recipe import Majority, Verification
-from distill.section import RecipeError
+from distill.recipe.dataset import Majority, Verification
+from distill.recipe.section import RecipeError
 
 SECTION = Verification(workers=1)
 PROJECT = Path(__file__).parents[1]

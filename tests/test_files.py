@@ -12,7 +12,7 @@ import pytest
 
 from distill import file_verdicts, files, language, shards, siblings
 from distill.cli import main
-from distill.recipe import Verification
+from distill.recipe.dataset import Verification
 from distill.records import Candidate
 
 ROW = {"question": "What is 2 + 3?", "reference": "5", "answer": "It is 5."}

@@ -17,10 +17,10 @@ import pytest
 from distill import shards, store
 from distill.journal import Journal
 from distill.preflight import CannotRun
-from distill.recipe import DatasetRecipe
-from distill.recipe_files import load_dataset
+from distill.recipe.dataset import DatasetRecipe
+from distill.recipe.load import load_dataset
+from distill.recipe.section import RecipeError
 from distill.records import Candidate, Example, Problem, Trace
-from distill.section import RecipeError
 
 PROJECT = Path(__file__).parents[1]
 SMALL = ("problems.0.limit=30", "shard_problems=8", "sampling.n=2")

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from distill import arrow, card, examples, funnel, shards
-from distill.recipe import Curation, DatasetRecipe
+from distill.recipe.dataset import Curation, DatasetRecipe
 from distill.records import Candidate, Problem, Trace, Verdict
 
 

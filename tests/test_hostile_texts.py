@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from distill import collect, curate, language, lint, prompts, screens, verifiers
 from distill.arrow import from_row, to_row
 from distill.mathematics import caps, latex, spelling
-from distill.recipe import Curation, Judge, ProblemSource, Teacher, Verification
-from distill.recipe_curation import Selection
+from distill.recipe.curation import Selection
+from distill.recipe.dataset import Curation, Judge, ProblemSource, Teacher, Verification
 from distill.records import Candidate, Outline, Problem, Trace, Verdict
 from distill.rewards import accuracy_reward, format_reward, language_consistency_reward
 from distill.sandbox import SandboxError

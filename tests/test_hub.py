@@ -15,7 +15,7 @@ import pytest
 
 from distill import card, hub
 from distill.funnel import Funnel
-from distill.recipe import Curation
+from distill.recipe.dataset import Curation
 
 pytest.importorskip("huggingface_hub")
 PUSH = """

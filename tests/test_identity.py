@@ -1,6 +1,6 @@
 """Folders that are made keep their names: a key holds what decides, and no name of a module, a function or a file of ours."""
 
-from distill.recipe_files import load_dataset, load_student
+from distill.recipe.load import load_dataset, load_student
 from flows import keys
 
 CONTENT = "content"

@@ -14,7 +14,7 @@ import pytest
 
 from distill.engines import Completion, EngineError
 from distill.journal import Journal
-from distill.recipe import Judge, Teacher
+from distill.recipe.dataset import Judge, Teacher
 from distill.records import Opinions, Problem, Trace, Verdict
 from distill.verifiers import judge_prompt, opinion
 from distill.verifiers.judge_prompt import Reading, read, render

@@ -13,9 +13,9 @@ from distill import progress
 from distill.brake import Brake
 from distill.engines import Completion
 from distill.ledger import COMPARED_PROBLEMS, UNCOUNTED_ALLOWED, Ledger, Spent, cost_usd, dollars, spent_on
-from distill.recipe import Sampling, Teacher
+from distill.recipe.dataset import Sampling, Teacher
+from distill.recipe.section import RecipeError
 from distill.records import Problem, Trace
-from distill.section import RecipeError
 
 PRICED = Teacher(model="m", prompt_usd_per_million=1.0, cached_prompt_usd_per_million=0.25, completion_usd_per_million=4.0)
 NOTHING = Spent()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from distill import lint, prompts
-from distill.recipe import Teacher
+from distill.recipe.dataset import Teacher
 from distill.records import Message, Problem
 
 ROOT = Path(__file__).parents[1]

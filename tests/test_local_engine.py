@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from distill.engines import Completion, EngineError, Request, open_engine
 from distill.engines.local import ROOT, LocalEngine
 from distill.engines.wire import BackendError, Settings
-from distill.recipe import Sampling, Teacher
+from distill.recipe.dataset import Sampling, Teacher
 from distill.records import Message, Problem
 
 TEACHER = ROOT / "data" / "models" / "tiny-teacher"

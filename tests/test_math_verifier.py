@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill.mathematics import caps, latex, leaves
-from distill.recipe import Verification
+from distill.recipe.dataset import Verification
 from distill.records import Problem, Trace
 from distill.verifiers import boxes, judge, judge_all, judge_reference
 from distill.verifiers.pool import Pool

@@ -3,7 +3,7 @@
 from dataclasses import fields, replace
 
 from distill import measures, screens
-from distill.recipe_curation import Duplicates, Screens, Selection
+from distill.recipe.curation import Duplicates, Screens, Selection
 from distill.records import Measures, Outline, Problem, Trace
 
 PROBLEM = Problem("p", "seed", "math", "What is 23 + 19?", "42")

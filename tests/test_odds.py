@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from distill import odds
-from distill.recipe import Sampling
+from distill.recipe.dataset import Sampling
 from distill.rounds import Rounds
 
 CASES = [

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from distill import dedup, pairs, shards, shingles
-from distill.recipe_curation import Duplicates
+from distill.recipe.curation import Duplicates
 from distill.records import Candidate, Measures, Problem, Trace, Verdict
 
 SECTION = Duplicates()

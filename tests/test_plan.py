@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from distill import architecture, costs, hardware, memory, plan, recipe_files
+from distill import architecture, costs, hardware, memory, plan
 from distill.hardware import DEVICES, Device, Gpu
-from distill.recipe import DatasetRecipe, StudentRecipe
-from distill.section import RecipeError
+from distill.recipe import load
+from distill.recipe.dataset import DatasetRecipe, StudentRecipe
+from distill.recipe.section import RecipeError
 
 S32K = 32768
 WORKED = [
@@ -36,11 +37,11 @@ SLOWER = [
 
 
 def student(name: str, *overrides: str) -> StudentRecipe:
-    return recipe_files.load_student(name, overrides)
+    return load.load_student(name, overrides)
 
 
 def dataset(name: str, *overrides: str) -> DatasetRecipe:
-    return recipe_files.load_dataset(name, overrides)
+    return load.load_dataset(name, overrides)
 
 
 @pytest.mark.parametrize("row", WORKED, ids=[row[0] for row in WORKED])
@@ -59,7 +60,7 @@ def test_formulae_give_the_worked_values(row: tuple[str, float, float, float, fl
     assert 100 * shape.attention_flops(S32K) / (6 * shape.parameters) == pytest.approx(attention, abs=1)
 
 
-@pytest.mark.parametrize("name", [name for name in recipe_files.names("students") if not name.startswith("tiny")])
+@pytest.mark.parametrize("name", [name for name in load.names("students") if not name.startswith("tiny")])
 def test_a_recipe_says_how_many_parameters_its_shape_has(name: str) -> None:
     base = student(name).base
     shape = architecture.of(base.model)
@@ -123,7 +124,7 @@ def test_lora_needs_less_memory_and_keeps_its_logits_whole() -> None:
     assert memory.training_memory(student("qwen2.5-7b", "training.lora_rank=16", "training.liger=true"), 1).logits < 2
 
 
-@pytest.mark.parametrize("name", recipe_files.names("students"))
+@pytest.mark.parametrize("name", load.names("students"))
 @pytest.mark.parametrize("gpu", ["h100", "rtx4090", "cpu"])
 def test_every_student_has_a_plan_with_ordered_bands(name: str, gpu: str) -> None:
     chosen = student(name)

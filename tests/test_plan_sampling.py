@@ -5,8 +5,8 @@ import pytest
 from distill import costs, odds, plan, plan_sampling
 from distill.costs import Estimate, Range
 from distill.hardware import DEVICES
-from distill.recipe import DatasetRecipe, Teacher
-from distill.section import RecipeError
+from distill.recipe.dataset import DatasetRecipe, Teacher
+from distill.recipe.section import RecipeError
 
 H200 = DEVICES["h200"]
 API = {"model": "some-api", "prompt_usd_per_million": 1.0, "cached_prompt_usd_per_million": 0.1, "completion_usd_per_million": 4.0}
@@ -143,7 +143,7 @@ def test_the_judge_is_counted_for_what_it_is_asked() -> None:
 
 
 def test_the_lines_are_in_the_plan_with_a_word_about_the_budget() -> None:
-    from distill.recipe_files import load_student
+    from distill.recipe.load import load_student
 
     made = plan.plan(load_student("qwen2.5-0.5b"), recipe(sampling={"budget_usd": 1.0}), "h100", 1)
     assert made.of("covered by budget_usd").likely < 5

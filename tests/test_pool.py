@@ -15,7 +15,7 @@ from types import ModuleType
 import interruptible
 import pytest
 
-from distill.recipe import Verification
+from distill.recipe.dataset import Verification
 from distill.records import Problem
 from distill.verifiers import math, worker
 from distill.verifiers.pool import INFRA_ERROR, Pool

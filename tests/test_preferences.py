@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from distill import arrow, measures, shards
 from distill.normalise import split
 from distill.preferences import LONGER, NEAR_COPY, Preference, outline, preferences, similarity
-from distill.recipe_curation import Duplicates, Preferences, Screens
+from distill.recipe.curation import Duplicates, Preferences, Screens
 from distill.records import Candidate, Opinions, Outline, Problem, Span, Trace, Verdict
 from distill.screens import completion_tokens
 

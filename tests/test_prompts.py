@@ -6,9 +6,10 @@ from typing import get_args
 
 import pytest
 
-from distill import prompts, recipe_files
+from distill import prompts
+from distill.recipe import load
+from distill.recipe.section import RecipeError
 from distill.records import Kind, Problem
-from distill.section import RecipeError
 
 PROBLEM = Problem("p", "s", "math", "1 + 1?", "2", language="en")
 CHINESE = replace(PROBLEM, question="1加1？", language="zh")
@@ -82,8 +83,8 @@ def test_a_recipes_template_is_found_beside_the_recipe_and_from_where_one_stands
     recipe = 'description = ""\nteacher = {model = "m"}\nproblems = [{name = "n", path = "p"}]\n[sampling]\nprompt = "ask.txt@problem"\n'
     (tmp_path / "mine.toml").write_text(recipe, encoding="utf-8")
     wanted = f"{tmp_path / 'ask.txt'}@problem"
-    assert recipe_files.load_dataset(str(tmp_path / "mine.toml")).sampling.prompt == wanted
+    assert load.load_dataset(str(tmp_path / "mine.toml")).sampling.prompt == wanted
     monkeypatch.chdir(tmp_path)
-    assert recipe_files.load_dataset("mine.toml").sampling.prompt == wanted
-    assert recipe_files.load_dataset("gsm8k", ("sampling.prompt=ask.txt",)).sampling.prompt == str(tmp_path / "ask.txt")
-    assert recipe_files.load_dataset("gsm8k", ("sampling.prompt=by_kind",)).sampling.prompt == "by_kind"
+    assert load.load_dataset("mine.toml").sampling.prompt == wanted
+    assert load.load_dataset("gsm8k", ("sampling.prompt=ask.txt",)).sampling.prompt == str(tmp_path / "ask.txt")
+    assert load.load_dataset("gsm8k", ("sampling.prompt=by_kind",)).sampling.prompt == "by_kind"

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from distill import arrow, file_mode, hub
-from distill.recipe import Curation
+from distill.recipe.dataset import Curation
 from distill.records import Candidate, Example
 
 TRACES = 24

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from distill import cli, recipe_files
+from distill import cli
+from distill.recipe import load
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -35,9 +36,9 @@ def test_each_make_command_names_a_target_and_a_recipe(command):
     assert {word for word in words[1:] if "=" not in word} <= makefile_targets()
     given = dict(word.split("=", 1) for word in words if "=" in word)
     if "STUDENT" in given:
-        recipe_files.load_student(given["STUDENT"])
+        load.load_student(given["STUDENT"])
     if "DATASET" in given:
-        recipe_files.load_dataset(given["DATASET"])
+        load.load_dataset(given["DATASET"])
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("distill")])
@@ -46,7 +47,7 @@ def test_each_distill_command_parses_and_its_settings_are_known(command):
     overrides = tuple(getattr(options, "set", None) or ())
     name = getattr(options, "name", None) or getattr(options, "dataset", None)
     if shlex.split(command)[1] == "dataset":
-        recipe_files.load_dataset(name, overrides)
+        load.load_dataset(name, overrides)
 
 
 def test_each_row_of_the_command_table_is_a_command():
@@ -64,7 +65,7 @@ def test_make_help_lists_every_target_that_the_readme_names():
 
 def test_the_recipes_that_are_listed_are_there():
     section = README.split("## Recipes")[1].split("##")[0]
-    for name in recipe_files.names("datasets"):
+    for name in load.names("datasets"):
         assert name in section
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill import cli, plots, store
-from distill.recipe import CONFIGS
+from distill.recipe.dataset import CONFIGS
 from distill.records import Comparison, Report, Score
 from distill.report import cell, inert, markdown, table, teacher_share
 

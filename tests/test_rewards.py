@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from distill.prompts import names
-from distill.recipe import Verification
+from distill.recipe.dataset import Verification
 from distill.records import Candidate, Problem, Trace, Verdict
 from distill.rewards import accuracy_reward, format_reward, grpo_rows, language_consistency_reward
 

@@ -18,10 +18,10 @@ from distill.draws import Draws
 from distill.engines import Completion, EngineError, scripted
 from distill.engines.scripted import ScriptedEngine
 from distill.journal import Journal
-from distill.recipe import Adaptive, Curation, ProblemSource, Sampling, Teacher, Verification
+from distill.recipe.dataset import Adaptive, Curation, ProblemSource, Sampling, Teacher, Verification
+from distill.recipe.section import RecipeError
 from distill.records import Candidate, Kind, Outline, Problem, Trace
 from distill.sample import Asked, sample
-from distill.section import RecipeError
 from distill.sources import read_rows
 from distill.verify import verify
 
@@ -98,7 +98,7 @@ from distill.journal import Journal
 from distill.sample import Asked, sample
 sys.path.insert(0, sys.argv[1])
 from test_sample import TEACHER, problems
-from distill.recipe import Sampling
+from distill.recipe.dataset import Sampling
 class Killing:
     seen = 0
     def asks(self): return True

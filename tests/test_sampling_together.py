@@ -10,7 +10,7 @@ from distill.brake import Brake, Stopped
 from distill.journal import Journal
 from distill.ledger import Ledger, Spent
 from distill.progress import Meter
-from distill.recipe import Adaptive, Sampling, Teacher, Verification
+from distill.recipe.dataset import Adaptive, Sampling, Teacher, Verification
 from distill.records import Problem
 from distill.sample import Asked, sample
 from flows.sample import LazyEngine, Watch

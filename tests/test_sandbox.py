@@ -19,12 +19,12 @@ from pathlib import Path
 
 import pytest
 
-from distill import recipe
+from distill.recipe import dataset
 from distill.sandbox import Boxes, InfraError, Job, Ran, SandboxError, boxes, check
 from distill.sandbox.box import Box
 
-LIMITS = recipe.Sandbox(timeout_seconds=0.6, memory_mb=256)
-ROOMY = recipe.Sandbox(timeout_seconds=20)
+LIMITS = dataset.Sandbox(timeout_seconds=0.6, memory_mb=256)
+ROOMY = dataset.Sandbox(timeout_seconds=20)
 HOSTILE = [json.loads(line) for line in (Path(__file__).parent / "cases/hostile_system.jsonl").read_text(encoding="utf-8").splitlines()]
 CANARY = f"CANARY-{secrets.token_hex(8)}"
 SLOT_SECONDS = 25 * LIMITS.timeout_seconds
@@ -289,7 +289,7 @@ def test_nothing_outlives_a_parent_that_is_killed() -> None:
 def test_without_bubblewrap_nothing_runs_and_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    limits = recipe.Sandbox(timeout_seconds=3.25)
+    limits = dataset.Sandbox(timeout_seconds=3.25)
     with pytest.raises(SandboxError, match="install bubblewrap"):
         check(limits)
     with Boxes(limits, 1) as opened, pytest.raises(SandboxError):
@@ -299,7 +299,7 @@ def test_without_bubblewrap_nothing_runs_and_the_remedy_is_named(monkeypatch: py
 def test_a_sandbox_that_does_not_hold_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("distill.sandbox.pool.Box", lambda limits: Box(limits, protected=False))
     with pytest.raises(SandboxError, match="does not hold"):
-        check(recipe.Sandbox(timeout_seconds=3.5))
+        check(dataset.Sandbox(timeout_seconds=3.5))
 
 
 def test_unprotected_runs_are_asked_for_and_announced_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from distill import arrow, examples, measures, screens
-from distill.recipe_curation import Duplicates, Screens, Selection
+from distill.recipe.curation import Duplicates, Screens, Selection
 from distill.records import Candidate, Measures, Outline, Problem, Span, Trace, Verdict
 
 SOUND = Measures(

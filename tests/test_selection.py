@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from distill import shingles
-from distill.recipe_curation import Selection
+from distill.recipe.curation import Selection
 from distill.records import Measures, Outline
 from distill.selection import choice, not_selected, quotas
 

@@ -15,7 +15,7 @@ from distill import normalise
 from distill.engines import EngineError
 from distill.engines.chat_completions import retry_after_seconds
 from distill.engines.server import ServerEngine
-from distill.recipe import Teacher
+from distill.recipe.dataset import Teacher
 
 KEY = "sk-canary-0123456789abcdef"
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill import sources
-from distill.recipe import ProblemSource
-from distill.section import RecipeError
+from distill.recipe.dataset import ProblemSource
+from distill.recipe.section import RecipeError
 from distill.sources import BAD_ROW, content_identity, json_lines, read_rows
 
 ROWS = [{"question": f"{number} + 1 = ? 你好", "answer": str(number + 1)} for number in range(5)]

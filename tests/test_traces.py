@@ -2,7 +2,7 @@ import pytest
 
 from distill.engines import Completion
 from distill.normalise import Parts
-from distill.recipe import Teacher
+from distill.recipe.dataset import Teacher
 from distill.records import Problem
 from distill.traces import of_tries, refused, token_split
 

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from distill import arrow, chat, recipe_files, shards, train
+from distill import arrow, chat, shards, train
+from distill.recipe import load
 from distill.records import Checkpoint, Example, Message
 
 ROOT = Path(__file__).parents[1]
-STUDENT = recipe_files.load_student("tiny-qwen2")
+STUDENT = load.load_student("tiny-qwen2")
 QUICK = STUDENT.training.model_copy(update={"epochs": 1.0, "batch_size": 4, "device_batch_size": 4, "checkpoint_steps": 2})
 
 
@@ -214,7 +215,7 @@ def test_a_killed_run_goes_on_from_its_last_whole_checkpoint(tmp_path):
     rows = f"{tmp_path}/examples.parquet"
     shards.write(Example, [example(number) for number in range(400)], rows)
     script = (
-        "from distill import recipe_files, train\n"
+        "from distill.recipe import load; from distill import train\n"
         "student = recipe_files.load_student('tiny-qwen2')\n"
         "quick = {'epochs': 1.0, 'batch_size': 4, 'device_batch_size': 4, 'checkpoint_steps': 10}\n"
         "section = student.training.model_copy(update=quick)\n"
@@ -298,7 +299,7 @@ def test_the_child_trains_without_cudnn_attention_and_lets_gpu_memory_grow_in_pl
     shards.write(Example, [example(number) for number in range(4)], rows)
     script = (
         "import sys, pathlib, torch\n"
-        "from distill import recipe_files, trainer\n"
+        "from distill.recipe import load; from distill import trainer\n"
         "student = recipe_files.load_student('tiny-qwen2')\n"
         "section = student.training.model_copy(update={'epochs': 1.0, 'batch_size': 4, 'device_batch_size': 4})\n"
         f"trainer.train(student.base, section, [{rows!r}], pathlib.Path('{tmp_path}/model'), sys.stderr)\n"

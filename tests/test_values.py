@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from distill.mathematics import latex, leaves, values
 from distill.mathematics.tree import Leaf
-from distill.recipe import Verification
+from distill.recipe.dataset import Verification
 from distill.records import Problem, Verdict
 from distill.verifiers import boxes, math
 

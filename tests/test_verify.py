@@ -10,7 +10,7 @@ import pytest
 
 from distill import file_verdicts, files
 from distill.engines import EngineError
-from distill.recipe import Judge, Majority, Sandbox, Teacher, Verification
+from distill.recipe.dataset import Judge, Majority, Sandbox, Teacher, Verification
 from distill.records import Problem, Trace
 from distill.sandbox import SandboxError
 from distill.verifiers import LOOK_AHEAD_TRACES, RULES, judge, judge_reference, require

@@ -27,7 +27,7 @@ from distill.engines.vllm_layout import hides_tags, places, plans
 from distill.engines.vllm_processes import KEY, PORTS, free_ports, vllm_python
 from distill.engines.vllm_serve import VllmEngine, kept, served, told
 from distill.hardware import Gpu
-from distill.recipe import Sampling, Teacher
+from distill.recipe.dataset import Sampling, Teacher
 from distill.records import Message, Problem
 
 MODEL = ROOT / "data" / "models" / "tiny-teacher"

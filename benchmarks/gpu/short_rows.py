@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from distill import hardware, shards, train
-from distill.recipe import Base, Training
+from distill.recipe.dataset import Base, Training
 from distill.records import Example, Message
 
 ROOT = Path(__file__).parents[2]

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import lessons  # noqa: E402
 
 from distill import hardware, shards, train  # noqa: E402
-from distill.recipe import Base, Training  # noqa: E402
+from distill.recipe.dataset import Base, Training  # noqa: E402
 from distill.records import Example, Message  # noqa: E402
 
 INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}."  # as in distill/templates/math.txt

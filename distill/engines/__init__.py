@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from distill.recipe import Sampling, Teacher
+from distill.recipe.dataset import Sampling, Teacher
 from distill.records import Message, Problem
 
 STOPPED = "stopped"

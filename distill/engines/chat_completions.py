@@ -11,7 +11,7 @@ from typing import Any
 
 from distill import endings
 from distill.engines import Completion, EngineError, Request
-from distill.recipe import Sampling, Teacher
+from distill.recipe.dataset import Sampling, Teacher
 
 LONGEST_RETRY_AFTER_SECONDS = 600.0
 OURS = ("messages", "model", "seed", "n", "stream")

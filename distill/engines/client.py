@@ -18,7 +18,7 @@ from yarl import URL
 from distill import endings
 from distill.engines import Completion, EngineError, chat_completions, refusals
 from distill.engines.refusals import Fate
-from distill.recipe import Teacher
+from distill.recipe.dataset import Teacher
 
 CONNECT_SECONDS = 30.0
 LOOK_SECONDS = 5.0

@@ -18,7 +18,7 @@ from yarl import URL
 from distill.engines import EngineError
 from distill.engines.client import Client, Reply
 from distill.engines.patience import Patience
-from distill.recipe import Teacher
+from distill.recipe.dataset import Teacher
 
 LONGEST_WAIT_SECONDS = 60.0
 SICK_AFTER = 3

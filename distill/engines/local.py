@@ -22,7 +22,7 @@ from typing import IO, Any, NoReturn, Self
 
 from distill.engines import Completion, EngineError, Request
 from distill.engines.wire import Settings, send
-from distill.recipe import Sampling, Teacher
+from distill.recipe.dataset import Sampling, Teacher
 
 ROOT = Path(__file__).parents[2]
 DEFAULTS = {"DO_NOT_TRACK": "1", "OMP_WAIT_POLICY": "PASSIVE"}

@@ -8,7 +8,7 @@ import re
 from typing import Literal
 
 from distill.engines import EngineError
-from distill.recipe import Teacher
+from distill.recipe.dataset import Teacher
 
 Fate = Literal["good", "final", "barred", "unfit", "request", "server", "busy", "gone"]
 """Of a try: a completion; not worth another; not for this key or at this address, although others were served; too long for the

@@ -19,8 +19,8 @@ from typing import Any
 
 from distill import endings, shards, sources
 from distill.engines import Completion, EngineError, Request
-from distill.recipe import ProblemSource, Sampling, Teacher
-from distill.section import RecipeError
+from distill.recipe.dataset import ProblemSource, Sampling, Teacher
+from distill.recipe.section import RecipeError
 from distill.store import digest
 
 QUESTIONS = ("question", "prompt", "problem")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 
 from distill.engines import Completion, Request
-from distill.recipe import Sampling, Teacher
+from distill.recipe.dataset import Sampling, Teacher
 from distill.records import Problem
 from distill.store import digest
 

@@ -25,7 +25,7 @@ from distill.engines.endpoints import Endpoints
 from distill.engines.hand_over import LOOK, Call, Slots
 from distill.engines.tries import Tries
 from distill.engines.waits import Waits
-from distill.recipe import Sampling, Teacher
+from distill.recipe.dataset import Sampling, Teacher
 
 LOOK_SECONDS = 0.25
 """How long a call whose requests have nothing to ask just now waits before it looks again."""

@@ -18,7 +18,7 @@ from distill.engines.client import Client, Reply
 from distill.engines.endpoints import SOUND, Endpoint, Endpoints
 from distill.engines.patience import Patience
 from distill.engines.waits import Waits
-from distill.recipe import Sampling, Teacher
+from distill.recipe.dataset import Sampling, Teacher
 
 FAILURES_IN_A_ROW = 32
 DEAR = ("timeout", "null_content", "empty")  # failures that cost a whole completion each time

@@ -14,7 +14,7 @@ from typing import Any
 from distill import architecture, hardware, memory
 from distill.engines import EngineError
 from distill.engines.local import model_name
-from distill.recipe import Teacher
+from distill.recipe.dataset import Teacher
 
 BESIDE_CACHE_GIB = 4.0
 """Of a server beside weights and cache (CUDA's context, activations, graphs): 2.1 on an H100 for 1.4 B parameters, 512 sequences."""

@@ -28,7 +28,7 @@ from distill.engines.local import ROOT, model_name
 from distill.engines.vllm_layout import DEFAULTS, Plan, places, plans, visible_gpus
 from distill.engines.wire import unloadable
 from distill.progress import say
-from distill.recipe import Teacher
+from distill.recipe.dataset import Teacher
 
 KEY = "DISTILL_VLLM_KEY"
 """Variable of this process's environment that holds the key of its servers, made at the first start."""

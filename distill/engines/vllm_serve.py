@@ -21,7 +21,7 @@ from distill.engines.local import model_name
 from distill.engines.server import LOOK_SECONDS, ServerEngine
 from distill.engines.vllm_layout import hides_tags
 from distill.engines.vllm_processes import ENDED, KEY, Servers
-from distill.recipe import Sampling, Teacher
+from distill.recipe.dataset import Sampling, Teacher
 
 SERVED = {
     *("model", "revision", "dtype", "trust_remote_code", "concurrency", "context_tokens", "tensor_parallel", "replicas"),

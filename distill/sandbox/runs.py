@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from distill import recipe
+from distill.recipe import dataset
 from distill.sandbox.jobs import Job, Ran
 
 STDERR_BYTES = 4000
@@ -119,7 +119,7 @@ def connect(first: Run, second: Run) -> None:
     second.theirs += [to_second, from_second, os.dup(bell)]
 
 
-def drive(running: Sequence[Run], limits: recipe.Sandbox) -> None:
+def drive(running: Sequence[Run], limits: dataset.Sandbox) -> None:
     """Reads all streams until every run has its report; raises BoxDied."""
     limit = limits.output_mb << 20
     deadline = time.monotonic() + LOAD_FACTOR * limits.timeout_seconds + GRACE_SECONDS

@@ -15,7 +15,7 @@ from itertools import groupby
 from distill import row_errors, sandbox
 from distill.engines import open_engine
 from distill.journal import Journal
-from distill.recipe import Majority, Verification
+from distill.recipe.dataset import Majority, Verification
 from distill.records import Opinions, Problem, Trace, Verdict
 from distill.verifiers import boxes, choice, code, judge_prompt, logic, majority, math, opinion, sql
 from distill.verifiers.completeness import incomplete

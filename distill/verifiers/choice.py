@@ -12,7 +12,7 @@ from itertools import takewhile
 from time import perf_counter
 
 from distill.mathematics import spelling
-from distill.recipe import Verification
+from distill.recipe.dataset import Verification
 from distill.records import Problem, Verdict
 from distill.verifiers import boxes
 

@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 
-from distill.recipe import Verification
+from distill.recipe.dataset import Verification
 from distill.records import Problem, Verdict
 from distill.sandbox import Boxes, InfraError, Job, Ran, boxes
 from distill.verifiers import code_tests, fences, outputs

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from time import perf_counter
 
-from distill.recipe import Verification
+from distill.recipe.dataset import Verification
 from distill.records import Problem, Verdict
 from distill.verifiers import boxes, choice, structures
 from distill.verifiers.structures import plain, unwrapped

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from distill.recipe import Majority, Verification
+from distill.recipe.dataset import Majority, Verification
 from distill.records import Opinions, Problem, Trace, Verdict
 
 VERSION = "majority/1"

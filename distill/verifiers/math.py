@@ -18,7 +18,7 @@ from time import perf_counter
 from typing import Any
 
 from distill.mathematics import caps, latex, leaves, values
-from distill.recipe import Verification
+from distill.recipe.dataset import Verification
 from distill.records import Problem, Verdict
 from distill.verifiers import boxes
 from distill.verifiers.pool import pool

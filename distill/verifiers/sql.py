@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from distill.recipe import Verification
+from distill.recipe.dataset import Verification
 from distill.records import Problem, Verdict
 from distill.sandbox import Boxes, InfraError, Job, boxes
 from distill.verifiers import boxes as answer_boxes

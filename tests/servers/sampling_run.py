@@ -26,7 +26,7 @@ from distill.draws import Draws
 from distill.engines import EngineError
 from distill.engines.server import ServerEngine
 from distill.journal import Journal
-from distill.recipe import Sampling, Teacher, Verification
+from distill.recipe.dataset import Sampling, Teacher, Verification
 from distill.records import Problem, Trace
 from distill.sample import Asked, sample
 

@@ -8,8 +8,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from distill.recipe.section import Section
 from distill.records import Kind
-from distill.section import Section
 
 
 class Screens(Section):

@@ -11,12 +11,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from distill.recipe_benchmarks import named
-from distill.recipe_curation import Decontamination, Duplicates, Preferences, Screens, Selection
+from distill.recipe.benchmarks import named
+from distill.recipe.curation import Decontamination, Duplicates, Preferences, Screens, Selection
+from distill.recipe.section import Section, later, place
 from distill.records import Kind
-from distill.section import Section, later, place
 
-CONFIGS = Path(os.environ.get("DISTILL_CONFIGS", Path(__file__).parents[1] / "configs"))
+CONFIGS = Path(os.environ.get("DISTILL_CONFIGS", Path(__file__).parents[2] / "configs"))
 
 
 class ProblemSource(Section):

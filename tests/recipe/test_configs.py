@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from distill import cli, recipe_files, sources
-from distill.recipe import CONFIGS, DatasetRecipe, ProblemSource, Sampling
-from distill.section import RecipeError
+from distill import cli, sources
+from distill.recipe import load
+from distill.recipe.dataset import CONFIGS, DatasetRecipe, ProblemSource, Sampling
+from distill.recipe.section import RecipeError
 
-DATASETS, STUDENTS, TEACHERS = (recipe_files.names(family) for family in ("datasets", "students", "teachers"))
+DATASETS, STUDENTS, TEACHERS = (load.names(family) for family in ("datasets", "students", "teachers"))
 SHIPPED_DATASETS = [name for name in DATASETS if name != "dry-run"]
 CITED = re.compile(r"paper|arXiv|Open-R1|README")
 MINE = """
@@ -36,26 +37,26 @@ def all_sources() -> list[tuple[str, ProblemSource]]:
     """Every problem source of every recipe, with the recipe's name."""
     found = []
     for name in DATASETS:
-        loaded = recipe_files.load_dataset(name)
+        loaded = load.load_dataset(name)
         found += [(name, source) for source in (*loaded.problems, *loaded.curation.benchmarks)]
-    return found + [(name, source) for name in STUDENTS for source in recipe_files.load_student(name).evaluation.problems]
+    return found + [(name, source) for name in STUDENTS for source in load.load_student(name).evaluation.problems]
 
 
 @pytest.mark.parametrize("name", DATASETS)
 def test_every_dataset_loads_and_says_what_it_is(name: str) -> None:
-    loaded = recipe_files.load_dataset(name)
+    loaded = load.load_dataset(name)
     assert loaded.name == name
     assert len(loaded.description) > 80 or name == "dry-run"
 
 
 @pytest.mark.parametrize("name", SHIPPED_DATASETS)
 def test_every_dataset_cites_where_its_numbers_are_from(name: str) -> None:
-    assert CITED.search(recipe_files.load_dataset(name).description)
+    assert CITED.search(load.load_dataset(name).description)
 
 
 @pytest.mark.parametrize("name", STUDENTS)
 def test_every_student_loads_cites_its_sources_and_names_a_dataset(name: str) -> None:
-    loaded = recipe_files.load_student(name)
+    loaded = load.load_student(name)
     assert loaded.name == name
     assert CITED.search(loaded.description)
     assert loaded.dataset in DATASETS
@@ -63,7 +64,7 @@ def test_every_student_loads_cites_its_sources_and_names_a_dataset(name: str) ->
 
 @pytest.mark.parametrize("name", STUDENTS)
 def test_every_student_has_its_familys_template_end_of_turn_and_padding(name: str) -> None:
-    base = recipe_files.load_student(name).base
+    base = load.load_student(name).base
     assert (CONFIGS / "chat" / f"{base.chat_template}.jinja").is_file()
     assert base.end_of_turn != base.pad_token
     assert (base.end_of_turn, base.pad_token) == FAMILIES[base.chat_template]
@@ -74,7 +75,7 @@ def test_every_student_has_its_familys_template_end_of_turn_and_padding(name: st
 
 @pytest.mark.parametrize("name", TABLE_6)
 def test_the_six_r1_students_have_the_papers_numbers(name: str) -> None:
-    loaded = recipe_files.load_student(name)
+    loaded = load.load_student(name)
     model, learning_rate, licence = TABLE_6[name]
     training = loaded.training
     assert (loaded.base.model, training.learning_rate, loaded.base.licence) == (model, learning_rate, licence)
@@ -85,21 +86,21 @@ def test_the_six_r1_students_have_the_papers_numbers(name: str) -> None:
 
 @pytest.mark.parametrize("name", STUDENTS)
 def test_a_math_base_of_4k_gets_its_context_raised(name: str) -> None:
-    base = recipe_files.load_student(name).base
+    base = load.load_student(name).base
     raised = (base.rope_theta, base.max_position_embeddings) == (300_000, 32_768)
     assert raised == ("Qwen2.5-Math" in base.model)
 
 
 @pytest.mark.parametrize("name", STUDENTS)
 def test_a_batch_is_made_of_whole_device_batches_and_no_row_is_longer_than_the_context(name: str) -> None:
-    loaded = recipe_files.load_student(name)
+    loaded = load.load_student(name)
     assert loaded.training.batch_size % loaded.training.device_batch_size == 0
     assert loaded.training.max_length <= (loaded.base.max_position_embeddings or 32_768)
 
 
 @pytest.mark.parametrize("name", DATASETS)
 def test_shares_of_a_mixture_add_up_to_one(name: str) -> None:
-    shares = [source.share for source in recipe_files.load_dataset(name).problems if source.share is not None]
+    shares = [source.share for source in load.load_dataset(name).problems if source.share is not None]
     assert not shares or sum(shares) == pytest.approx(1.0)
 
 
@@ -112,16 +113,16 @@ def test_every_local_problem_file_is_there_and_every_source_has_a_licence_or_say
 
 def test_what_a_student_is_scored_on_is_screened_out_of_its_dataset() -> None:
     for name in STUDENTS:
-        loaded = recipe_files.load_student(name)
-        screened = {(source.path, source.split) for source in recipe_files.load_dataset(loaded.dataset).curation.benchmarks}
+        loaded = load.load_student(name)
+        screened = {(source.path, source.split) for source in load.load_dataset(loaded.dataset).curation.benchmarks}
         scored = {(source.path, source.split) for source in loaded.evaluation.problems}
         assert scored <= screened, name
 
 
 def test_no_recipe_runs_a_models_own_code_or_holds_a_secret() -> None:
-    assert not any(recipe_files.load_student(name).base.trust_remote_code for name in STUDENTS)
-    assert not any(recipe_files.load_dataset(name).teacher.trust_remote_code for name in DATASETS)
-    assert not any(recipe_files.load_teacher(name).teacher.trust_remote_code for name in TEACHERS)
+    assert not any(load.load_student(name).base.trust_remote_code for name in STUDENTS)
+    assert not any(load.load_dataset(name).teacher.trust_remote_code for name in DATASETS)
+    assert not any(load.load_teacher(name).teacher.trust_remote_code for name in TEACHERS)
 
 
 def test_gsm8k_references_are_what_follows_the_marks() -> None:
@@ -139,12 +140,12 @@ def mine(folder: Path, teacher: str, *overrides: str, sampling: str = "") -> Dat
     """A dataset recipe with a teacher written in some way, loaded with overrides."""
     path = folder / "mine.toml"
     path.write_text(MINE.format(teacher=teacher, sampling=sampling), encoding="utf-8")
-    return recipe_files.load_dataset(str(path), overrides)
+    return load.load_dataset(str(path), overrides)
 
 
 @pytest.mark.parametrize("name", TEACHERS)
 def test_every_teacher_loads_cites_its_sources_and_says_what_it_takes(name: str) -> None:
-    loaded = recipe_files.load_teacher(name)
+    loaded = load.load_teacher(name)
     teacher, sampling = loaded.teacher, loaded.sampling
     assert loaded.name == name
     assert re.search(r"card|docs|README", loaded.description)
@@ -161,15 +162,15 @@ def test_every_teacher_loads_cites_its_sources_and_says_what_it_takes(name: str)
 @pytest.mark.parametrize("name", TEACHERS)
 @pytest.mark.parametrize("dataset", ["gsm8k", "openr1-math", "r1-800k", "tiny"])
 def test_every_dataset_can_be_made_with_every_teacher(dataset: str, name: str) -> None:
-    loaded, alone = recipe_files.load_dataset(dataset, (f"teacher={name}",)), recipe_files.load_teacher(name)
+    loaded, alone = load.load_dataset(dataset, (f"teacher={name}",)), load.load_teacher(name)
     assert loaded.teacher == alone.teacher
-    own = recipe_files.load_dataset(dataset)
+    own = load.load_dataset(dataset)
     assert (loaded.sampling.n, loaded.sampling.max_tokens) == (own.sampling.n, own.sampling.max_tokens)
     assert loaded.sampling.top_k == alone.sampling.top_k
 
 
 def test_a_teacher_is_named_spelt_out_or_both(tmp_path: Path) -> None:
-    qwq = recipe_files.load_teacher("qwq-32b")
+    qwq = load.load_teacher("qwq-32b")
     assert mine(tmp_path, 'teacher = "qwq-32b"').teacher == qwq.teacher
     changed = mine(tmp_path, 'teacher = {like = "qwq-32b", concurrency = 7}').teacher
     assert changed == qwq.teacher.model_copy(update={"concurrency": 7})
@@ -186,7 +187,7 @@ def test_a_teacher_on_the_command_line_replaces_the_recipes_and_can_be_changed_i
     spelt_out = '[teacher]\nmodel = "m"\nengine = "server"\nconcurrency = 9'
     urls = 'teacher.urls=["http://a/v1"]'
     replaced = mine(tmp_path, spelt_out, urls, "teacher=qwq-32b", "sampling.top_k=3")
-    wanted = recipe_files.load_teacher("qwq-32b").teacher.model_copy(update={"urls": ("http://a/v1",)})
+    wanted = load.load_teacher("qwq-32b").teacher.model_copy(update={"urls": ("http://a/v1",)})
     assert (replaced.teacher, replaced.sampling.top_k) == (wanted, 3), "whatever comes first on the command line"
     assert mine(tmp_path, spelt_out, "teacher.like=qwq-32b").teacher.model == "m", "what is spelt out goes before what it is like"
     assert mine(tmp_path, spelt_out, 'teacher={like="qwq-32b", dtype="float32"}').teacher.dtype == "float32"
@@ -195,7 +196,7 @@ def test_a_teacher_on_the_command_line_replaces_the_recipes_and_can_be_changed_i
 def test_the_option_is_a_setting_like_others() -> None:
     options = cli.parser().parse_args(["run", "--set", "sampling.n=2", "--teacher", "qwq-32b", "--dataset", "gsm8k"])
     assert options.set == ["sampling.n=2", "teacher=qwq-32b"]
-    _, loaded = recipe_files.load_both("tiny-qwen2", options.dataset, tuple(options.set))
+    _, loaded = load.load_both("tiny-qwen2", options.dataset, tuple(options.set))
     assert (loaded.teacher.model, loaded.sampling.n) == ("Qwen/QwQ-32B", 2)
     assert cli.parser().parse_args(["dataset", "gsm8k"]).set == []
 
@@ -205,7 +206,7 @@ def test_a_teachers_file_may_lie_anywhere(tmp_path: Path, monkeypatch: pytest.Mo
     for name in ("own.toml", str(tmp_path / "own.toml")):
         assert mine(tmp_path, f'teacher = "{name}"').teacher.model == "own"
     monkeypatch.chdir(tmp_path)
-    assert recipe_files.load_dataset("gsm8k", ("teacher=own.toml",)).teacher.model == "own"
+    assert load.load_dataset("gsm8k", ("teacher=own.toml",)).teacher.model == "own"
 
 
 @pytest.mark.parametrize(
@@ -228,7 +229,7 @@ def test_a_wrong_teacher_is_told_by_its_key(tmp_path: Path, teacher: str, said: 
 
 def test_a_wrong_name_on_the_command_line_is_not_laid_to_the_dataset() -> None:
     with pytest.raises(RecipeError, match=r"^no teacher 'nobody'; there are: deepseek-api, "):
-        recipe_files.load_dataset("gsm8k", ("teacher=nobody",))
+        load.load_dataset("gsm8k", ("teacher=nobody",))
 
 
 @pytest.mark.parametrize(
@@ -244,7 +245,7 @@ def test_a_wrong_name_on_the_command_line_is_not_laid_to_the_dataset() -> None:
 )
 def test_a_setting_that_cannot_be_is_told_in_words_of_the_file(override: str, said: str) -> None:
     with pytest.raises(RecipeError) as told:
-        recipe_files.load_dataset("gsm8k", (override,))
+        load.load_dataset("gsm8k", (override,))
     assert said in str(told.value)
 
 
@@ -256,14 +257,14 @@ def test_teachers_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(("name", "expected"), [("gsm8k", (4, 4, 16)), ("openr1-math", (2, 2, 8)), ("r1-800k", (4, 4, 8))])
 def test_problems_with_a_rule_are_asked_until_they_have_enough(name: str, expected: tuple[int, int, int]) -> None:
-    sampling = recipe_files.load_dataset(name).sampling
+    sampling = load.load_dataset(name).sampling
     assert sampling.adaptive is not None
     assert (sampling.n, sampling.adaptive.enough, sampling.adaptive.most) == expected
 
 
 @pytest.mark.parametrize("name", ["openr1-math", "r1-800k", "gsm8k"])
 def test_no_completion_is_paid_for_that_is_too_long_to_be_kept(name: str) -> None:
-    loaded = recipe_files.load_dataset(name)
+    loaded = load.load_dataset(name)
     kept, adaptive = loaded.curation.screens.max_completion_tokens, loaded.sampling.adaptive
     assert kept is not None and adaptive is not None
     assert max((loaded.sampling.max_tokens, *adaptive.budgets)) <= kept + 1024, "a little more, so that the longest that is kept is whole"

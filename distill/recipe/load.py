@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from distill.recipe import CONFIGS, Curation, DatasetRecipe, Sampling, StudentRecipe, Teacher, Verification
-from distill.section import RecipeError, Section
+from distill.recipe.dataset import CONFIGS, Curation, DatasetRecipe, Sampling, StudentRecipe, Teacher, Verification
+from distill.recipe.section import RecipeError, Section
 
 S = TypeVar("S", bound=Section)
 CHOICES = ("teacher", "teacher.like")
