@@ -19,11 +19,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from distill import collect, curate, engines, evaluate, sample, shards, sources, train, verify
+from distill import collect, curate, engines, evaluate, sample, sources, train, verify
 from distill.journal import Journal
 from distill.recipe import load
 from distill.recipe.dataset import DatasetRecipe, Sampling, StudentRecipe, Teacher
 from distill.records import Candidate, Example, Problem
+from distill.store import shards
 
 
 def main() -> int:

@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from distill import shards
+from distill.store import shards
 
 MEASURED = "verify_seconds"
 

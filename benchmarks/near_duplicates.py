@@ -82,8 +82,9 @@ def one_question(rows: Sequence[Row]) -> Flagged:
 
 def curation(rows: Sequence[Row]) -> Flagged:
     """This project, as `distill curate` uses it: prints of texts, near-duplicate pairs of the shard they are in, and then the copies."""
-    from distill import dedup, pairs, shards
+    from distill import dedup, pairs
     from distill.records import Candidate, Measures, Outline, Problem, Trace, Verdict
+    from distill.store import shards
 
     traces = [Trace(Problem("", "b", "math", row["question"], None), "", 0, row["text"], "", True, "stop") for row in rows]
     index = dedup.Index(_section())

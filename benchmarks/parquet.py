@@ -21,8 +21,8 @@ import corpus
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distill import arrow, shards
 from distill.records import Problem, Trace
+from distill.store import schema, shards
 
 OUTLINE = ("id", "problem_id", "source", "finish_reason", "thinking_tokens")
 
@@ -34,7 +34,7 @@ def main() -> None:
     chosen = parser.parse_args()
     pa.set_cpu_count(1)
     rows = traces(chosen.rows)
-    table = pa.Table.from_pylist([arrow.to_row(row) for row in rows], schema=arrow.schema(Trace))
+    table = pa.Table.from_pylist([schema.to_row(row) for row in rows], schema=schema.schema(Trace))
     with tempfile.TemporaryDirectory() as folder:
         write = writers(rows, table, folder)
         spent = in_turns(write, chosen.repeats)

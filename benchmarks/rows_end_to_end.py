@@ -210,12 +210,12 @@ def questions(rows: int) -> list[str]:
 
 def rooms(url: str, rows: int, folder: str) -> None:
     """This project's rooms, shard after shard."""
-    from distill import shards
     from distill.engines.server import ServerEngine
     from distill.journal import Journal
     from distill.recipe.dataset import Sampling, Teacher
     from distill.records import Problem, Trace
     from distill.sample import Asked, sample
+    from distill.store import shards
 
     asked = Asked(Teacher(model=MODEL, urls=(url,), concurrency=IN_FLIGHT), Sampling(n=SAMPLES))
     problems = [Problem(f"{n:016x}", "bench", "math", text, "-1") for n, text in enumerate(questions(rows // SAMPLES))]

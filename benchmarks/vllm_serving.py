@@ -29,7 +29,6 @@ from typing import Any
 
 import aiohttp
 
-from distill import shards
 from distill.engines import Completion, Request, chat_completions
 from distill.engines.server import ServerEngine
 from distill.engines.vllm_processes import KEY, Servers, vllm_python
@@ -39,6 +38,7 @@ from distill.progress import showing
 from distill.recipe.dataset import Sampling, Teacher
 from distill.records import Problem, Trace
 from distill.sample import Asked, sample
+from distill.store import shards
 
 SAMPLES = 4
 BENCH = """

@@ -32,7 +32,7 @@ from distill.recipe.dataset import ProblemSource, Verification
 from distill.recipe.section import RecipeError
 from distill.records import Problem, Verdict
 from distill.sources import BAD_ROW
-from distill.store import digest
+from distill.store.folders import digest
 
 VERSION = 3
 MAX_QUESTION_CHARACTERS = 100_000

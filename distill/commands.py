@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from distill import catalogue, file_mode, funnel, hub, progress, shards
+from distill import file_mode, funnel, hub, progress
 from distill import report as reports
 from distill.brake import Stopped
 from distill.engines import EngineError
@@ -17,7 +17,8 @@ from distill.recipe.dataset import Curation, DatasetRecipe, StudentRecipe
 from distill.recipe.section import RecipeError
 from distill.records import Report
 from distill.sandbox import SandboxError
-from distill.store import StoreError
+from distill.store import catalogue, shards
+from distill.store.folders import StoreError
 from distill.train import TrainingError
 from flows.server_process import ServerError
 

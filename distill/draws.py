@@ -9,7 +9,7 @@ import json
 from distill import prompts
 from distill.recipe.dataset import Sampling, Teacher
 from distill.records import Problem
-from distill.store import digest
+from distill.store.folders import digest
 
 NOT_THE_DISTRIBUTION = ("n", "max_tokens", "adaptive", "again", "prompt")
 """Settings that decide which completions are drawn and not how; the prompt is in by its text."""

@@ -10,12 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from distill import arrow, screens
+from distill import screens
 from distill.normalise import CLOSE, OPEN
 from distill.prompts import render
 from distill.records import Example, Message, Problem
+from distill.store import schema
 
-SCHEMA = arrow.schema(Example)
+SCHEMA = schema.schema(Example)
 TEXT = pa.large_string()
 ROLES = ("system", "user", "assistant")
 

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from distill import arrow, card, contamination, funnel, plots, shards
+from distill import card, contamination, funnel, plots
 from distill.contamination import Match
 from distill.examples import SCHEMA as EXAMPLE
 from distill.examples import examples
@@ -30,8 +30,9 @@ from distill.preferences import Preference, preferences
 from distill.recipe.curation import Decontamination
 from distill.recipe.dataset import Curation, DatasetRecipe
 from distill.records import Candidate, Outline
+from distill.store import schema, shards
 
-CANDIDATE = arrow.schema(Candidate)
+CANDIDATE = schema.schema(Candidate)
 DECISION = pa.schema([CANDIDATE.field(name) for name in ("duplicate_of", "dropped", "detail_dropped")])
 """What is decided of each row, and is written last."""
 DECISIONS = ".decisions"

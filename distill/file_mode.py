@@ -29,20 +29,19 @@ from distill import (
     pairs,
     preferences,
     prompts,
-    shards,
     siblings,
-    store,
     verdict_summary,
 )
-from distill.arrow import schema
 from distill.contamination import Benchmarks, Match, matches
-from distill.elsewhere import filesystem
 from distill.funnel import Funnel
 from distill.pairs import Pair
 from distill.progress import Meter, say
 from distill.recipe.dataset import Curation, DatasetRecipe, Verification
 from distill.records import Candidate, Verdict
-from distill.store import StoreError
+from distill.store import folders, shards
+from distill.store.folders import StoreError
+from distill.store.remote import filesystem
+from distill.store.schema import schema
 
 WORK = ".work"
 """Folder inside the dataset's: what a killed run goes on from."""
@@ -92,7 +91,7 @@ def curate_file(source: str, folder: str, curation: Curation, recipe: DatasetRec
     """Writes a dataset folder from a file of traces, a folder of such files or another dataset folder; returns its funnel as a table."""
     key = _key(_inputs(source), curation, recipe)
     _require_room(source, folder, key)
-    with store.locked(folder):
+    with folders.locked(folder):
         work = _work(folder, key)
         if finished(folder):  # killed between the last file and the end
             shutil.rmtree(work)

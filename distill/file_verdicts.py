@@ -19,14 +19,15 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distill import endings, files, shards, store, verdict_summary, verifiers
-from distill.arrow import schema, to_row
+from distill import endings, files, verdict_summary, verifiers
 from distill.files import Row
 from distill.journal import Journal
 from distill.progress import Meter, say
 from distill.recipe.dataset import Verification
 from distill.recipe.section import RecipeError
 from distill.records import Opinions, Trace, Verdict
+from distill.store import folders, shards
+from distill.store.schema import schema, to_row
 from distill.verdict_summary import Summary
 
 ROWS_OF_PART = 2048
@@ -41,7 +42,7 @@ def verify_file(source: str, target: str, section: Verification) -> list[Summary
     wanted, parts = _wanted(columns, section), f"{target}.parts"
     if section.majority:
         _require_siblings_together(source)
-    with store.locked(parts) if "://" not in target else nullcontext():
+    with folders.locked(parts) if "://" not in target else nullcontext():
         done = _finished(parts, _key(source, section))
         before = sum(shards.count(path) for path in done)
         if before:

@@ -23,10 +23,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from distill import endings, language, normalise
-from distill.arrow import schema
 from distill.records import Candidate, Kind, Opinions, Outcome, Problem, Trace, Verdict
 from distill.sources import BAD_ROW, LINES, json_lines
-from distill.store import digest
+from distill.store.folders import digest
+from distill.store.schema import schema
 
 Row = dict[str, Any]
 DEFAULT_KIND = "math"

@@ -21,7 +21,7 @@ from distill import frames, journal_index
 from distill.engines import Completion
 from distill.journal_index import Index, Rows, hashed, offset_of
 from distill.ledger import Spent, spent_on
-from distill.store import StoreError
+from distill.store.folders import StoreError
 
 SYNC_SECONDS = 0.25
 """At 2,000 completions a second one fsync in 64 would be 31 a second, of 1 to 20 ms each."""

@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from distill import frames, shards
+from distill import frames
 from distill.ledger import Spent, spent_on
+from distill.store import shards
 
 VERSION = 1
 """Raised when `ledger.spent_on` counts otherwise or a row means something else; a new field of `Spent` is seen without it."""

@@ -19,7 +19,7 @@ from distill.prompts import render
 from distill.recipe.curation import Preferences, Screens, Selection
 from distill.records import Candidate, Message, Outline, Trace
 from distill.screens import NOT_SELECTED, completion_tokens, reason
-from distill.store import digest
+from distill.store.folders import digest
 
 VERSION = 2
 NEAR_COPY = 0.7

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from distill.recipe.section import RecipeError
 from distill.records import Message, Problem
-from distill.store import digest
+from distill.store.folders import digest
 
 TEMPLATES = Path(__file__).parent / "templates"
 QUESTION = "{question}"

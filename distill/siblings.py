@@ -20,8 +20,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from distill import arrow, shards
 from distill.records import Candidate
+from distill.store import schema, shards
 
 SHARD_ROWS = 4096
 SHARD_CHARACTERS = 64 << 20
@@ -33,7 +33,7 @@ MOST_PILES = 128
 """Each is an open file; a process may have 1,024 as a rule."""
 ROW_CHARACTERS = 512
 """What a row takes beside its texts, about."""
-SCHEMA = arrow.schema(Candidate)
+SCHEMA = schema.schema(Candidate)
 TEXTS = ("question", "tests", "thinking", "answer", "extra")
 
 

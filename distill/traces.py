@@ -9,7 +9,7 @@ from distill.engines import Completion
 from distill.ledger import Spent, cost_usd, spent_on
 from distill.recipe.dataset import Teacher
 from distill.records import Problem, Trace
-from distill.store import digest
+from distill.store.folders import digest
 
 READY = "ready:"
 """Before the source's name it is the teacher of a trace that came with its problem."""

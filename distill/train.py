@@ -14,9 +14,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from distill import arrow, hardware
+from distill import hardware
 from distill.recipe.dataset import Base, Training
 from distill.records import Checkpoint
+from distill.store import schema
 
 VERSION = 1
 LOG_TAIL_LINES = 15
@@ -47,7 +48,7 @@ def train(base: Base, training: Training, examples: list[str], target: str, log:
     job = {"job": "train", "base": base.model_dump(), "training": training.model_dump(), "examples": examples, "target": target}
     spread = base.parameters >= SHARDED_PARAMETERS and training.lora_rank is None
     result = _run(job, log, processes=max(1, len(hardware.gpus())) if spread else 1, on_progress=on_progress)
-    return arrow.from_row(Checkpoint, {**result, "fingerprint": "", "dataset": "", "student": ""})
+    return schema.from_row(Checkpoint, {**result, "fingerprint": "", "dataset": "", "student": ""})
 
 
 def _run(job: dict[str, Any], log: str, *, processes: int, on_progress: Progress | None = None) -> dict[str, Any]:

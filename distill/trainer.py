@@ -16,9 +16,10 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-from distill import chat, chat_template, hardware, shards, weights
+from distill import chat, chat_template, hardware, weights
 from distill.recipe.dataset import CONFIGS, Base, Training
 from distill.records import Example
+from distill.store import shards
 
 COMPLETE = "distill-complete"  # written last into a checkpoint: one without it is torn and is not resumed from
 MOST_UNRENDERABLE = 0.05

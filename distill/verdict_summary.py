@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from distill import shards
-from distill.arrow import columns
 from distill.files import DEFAULT_KIND
 from distill.progress import say
 from distill.records import Opinions
 from distill.report import aligned, grid, inert
+from distill.store import shards
+from distill.store.schema import columns
 
 Row = Mapping[str, Any]
 COUNTED = ("source", "kind", "outcome", "verifier", "verify_seconds", "judge_outcome", "majority_outcome")

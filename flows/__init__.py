@@ -9,9 +9,9 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from distill import store
+from distill.store import folders
 
-LOCAL = Path(store.ROOT).absolute() if "://" not in store.ROOT else Path(__file__).parents[1] / "data" / "store"
+LOCAL = Path(folders.ROOT).absolute() if "://" not in folders.ROOT else Path(__file__).parents[1] / "data" / "store"
 """The store, or where the parts of it lie that have to be on this machine."""
 
 ENVIRONMENT = {

@@ -14,13 +14,14 @@ from typing import Any
 from prefect import flow, task
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from distill import benchmark_sets, contamination, curate, dropped, export, funnel, hardware, pairs, shards
+from distill import benchmark_sets, contamination, curate, dropped, export, funnel, hardware, pairs
 from distill.contamination import Benchmarks, Match
 from distill.funnel import Funnel
 from distill.pairs import Pair
 from distill.progress import Meter, say
 from distill.recipe.dataset import Curation, DatasetRecipe
 from distill.records import Candidate
+from distill.store import shards
 from flows import keys, rooms, runners
 from flows.keys import Place
 

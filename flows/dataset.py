@@ -7,7 +7,7 @@ from distill.preflight import CannotRun, teacher_ready
 from distill.recipe.dataset import DatasetRecipe
 from distill.recipe.load import load_dataset
 from distill.recipe.section import RecipeError
-from distill.store import NotMade
+from distill.store.folders import NotMade
 from flows import keys, rooms, zombies
 from flows.collect import collect_room
 from flows.curate import curate_room

@@ -12,11 +12,12 @@ from typing import Any
 
 from prefect import flow, task
 
-from distill import evaluate, funnel, hardware, plots, report, shards, store, verifiers
+from distill import evaluate, funnel, hardware, plots, report, verifiers
 from distill.evaluate import Measured
 from distill.progress import say
 from distill.recipe.dataset import Base, DatasetRecipe, Evaluation, Sampling, StudentRecipe, Teacher
 from distill.records import Candidate, Report
+from distill.store import folders, shards
 from distill.train import prepare
 from flows import keys, rooms
 from flows.collect import collect_room
@@ -116,7 +117,7 @@ def write_report(found: Report, student: str, dataset: str) -> str:
     shards.write_text(
         f"{student}/report.md", "\n".join([text, *(f"![{Path(path).stem}]({path})\n" for path in pictures(student, dataset))])
     )
-    store.write_record(path, found)
+    folders.write_record(path, found)
     rooms.artifact(f"report-{found.student}", text, f"Base, student and teacher of {found.student} on held-out problems")
     say(f"evaluated {found.student}: {found.decision}")
     return path

@@ -22,12 +22,12 @@ from distill import (
     prompts,
     sample,
     sources,
-    store,
     train,
     verifiers,
 )
 from distill.recipe.dataset import Base, Curation, DatasetRecipe, Judge, ProblemSource, Sampling, StudentRecipe, Teacher, Verification
 from distill.records import Candidate, Example, Problem, Trace
+from distill.store import folders
 
 LOCAL = ("vllm", "transformers")
 """Engines that open a model's files."""
@@ -43,11 +43,11 @@ class Place:
 
     @property
     def path(self) -> str:
-        return store.path_of(self.room, self.name, self.key)
+        return folders.path_of(self.room, self.name, self.key)
 
     @property
     def fingerprint(self) -> str:
-        return store.fingerprint(self.key)
+        return folders.fingerprint(self.key)
 
     @property
     def label(self) -> str:
@@ -77,7 +77,7 @@ def known_as(asked: Model, traces: Place) -> Teacher:
     if asked.weights is None and asked.teacher.engine not in LOCAL:
         return asked.teacher
     weights = traces.key["teacher"]["model"]
-    return asked.teacher.model_copy(update={"model": f"{asked.name}-{store.fingerprint({'weights': weights})}"})
+    return asked.teacher.model_copy(update={"model": f"{asked.name}-{folders.fingerprint({'weights': weights})}"})
 
 
 def short(model: str) -> str:
@@ -89,7 +89,7 @@ def problems(problem_sources: Sequence[ProblemSource], verification: Verificatio
     """Problems of a list of sources: their content, and what checks the references."""
     kinds = sorted({source.kind for source in problem_sources})
     key = {
-        "schema": store.schema_digest(Problem),
+        "schema": folders.schema_digest(Problem),
         "collect": collect.VERSION,
         "sources": [sources.identity(source) for source in problem_sources],
         "shard_problems": shard_problems,
@@ -117,7 +117,7 @@ def compared(problems: Place, curation: Curation) -> Place:
 def traces(content: str, asked: Model, sampling: Sampling, verification: Verification, kinds: Sequence[str]) -> Place:
     """Traces of a model on problems of a certain content; what judges them is part of it where that decides how many there are."""
     key = {
-        "schema": store.schema_digest(Trace),
+        "schema": folders.schema_digest(Trace),
         "sample": sample.VERSION,
         "lint": {"version": lint.VERSION, "context_tokens": asked.teacher.context_tokens},
         "problems": content,
@@ -140,7 +140,7 @@ def journals(problems: Place, asked: Model, sampling: Sampling) -> Place:
 def verdicts(traces: Place, verification: Verification, kinds: Sequence[str]) -> Place:
     """Verdicts on traces: how answers are judged, and by which versions of the verifiers."""
     key = {
-        "schema": store.schema_digest(Candidate),
+        "schema": folders.schema_digest(Candidate),
         "verification": verification.identity(),
         "verifiers": verifiers.versions(kinds, verification),
         "traces": traces.key,
@@ -172,7 +172,7 @@ def matches(verdicts: Place, curation: Curation) -> Place:
 def dataset(verdicts: Place, recipe: DatasetRecipe) -> Place:
     """A filtered dataset: thresholds, policy and benchmarks over measured candidates."""
     key = {
-        "schema": store.schema_digest(Example),
+        "schema": folders.schema_digest(Example),
         "decides": curate.DECIDES | {"preferences": preferences.VERSION},
         "pairs": curate.measuring(recipe.curation)["pairs"],
         "curation": _curation(recipe.curation),
@@ -227,12 +227,12 @@ def _weights(teacher: Teacher) -> Any:
 
 
 def _model(model: str, revision: str | None) -> dict[str, Any]:
-    return store.model_identity(str(architecture.local_folder(model) or model), revision)
+    return folders.model_identity(str(architecture.local_folder(model) or model), revision)
 
 
 def _base(base: Base) -> dict[str, Any]:
     kept = {name: value for name, value in base.identity().items() if name not in ("licence", "parameters")}
-    template = store.digest(chat_template.read(base.chat_template))[:12]
+    template = folders.digest(chat_template.read(base.chat_template))[:12]
     return kept | {"model": _model(base.model, base.revision), "chat_template": template}
 
 

@@ -14,11 +14,11 @@ import pyarrow as pa
 from prefect.cache_policies import NO_CACHE
 
 import flows
-from distill import shards, store
-from distill.content import digest
-from distill.elsewhere import filesystem, is_elsewhere
 from distill.progress import say
-from distill.store import Damaged, NotMade
+from distill.store import folders, shards
+from distill.store.digest import digest
+from distill.store.folders import Damaged, NotMade
+from distill.store.remote import filesystem, is_elsewhere
 from flows.keys import Place
 
 TASK: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
@@ -50,7 +50,7 @@ def reused(place: Place, what: str) -> dict[str, Any] | None:
     summary = made(place)
     if summary is not None:
         say(f"reused {place.label}: {what}", reused=place.label)
-    elif not shards.exists(f"{place.path}/key.json") and (cause := store.explain_miss(place.room, place.name, place.key)):
+    elif not shards.exists(f"{place.path}/key.json") and (cause := folders.explain_miss(place.room, place.name, place.key)):
         say(f"making {place.label}: {cause}")
     else:
         say(f"making {place.label}")
@@ -61,14 +61,14 @@ def reused(place: Place, what: str) -> dict[str, Any] | None:
 def making(place: Place) -> Iterator[str]:
     """The folder of a place, made and held against other runs while the block lasts."""
     if is_elsewhere(place.path):
-        with store.locked(str(flows.LOCAL / "locks" / place.path.replace("://", "/"))):
-            yield store.folder(place.room, place.name, place.key)
+        with folders.locked(str(flows.LOCAL / "locks" / place.path.replace("://", "/"))):
+            yield folders.folder(place.room, place.name, place.key)
         return
-    with store.locked(place.path):
+    with folders.locked(place.path):
         for torn in Path(place.path).rglob(".*.tmp"):  # of a killed run: whoever wrote it does not hold the lock any more
             if torn.is_file():
                 torn.unlink()
-        yield store.folder(place.room, place.name, place.key)
+        yield folders.folder(place.room, place.name, place.key)
 
 
 @contextmanager
@@ -79,7 +79,7 @@ def making_here(place: Place) -> Iterator[str]:
             yield folder
         return
     path = flows.LOCAL / place.room / place.path.rsplit("/", 1)[1]
-    with store.locked(str(path)):
+    with folders.locked(str(path)):
         if not (path / "key.json").exists():
             shards.write_text(f"{path}/key.json", json.dumps(place.key, indent=1, sort_keys=True, ensure_ascii=False))
         yield str(path)
@@ -158,7 +158,7 @@ def artifact(key: str, markdown: str, description: str) -> None:
     """Puts a Markdown table on the page of the flow run."""
     from prefect.artifacts import create_markdown_artifact
 
-    create_markdown_artifact(key=store.slug(key).lower().replace(".", "-").replace("_", "-"), markdown=markdown, description=description)
+    create_markdown_artifact(key=folders.slug(key).lower().replace(".", "-").replace("_", "-"), markdown=markdown, description=description)
 
 
 def local(path: str) -> Path:

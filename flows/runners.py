@@ -13,7 +13,7 @@ from typing import Any
 from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 
 import flows
-from distill import store
+from distill.store import folders
 
 VARIABLE = "DISTILL_RUNNER"
 RAY_ADDRESS = "RAY_ADDRESS"
@@ -22,7 +22,7 @@ KILLED = ("BrokenProcessPool", "WorkerCrashedError", "NodeDiedError", "OutOfMemo
 """What a pool of processes, Ray and Dask raise when a worker has died in the middle of a task, Ray and Dask after three more tries."""
 
 
-class CannotRun(store.StoreError):
+class CannotRun(folders.StoreError):
     """The runner that was asked for cannot be had; the message says what to do."""
 
 
@@ -82,7 +82,7 @@ def _dask(workers: int | None) -> Any:
 def _environment() -> dict[str, str]:
     """What a worker's environment has to say before Prefect is imported there: no secrets, because clusters show it."""
     values = {name: os.environ.get(name) for name in (*flows.ENVIRONMENT, "PREFECT_API_URL")}
-    return {name: value for name, value in values.items() if value is not None} | {"DISTILL_STORE": store.ROOT}
+    return {name: value for name, value in values.items() if value is not None} | {"DISTILL_STORE": folders.ROOT}
 
 
 def _require(extra: str, module: str) -> None:

@@ -22,7 +22,7 @@ from prefect import flow, task
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
-from distill import shards, traces
+from distill import traces
 from distill.brake import Brake, Stopped
 from distill.dropped import Lookout
 from distill.engines import Completion, Engine, EngineError, Request, open_engine
@@ -35,6 +35,7 @@ from distill.records import Problem, Trace
 from distill.sample import Asked, sample
 from distill.screens import MALFORMED, TRUNCATED, truncated, unthinking
 from distill.shelf import Shelf, spent_in
+from distill.store import shards
 from flows import keys, rooms
 from flows.keys import Model, Place
 

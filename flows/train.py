@@ -10,11 +10,12 @@ from typing import Any
 
 from prefect import flow, task
 
-from distill import plots, shards, store, weights
+from distill import plots, weights
 from distill.progress import Meter, say
 from distill.recipe.dataset import Base, StudentRecipe, Training
 from distill.records import Checkpoint
-from distill.store import NotMade
+from distill.store import folders, shards
+from distill.store.folders import NotMade
 from distill.train import train
 from flows import keys, rooms
 from flows.keys import Place
@@ -35,7 +36,7 @@ def train_room(dataset: Place, recipe: StudentRecipe) -> Place:
         examples = rooms.shard_paths(dataset, curated, "examples/")
         done, losses = train_student(recipe.base, recipe.training, examples, str(rooms.local(folder)), recipe.name)
         checkpoint = replace(done, student=recipe.name, dataset=dataset.path.rsplit("/", 1)[1], fingerprint=place.fingerprint)
-        store.write_record(f"{folder}/checkpoint.json", checkpoint)
+        folders.write_record(f"{folder}/checkpoint.json", checkpoint)
         if plots.available() and losses:
             plots.loss(list(losses), list(losses.values()), f"{folder}/plots/loss.png")
         rooms.finish(place, [], finite=True)
@@ -82,7 +83,7 @@ def _refuse_not_finite(place: Place) -> None:
     if wrong is None:
         rooms.finish(place, [], finite=True)
         return
-    evaluated = [key.parent for key in Path(store.ROOT).glob("evaluations/*/*/key.json") if place.fingerprint in key.read_text("utf-8")]
+    evaluated = [key.parent for key in Path(folders.ROOT).glob("evaluations/*/*/key.json") if place.fingerprint in key.read_text("utf-8")]
     for path in (*evaluated, rooms.local(place.path)):
         path.rename(f"{path}.damaged")
     say(f"set aside {place.path}.damaged: the student's weights are not finite ({wrong})")

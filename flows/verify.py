@@ -11,13 +11,14 @@ from typing import Any
 from prefect import flow, task
 from prefect.utilities.annotations import quote
 
-from distill import shards, verdict_summary
+from distill import verdict_summary
 from distill.dropped import Lookout
 from distill.journal import Journal
 from distill.progress import Meter
 from distill.recipe.dataset import Verification
 from distill.records import Candidate, Trace
 from distill.screens import truncated
+from distill.store import shards
 from distill.verify import verify
 from flows import keys, rooms
 from flows.keys import Place

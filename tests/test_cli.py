@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from distill import cli, store
+from distill import cli
 from distill.recipe.load import names
+from distill.store import folders
 
 PROJECT = Path(__file__).parents[1]
 COMMANDS = (
@@ -188,7 +189,7 @@ def test_the_last_line_of_dataset_is_its_path_and_progress_is_not_on_standard_ou
     first = ran("dataset", "dry-run", *sets(*SMALL))
     path = Path(first.stdout.splitlines()[-1])
     assert (path / "README.md").is_file()
-    assert path.is_relative_to(store.ROOT)
+    assert path.is_relative_to(folders.ROOT)
     assert "making traces" in first.stderr
     assert "teacher calls" not in first.stdout
     for line in first.stderr.splitlines():

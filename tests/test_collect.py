@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill import arrow, contamination, shards, store
+from distill import contamination
 from distill.collect import MAX_QUESTION_CHARACTERS, apart, collect, marked
 from distill.recipe.curation import Screens
 from distill.recipe.dataset import Curation, ProblemSource, Verification
 from distill.recipe.section import RecipeError
 from distill.records import Problem
 from distill.sources import BAD_ROW, read_rows
+from distill.store import folders, schema, shards
 
 VERIFICATION = Verification(workers=1)
 SCALARS = st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.floats() | st.text(max_size=20)
@@ -47,8 +48,8 @@ def one(row: dict[str, Any], **values: Any) -> Problem:
 def test_every_row_becomes_one_problem_that_a_shard_can_hold(rows: list[dict[str, Any]], kind: str, language: str | None) -> None:
     found = problems(rows, kind=kind, tests="tests", language=language)
     assert len(found) == len(rows)
-    table = pa.Table.from_pylist([arrow.to_row(problem) for problem in found], schema=arrow.schema(Problem))
-    assert [arrow.from_row(Problem, row) for row in table.to_pylist()] == found
+    table = pa.Table.from_pylist([schema.to_row(problem) for problem in found], schema=schema.schema(Problem))
+    assert [schema.from_row(Problem, row) for row in table.to_pylist()] == found
     for problem in found:
         assert problem.unusable is not None or problem.question.strip()
         assert (problem.unusable is None) == (problem.detail_unusable is None)
@@ -242,7 +243,7 @@ def test_the_room_marks_what_stands_apart_and_goes_on_after_a_kill(
 ) -> None:
     from flows.collect import collect_room
 
-    monkeypatch.setattr(store, "ROOT", str(tmp_path / "store"))
+    monkeypatch.setattr(folders, "ROOT", str(tmp_path / "store"))
     rows = [ANNA.format(3, 4), "What is 3 + 4?", "", ANNA.format(3, 4).replace("Anna", "Maria"), ANNA.format(3, 5)]
     asked, bench = tmp_path / "asked.jsonl", tmp_path / "bench.jsonl"
     asked.write_text("".join(json.dumps({"question": row, "answer": "7"}) + "\n" for row in rows), encoding="utf-8")

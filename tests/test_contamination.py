@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from distill import contamination, shards
+from distill import contamination
 from distill.contamination import Benchmarks, Match
 from distill.recipe.curation import Decontamination
 from distill.records import Problem, Trace
+from distill.store import shards
 
 LONG = "Anna walks along the river for 3 miles each morning before she opens the bakery, then cycles 12 miles to the market. How far is it?"
 SHORT = "What is 26 + 33?"

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill import arrow, contamination, curate, examples, normalise, pairs, prompts, selection, shards
+from distill import contamination, curate, examples, normalise, pairs, prompts, selection
 from distill.recipe.dataset import Curation
 from distill.records import Candidate, Example, Message, Outline, Problem, Trace, Verdict
+from distill.store import schema, shards
 
 QUESTIONS = [f"A shop sells {n} pears and {n + 2} plums in the morning. How many pieces of fruit does it sell?" for n in range(20)]
 THINKING = [
@@ -36,7 +37,7 @@ def curation(**sections):
 
 
 def outline(row):
-    return arrow.from_row(Outline, arrow.to_row(row))
+    return schema.from_row(Outline, schema.to_row(row))
 
 
 def matched(rows, benchmark_questions, section):
@@ -73,8 +74,8 @@ def storable(text):
 
 def asked(rows, template="math", system=None):
     kept = [row for row in rows if row.dropped is None]
-    table = pa.Table.from_pylist([arrow.to_row(row) for row in kept], schema=arrow.schema(Candidate))
-    return [arrow.from_row(Example, row) for row in examples.examples(table, template, system).to_pylist()]
+    table = pa.Table.from_pylist([schema.to_row(row) for row in kept], schema=schema.schema(Candidate))
+    return [schema.from_row(Example, row) for row in examples.examples(table, template, system).to_pylist()]
 
 
 def reasons(rows):

@@ -14,7 +14,6 @@ CHILDREN = {"distill.trainer"}
 """Main modules of child processes: they import what they need, and nothing imports them."""
 GROUND: dict[str, set[str]] = {
     "records": set(),
-    "arrow": set(),
     "recipe": {"records"},
 }
 """What the modules and packages that all others stand on may import."""

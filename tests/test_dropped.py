@@ -8,12 +8,13 @@ from typing import Any, get_args
 
 import pytest
 
-from distill import cli, dropped, funnel, progress, screens, shards, store
+from distill import cli, dropped, funnel, progress, screens
 from distill.dropped import Lookout
 from distill.engines import Completion, Request
 from distill.recipe.curation import Screens
 from distill.recipe.dataset import Adaptive, Sampling, Teacher
 from distill.records import Message, Outcome, Problem
+from distill.store import folders, shards
 from flows.sample import Looks
 
 PROJECT = Path(__file__).parents[1]
@@ -108,7 +109,7 @@ def test_what_one_room_has_told_the_next_one_does_not_tell_again(capsys: pytest.
 def test_a_teacher_that_never_thinks_is_told_at_once_and_its_empty_dataset_is_a_failure_that_can_be_cut_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(store, "ROOT", str(tmp_path / "store"))
+    monkeypatch.setattr(folders, "ROOT", str(tmp_path / "store"))
     recipe = thoughtless(tmp_path)
     assert cli.main(["dataset", recipe]) == 1
     shown = capsys.readouterr()
@@ -120,7 +121,7 @@ def test_a_teacher_that_never_thinks_is_told_at_once_and_its_empty_dataset_is_a_
     assert last.startswith("distill: datasets thoughtless-") and f"{MANY} of {MANY} traces are malformed" in last
     assert "no think block" in last and "thinking_optional" in last and "teacher.prefill" in last
 
-    (made,) = Path(store.ROOT, "datasets").glob("*/made.json")
+    (made,) = Path(folders.ROOT, "datasets").glob("*/made.json")
     assert json.loads(made.read_text())["kept"] == 0 and str(made.parent) in last
     assert (made.parent / "funnel.json").is_file() and sum(map(shards.count, shards.list_shards(f"{made.parent}/candidates"))) == MANY
 
@@ -137,7 +138,7 @@ def test_a_teacher_that_never_thinks_is_told_at_once_and_its_empty_dataset_is_a_
 def test_a_reference_that_is_never_met_is_told_while_verdicts_are_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(store, "ROOT", str(tmp_path / "store"))
+    monkeypatch.setattr(folders, "ROOT", str(tmp_path / "store"))
     recipe = thoughtless(tmp_path, "<think>\nI add the numbers and one more.\n</think>\n\n\\boxed{1%d}")
     assert cli.main(["dataset", recipe]) == 1
     *before, last = capsys.readouterr().err.splitlines()
@@ -150,12 +151,12 @@ def test_a_reference_that_is_never_met_is_told_while_verdicts_are_made(
 def test_problems_of_which_none_is_usable_end_the_run_before_a_teacher_is_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(store, "ROOT", str(tmp_path / "store"))
+    monkeypatch.setattr(folders, "ROOT", str(tmp_path / "store"))
     recipe = thoughtless(tmp_path)
     for _ in range(2):
         last = said(capsys, "dataset", recipe, "--set", "problems.0.reference=gold")
         assert f"none of {MANY} rows can be used" in last and "no_reference" in last and "a math problem needs reference" in last
-    assert not Path(store.ROOT, "traces").exists()
+    assert not Path(folders.ROOT, "traces").exists()
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from distill import normalise, records, shards
+from distill import normalise, records
 from distill.engines import EngineError, Request, open_engine, scripted
 from distill.recipe.dataset import Sampling, Teacher
 from distill.records import Message, Problem, Trace
+from distill.store import shards
 
 SAMPLING = Sampling(max_tokens=2000)
 

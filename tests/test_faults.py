@@ -16,7 +16,7 @@ from sampling_run import ADAPTIVE, FIXED, MONEY, Run, completion_tokens, count, 
 from distill.engines import EngineError
 from distill.recipe.dataset import Verification
 from distill.records import Trace
-from distill.shards import list_shards, read
+from distill.store.shards import list_shards, read
 from distill.verify import verify
 
 KEY = "sk-canary-5f1d7a3b9c"

@@ -19,7 +19,8 @@ import interruptible
 import pytest
 from sampling_run import completion_tokens, count, events, paid_twice, plan, serving
 
-from distill import cli, shards, store
+from distill import cli
+from distill.store import folders, shards
 from flows import server
 
 PROJECT = Path(__file__).parents[1]
@@ -74,7 +75,7 @@ class Desk:
 
     def start(self, *overrides: str) -> "subprocess.Popen[str]":
         """Runs the command in a process of its own."""
-        environment = os.environ | {"DISTILL_STORE": store.ROOT}
+        environment = os.environ | {"DISTILL_STORE": folders.ROOT}
         arguments = ("-m", "distill", *self.arguments("sample", *overrides))
         return interruptible.python(*arguments, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -94,7 +95,7 @@ def collected(tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> 
     (folder / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in questions))
     (folder / "sums.toml").write_text(RECIPE.format(path=folder / "sums.jsonl"))
     with serving(folder / "server") as base, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "ROOT", str(folder / "store"))
+        patch.setattr(folders, "ROOT", str(folder / "store"))
         patch.setenv("TEACHER_KEY", KEY)
         patch.setattr(server, "running", lambda: nullcontext(prefect_server))  # for a process that ends, it leaves sockets open
         assert cli.main(Desk(folder / "server", base, folder).arguments("collect")) == 0
@@ -104,19 +105,19 @@ def collected(tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> 
 @pytest.fixture
 def desk(collected: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     shutil.copytree(collected[0] / "store", tmp_path / "store")
-    monkeypatch.setattr(store, "ROOT", str(tmp_path / "store"))
+    monkeypatch.setattr(folders, "ROOT", str(tmp_path / "store"))
     return Desk(collected[0] / "server", collected[1], tmp_path)
 
 
 def rows(folder: str = "*") -> list[dict[str, Any]]:
     """The rows of all traces of the store, in order."""
-    found = sorted(Path(store.ROOT, "traces").glob(f"{folder}/*.parquet"))
+    found = sorted(Path(folders.ROOT, "traces").glob(f"{folder}/*.parquet"))
     return [row for path in found for row in shards.read_rows(str(path))]
 
 
 def made() -> list[dict[str, Any]]:
     """The summaries of finished traces, oldest first."""
-    found = sorted(Path(store.ROOT, "traces").glob("*/made.json"), key=lambda path: path.stat().st_mtime_ns)
+    found = sorted(Path(folders.ROOT, "traces").glob("*/made.json"), key=lambda path: path.stat().st_mtime_ns)
     return [json.loads(path.read_text()) for path in found]
 
 
@@ -126,7 +127,7 @@ def undisturbed(collected: tuple[Path, str], tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp("undisturbed")
     shutil.copytree(collected[0] / "store", folder / "store")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "ROOT", str(folder / "store"))
+        patch.setattr(folders, "ROOT", str(folder / "store"))
         desk = Desk(collected[0] / "server", collected[1], folder)
         assert desk.sample(desk.plan("sound"), *ADAPTIVE) == 0
         return rows()
@@ -184,7 +185,7 @@ def test_a_second_run_is_refused_with_the_pid_and_a_terminated_one_leaves_no_loc
     assert time.monotonic() - began < 10
     assert process.returncode == 143
     assert "Traceback" not in said
-    assert any(str(process.pid) in lock.read_text() for lock in Path(store.ROOT).rglob(".lock"))
+    assert any(str(process.pid) in lock.read_text() for lock in Path(folders.ROOT).rglob(".lock"))
     assert desk.sample(desk.plan("after"), *ADAPTIVE) == 0
     assert rows() == undisturbed
     assert paid_twice(desk.log("terminated", "after")).total() <= 8
@@ -240,7 +241,7 @@ def test_a_refused_key_is_written_nowhere(desk, capsys):
     assert "key was refused" in capsys.readouterr().err
     assert desk.sample(desk.plan("open", key=KEY)) == 0
     assert KEY not in capsys.readouterr().err
-    places = [Path(os.environ["DISTILL_STORE"]), Path(store.ROOT)]
+    places = [Path(os.environ["DISTILL_STORE"]), Path(folders.ROOT)]
     files = [path for place in places for path in place.rglob("*") if path.is_file()]
     assert any(path.suffix == ".db" for path in files) and any(path.suffix == ".journal" for path in files)
     assert not [path for path in files if KEY.encode() in path.read_bytes()]
@@ -259,8 +260,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_store_that_cannot_be_written_is_refused_before_anything_is_paid_for(desk, small_disk, monkeypatch, capsys):
-    shutil.copytree(store.ROOT, small_disk / "store")
-    monkeypatch.setattr(store, "ROOT", str(small_disk / "store"))
+    shutil.copytree(folders.ROOT, small_disk / "store")
+    monkeypatch.setattr(folders, "ROOT", str(small_disk / "store"))
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     assert desk.sample(desk.plan("never")) == 1
     said = capsys.readouterr().err
@@ -269,8 +270,8 @@ def test_a_store_that_cannot_be_written_is_refused_before_anything_is_paid_for(d
 
 
 def test_a_full_disk_ends_the_run_with_its_cause_and_costs_what_was_in_flight(desk, undisturbed, small_disk, monkeypatch, capsys):
-    shutil.copytree(store.ROOT, small_disk / "store")
-    monkeypatch.setattr(store, "ROOT", str(small_disk / "store"))
+    shutil.copytree(folders.ROOT, small_disk / "store")
+    monkeypatch.setattr(folders, "ROOT", str(small_disk / "store"))
     free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
     (small_disk / "ballast").write_bytes(bytes(free - 65_536))
     assert desk.sample(desk.plan("full"), *ADAPTIVE) == 1

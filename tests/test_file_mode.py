@@ -12,13 +12,14 @@ from pathlib import Path
 import interruptible
 import pytest
 
-from distill import export, file_mode, shards
+from distill import export, file_mode
 from distill.file_mode import UnfinishedError
 from distill.pairs import Pair
 from distill.recipe.curation import Selection
 from distill.recipe.dataset import Curation
 from distill.recipe.load import load_dataset, load_made
 from distill.recipe.section import RecipeError
+from distill.store import shards
 
 PROJECT = Path(__file__).parents[1]
 TEXT = "so the sum of both is then we add one more box and count all of them again until nothing is left on any shelf here"

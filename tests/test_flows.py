@@ -14,13 +14,13 @@ from uuid import uuid4
 
 import pytest
 
-from distill import shards, store
 from distill.journal import Journal
 from distill.preflight import CannotRun
 from distill.recipe.dataset import DatasetRecipe
 from distill.recipe.load import load_dataset
 from distill.recipe.section import RecipeError
 from distill.records import Candidate, Example, Problem, Trace
+from distill.store import folders, shards
 
 PROJECT = Path(__file__).parents[1]
 SMALL = ("problems.0.limit=30", "shard_problems=8", "sampling.n=2")
@@ -53,7 +53,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> P
     """A store with one finished dataset, to be copied."""
     folder = tmp_path_factory.mktemp("finished") / "store"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "ROOT", str(folder))
+        patch.setattr(folders, "ROOT", str(folder))
         make()
     return folder
 
@@ -62,15 +62,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> P
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: Path) -> str:
     """A store of one test's own, with a finished dataset in it."""
     shutil.copytree(finished, tmp_path / "store")
-    monkeypatch.setattr(store, "ROOT", str(tmp_path / "store"))
-    return store.ROOT
+    monkeypatch.setattr(folders, "ROOT", str(tmp_path / "store"))
+    return folders.ROOT
 
 
 @pytest.fixture
 def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefect_server: str) -> str:
     """A store of one test's own with nothing in it."""
-    monkeypatch.setattr(store, "ROOT", str(tmp_path / "store"))
-    return store.ROOT
+    monkeypatch.setattr(folders, "ROOT", str(tmp_path / "store"))
+    return folders.ROOT
 
 
 def test_every_row_is_there_and_siblings_stay_together(root: str) -> None:
@@ -196,7 +196,7 @@ def test_a_damaged_shard_is_set_aside_and_made_anew_alone(root: str) -> None:
     for path in Path(root, "verdicts").glob("*/00001.parquet"):
         path.unlink()
     victim.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(store.Damaged, match="set aside"):
+    with pytest.raises(folders.Damaged, match="set aside"):
         make()
     assert not victim.exists()
     before = written(root)
@@ -210,14 +210,14 @@ def test_a_second_run_is_refused_with_the_process_of_the_first(root: str) -> Non
     from flows import dataset
 
     other = "curation.selection.policy=none"
-    with store.locked(dataset.dataset_place(recipe(other)).path), pytest.raises(store.Busy, match=str(os.getpid())):
+    with folders.locked(dataset.dataset_place(recipe(other)).path), pytest.raises(folders.Busy, match=str(os.getpid())):
         make(other)
 
 
 def test_a_room_whose_upstream_is_missing_names_the_command_that_makes_it(empty: str) -> None:
     from flows import dataset
 
-    with pytest.raises(store.NotMade, match="distill collect --dataset dry-run"):
+    with pytest.raises(folders.NotMade, match="distill collect --dataset dry-run"):
         dataset.traces_place(recipe())
 
 
@@ -301,7 +301,7 @@ def test_a_killed_run_goes_on_and_pays_for_nothing_twice(empty: str, tmp_path: P
 
 
 def test_the_store_can_be_elsewhere(monkeypatch: pytest.MonkeyPatch, prefect_server: str) -> None:
-    monkeypatch.setattr(store, "ROOT", f"memory://{uuid4().hex}")
+    monkeypatch.setattr(folders, "ROOT", f"memory://{uuid4().hex}")
     folder = make()
     assert folder.startswith("memory://")
     assert sum(shards.count(path) for path in shards.list_shards(f"{folder}/candidates")) == 60

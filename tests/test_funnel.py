@@ -5,9 +5,10 @@ import json
 import pyarrow as pa
 import pytest
 
-from distill import arrow, card, examples, funnel, shards
+from distill import card, examples, funnel
 from distill.recipe.dataset import Curation, DatasetRecipe
 from distill.records import Candidate, Problem, Trace, Verdict
+from distill.store import schema, shards
 
 
 def candidate(number, dropped, source="a", cost=0.01, siblings=2, **measured):
@@ -18,7 +19,7 @@ def candidate(number, dropped, source="a", cost=0.01, siblings=2, **measured):
 
 
 def table(rows):
-    return pa.Table.from_pylist([arrow.to_row(row) for row in rows], schema=arrow.schema(Candidate))
+    return pa.Table.from_pylist([schema.to_row(row) for row in rows], schema=schema.schema(Candidate))
 
 
 def count(rows):

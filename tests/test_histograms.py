@@ -4,8 +4,9 @@ import itertools
 
 import pyarrow as pa
 
-from distill import arrow, histograms, plots
+from distill import histograms, plots
 from distill.records import Candidate, Measures, Problem, Trace, Verdict
+from distill.store import schema as arrow
 
 
 def candidate(problem: int, sample: int, outcome: str, tokens: int | None, share: float | None, dropped: str | None) -> dict[str, object]:

@@ -9,13 +9,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from distill import collect, curate, language, lint, prompts, screens, verifiers
-from distill.arrow import from_row, to_row
 from distill.mathematics import caps, latex, spelling
 from distill.recipe.curation import Selection
 from distill.recipe.dataset import Curation, Judge, ProblemSource, Teacher, Verification
 from distill.records import Candidate, Outline, Problem, Trace, Verdict
 from distill.rewards import accuracy_reward, format_reward, language_consistency_reward
 from distill.sandbox import SandboxError
+from distill.store.schema import from_row, to_row
 from distill.verifiers import boxes, choice, fences, judge_prompt, logic, math, opinion, sql, structures
 
 SECTION = Verification(workers=1, timeout_seconds=1.0)

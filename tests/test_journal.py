@@ -14,7 +14,7 @@ from distill import frames
 from distill.engines import Completion
 from distill.journal import Journal
 from distill.ledger import Spent, spent_on
-from distill.store import StoreError
+from distill.store.folders import StoreError
 
 
 def completions(count):

@@ -6,9 +6,10 @@ from itertools import combinations
 import pyarrow.parquet as pq
 import pytest
 
-from distill import dedup, pairs, shards, shingles
+from distill import dedup, pairs, shingles
 from distill.recipe.curation import Duplicates
 from distill.records import Candidate, Measures, Problem, Trace, Verdict
+from distill.store import shards
 
 SECTION = Duplicates()
 WORDS = [f"{a}{b}" for a in "bdfgklmnprstv" for b in ("ara", "esi", "ito", "ovu", "uxe", "iza", "agi", "eho")]

@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill import arrow, measures, shards
+from distill import measures
 from distill.normalise import split
 from distill.preferences import LONGER, NEAR_COPY, Preference, outline, preferences, similarity
 from distill.recipe.curation import Duplicates, Preferences, Screens
 from distill.records import Candidate, Opinions, Outline, Problem, Span, Trace, Verdict
 from distill.screens import completion_tokens
+from distill.store import schema, shards
 
 PROJECT = Path(__file__).parents[1]
 WRONG, LONG = Preferences(), Preferences(rejected="long")
@@ -108,7 +109,7 @@ def test_an_outline_is_what_would_be_read_from_the_shard(tmp_path):
     )
     shards.write(Candidate, rows, str(tmp_path / "rows.parquet"))
     assert [outline(row) for row in rows] == list(shards.read(Outline, str(tmp_path / "rows.parquet")))
-    assert all(outline(row) == arrow.from_row(Outline, arrow.to_row(row)) for row in rows)
+    assert all(outline(row) == schema.from_row(Outline, schema.to_row(row)) for row in rows)
 
 
 def test_near_copies_make_no_pair():

@@ -8,9 +8,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from distill import arrow, file_mode, hub
+from distill import file_mode, hub
 from distill.recipe.dataset import Curation
 from distill.records import Candidate, Example
+from distill.store import schema
 
 TRACES = 24
 
@@ -56,7 +57,7 @@ def test_datasets_reads_every_part_by_the_lines_of_the_card(folder: Path, tmp_pa
     found: dict[str, Any] = {}
     exec(lines(folder, "load_dataset"), found)
     assert found["candidates"].num_rows == TRACES and found["examples"].num_rows == TRACES // 2
-    assert found["candidates"].column_names == arrow.schema(Candidate).names
+    assert found["candidates"].column_names == schema.schema(Candidate).names
     assert found["examples"][0]["messages"][1]["content"].startswith("<think>\n")
     assert len(found["candidates"][0]["minhash"]) == 128
     assert set(found["preferences"][0]) >= {"prompt", "chosen", "rejected"}
@@ -83,7 +84,7 @@ def test_polars_sums_tokens_by_the_lines_of_the_card(folder: Path) -> None:
     stored = pq.read_table(folder / "examples").to_pylist()
     assert by_source.keys() == {row["source"] for row in stored}
     whole = polars.scan_parquet(f"{folder}/candidates/*.parquet").collect()
-    assert whole.columns == arrow.schema(Candidate).names and whole.height == TRACES
+    assert whole.columns == schema.schema(Candidate).names and whole.height == TRACES
     assert scanned.collect()["messages"][0].to_list()[1]["role"] == "assistant"
 
 
@@ -95,4 +96,4 @@ def test_all_of_a_made_folder_is_published_but_what_is_hidden(folder: Path) -> N
 def test_the_schema_of_the_files_is_the_one_of_the_records(folder: Path) -> None:
     for part, record in {"candidates": Candidate, "examples": Example}.items():
         for path in (folder / part).glob("*.parquet"):
-            assert pq.read_schema(path).remove_metadata().equals(arrow.schema(record))
+            assert pq.read_schema(path).remove_metadata().equals(schema.schema(record))

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill import arrow
 from distill.records import Candidate, Example, Measures, Message, Opinions, Problem, Span, Trace, Verdict
+from distill.store import schema
 
 GOLDEN = Path(__file__).parent / "golden" / "schemas.txt"
 STORED = (Problem, Trace, Candidate, Example)
@@ -57,7 +57,7 @@ examples = st.builds(Example, text, text, text, text, text, turns, turns, turns,
 
 
 def schemas() -> str:
-    return "".join(f"{record.__name__}\n{arrow.schema(record)}\n\n" for record in STORED)
+    return "".join(f"{record.__name__}\n{schema.schema(record)}\n\n" for record in STORED)
 
 
 def test_schemas_are_those_of_the_golden_file() -> None:
@@ -67,39 +67,39 @@ def test_schemas_are_those_of_the_golden_file() -> None:
 
 @given(problems | traces | candidates | examples)
 def test_a_record_survives_its_row(record: object) -> None:
-    assert arrow.from_row(type(record), arrow.to_row(record)) == record
+    assert schema.from_row(type(record), schema.to_row(record)) == record
 
 
 @given(candidates)
 def test_a_row_has_the_columns_of_its_schema_and_is_plain_json(candidate: Candidate) -> None:
-    row = arrow.to_row(candidate)
-    assert list(row) == arrow.schema(Candidate).names
+    row = schema.to_row(candidate)
+    assert list(row) == schema.schema(Candidate).names
     plain = {name: value for name, value in row.items() if name != "minhash"}  # bytes
     assert json.loads(json.dumps(plain)) == plain
 
 
 def test_no_two_fields_of_a_nesting_share_a_column() -> None:
     for record in STORED:
-        names = arrow.schema(record).names
+        names = schema.schema(record).names
         assert len(names) == len(set(names))
 
 
 def test_text_columns_cannot_overflow_32_bit_offsets() -> None:
     for record in STORED:
-        assert pa.string() not in arrow.schema(record).types
+        assert pa.string() not in schema.schema(record).types
 
 
 def test_an_absent_column_takes_its_default_and_a_required_one_is_an_error() -> None:
     row = {"problem_id": "1", "source": "s", "kind": "math", "question": "q", "reference": "r"}
-    assert arrow.from_row(Problem, row) == Problem("1", "s", "math", "q", "r")
+    assert schema.from_row(Problem, row) == Problem("1", "s", "math", "q", "r")
     del row["question"]
     with pytest.raises(KeyError, match="question"):
-        arrow.from_row(Problem, row)
+        schema.from_row(Problem, row)
 
 
 def test_a_type_without_an_arrow_type_is_refused() -> None:
     with pytest.raises(TypeError, match="no Arrow type"):
-        arrow.arrow_type(dict[str, int])
+        schema.arrow_type(dict[str, int])
 
 
 def test_records_are_frozen_and_slotted() -> None:

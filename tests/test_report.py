@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill import cli, plots, store
+from distill import cli, plots
 from distill.recipe.dataset import CONFIGS
 from distill.records import Comparison, Report, Score
 from distill.report import cell, inert, markdown, table, teacher_share
+from distill.store import folders
 
 HOSTILE = "<script>alert(1)</script> | a\u202eb\x1b[31m\x00 [x](javascript:alert(1)) `code` ![i](http://e.example/i.png)\n# head"
 
@@ -119,12 +120,12 @@ def test_plots_of_nothing_are_drawn_too(tmp_path: Path) -> None:
 def test_a_report_is_found_by_its_students_file_folder_and_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], named: str | None
 ) -> None:
-    monkeypatch.setattr(store, "ROOT", str(tmp_path / "store"))
+    monkeypatch.setattr(folders, "ROOT", str(tmp_path / "store"))
     recipe = tmp_path / "mine.toml"
     text = (CONFIGS / "students" / "tiny-qwen2.toml").read_text(encoding="utf-8")
     recipe.write_text((f'name = "{named}"\n' if named else "") + text, encoding="utf-8")
     folder = tmp_path / "store" / "students" / f"{named or 'mine'}-0123456789ab"
-    store.write_record(f"{folder}/report.json", report())
+    folders.write_record(f"{folder}/report.json", report())
     for run in (recipe, folder, folder.name, folder / "report.json", named or "mine"):
         assert cli.main(["report", str(run)]) == 0
         assert capsys.readouterr().out.splitlines()[-1] == f"{folder}/report.json"

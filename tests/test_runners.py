@@ -13,8 +13,8 @@ import flows  # noqa: F401  it sets what Prefect reads when it is imported
 import pytest
 from prefect import flow, task
 
-from distill import shards, store
 from distill.records import Problem
+from distill.store import folders, shards
 from flows import rooms, runners
 
 KINDS = [
@@ -68,7 +68,7 @@ def test_shards_are_the_same_bytes_wherever_they_are_made(
     pairs = [(path, path.replace(".parquet", ".copy")) for path in shards.list_shards(str(tmp_path))]
     done = copies.with_options(task_runner=runners.runner(2))(pairs)
     assert all(Path(source).read_bytes() == Path(target).read_bytes() for source, target in pairs)
-    assert {report["store"] for report in done} == {store.ROOT}
+    assert {report["store"] for report in done} == {folders.ROOT}
     assert {report["home"] for report in done} == {os.environ["PREFECT_HOME"]}
     assert ({report["process"] for report in done} == {os.getpid()}) == (kind == "threads")
 

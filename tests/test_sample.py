@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill import prompts, records, shards
+from distill import prompts, records
 from distill.collect import collect
 from distill.curate import decide, measure
 from distill.draws import Draws
@@ -23,6 +23,7 @@ from distill.recipe.section import RecipeError
 from distill.records import Candidate, Kind, Outline, Problem, Trace
 from distill.sample import Asked, sample
 from distill.sources import read_rows
+from distill.store import shards
 from distill.verify import verify
 
 TEACHER = Teacher(engine="scripted", model="scripted")

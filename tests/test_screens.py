@@ -5,9 +5,10 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
-from distill import arrow, examples, measures, screens
+from distill import examples, measures, screens
 from distill.recipe.curation import Duplicates, Screens, Selection
 from distill.records import Candidate, Measures, Outline, Problem, Span, Trace, Verdict
+from distill.store import schema
 
 SOUND = Measures(
     thinking_characters=400,
@@ -210,8 +211,8 @@ def test_tokens_of_a_row_are_the_same_from_its_texts_from_its_columns_and_from_i
     candidate = Candidate(trace, Verdict("correct"), measures=measures.measure([trace], Duplicates())[0])
     tokens = screens.completion_tokens(trace)
     assert tokens == (sum(filter(None, counts)) if any(count is not None for count in counts) else estimate(thinking, answer))
-    assert tokens == screens.completion_tokens(arrow.from_row(Outline, arrow.to_row(candidate)))
-    table = pa.Table.from_pylist([arrow.to_row(candidate)], schema=arrow.schema(Candidate))
+    assert tokens == screens.completion_tokens(schema.from_row(Outline, schema.to_row(candidate)))
+    table = pa.Table.from_pylist([schema.to_row(candidate)], schema=schema.schema(Candidate))
     assert examples.completion_tokens(table).to_pylist() == [tokens]
 
 

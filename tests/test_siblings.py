@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill import shards, siblings
+from distill import siblings
 from distill.records import Candidate, Problem, Trace, Verdict
+from distill.store import shards
 
 
 def candidate(problem: int, sample: int) -> Candidate:

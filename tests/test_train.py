@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from distill import arrow, chat, shards, train
+from distill import chat, train
 from distill.recipe import load
 from distill.records import Checkpoint, Example, Message
+from distill.store import schema, shards
 
 ROOT = Path(__file__).parents[1]
 STUDENT = load.load_student("tiny-qwen2")
@@ -153,7 +154,7 @@ def test_a_checkpoint_of_before_loads_and_the_last_line_says_what_was_left_out(t
 
     _, made = trained
     row = {name: value for name, value in asdict(made).items() if not name.endswith("unrenderable")}
-    old = arrow.from_row(Checkpoint, row)
+    old = schema.from_row(Checkpoint, row)
     assert old == made and old.rows_unrenderable == 0
     assert left_out(replace(old, rows_too_long=0)) == ""
     assert left_out(replace(old, rows_unrenderable=2, unrenderable=["a: x", "b: y"])) == (

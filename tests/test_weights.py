@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from distill import store, weights
+from distill import weights
+from distill.store import folders
 from flows import train as flow
 from flows.keys import Place
 
@@ -41,11 +42,11 @@ def test_a_value_behind_the_first_chunk_is_found(tmp_path: Path, monkeypatch: py
 def test_a_student_that_was_made_before_weights_were_checked_is_read_once_and_set_aside_if_they_are_not_finite(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
 ) -> None:
-    monkeypatch.setattr(store, "ROOT", str(tmp_path))
+    monkeypatch.setattr(folders, "ROOT", str(tmp_path))
     place = Place("students", "small", {"train": 1})
-    evaluated = Path(store.folder("evaluations/traces", "small", {"teacher": {"model": {"student": place.fingerprint}}}))
-    other = Path(store.folder("evaluations/traces", "small", {"teacher": {"model": {"student": "another"}}}))
-    folder = Path(store.folder(place.room, place.name, place.key))
+    evaluated = Path(folders.folder("evaluations/traces", "small", {"teacher": {"model": {"student": place.fingerprint}}}))
+    other = Path(folders.folder("evaluations/traces", "small", {"teacher": {"model": {"student": "another"}}}))
+    folder = Path(folders.folder(place.room, place.name, place.key))
     (folder / "model").mkdir()
     save_file({"a": torch.tensor([value])}, folder / "model" / "model.safetensors")
     (folder / "made.json").write_text(json.dumps({"rows": 0, "shards": {}}))

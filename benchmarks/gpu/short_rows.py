@@ -17,9 +17,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from distill import hardware, shards, train
+from distill import hardware, train
 from distill.recipe.dataset import Base, Training
 from distill.records import Example, Message
+from distill.store import shards
 
 ROOT = Path(__file__).parents[2]
 TEXT = "so we add the two numbers and find that each part is three more than half of what was left before it"

@@ -23,9 +23,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import lessons  # noqa: E402
 
-from distill import hardware, shards, train  # noqa: E402
+from distill import hardware, train  # noqa: E402
 from distill.recipe.dataset import Base, Training  # noqa: E402
 from distill.records import Example, Message  # noqa: E402
+from distill.store import shards  # noqa: E402
 
 INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}."  # as in distill/templates/math.txt
 BLOCK_TOKENS = 128

@@ -14,7 +14,7 @@ from types import TracebackType
 from distill.engines import Completion, Request
 from distill.recipe.dataset import Sampling, Teacher
 from distill.records import Problem
-from distill.store import digest
+from distill.store.folders import digest
 
 MODEL = "scripted"
 CHARACTERS_PER_TOKEN = 4

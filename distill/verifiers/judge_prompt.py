@@ -21,7 +21,7 @@ from typing import Any
 from distill import normalise
 from distill.engines import Completion
 from distill.records import Message, Trace
-from distill.store import digest
+from distill.store.folders import digest
 
 PROMPT = (Path(__file__).parent / "judge.txt").read_text(encoding="utf-8").strip()
 PROMPT_DIGEST = digest(PROMPT)[:12]

@@ -21,7 +21,7 @@ from typing import Any
 
 import fault_server
 
-from distill import prompts, shards, store
+from distill import prompts
 from distill.draws import Draws
 from distill.engines import EngineError
 from distill.engines.server import ServerEngine
@@ -29,6 +29,7 @@ from distill.journal import Journal
 from distill.recipe.dataset import Sampling, Teacher, Verification
 from distill.records import Problem, Trace
 from distill.sample import Asked, sample
+from distill.store import folders, shards
 
 SERVER = Path(__file__).with_name("fault_server.py")
 FIXED = {"n": 2, "max_tokens": 120}
@@ -64,7 +65,7 @@ class Run:
     def go(self, folder: Path) -> None:
         """Samples all that is missing in a folder."""
         asked = self.asked()
-        with store.locked(str(folder)):
+        with folders.locked(str(folder)):
             for torn in folder.rglob(".*.tmp"):
                 torn.unlink()
             with ThreadPoolExecutor(SHARDS_AT_ONCE) as threads, ServerEngine(asked.teacher, self.first_wait_seconds) as engine:
@@ -156,7 +157,7 @@ def main() -> int:
     folder, settings = sys.argv[1:]
     try:
         Run(**json.loads(settings)).go(Path(folder))
-    except (EngineError, store.Busy, OSError) as error:
+    except (EngineError, folders.Busy, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

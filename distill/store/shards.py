@@ -21,8 +21,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distill import arrow
-from distill.elsewhere import answering, filesystem, is_elsewhere, put
+from distill.store import schema
+from distill.store.remote import answering, filesystem, is_elsewhere, put
 
 ROW_GROUP_BYTES = 32 << 20
 BATCH_ROWS = 1024
@@ -35,7 +35,7 @@ R = TypeVar("R")
 
 def write(record: type[R], rows: Iterable[R], path: str) -> int:
     """Writes records to a new shard and returns how many; the shard appears only when all of them are in it."""
-    return write_rows(arrow.schema(record), (arrow.to_row(row) for row in rows), path)
+    return write_rows(schema.schema(record), (schema.to_row(row) for row in rows), path)
 
 
 def write_rows(schema: pa.Schema, rows: Iterable[Mapping[str, Any]], path: str) -> int:
@@ -91,7 +91,7 @@ def writing(schema: pa.Schema, path: str) -> Iterator[Writer]:
 
 def read(record: type[R], path: str) -> Iterator[R]:
     """The records of a shard in order; raises OSError when the file's checksums do not hold."""
-    wanted = [name for name, _ in arrow.columns(record)]
+    wanted = [name for name, _ in schema.columns(record)]
     with _opened(path) as parquet:
         for batch in _batches_of(parquet, wanted):
             yield from islice(_records(record, batch), batch.num_rows)

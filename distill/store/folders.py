@@ -20,10 +20,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from distill import arrow, shards
-from distill.elsewhere import answering, filesystem, is_elsewhere
+from distill.store import schema, shards
+from distill.store.remote import answering, filesystem, is_elsewhere
 
-ROOT = os.environ.get("DISTILL_STORE", str(Path(__file__).parents[1] / "data" / "store"))
+ROOT = os.environ.get("DISTILL_STORE", str(Path(__file__).parents[2] / "data" / "store"))
 FINGERPRINT_CHARACTERS = 12
 HASHED_WHOLE_BYTES = 64 << 20
 HASHED_SAMPLES = 64
@@ -60,7 +60,7 @@ def digest(text: str) -> str:
 
 def schema_digest(record: type) -> str:
     """A short hash of a record's Arrow schema, so that a changed record is a changed key."""
-    return digest(str(arrow.schema(record)))[:8]
+    return digest(str(schema.schema(record)))[:8]
 
 
 def slug(name: str) -> str:

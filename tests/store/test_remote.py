@@ -9,19 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from distill import shards, store
-from distill.elsewhere import Unreachable, filesystem
 from distill.records import Problem
-from distill.store import Damaged
+from distill.store import folders, shards
+from distill.store.folders import Damaged
+from distill.store.remote import Unreachable, filesystem
 from flows import rooms
 
 s3fs = pytest.importorskip("s3fs")
 pytest.importorskip("moto.server")
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 WRITER = """
 import sys
-from distill import shards
+from distill.store import shards
 from distill.records import Problem
 
 shards.write(Problem, [Problem("9", "s", "math", "q", None)], sys.argv[1])
@@ -31,7 +31,7 @@ shards.write(Problem, [Problem("9", "s", "math", "q", None)], sys.argv[1])
 @contextmanager
 def serving(**environment: str) -> Iterator[str]:
     """The address of an S3 server."""
-    command = [sys.executable, str(Path(__file__).parent.joinpath("servers", "s3_server.py"))]
+    command = [sys.executable, str(Path(__file__).parents[1].joinpath("servers", "s3_server.py"))]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=os.environ | environment
     ) as server:
@@ -138,10 +138,10 @@ def test_a_damaged_object_is_set_aside(bucket: str) -> None:
 
 
 def test_the_store_finds_and_explains_its_folders(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "ROOT", f"{bucket}/store")
-    path = store.folder("traces", "tiny", {"n": 4})
+    monkeypatch.setattr(folders, "ROOT", f"{bucket}/store")
+    path = folders.folder("traces", "tiny", {"n": 4})
     assert shards.read_text(f"{path}/key.json") == '{\n "n": 4\n}'
-    assert "n (4 -> 5)" in store.explain_miss("traces", "tiny", {"n": 5})
+    assert "n (4 -> 5)" in folders.explain_miss("traces", "tiny", {"n": 5})
 
 
 def test_a_missing_bucket_is_named_with_what_to_do(server: str) -> None:
@@ -183,12 +183,12 @@ def test_a_dataset_in_a_bucket_is_the_dataset_in_a_folder(
     small = ["problems.0.limit=30", "shard_problems=8", "sampling.n=2"]
     made = {}
     for root in (f"{bucket}/store", str(tmp_path)):
-        monkeypatch.setattr(store, "ROOT", root)
+        monkeypatch.setattr(folders, "ROOT", root)
         made[root] = make_dataset("dry-run", small).path
     for part in ("examples/00000.parquet", "funnel.json", "README.md"):
         elsewhere, here = (filesystem(f"{path}/{part}") for path in made.values())
         assert elsewhere[0].cat_file(elsewhere[1]) == here[0].cat_file(here[1])
-    monkeypatch.setattr(store, "ROOT", f"{bucket}/store")
+    monkeypatch.setattr(folders, "ROOT", f"{bucket}/store")
     before = objects(bucket)
-    assert make_dataset("dry-run", small).path == made[store.ROOT]
+    assert make_dataset("dry-run", small).path == made[folders.ROOT]
     assert objects(bucket) == before

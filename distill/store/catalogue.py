@@ -11,9 +11,9 @@ import fsspec
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from distill import arrow, shards, store
 from distill.records import Comparison, Report, Score
-from distill.store import NotMade
+from distill.store import folders, schema, shards
+from distill.store.folders import NotMade
 
 ROOMS_OF_TRACES = ("datasets/*/candidates", "measures/*", "verdicts/*", "evaluations/verdicts/*", "traces/*", "evaluations/traces/*")
 """Where a trace may lie, those with the most columns first."""
@@ -46,17 +46,17 @@ def students() -> list[dict[str, Any]]:
 def load_report(path: str) -> Report:
     """The report of a report.json."""
     values = json.loads(shards.read_text(path))
-    values["scores"] = [arrow.from_row(Score, score) for score in values["scores"]]
-    values["comparisons"] = [arrow.from_row(Comparison, comparison) for comparison in values["comparisons"]]
+    values["scores"] = [schema.from_row(Score, score) for score in values["scores"]]
+    values["comparisons"] = [schema.from_row(Comparison, comparison) for comparison in values["comparisons"]]
     return Report(**values)
 
 
 def report_path(run: str) -> str:
     """The report.json of a path, a folder of the store, or the newest student of a name; raises NotMade when there is none."""
-    for path in (run, f"{run.rstrip('/')}/report.json", f"{store.ROOT}/students/{run}/report.json"):
+    for path in (run, f"{run.rstrip('/')}/report.json", f"{folders.ROOT}/students/{run}/report.json"):
         if path.endswith("report.json") and shards.exists(path):
             return path
-    known = [folder for folder in _folders("students", "report.json") if folder.rsplit("/", 1)[1].rpartition("-")[0] == store.slug(run)]
+    known = [folder for folder in _folders("students", "report.json") if folder.rsplit("/", 1)[1].rpartition("-")[0] == folders.slug(run)]
     if known:
         return max((f"{folder}/report.json" for folder in known), key=_modified)
     there = ", ".join(folder.rsplit("/", 1)[1] for folder in _folders("students", "report.json"))
@@ -66,10 +66,10 @@ def report_path(run: str) -> str:
 def trace(identifier: str) -> tuple[str, dict[str, Any]]:
     """(shard, row) of the trace whose id is, or starts with, an identifier; raises NotMade when no shard has it."""
     for pattern in ROOMS_OF_TRACES:
-        for path in _glob(f"{store.ROOT}/{pattern}/*.parquet"):
+        for path in _glob(f"{folders.ROOT}/{pattern}/*.parquet"):
             if row := _row(path, identifier):
                 return path, row
-    raise NotMade(f"no trace {identifier!r} in {store.ROOT}; ids are in the `id` column of candidates and in the dataset card")
+    raise NotMade(f"no trace {identifier!r} in {folders.ROOT}; ids are in the `id` column of candidates and in the dataset card")
 
 
 def _row(path: str, identifier: str) -> dict[str, Any] | None:
@@ -87,7 +87,7 @@ def _row(path: str, identifier: str) -> dict[str, Any] | None:
 
 
 def _folders(room: str, finished_by: str) -> list[str]:
-    return [path.rsplit("/", 1)[0] for path in _glob(f"{store.ROOT}/{room}/*/{finished_by}")]
+    return [path.rsplit("/", 1)[0] for path in _glob(f"{folders.ROOT}/{room}/*/{finished_by}")]
 
 
 def _glob(pattern: str) -> Iterator[str]:

@@ -12,16 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill import arrow, shards
-from distill.elsewhere import Unreachable
 from distill.records import Candidate, Example, Outline, Problem, Trace
+from distill.store import schema as arrow
+from distill.store import shards
+from distill.store.remote import Unreachable
 from tests.test_records import candidates as any_candidates
 from tests.test_records import examples as any_examples
 from tests.test_records import problems as any_problems
 
 WRITER = """
 import sys
-from distill import shards
+from distill.store import shards
 from distill.records import Problem
 
 def rows():
