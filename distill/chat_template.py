@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from distill import architecture, chat
+from distill import chat
+from distill.hardware import shapes
 from distill.recipe.dataset import CONFIGS, Base
 from distill.recipe.section import RecipeError
 
@@ -70,7 +71,7 @@ class _Preview:
     def __init__(self, base: Base, template: str) -> None:
         from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-        folder = architecture.local_folder(base.model)
+        folder = shapes.local_folder(base.model)
         if folder is not None and (folder / "tokenizer.json").is_file():
             self.backend = Tokenizer.from_file(str(folder / "tokenizer.json"))
             for token in (base.end_of_turn, base.pad_token):

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 
-from distill import architecture, memory, odds, sources
-from distill.architecture import Architecture
-from distill.hardware import Device
+from distill import odds, sources
+from distill.hardware import Device, memory, shapes
+from distill.hardware.shapes import Architecture
 from distill.recipe.dataset import DatasetRecipe, ProblemSource, Sampling, StudentRecipe, Teacher
 from distill.rounds import Rounds
 
@@ -220,9 +220,9 @@ def served(teacher: Teacher) -> Served | None:
     number_bytes = 1 if "fp8" in name else cache_bytes
     if found := MIXTURE.search(name):
         parameters, active = (float(size) * 1e9 for size in found.groups())
-        kv = MIXTURE_KV_BYTES.get(found[1]) or architecture.nearest(int(active)).kv_bytes()
+        kv = MIXTURE_KV_BYTES.get(found[1]) or shapes.nearest(int(active)).kv_bytes()
         return Served(parameters * number_bytes, active, active / parameters, kv * cache_bytes // 2)
-    shape = architecture.guess(teacher.model)
+    shape = shapes.guess(teacher.model)
     return None if shape is None else Served(shape.parameters * number_bytes, shape.parameters, 1.0, shape.kv_bytes(cache_bytes))
 
 

@@ -7,9 +7,9 @@
 
 from dataclasses import dataclass
 
-from distill import costs, hardware, memory, plan_sampling
+from distill import costs, hardware, plan_sampling
 from distill.costs import Estimate, Range, exact, number
-from distill.hardware import DEVICES, Device
+from distill.hardware import DEVICES, Device, memory
 from distill.preflight import CannotRun, preflight
 from distill.recipe.dataset import DatasetRecipe, StudentRecipe
 from distill.recipe.section import RecipeError

@@ -6,9 +6,9 @@ Prices are the recipe's. An API is timed by its usual speed for one request, eve
 import math
 from collections.abc import Iterator, Sequence
 
-from distill import costs, memory
+from distill import costs
 from distill.costs import Estimate, Range, exact, number
-from distill.hardware import Device
+from distill.hardware import Device, memory
 from distill.ledger import dollars, require_prices
 from distill.progress import amount
 from distill.recipe.dataset import DatasetRecipe, Judge, Teacher

@@ -9,12 +9,12 @@ import os
 import sys
 from pathlib import Path
 
-from distill import architecture, chat_template, costs, hardware, ledger, memory, sources
+from distill import chat_template, costs, hardware, ledger, sources
 from distill.costs import number
 from distill.engines import EngineError
 from distill.engines.vllm_layout import places
 from distill.engines.vllm_processes import vllm_python
-from distill.hardware import DEVICES, Device
+from distill.hardware import DEVICES, Device, memory, shapes
 from distill.recipe.dataset import DatasetRecipe, StudentRecipe
 
 MOST_CPU_HOURS = 48
@@ -58,7 +58,7 @@ def teacher_ready(dataset: DatasetRecipe) -> None:
         raise CannotRun(f"{dataset.name}: there is no {teacher.model} to replay; name your traces with --set teacher.model=FILE")
     if teacher.engine not in ("vllm", "transformers"):
         return
-    if architecture.local_folder(teacher.model) is None and architecture.is_path(teacher.model):
+    if shapes.local_folder(teacher.model) is None and shapes.is_path(teacher.model):
         raise CannotRun(f"{dataset.name}: there is no folder {teacher.model} with the teacher; set teacher.model to a folder or a hub id")
     if teacher.engine == "vllm":
         _vllm_is_there("teacher.engine", "teacher.engine=server and teacher.urls")
@@ -66,7 +66,7 @@ def teacher_ready(dataset: DatasetRecipe) -> None:
 
 def _base_is_there(student: StudentRecipe) -> None:
     model = student.base.model
-    if architecture.local_folder(model) is None and architecture.is_path(model):
+    if shapes.local_folder(model) is None and shapes.is_path(model):
         raise CannotRun(f"{student.name}: there is no folder {model} with the base model; set base.model to a folder or a hub id")
 
 

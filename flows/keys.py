@@ -10,21 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from distill import (
-    architecture,
-    chat_template,
-    collect,
-    contamination,
-    curate,
-    dedup,
-    lint,
-    preferences,
-    prompts,
-    sample,
-    sources,
-    train,
-    verifiers,
-)
+from distill import chat_template, collect, contamination, curate, dedup, lint, preferences, prompts, sample, sources, train, verifiers
+from distill.hardware import shapes
 from distill.recipe.dataset import Base, Curation, DatasetRecipe, Judge, ProblemSource, Sampling, StudentRecipe, Teacher, Verification
 from distill.records import Candidate, Example, Problem, Trace
 from distill.store import folders
@@ -227,7 +214,7 @@ def _weights(teacher: Teacher) -> Any:
 
 
 def _model(model: str, revision: str | None) -> dict[str, Any]:
-    return folders.model_identity(str(architecture.local_folder(model) or model), revision)
+    return folders.model_identity(str(shapes.local_folder(model) or model), revision)
 
 
 def _base(base: Base) -> dict[str, Any]:

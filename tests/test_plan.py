@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from distill import architecture, costs, hardware, memory, plan
-from distill.hardware import DEVICES, Device, Gpu
+from distill import costs, hardware, plan
+from distill.hardware import DEVICES, Device, Gpu, memory, shapes
 from distill.recipe import load
 from distill.recipe.dataset import DatasetRecipe, StudentRecipe
 from distill.recipe.section import RecipeError
@@ -47,13 +47,13 @@ def dataset(name: str, *overrides: str) -> DatasetRecipe:
 @pytest.mark.parametrize("row", WORKED, ids=[row[0] for row in WORKED])
 def test_formulae_give_the_worked_values(row: tuple[str, float, float, float, float, float, float, float, float, float]) -> None:
     model, billions, kv_kib, kv_gib, weights, states, checkpoints, layer, logits, attention = row
-    shape = architecture.of(model)
+    shape = shapes.of(model)
     assert shape is not None
     assert shape.parameters / 1e9 == pytest.approx(billions, abs=0.001)
     assert shape.kv_bytes() / 1024 == kv_kib
     assert shape.kv_bytes() * S32K / memory.GIB == pytest.approx(kv_gib, abs=0.01)
     assert shape.parameters * 2 / memory.GIB == pytest.approx(weights, abs=0.06)
-    assert shape.parameters * architecture.TRAINED_BYTES / memory.GIB == pytest.approx(states, abs=0.6)
+    assert shape.parameters * shapes.TRAINED_BYTES / memory.GIB == pytest.approx(states, abs=0.6)
     assert shape.kept_activations(S32K) / memory.GIB == pytest.approx(checkpoints, abs=0.06)
     assert shape.recomputed_layer(S32K) / memory.GIB == pytest.approx(layer, abs=0.06)
     assert shape.logits(S32K) / memory.GIB == pytest.approx(logits, abs=0.06)
@@ -63,20 +63,20 @@ def test_formulae_give_the_worked_values(row: tuple[str, float, float, float, fl
 @pytest.mark.parametrize("name", [name for name in load.names("students") if not name.startswith("tiny")])
 def test_a_recipe_says_how_many_parameters_its_shape_has(name: str) -> None:
     base = student(name).base
-    shape = architecture.of(base.model)
+    shape = shapes.of(base.model)
     assert shape is not None
     assert shape.parameters == pytest.approx(base.parameters, rel=1e-3)
 
 
 @pytest.mark.parametrize("parameters", [900_000, 135_000_000, 4_000_000_000, 123_000_000_000])
 def test_an_unknown_model_gets_a_shape_of_its_size(parameters: int) -> None:
-    assert architecture.nearest(parameters).parameters == pytest.approx(parameters, rel=0.25)
+    assert shapes.nearest(parameters).parameters == pytest.approx(parameters, rel=0.25)
 
 
 def published_hours(run: tuple[str, str, int, int, int, str, float]) -> tuple[costs.Range, float]:
     _, shape, rows, epochs, tokens, gpu, hours = run
     trained = rows * epochs * tokens
-    return costs.training_hours(architecture.KNOWN[shape], trained, tokens, DEVICES[gpu], 1, checkpointing=True), hours
+    return costs.training_hours(shapes.KNOWN[shape], trained, tokens, DEVICES[gpu], 1, checkpointing=True), hours
 
 
 @pytest.mark.parametrize("run", TRAINED, ids=[run[0] for run in TRAINED])
@@ -92,15 +92,15 @@ def test_the_slowest_published_runs_are_within_three_times_the_band(run: tuple[s
 
 
 def test_published_sampling_speeds_lie_in_the_band() -> None:
-    qwq = costs.decode_speed(architecture.KNOWN["qwq-32b"], DEVICES["h100"], 200 + 10_000 / 2)
+    qwq = costs.decode_speed(shapes.KNOWN["qwq-32b"], DEVICES["h100"], 200 + 10_000 / 2)
     assert qwq.low <= 1_200_000 * 10_000 / 22_000 / 3600 <= qwq.high  # OpenThoughts3: 22,000 H100-hours, about 10k tokens a trace
-    small = costs.decode_speed(architecture.KNOWN["qwen2.5-1.5b"], DEVICES["h200"], 300)
+    small = costs.decode_speed(shapes.KNOWN["qwen2.5-1.5b"], DEVICES["h200"], 300)
     assert small.low <= 67_000 <= small.high  # four engines on one H200
 
 
 def test_published_long_context_runs_fit_or_do_not() -> None:
     assert memory.training_memory(student("openr1-distill-7b"), 8).high <= DEVICES["h100"].memory_gib
-    shape, training = architecture.KNOWN["qwen2.5-32b"], student("qwen2.5-32b").training
+    shape, training = shapes.KNOWN["qwen2.5-32b"], student("qwen2.5-32b").training
 
     def olympic_coder(tokens: int) -> float:
         """GiB a GPU on 128 GPUs with the whole sequence's logits, upper end."""
@@ -283,7 +283,7 @@ def test_this_machine_has_memory_and_cores() -> None:
 def with_base(folder: Path, name: str, *overrides: str) -> StudentRecipe:
     """A student whose base is a folder that exists, when its recipe names a folder."""
     chosen = student(name, *overrides)
-    if not architecture.is_path(chosen.base.model):
+    if not shapes.is_path(chosen.base.model):
         return chosen
     (folder / "base").mkdir(exist_ok=True)
     return student(name, *overrides, f'base.model="{folder / "base"}"')

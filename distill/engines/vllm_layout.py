@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distill import architecture, hardware, memory
+from distill import hardware
 from distill.engines import EngineError
 from distill.engines.local import model_name
+from distill.hardware import memory, shapes
 from distill.recipe.dataset import Teacher
 
 BESIDE_CACHE_GIB = 4.0
@@ -126,7 +127,7 @@ def _share(teacher: Teacher) -> list[str]:
     options = ["--gpu-memory-utilization", f"{share:.3f}"]
     if "--kv-cache-memory-bytes" in teacher.serve_options:
         return options
-    shape = architecture.guess(teacher.model)
+    shape = shapes.guess(teacher.model)
     if shape is None:
         raise EngineError(
             f"teacher.engines_per_gpu: the size of {teacher.model} is not known here; add --kv-cache-memory-bytes to teacher.serve_options"

@@ -113,7 +113,7 @@ KNOWN = {
 
 def local_folder(model: str) -> Path | None:
     """The folder of a model name: as given, or under the project's root; None when there is none."""
-    for folder in (Path(model).expanduser(), Path(__file__).parents[1] / model):
+    for folder in (Path(model).expanduser(), Path(__file__).parents[2] / model):
         if folder.is_dir():
             return folder
     return None

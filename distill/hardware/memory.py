@@ -6,9 +6,8 @@ are each GPU's own. The band is not a guarantee: kernels, fragmentation and othe
 
 from dataclasses import dataclass
 
-from distill import architecture
-from distill.architecture import TRAINED_BYTES, TRAINED_BYTES_BF16, TRAINED_BYTES_FP32_GRADIENTS, Architecture
-from distill.hardware import Device
+from distill.hardware import Device, shapes
+from distill.hardware.shapes import TRAINED_BYTES, TRAINED_BYTES_BF16, TRAINED_BYTES_FP32_GRADIENTS, Architecture
 from distill.recipe.dataset import Base, StudentRecipe, Training
 
 GIB = 2.0**30
@@ -41,7 +40,7 @@ class TrainingMemory:
 
 def shape_of(base: Base) -> Architecture:
     """The shape of a student's base; for an unknown name the known one that is closest in size."""
-    return architecture.of(base.model) or architecture.nearest(base.parameters)
+    return shapes.of(base.model) or shapes.nearest(base.parameters)
 
 
 def training_memory(student: StudentRecipe, gpus: int, *, on_gpu: bool = True) -> TrainingMemory:
