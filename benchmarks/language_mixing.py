@@ -163,7 +163,7 @@ def detector(contender: str) -> Callable[[str, str], bool]:
     """Whether a contender finds a passage in a text that is not in the text's language."""
     if contender in ("distill", "scripts"):
         sys.path.insert(0, str(Path(__file__).parent.parent))
-        measure = import_module("distill.language").measure
+        measure = import_module("distill.text.language").measure
         if contender == "scripts":
             return lambda text, language: bool(measure(text, language if language == "zh" else "und").passages)
         return lambda text, language: bool(measure(text, language).passages)

@@ -136,7 +136,7 @@ def counted(rng: random.Random, count: int) -> str:
 
 def real(folder: Path) -> Iterator[Row]:
     """Real traces by what became of them."""
-    from distill.normalise import split
+    from distill.text.thinking import split
 
     for path in sorted(folder.glob("*.jsonl.gz")):
         with gzip.open(path, "rt", encoding="utf-8") as file:
@@ -153,10 +153,11 @@ def real(folder: Path) -> Iterator[Row]:
 
 def screens(rows: Sequence[Row]) -> Flags:
     """This project: the columns that these screens need, and its default thresholds."""
-    from distill import giveaways, measures, repetition, structure
+    from distill import giveaways, measures, repetition
     from distill.recipe.curation import Screens, Selection
     from distill.records import Measures
     from distill.screens import reason
+    from distill.text import form
 
     traces = [_trace(row) for row in rows]
     flags: Flags = []
@@ -164,8 +165,8 @@ def screens(rows: Sequence[Row]) -> Flags:
         columns = Measures(
             thinking_characters=len(trace.thinking or "x"),
             answer_characters=len(trace.answer or "x"),
-            structure=structure.fault(trace),
-            mismatch=structure.mismatch(trace),
+            structure=form.fault(trace),
+            mismatch=form.mismatch(trace),
             refusal=giveaways.refusal(trace),
             answer_leak=giveaways.answer_leak(trace),
             repetition=found.repetition,

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from distill import funnel as funnels
 from distill.funnel import Funnel
 from distill.recipe.dataset import Curation, DatasetRecipe, Sampling
-from distill.report import inert
+from distill.text.tables import inert
 
 LIMITS = (
     "A correct final answer does not make the reasoning before it correct.",

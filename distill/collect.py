@@ -25,7 +25,7 @@ from hashlib import blake2b
 from types import NoneType
 from typing import Any
 
-from distill import dedup, language, verifiers
+from distill import dedup, verifiers
 from distill.contamination import Match
 from distill.recipe.curation import Duplicates
 from distill.recipe.dataset import ProblemSource, Verification
@@ -33,6 +33,7 @@ from distill.recipe.section import RecipeError
 from distill.records import Problem, Verdict
 from distill.sources import BAD_ROW
 from distill.store.folders import digest
+from distill.text import language
 
 VERSION = 3
 MAX_QUESTION_CHARACTERS = 100_000

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from distill import file_mode, funnel, hub, progress
-from distill import report as reports
 from distill.brake import Stopped
 from distill.engines import EngineError
 from distill.files import UnknownFormatError
@@ -19,6 +18,7 @@ from distill.records import Report
 from distill.sandbox import SandboxError
 from distill.store import catalogue, shards
 from distill.store.folders import StoreError
+from distill.text import tables as reports
 from distill.train import TrainingError
 from flows.server_process import ServerError
 

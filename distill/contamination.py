@@ -26,12 +26,12 @@ from itertools import groupby
 from operator import attrgetter, itemgetter
 from typing import Any, Literal, NamedTuple
 
-from distill import shingles
 from distill.quotes import TEXT_CHARACTERS, Batch, Quote, Quotes
 from distill.recipe.curation import Decontamination
 from distill.records import Problem, Trace
-from distill.report import cell
-from distill.words import plain_words, quantities
+from distill.text import shingles
+from distill.text.tables import cell
+from distill.text.words import plain_words, quantities
 
 VERSION = 3
 DEFAULTS = Decontamination()

@@ -11,7 +11,7 @@ from operator import itemgetter
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.shingles import Positions
+from distill.text.shingles import Positions
 
 
 @dataclass(frozen=True, slots=True)

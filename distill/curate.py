@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
-from distill import contamination, dedup, measures, pairs, row_errors, screens, selection, shingles, sources
+from distill import contamination, dedup, measures, pairs, row_errors, screens, selection, sources
 from distill.dedup import Copy
 from distill.pairs import Pair
 from distill.recipe.curation import Duplicates
 from distill.recipe.dataset import Curation
 from distill.records import Candidate, Measures, Outline
+from distill.text import shingles
 
 VERSION = 3
 MEASURES = {"curate": VERSION, **measures.VERSIONS}

@@ -24,13 +24,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distill import copies, lookalikes, shingles
+from distill import copies, lookalikes
 from distill.copies import Claim
 from distill.pairs import Pair
 from distill.recipe.curation import Duplicates
 from distill.records import Outline, Problem, Trace
-from distill.shingles import PERMUTATIONS, Hashes, Positions, Shingles, Signatures, jaccard, mixed
-from distill.words import numbers, quantities
+from distill.text import shingles
+from distill.text.shingles import PERMUTATIONS, Hashes, Positions, Shingles, Signatures, jaccard, mixed
+from distill.text.words import numbers, quantities
 
 VERSION = 3
 MIN_WORDS_ACROSS = 32

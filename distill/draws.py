@@ -6,10 +6,10 @@ holds the budget `max_tokens` too. How many are drawn, where and how fast is no 
 
 import json
 
-from distill import prompts
 from distill.recipe.dataset import Sampling, Teacher
 from distill.records import Problem
 from distill.store.folders import digest
+from distill.text import prompts
 
 NOT_THE_DISTRIBUTION = ("n", "max_tokens", "adaptive", "again", "prompt")
 """Settings that decide which completions are drawn and not how; the prompt is in by its text."""

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
-from distill import language
 from distill.recipe.dataset import Evaluation
 from distill.records import Candidate, Comparison, Report, Score
+from distill.text import language
 
 VERSION = 1
 NORMAL_QUANTILE = 1.959964

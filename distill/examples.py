@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from distill import screens
-from distill.normalise import CLOSE, OPEN
-from distill.prompts import render
 from distill.records import Example, Message, Problem
 from distill.store import schema
+from distill.text.prompts import render
+from distill.text.thinking import CLOSE, OPEN
 
 SCHEMA = schema.schema(Example)
 TEXT = pa.large_string()

@@ -28,7 +28,6 @@ from distill import (
     hardware,
     pairs,
     preferences,
-    prompts,
     siblings,
     verdict_summary,
 )
@@ -42,6 +41,7 @@ from distill.store import folders, shards
 from distill.store.folders import StoreError
 from distill.store.remote import filesystem
 from distill.store.schema import schema
+from distill.text import prompts
 
 WORK = ".work"
 """Folder inside the dataset's: what a killed run goes on from."""

@@ -19,7 +19,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distill import endings, files, verdict_summary, verifiers
+from distill import files, verdict_summary, verifiers
 from distill.files import Row
 from distill.journal import Journal
 from distill.progress import Meter, say
@@ -28,6 +28,7 @@ from distill.recipe.section import RecipeError
 from distill.records import Opinions, Trace, Verdict
 from distill.store import folders, shards
 from distill.store.schema import schema, to_row
+from distill.text import endings
 from distill.verdict_summary import Summary
 
 ROWS_OF_PART = 2048

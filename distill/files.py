@@ -22,11 +22,11 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distill import endings, language, normalise
 from distill.records import Candidate, Kind, Opinions, Outcome, Problem, Trace, Verdict
 from distill.sources import BAD_ROW, LINES, json_lines
 from distill.store.folders import digest
 from distill.store.schema import schema
+from distill.text import endings, language, thinking
 
 Row = dict[str, Any]
 DEFAULT_KIND = "math"
@@ -202,15 +202,15 @@ def _language(question: str) -> str:
     return language.detect(question)
 
 
-def _parts(row: Row) -> normalise.Parts:
+def _parts(row: Row) -> thinking.Parts:
     response = _text(row, "response")
     if response is not None:
-        return normalise.split(response)
+        return thinking.split(response)
     answer = _text(row, "answer")
     if answer is None:
         raise UnusableRowError("no response, and no answer either")
     closed = row.get("think_closed")
-    return normalise.Parts(_text(row, "thinking"), answer, closed if isinstance(closed, bool) else True)
+    return thinking.Parts(_text(row, "thinking"), answer, closed if isinstance(closed, bool) else True)
 
 
 def _text(row: Row, name: str) -> str | None:
@@ -340,4 +340,4 @@ def stored(value: Any, kind: pa.DataType) -> Any:
 
 def _storable(value: Any) -> Any:
     """Text without lone surrogates; other values as they are."""
-    return normalise.well_formed(value) if isinstance(value, str) else value
+    return thinking.well_formed(value) if isinstance(value, str) else value

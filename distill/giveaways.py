@@ -7,9 +7,8 @@ and German; somebody who refuses in a story, and "I cannot simplify this further
 
 import re
 
-from distill.mathematics import numbers
 from distill.records import Trace
-from distill.verifiers import boxes
+from distill.text import boxed, numbers
 
 VERSION = 1
 TAIL_CHARACTERS = 300
@@ -131,7 +130,7 @@ def _known(thinking: str, reference: str, question: str) -> str | None:
     if found is None or len(thinking) - found.end() < WORK_CHARACTERS:
         return None
     by_chance = len(reference) < 2 or reference in question
-    stated = boxes.any_boxed("\\" + found["value"]) or found["value"].strip(" $*()[]\\")
+    stated = boxed.any_boxed("\\" + found["value"]) or found["value"].strip(" $*()[]\\")
     return found.group().strip() if _same(stated, reference) and (found["phrase"] or not by_chance) else None
 
 

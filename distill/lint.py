@@ -12,10 +12,9 @@ for every tokenizer that keeps words apart. So a finding is nearly certain, and 
 import re
 from dataclasses import dataclass
 
-from distill.mathematics import numbers
 from distill.recipe.dataset import Teacher
 from distill.records import Message, Problem
-from distill.verifiers import boxes
+from distill.text import boxed, numbers
 
 VERSION = 1
 EMPTY, PROMPT_TOO_LONG, CONTAINS_REFERENCE, CONTROL_TOKENS = "empty", "prompt_too_long", "contains_reference", "control_tokens"
@@ -127,7 +126,7 @@ def _last_box(question: str) -> str | None:
     start = max(question.rfind("\\boxed"), question.rfind("\\fbox"))
     if start < 0 or _EXAMPLE.search(question[max(0, start - HINT_CHARACTERS) : start]):
         return None
-    held = boxes.any_boxed(question[start:])
+    held = boxed.any_boxed(question[start:])
     rest = question[start:].partition(held)[2] if held else ""
     return held if held and len(rest) <= TAIL_CHARACTERS and not {"?", "？"} & set(rest) else None
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.shingles import PERMUTATIONS, Hashes, Positions, Signatures, mixed
+from distill.text.shingles import PERMUTATIONS, Hashes, Positions, Signatures, mixed
 
 RECALL = 0.99
 SIGNATURE_MARGIN = 0.15

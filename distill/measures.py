@@ -6,14 +6,15 @@ to who sees its siblings.
 
 from collections.abc import Sequence
 
-from distill import dedup, giveaways, language, repetition, structure
+from distill import dedup, giveaways, repetition
 from distill.recipe.curation import Duplicates
 from distill.records import Measures, Trace
+from distill.text import form, language
 
 VERSION = 1
 VERSIONS = {
     "measures": VERSION,
-    "structure": structure.VERSION,
+    "structure": form.VERSION,
     "giveaways": giveaways.VERSION,
     "repetition": repetition.VERSION,
     "language": language.VERSION,
@@ -40,8 +41,8 @@ def _measured(trace: Trace, repeats: repetition.Repeats, prints: dedup.Print) ->
     return Measures(
         thinking_characters=None if trace.thinking is None else len(thinking.strip()),
         answer_characters=len(trace.answer.strip()),
-        structure=structure.fault(trace),
-        mismatch=structure.mismatch(trace),
+        structure=form.fault(trace),
+        mismatch=form.mismatch(trace),
         refusal=giveaways.refusal(trace),
         answer_leak=giveaways.answer_leak(trace),
         language_share=in_thinking.share,

@@ -22,11 +22,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from distill import lookalikes, shingles
+from distill import lookalikes
 from distill.lookalikes import LEADERS, NEIGHBOURS
 from distill.recipe.curation import Duplicates
-from distill.shingles import PERMUTATIONS, Positions, Shelf, Shingles, Signatures, jaccard, mixed
 from distill.store import shards
+from distill.text import shingles
+from distill.text.shingles import PERMUTATIONS, Positions, Shelf, Shingles, Signatures, jaccard, mixed
 
 VERSION = 1
 PAIRS_FROM = 0.65

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill.records import Score
-from distill.report import inert
 from distill.store import shards
+from distill.text.tables import inert
 
 WIDTH_INCHES, DOTS_PER_INCH = 7.0, 110
 BLUE, GREY, ORANGE, GREEN, RED = "#3b6ea5", "#9a9a9a", "#d9822b", "#4a8f5c", "#b5483f"

@@ -9,13 +9,14 @@ import os
 import sys
 from pathlib import Path
 
-from distill import chat_template, costs, hardware, ledger, sources
+from distill import costs, hardware, ledger, sources
 from distill.costs import number
 from distill.engines import EngineError
 from distill.engines.vllm_layout import places
 from distill.engines.vllm_processes import vllm_python
 from distill.hardware import DEVICES, Device, memory, shapes
 from distill.recipe.dataset import DatasetRecipe, StudentRecipe
+from distill.text import student_template
 
 MOST_CPU_HOURS = 48
 """A run without a GPU that would take longer is refused."""
@@ -32,7 +33,7 @@ def preflight(student: StudentRecipe, dataset: DatasetRecipe) -> None:
     A problem file that is missing is a RecipeError, and so is a chat template that loses a part of a row. Servers are not asked:
     whether they answer is seen when sampling starts.
     """
-    chat_template.check(student.base, dataset.sampling.system)
+    student_template.check(student.base, dataset.sampling.system)
     for source in (*dataset.problems, *dataset.curation.benchmarks, *student.evaluation.problems):
         sources.locate(source)
     _base_is_there(student)

@@ -16,8 +16,8 @@ from operator import attrgetter
 import numpy as np
 from numpy.typing import NDArray
 
-from distill import shingles
-from distill.shingles import Positions, Shingles, mixed
+from distill.text import shingles
+from distill.text.shingles import Positions, Shingles, mixed
 
 TEXT_CHARACTERS = 300
 SUSPECTS = 5

@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from distill import shingles
-from distill.shingles import Positions, Words
-from distill.words import words
+from distill.text import shingles
+from distill.text.shingles import Positions, Words
+from distill.text.words import words
 
 VERSION = 1
 GRAM_WORDS = 8

@@ -19,12 +19,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from distill import language, row_errors, structure
-from distill.normalise import CLOSE, OPEN, Parts, join, split
-from distill.prompts import render
+from distill import row_errors
 from distill.recipe.dataset import Verification
 from distill.records import Candidate, Problem, Trace
-from distill.verifiers import boxes, judge_all
+from distill.text import boxed, form, language
+from distill.text.prompts import render
+from distill.text.thinking import CLOSE, OPEN, Parts, join, split
+from distill.verifiers import judge_all
 
 UNJUDGED = frozenset({"error", "unparsed_reference", "unverified"})
 """Outcomes that say nothing about the completion: neither a reward nor a punishment."""
@@ -98,7 +99,7 @@ def language_consistency_reward(
     """The share of the thinking's words that are in the row's `language`, 0 to 1; None without words (DeepSeek-R1, equation 7).
 
     Without thinking the answer is measured. In a language with Latin letters, words in code, links and formulas count too, so that
-    nothing is hidden there; in others they do not, for code is Latin by nature. What a word is, `distill.language` says.
+    nothing is hidden there; in others they do not, for code is Latin by nature. What a word is, `distill.text.language` says.
     """
     turns = _turns(prompts, completions, prefill)
     problems = [_problem(columns, prompts[row], row) for row in range(len(turns))]
@@ -106,7 +107,7 @@ def language_consistency_reward(
 
 
 def grpo_rows(candidates: Iterable[Candidate], template: str, system: str | None = None) -> Iterator[dict[str, Any]]:
-    """One row for each problem among the candidates, asked with a template of `distill.prompts`, for `Dataset.from_generator`."""
+    """One row for each problem among the candidates, asked with a template of `distill.text.prompts`, for `Dataset.from_generator`."""
     seen: set[str] = set()
     for candidate in candidates:
         problem = candidate.trace.problem
@@ -194,7 +195,7 @@ def _well_formed(turn: _Turn, problem: Problem) -> bool:
     one_block = turn.text.lstrip().startswith(OPEN) and turn.text.count(OPEN) == turn.text.count(CLOSE) == 1
     if not one_block or not (turn.parts.thinking or "").strip() or not turn.parts.answer.strip():
         return False
-    if structure.fault(_trace(problem, turn.parts)):
+    if form.fault(_trace(problem, turn.parts)):
         return False
     return problem.kind not in BOXED_KINDS or (_HIDDEN.search(turn.parts.answer) is None and len(_boxed(turn.parts.answer)) == 1)
 
@@ -209,10 +210,10 @@ def _fair(trace: Trace) -> bool:
 
 def _boxed(answer: str) -> set[str]:
     """The distinct contents of an answer's boxes; boxes that are joined to one list are one, an empty one is none."""
-    starts = [opening.start() for opening in boxes.OPENING.finditer(answer)]
-    found = [boxes.any_boxed(answer[start:end]) for start, end in pairwise([*starts, len(answer)])]
+    starts = [opening.start() for opening in boxed.OPENING.finditer(answer)]
+    found = [boxed.any_boxed(answer[start:end]) for start, end in pairwise([*starts, len(answer)])]
     contents = [content for content in found if content]
-    if len(contents) > 1 and boxes.any_boxed(answer) == ", ".join(contents):
+    if len(contents) > 1 and boxed.any_boxed(answer) == ", ".join(contents):
         return {", ".join(contents)}
     return set(contents)
 

@@ -16,7 +16,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from distill import lint, prompts, traces, verifiers
+from distill import lint, traces, verifiers
 from distill.brake import Brake
 from distill.draws import Draws
 from distill.engines import STOPPED, Completion, Engine, EngineError, Request
@@ -24,6 +24,7 @@ from distill.journal import Journal
 from distill.recipe.dataset import Sampling, Teacher, Verification
 from distill.records import Message, Problem, Trace, Verdict
 from distill.rounds import Outcome, Rounds, Try
+from distill.text import prompts
 
 VERSION = 1
 log = logging.getLogger(__name__)

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import reduce
 
-from distill import normalise
 from distill.engines import Completion
 from distill.ledger import Spent, cost_usd, spent_on
 from distill.recipe.dataset import Teacher
 from distill.records import Problem, Trace
 from distill.store.folders import digest
+from distill.text import thinking
 
 READY = "ready:"
 """Before the source's name it is the teacher of a trace that came with its problem."""
@@ -20,7 +20,7 @@ REFUSED = "refused:"
 def of_tries(problem: Problem, tries: Sequence[Completion], teacher: Teacher, seed: int, index: int) -> Trace:
     """The trace of a draw: its text is the last try's, its cost that of all tries."""
     last, spent = tries[-1], reduce(Spent.plus, map(spent_on, tries))
-    parts = normalise.split(last.content, last.reasoning, teacher.prefill)
+    parts = thinking.split(last.content, last.reasoning, teacher.prefill)
     thinking_tokens, answer_tokens = token_split(last, parts)
     return Trace(
         problem=problem,
@@ -35,7 +35,7 @@ def of_tries(problem: Problem, tries: Sequence[Completion], teacher: Teacher, se
         thinking_tokens=thinking_tokens,
         answer_tokens=answer_tokens,
         spent_tokens=None if last.completion_tokens is None and not spent.completion_tokens else spent.completion_tokens,
-        teacher=normalise.well_formed(last.model),
+        teacher=thinking.well_formed(last.model),
         seed=seed,
         cost_usd=cost_usd(spent, teacher) if all(_counted(one, teacher) for one in tries) else None,
         failure=last.failure,
@@ -44,7 +44,7 @@ def of_tries(problem: Problem, tries: Sequence[Completion], teacher: Teacher, se
 
 def ready(problem: Problem, response: str) -> Trace:
     """The trace of a problem that came with its response, which the trace's problem does not hold a second time."""
-    parts = normalise.split(response)
+    parts = thinking.split(response)
     return Trace(
         problem=replace(problem, response=None),
         id=digest(f"{READY}{problem.problem_id}/{digest(response)}")[:16],
@@ -60,11 +60,11 @@ def ready(problem: Problem, response: str) -> Trace:
 def refused(problem: Problem, teacher: Teacher, reason: str) -> Trace:
     """The row of a problem whose prompt is not worth its price; nobody was asked."""
     identifier = digest(f"{REFUSED}{problem.problem_id}/{reason}")[:16]
-    model = normalise.well_formed(teacher.model)
+    model = thinking.well_formed(teacher.model)
     return Trace(problem, identifier, 0, None, "", False, "error", teacher=model, failure=reason)
 
 
-def token_split(completion: Completion, parts: normalise.Parts) -> tuple[int | None, int | None]:
+def token_split(completion: Completion, parts: thinking.Parts) -> tuple[int | None, int | None]:
     """(thinking, answer) tokens: as the server counted, else the total divided by characters; None when there is no total."""
     total = completion.completion_tokens
     if total is None:

@@ -16,10 +16,12 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-from distill import chat, chat_template, hardware, weights
+from distill import hardware, weights
 from distill.recipe.dataset import CONFIGS, Base, Training
 from distill.records import Example
 from distill.store import shards
+from distill.text import chat_template as chat
+from distill.text import student_template
 
 COMPLETE = "distill-complete"  # written last into a checkpoint: one without it is torn and is not resumed from
 MOST_UNRENDERABLE = 0.05
@@ -70,7 +72,7 @@ def prepare(base: Base, target: Path) -> None:
         raise ValueError("base.pad_token equals base.end_of_turn: the EOS would be masked out of the loss and the student never stop")
     first_eos = tokenizer.eos_token_id
     tokenizer.eos_token, tokenizer.pad_token = base.end_of_turn, base.pad_token
-    tokenizer.chat_template = chat_template.read(base.chat_template)
+    tokenizer.chat_template = student_template.read(base.chat_template)
     config = AutoConfig.from_pretrained(source, trust_remote_code=base.trust_remote_code)
     config.eos_token_id, config.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
     if base.rope_theta is not None:

@@ -13,9 +13,9 @@ from typing import Any
 from distill.files import DEFAULT_KIND
 from distill.progress import say
 from distill.records import Opinions
-from distill.report import aligned, grid, inert
 from distill.store import shards
 from distill.store.schema import columns
+from distill.text.tables import aligned, grid, inert
 
 Row = Mapping[str, Any]
 COUNTED = ("source", "kind", "outcome", "verifier", "verify_seconds", "judge_outcome", "majority_outcome")

@@ -2,10 +2,10 @@
 
 from prefect import flow
 
-from distill import chat_template
 from distill.engines.vllm_serve import kept
 from distill.recipe.dataset import DatasetRecipe, StudentRecipe
 from distill.recipe.load import load_both
+from distill.text import student_template
 from flows import keys, rooms, zombies
 from flows.dataset import dataset_of, dataset_place
 from flows.evaluate import ask_teacher, evaluate_room
@@ -17,7 +17,7 @@ from flows.train import train_room
 def distill(student: str = "tiny-qwen2", dataset: str | None = None, overrides: list[str] | None = None) -> str:
     """Makes or reuses the dataset, the student and its report, and returns the path of report.json."""
     recipe, dataset_recipe = load_both(student, dataset, tuple(overrides or ()))
-    chat_template.check(recipe.base, dataset_recipe.sampling.system)  # also for runs that are started without the command line
+    student_template.check(recipe.base, dataset_recipe.sampling.system)  # also for runs that are started without the command line
     with zombies.marked():
         with kept():  # a teacher that we serve is loaded once, and its GPUs are free again for the training
             made = dataset_of(dataset_recipe)

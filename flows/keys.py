@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from distill import chat_template, collect, contamination, curate, dedup, lint, preferences, prompts, sample, sources, train, verifiers
+from distill import collect, contamination, curate, dedup, lint, preferences, sample, sources, train, verifiers
 from distill.hardware import shapes
 from distill.recipe.dataset import Base, Curation, DatasetRecipe, Judge, ProblemSource, Sampling, StudentRecipe, Teacher, Verification
 from distill.records import Candidate, Example, Problem, Trace
 from distill.store import folders
+from distill.text import prompts, student_template
 
 LOCAL = ("vllm", "transformers")
 """Engines that open a model's files."""
@@ -219,7 +220,7 @@ def _model(model: str, revision: str | None) -> dict[str, Any]:
 
 def _base(base: Base) -> dict[str, Any]:
     kept = {name: value for name, value in base.identity().items() if name not in ("licence", "parameters")}
-    template = folders.digest(chat_template.read(base.chat_template))[:12]
+    template = folders.digest(student_template.read(base.chat_template))[:12]
     return kept | {"model": _model(base.model, base.revision), "chat_template": template}
 
 

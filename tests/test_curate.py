@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill import contamination, curate, examples, normalise, pairs, prompts, selection
+from distill import contamination, curate, examples, pairs, selection
 from distill.recipe.dataset import Curation
 from distill.records import Candidate, Example, Message, Outline, Problem, Trace, Verdict
 from distill.store import schema, shards
+from distill.text import prompts, thinking
 
 QUESTIONS = [f"A shop sells {n} pears and {n + 2} plums in the morning. How many pieces of fruit does it sell?" for n in range(20)]
 THINKING = [
@@ -69,7 +70,7 @@ def decided(measured, section, benchmark_questions=(), shares=curate.NO_SHARES):
 
 
 def storable(text):
-    return text and normalise.well_formed(text)
+    return text and thinking.well_formed(text)
 
 
 def asked(rows, template="math", system=None):
@@ -238,5 +239,5 @@ def test_every_prompt_has_the_turns_that_the_teacher_saw():
     for system in (None, "Be brief."):
         for row, example in zip(rows, asked(rows, "math", system), strict=True):
             assert example.prompt == list(prompts.render(row.trace.problem, "math", system))
-            assert example.completion == [Message("assistant", normalise.join(row.trace.thinking, row.trace.answer))]
+            assert example.completion == [Message("assistant", thinking.join(row.trace.thinking, row.trace.answer))]
             assert example.messages == example.prompt + example.completion

@@ -6,11 +6,12 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from distill import dedup, pairs, shingles
+from distill import dedup, pairs
 from distill.pairs import Pair
 from distill.recipe.curation import Duplicates
 from distill.records import Candidate, Measures, Outline, Problem, Trace, Verdict
 from distill.store import shards
+from distill.text import shingles
 
 WORDS = [f"{a}{b}" for a in ("ba", "do", "ki", "lu", "me", "no", "pa") for b in ("ra", "si", "to", "vu", "xe", "za", "gi", "ho")]
 

@@ -8,11 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from distill import normalise, records
+from distill import records
 from distill.engines import EngineError, Request, open_engine, scripted
 from distill.recipe.dataset import Sampling, Teacher
 from distill.records import Message, Problem, Trace
 from distill.store import shards
+from distill.text import thinking
 
 SAMPLING = Sampling(max_tokens=2000)
 
@@ -69,9 +70,9 @@ def test_replay_takes_our_own_shards(tmp_path):
     cut = Trace(problem("Q?"), "b", 1, "thou", "", False, "length")
     shards.write(records.Trace, [kept, cut], str(tmp_path / "00000.parquet"))
     whole, half = replayed(tmp_path, [("Q?", 0), ("Q?", 1)])
-    assert normalise.split(whole.content, whole.reasoning) == normalise.Parts("thought", "said", True)
+    assert thinking.split(whole.content, whole.reasoning) == thinking.Parts("thought", "said", True)
     assert (whole.completion_tokens, whole.reasoning_tokens, whole.model) == (13, 6, "r1")
-    assert normalise.split(half.content, half.reasoning) == normalise.Parts("thou", "", False)
+    assert thinking.split(half.content, half.reasoning) == thinking.Parts("thou", "", False)
 
 
 @pytest.mark.parametrize("text", ["", '{"question": "Q?", "reply": "R"}\n'])
@@ -90,7 +91,7 @@ def scripted_parts(name, asked=None, sampling=SAMPLING, prefill=""):
     asked = asked or problem()
     one = Request("k", asked, 3, (Message("user", asked.question),), prefill, sampling.max_tokens, 1)
     completion = scripted.write(one, name, sampling)
-    return completion, normalise.split(completion.content, completion.reasoning, prefill)
+    return completion, thinking.split(completion.content, completion.reasoning, prefill)
 
 
 @pytest.mark.parametrize("name", ["right", *scripted.FAILURES])

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.evaluate import assemble, compare, critical_value, decide, measure, pass_rates, score, wilson
-from distill.language import share
 from distill.recipe.dataset import Evaluation, ProblemSource
 from distill.records import Candidate, Comparison, Problem, Score, Trace, Verdict
+from distill.text.language import share
 
 OUTCOMES = ("correct", "wrong", "no_answer", "unparsed_answer", "unparsed_reference", "timeout", "error", "unverified")
 THINKING = "First we add two and three, which makes five. 然后我们再检查一遍这个结果。"

@@ -10,11 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from distill import file_verdicts, files, language, siblings
+from distill import file_verdicts, files, siblings
 from distill.cli import main
 from distill.recipe.dataset import Verification
 from distill.records import Candidate
 from distill.store import shards
+from distill.text import language
 
 ROW = {"question": "What is 2 + 3?", "reference": "5", "answer": "It is 5."}
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from distill import collect, curate, language, lint, prompts, screens, verifiers
+from distill import collect, curate, lint, screens, verifiers
 from distill.mathematics import caps, latex, spelling
 from distill.recipe.curation import Selection
 from distill.recipe.dataset import Curation, Judge, ProblemSource, Teacher, Verification
@@ -16,7 +16,8 @@ from distill.records import Candidate, Outline, Problem, Trace, Verdict
 from distill.rewards import accuracy_reward, format_reward, language_consistency_reward
 from distill.sandbox import SandboxError
 from distill.store.schema import from_row, to_row
-from distill.verifiers import boxes, choice, fences, judge_prompt, logic, math, opinion, sql, structures
+from distill.text import boxed, language, prompts
+from distill.verifiers import choice, fences, judge_prompt, logic, math, opinion, sql, structures
 
 SECTION = Verification(workers=1, timeout_seconds=1.0)
 TEACHER = Teacher(engine="scripted", model="scripted")
@@ -80,7 +81,7 @@ def read_all(text):
     fences.python(text, frozenset("f"))
     fences.definitions(text)
     sql.extract(text)
-    boxes.any_boxed(text)
+    boxed.any_boxed(text)
     choice.options(text)
     structures.read(text)
     structures.closing_block(text)
@@ -211,8 +212,8 @@ def test_a_problem_whose_reference_raises_is_unusable_with_its_cause(monkeypatch
 
 
 def test_a_row_that_cannot_be_measured_is_dropped_with_its_cause_and_its_siblings_stay(monkeypatch):
-    fault = curate.measures.structure.fault
-    monkeypatch.setattr("distill.structure.fault", lambda one: raising(OverflowError("large"))() if one.id == "bad" else fault(one))
+    fault = curate.measures.form.fault
+    monkeypatch.setattr("distill.text.form.fault", lambda one: raising(OverflowError("large"))() if one.id == "bad" else fault(one))
     rows = [Candidate(replace(trace("It is 42.", f"Six times seven, attempt {n}."), id=n), Verdict("correct")) for n in ("a", "bad", "c")]
     found = measured(*rows)
     assert [row.verdict.outcome for row in found] == ["correct", "error", "correct"]
@@ -234,7 +235,7 @@ def test_a_row_that_cannot_be_rendered_for_the_judge_is_an_error_and_the_judge_i
 
 
 def test_a_reward_that_raises_is_none_for_its_row_alone(monkeypatch):
-    monkeypatch.setattr("distill.structure.fault", lambda one: raising(ValueError("bad"))() if "bad" in one.answer else None)
+    monkeypatch.setattr("distill.text.form.fault", lambda one: raising(ValueError("bad"))() if "bad" in one.answer else None)
     texts = [f"<think>a</think>{answer} \\boxed{{5}}" for answer in ("good", "bad")]
     assert format_reward(["q", "q"], texts, reference=["5", "5"]) == [1.0, None]
 

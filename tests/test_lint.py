@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from distill import lint, prompts
+from distill import lint
 from distill.recipe.dataset import Teacher
 from distill.records import Message, Problem
+from distill.text import prompts
 
 ROOT = Path(__file__).parents[1]
 CASES = [json.loads(line) for line in Path(__file__).with_name("cases").joinpath("lint.jsonl").read_text(encoding="utf-8").splitlines()]

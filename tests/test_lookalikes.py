@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from distill import lookalikes, shingles
+from distill import lookalikes
+from distill.text import shingles
 
 
 def signatures(sets):

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from distill.mathematics import caps, latex, leaves
 from distill.recipe.dataset import Verification
 from distill.records import Problem, Trace
-from distill.verifiers import boxes, judge, judge_all, judge_reference
+from distill.text import boxed
+from distill.verifiers import judge, judge_all, judge_reference
 from distill.verifiers.pool import Pool
 
 SECTION = Verification(workers=2, timeout_seconds=2.0)
@@ -69,7 +70,7 @@ def test_plain_fractions_are_equal_exactly_when_their_values_are(first, second):
 @settings(deadline=None)
 @given(st.text(alphabet=r"\{}[]()$^_,.=<>+-/ :%'!&|x2 frac boxed text cup pm 和个°", max_size=60))
 def test_reading_any_text_neither_raises_nor_hangs(text):
-    boxes.any_boxed(text)
+    boxed.any_boxed(text)
     tree = latex.read(text)
     latex.compare(tree, latex.read("1"), leaves.by_spelling)
     caps.too_large(text, 4096)
@@ -87,11 +88,11 @@ def test_reading_torn_and_spliced_answers_never_raises(first, second, head, tail
 
 
 def test_only_the_last_box_counts_and_joined_boxes_are_a_list():
-    assert boxes.last_boxed(r"\boxed{1} so \boxed{\frac{1}{\{2\}}}") == r"\frac{1}{\{2\}}"
-    assert boxes.last_boxed(r"$\boxed{1}$, $\boxed{2}$ and $\boxed{3}$") == "1, 2, 3"
-    assert boxes.last_boxed("no box") is None
+    assert boxed.last_boxed(r"\boxed{1} so \boxed{\frac{1}{\{2\}}}") == r"\frac{1}{\{2\}}"
+    assert boxed.last_boxed(r"$\boxed{1}$, $\boxed{2}$ and $\boxed{3}$") == "1, 2, 3"
+    assert boxed.last_boxed("no box") is None
     with pytest.raises(ValueError, match="never closed"):
-        boxes.last_boxed(r"\boxed{1} then \boxed{\frac{2}{3}")
+        boxed.last_boxed(r"\boxed{1} then \boxed{\frac{2}{3}")
 
 
 def test_texts_too_large_for_symbolic_algebra_are_told_apart_from_those_that_are_not():

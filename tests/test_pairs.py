@@ -6,10 +6,11 @@ from itertools import combinations
 import pyarrow.parquet as pq
 import pytest
 
-from distill import dedup, pairs, shingles
+from distill import dedup, pairs
 from distill.recipe.curation import Duplicates
 from distill.records import Candidate, Measures, Problem, Trace, Verdict
 from distill.store import shards
+from distill.text import shingles
 
 SECTION = Duplicates()
 WORDS = [f"{a}{b}" for a in "bdfgklmnprstv" for b in ("ara", "esi", "ito", "ovu", "uxe", "iza", "agi", "eho")]

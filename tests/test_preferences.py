@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill import measures
-from distill.normalise import split
 from distill.preferences import LONGER, NEAR_COPY, Preference, outline, preferences, similarity
 from distill.recipe.curation import Duplicates, Preferences, Screens
 from distill.records import Candidate, Opinions, Outline, Problem, Span, Trace, Verdict
 from distill.screens import completion_tokens
 from distill.store import schema, shards
+from distill.text.thinking import split
 
 PROJECT = Path(__file__).parents[1]
 WRONG, LONG = Preferences(), Preferences(rejected="long")

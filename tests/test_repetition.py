@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill import repetition
-from distill.words import words
+from distill.text.words import words
 
 
 def measured(text):

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from distill.prompts import names
 from distill.recipe.dataset import Verification
 from distill.records import Candidate, Problem, Trace, Verdict
 from distill.rewards import accuracy_reward, format_reward, grpo_rows, language_consistency_reward
+from distill.text.prompts import names
 
 ROOT = Path(__file__).parents[1]
 GOOD = "<think>\nTwo and three make five.\n</think>\n\nThe answer is \\boxed{5}."

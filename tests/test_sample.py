@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill import prompts, records
+from distill import records
 from distill.collect import collect
 from distill.curate import decide, measure
 from distill.draws import Draws
@@ -24,6 +24,7 @@ from distill.records import Candidate, Kind, Outline, Problem, Trace
 from distill.sample import Asked, sample
 from distill.sources import read_rows
 from distill.store import shards
+from distill.text import prompts
 from distill.verify import verify
 
 TEACHER = Teacher(engine="scripted", model="scripted")

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from distill import shingles
 from distill.recipe.curation import Selection
 from distill.records import Measures, Outline
 from distill.selection import choice, not_selected, quotas
+from distill.text import shingles
 
 NO_SHARES: dict[str, float] = {}
 

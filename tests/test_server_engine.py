@@ -11,11 +11,11 @@ from collections import Counter
 import pytest
 from teacher_questions import SAMPLING, SERVER, ask, log, request, serving
 
-from distill import normalise
 from distill.engines import EngineError
 from distill.engines.chat_completions import retry_after_seconds
 from distill.engines.server import ServerEngine
 from distill.recipe.dataset import Teacher
+from distill.text import thinking
 
 KEY = "sk-canary-0123456789abcdef"
 
@@ -36,7 +36,7 @@ def test_every_request_gets_its_own_completion_once(url):
     questions = [f"once: question {number}" for number in range(300)]
     found = ask(url, questions, concurrency=32)
     assert all(completion.failure is None and completion.finish_reason == "stop" for completion in found)
-    assert [normalise.split(completion.content).answer for completion in found] == [f"\\boxed{{{number}}}" for number in range(300)]
+    assert [thinking.split(completion.content).answer for completion in found] == [f"\\boxed{{{number}}}" for number in range(300)]
     assert {(completion.model, completion.prompt_tokens, completion.completion_tokens) for completion in found} == {("teacher", 7, 20)}
     asked = Counter(entry["body"]["messages"][0]["content"] for entry in log(url)["requests"])
     assert all(asked[question] == 1 for question in questions)
@@ -62,7 +62,7 @@ def test_a_prefill_opens_the_assistant_turn_and_is_gone_on_with(url):
     body = next(e["body"] for e in log(url)["requests"] if e["body"]["messages"][0]["content"] == "with a prefill")
     assert body["messages"][-1] == {"role": "assistant", "content": "<think>\n"}
     assert (body["continue_final_message"], body["add_generation_prompt"]) == (True, False)
-    parts = normalise.split(completion.content, completion.reasoning, "<think>\n")
+    parts = thinking.split(completion.content, completion.reasoning, "<think>\n")
     assert parts.think_closed
     assert parts.thinking.startswith("thinking ")
 
@@ -288,4 +288,4 @@ def test_leaving_early_cancels_what_is_in_flight_and_ends_the_thread(url):
 
 def test_half_a_surrogate_pair_comes_through_as_text_that_files_can_hold(url):
     (completion,) = ask(url, ["[fault=surrogate]"])
-    assert normalise.split(completion.content).thinking == "bad \ufffd half"
+    assert thinking.split(completion.content).thinking == "bad \ufffd half"

@@ -10,7 +10,8 @@ from distill.mathematics import latex, leaves, values
 from distill.mathematics.tree import Leaf
 from distill.recipe.dataset import Verification
 from distill.records import Problem, Verdict
-from distill.verifiers import boxes, math
+from distill.text import boxed
+from distill.verifiers import math
 
 SMALL = st.integers(-30, 30)
 COEFFICIENTS = st.lists(SMALL, min_size=1, max_size=5)
@@ -121,7 +122,7 @@ def test_plain_numbers_with_separators_are_judged_by_their_value(number, places,
 @given(st.lists(st.sampled_from((r"\boxed{", r"\fbox{", "}", "{", "1", " and ", "\\", "boxed", r"\{", " ", "$"))).map("".join))
 def test_the_short_way_to_the_last_box_finds_the_same(text):
     try:
-        expected = boxes.last_boxed(text)
+        expected = boxed.last_boxed(text)
     except ValueError:
         with pytest.raises(ValueError, match="never closed"):
             math.last_boxed(text)

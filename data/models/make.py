@@ -28,7 +28,7 @@ from distill.recipe.dataset import Base, Training  # noqa: E402
 from distill.records import Example, Message  # noqa: E402
 from distill.store import shards  # noqa: E402
 
-INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}."  # as in distill/templates/math.txt
+INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}."  # as in distill/text/prompts/math.txt
 BLOCK_TOKENS = 128
 BASE_TOKENS = 20_000_000
 TEACHER_TRACES = 50_000

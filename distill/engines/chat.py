@@ -1,6 +1,6 @@
 """Conversations as token ids and token ids as text, with the chat template of the model's own tokenizer.
 
-Prompts are encoded by `distill.chat`, as the training room encodes them: what is sampled is what was trained.
+Prompts are encoded by `distill.text.chat_template`, as the training room encodes them: what is sampled is what was trained.
 A template that opens `<think>` itself is left alone: the completion then has a closing tag only, which `normalise`
 splits. What a tokenizer without a chat template would need is not guessed: that is an error.
 """
@@ -8,8 +8,8 @@ splits. What a tokenizer without a chat template would need is not guessed: that
 from functools import lru_cache
 from typing import Any
 
-from distill.chat import THINK_TAGS, encode_prompt
 from distill.engines.wire import BackendError, Settings, unloadable
+from distill.text.chat_template import THINK_TAGS, encode_prompt
 
 KEPT = (*THINK_TAGS, "<answer>", "</answer>")
 """Tags that stay in the text although some tokenizers have them as special tokens."""

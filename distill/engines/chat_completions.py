@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from distill import endings
 from distill.engines import Completion, EngineError, Request
 from distill.recipe.dataset import Sampling, Teacher
+from distill.text import endings
 
 LONGEST_RETRY_AFTER_SECONDS = 600.0
 OURS = ("messages", "model", "seed", "n", "stream")

@@ -15,10 +15,10 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from distill import endings
 from distill.engines import Completion, EngineError, chat_completions, refusals
 from distill.engines.refusals import Fate
 from distill.recipe.dataset import Teacher
+from distill.text import endings
 
 CONNECT_SECONDS = 30.0
 LOOK_SECONDS = 5.0

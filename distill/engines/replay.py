@@ -17,12 +17,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from distill import endings, sources
+from distill import sources
 from distill.engines import Completion, EngineError, Request
 from distill.recipe.dataset import ProblemSource, Sampling, Teacher
 from distill.recipe.section import RecipeError
 from distill.store import shards
 from distill.store.folders import digest
+from distill.text import endings
 
 QUESTIONS = ("question", "prompt", "problem")
 FINISH_REASONS = ("finish_reason", "finish_reasons")

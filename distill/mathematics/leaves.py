@@ -7,9 +7,10 @@ rounds to it.
 import re
 from fractions import Fraction
 
-from distill.mathematics import numbers, units
+from distill.mathematics import units
 from distill.mathematics.phrases import label, no_solution, phrase
 from distill.mathematics.tree import Leaf
+from distill.text import numbers
 
 ROUNDED_DECIMALS = 6
 """math_verify's `float_rounding`."""

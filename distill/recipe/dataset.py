@@ -162,7 +162,7 @@ class Sampling(Section):
     seed: int = 0
     """Every completion's own seed is derived from this, its problem and its sample index."""
     prompt: str = "math"
-    """A template of `distill/templates/`, `"by_kind"` for the one of each problem's kind, or a `.txt` file of your own. With
+    """A template of `distill/text/prompts/`, `"by_kind"` for the one of each problem's kind, or a `.txt` file of your own. With
     `@problem` after it the instruction is in the problem's language, where there is one."""
     system: str | None = None
     """System prompt; none by DeepSeek-R1's advice."""

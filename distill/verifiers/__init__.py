@@ -17,7 +17,8 @@ from distill.engines import open_engine
 from distill.journal import Journal
 from distill.recipe.dataset import Majority, Verification
 from distill.records import Opinions, Problem, Trace, Verdict
-from distill.verifiers import boxes, choice, code, judge_prompt, logic, majority, math, opinion, sql
+from distill.text import boxed
+from distill.verifiers import choice, code, judge_prompt, logic, majority, math, opinion, sql
 from distill.verifiers.completeness import incomplete
 from distill.verifiers.opinion import Judged
 
@@ -111,7 +112,7 @@ def judges(problem: Problem, section: Verification) -> bool:
 def begin(trace: Trace, section: Verification) -> Pending:
     """The verdict of the rules on one trace, or a promise of it that is this trace's alone: the boundary of a row that is judged."""
     if cause := incomplete(trace):
-        return Verdict("no_answer", boxes.any_boxed(trace.answer), cause, 0.0, RULES.get(trace.problem.kind, "none"))
+        return Verdict("no_answer", boxed.any_boxed(trace.answer), cause, 0.0, RULES.get(trace.problem.kind, "none"))
     judge_kind = JUDGES.get(trace.problem.kind)
     if judge_kind is None:
         return _unverified(trace.problem)

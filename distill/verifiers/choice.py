@@ -14,7 +14,7 @@ from time import perf_counter
 from distill.mathematics import spelling
 from distill.recipe.dataset import Verification
 from distill.records import Problem, Verdict
-from distill.verifiers import boxes
+from distill.text import boxed as boxes
 
 VERSION = "choice/2"
 Letters = frozenset[str]

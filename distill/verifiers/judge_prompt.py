@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distill import normalise
 from distill.engines import Completion
 from distill.records import Message, Trace
 from distill.store.folders import digest
+from distill.text import thinking
 
 PROMPT = (Path(__file__).parent / "judge.txt").read_text(encoding="utf-8").strip()
 PROMPT_DIGEST = digest(PROMPT)[:12]
@@ -68,12 +68,12 @@ def render(trace: Trace, nonce: str, max_answer_characters: int) -> tuple[Messag
 
 def read(reply: Completion, nonce: str, prefill: str = "") -> Reading:
     """The one verdict with this nonce that a reply gives after its thinking, or why there is none."""
-    model = normalise.well_formed(reply.model)
+    model = thinking.well_formed(reply.model)
     if reply.failure is not None:
         return Reading("error", reply.failure, model)
     if reply.finish_reason == "length":
         return Reading("error", "the reply was cut at its token limit", model)
-    said = normalise.split(reply.content, reply.reasoning, prefill).answer
+    said = thinking.split(reply.content, reply.reasoning, prefill).answer
     verdicts = _verdicts(said, nonce)
     if len(verdicts) != 1:
         cause = "two verdicts that differ" if verdicts else "no verdict sealed with the request's nonce in"
@@ -123,4 +123,4 @@ def _without_middle(text: str, limit: int) -> str:
 
 def _line(text: str) -> str:
     """A text on one line, shortened, fit for a file."""
-    return normalise.well_formed(" ".join(text.split()))[:ANALYSIS_CHARACTERS]
+    return thinking.well_formed(" ".join(text.split()))[:ANALYSIS_CHARACTERS]

@@ -12,7 +12,8 @@ from time import perf_counter
 
 from distill.recipe.dataset import Verification
 from distill.records import Problem, Verdict
-from distill.verifiers import boxes, choice, structures
+from distill.text import boxed as boxes
+from distill.verifiers import choice, structures
 from distill.verifiers.structures import plain, unwrapped
 
 VERSION = "logic/2"

@@ -20,7 +20,7 @@ from typing import Any
 from distill.mathematics import caps, latex, leaves, values
 from distill.recipe.dataset import Verification
 from distill.records import Problem, Verdict
-from distill.verifiers import boxes
+from distill.text import boxed
 from distill.verifiers.pool import pool
 
 VERSION = "math/3"
@@ -77,7 +77,7 @@ def last_boxed(answer: str) -> str | None:
         content = answer[start + len("\\boxed{") : end]
         if "{" not in content and "\\" not in content and answer.rfind("boxed", 0, start) < 0 and "\\fbox" not in answer:
             return content.strip()
-    return boxes.last_boxed(answer)
+    return boxed.last_boxed(answer)
 
 
 def bare(reference: str | None) -> str:
@@ -85,7 +85,7 @@ def bare(reference: str | None) -> str:
     if reference is None or "\\" not in reference:
         return (reference or "").strip()
     try:
-        return (boxes.last_boxed(reference) or reference).strip()
+        return (boxed.last_boxed(reference) or reference).strip()
     except ValueError:
         return reference.strip()
 

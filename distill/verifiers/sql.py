@@ -16,7 +16,7 @@ from typing import Any
 from distill.recipe.dataset import Verification
 from distill.records import Problem, Verdict
 from distill.sandbox import Boxes, InfraError, Job, boxes
-from distill.verifiers import boxes as answer_boxes
+from distill.text import boxed as answer_boxes
 from distill.verifiers import fences
 
 VERSION = "sql/1"

@@ -21,7 +21,6 @@ from typing import Any
 
 import fault_server
 
-from distill import prompts
 from distill.draws import Draws
 from distill.engines import EngineError
 from distill.engines.server import ServerEngine
@@ -30,6 +29,7 @@ from distill.recipe.dataset import Sampling, Teacher, Verification
 from distill.records import Problem, Trace
 from distill.sample import Asked, sample
 from distill.store import folders, shards
+from distill.text import prompts
 
 SERVER = Path(__file__).with_name("fault_server.py")
 FIXED = {"n": 2, "max_tokens": 120}

@@ -1,6 +1,6 @@
 """Function words, numerals and words of reasoning of 17 languages in Latin letters, written down for this project.
 
-`distill.latin` tells languages apart by them. A word stands under each language that it is common in; the English list is the longest,
+`distill.text.latin` tells languages apart by them. A word stands under each language that it is common in; the English list is the longest,
 because whatever is an English word too ("die", "hay", "plus", "son") must not count for another language. They are no dictionaries, and
 Norwegian counts as Danish, Malay as Indonesian.
 """

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill import language, latin
 from distill.records import Span
+from distill.text import language, latin
 
-CASES = Path(__file__).parent / "cases"
+CASES = Path(__file__).parents[1] / "cases"
 SWITCHES = [json.loads(line) for line in (CASES / "language_switches.jsonl").read_text(encoding="utf-8").splitlines()]
 CLEAN = [json.loads(line) for line in (CASES / "language_clean.jsonl").read_text(encoding="utf-8").splitlines()]
 TEXTS = {code: [row["text"] for row in rows] for code, rows in groupby(SWITCHES, key=lambda row: row["language"])}

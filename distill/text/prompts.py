@@ -1,6 +1,6 @@
 """Prompts: one text file for each way to ask, with the question put in as it is.
 
-A template is named as in `distill/templates/`, or is a `.txt` file of one's own. The instruction stands in the user's turn and
+A template is named as in `distill/text/prompts/`, or is a `.txt` file of one's own. The instruction stands in the user's turn and
 there is no system prompt unless the recipe has one (DeepSeek-R1 README, usage recommendations); `math` is that README's wording.
 Questions in other languages keep the English instruction unless the name ends with `@problem`: then `math.zh.txt`, beside
 `math.txt`, asks the Chinese ones. Which languages have such a file is up to whoever writes them; others are asked in English.
@@ -14,7 +14,7 @@ from distill.recipe.section import RecipeError
 from distill.records import Message, Problem
 from distill.store.folders import digest
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATES = Path(__file__).parent / "prompts"
 QUESTION = "{question}"
 BY_KIND = "by_kind"
 """Instead of a template's name: each problem is asked with the template of its kind."""

@@ -11,10 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from distill import chat
 from distill.hardware import shapes
 from distill.recipe.dataset import CONFIGS, Base
 from distill.recipe.section import RecipeError
+from distill.text import chat_template
 
 FILE = ".jinja"
 SHAPES = {
@@ -55,13 +55,13 @@ def check(base: Base, system: str | None = None) -> None:
         for shape, (question, said) in SHAPES.items():
             row = f", a row {shape}{' and with sampling.system' if system else ''}"
             prompt = [{"role": "system", "content": system}] if system else []
-            chat.encode_pair(tokenizer, [*prompt, {"role": "user", "content": question}], [{"role": "assistant", "content": said}])
+            chat_template.encode_pair(tokenizer, [*prompt, {"role": "user", "content": question}], [{"role": "assistant", "content": said}])
     except RecipeError:
         raise
     except Exception as error:  # a template may raise anything
         raise RecipeError(
-            f"base.chat_template: {base.chat_template} cannot train {base.model}{row}: {chat.cause(error)}. The shipped ones are: "
-            f"{', '.join(names())}. A template for students that do not think says {chat.DROPS_THINKING!r} in a comment"
+            f"base.chat_template: {base.chat_template} cannot train {base.model}{row}: {chat_template.cause(error)}. The shipped ones are: "
+            f"{', '.join(names())}. A template for students that do not think says {chat_template.DROPS_THINKING!r} in a comment"
         ) from error
 
 

@@ -1,7 +1,7 @@
 """Passages in another language where both languages are written in Latin letters: Spanish in an English trace, English in a French one.
 
 A passage is a stretch of words that one other language's lists have and the text's own lists do not have. The lists are
-`distill.function_words`: short words that no sentence does without, numerals, words of reasoning. A language without a list is
+`distill.text.function_words`: short words that no sentence does without, numerals, words of reasoning. A language without a list is
 neither found nor looked into; a name, a title or a quoted phrase of fewer than three such words is no passage. One short sentence of
 rare words alone may be missed, several in a row are not.
 """
@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from distill import scripts
-from distill.function_words import ENDINGS, LETTERS, SHARED, WORDS
+from distill.text import scripts
+from distill.text.function_words import ENDINGS, LETTERS, SHARED, WORDS
 
 ALIKE = {"no": "da", "nb": "da", "nn": "da", "ms": "id"}
 """Languages that are counted as another one."""

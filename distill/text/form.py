@@ -8,9 +8,8 @@ change of units or a percent sign may explain do not differ. Boxes around interm
 import re
 from fractions import Fraction
 
-from distill.mathematics import numbers
 from distill.records import Trace
-from distill.verifiers import boxes
+from distill.text import boxed, numbers
 
 VERSION = 1
 TAIL_CHARACTERS = 300
@@ -84,7 +83,7 @@ def _two_answers(trace: Trace) -> str | None:
     """Two final answers: a statement after the last box, a little before it, or a box that is called the answer, too."""
     answer = trace.answer
     last = answer.rfind(r"\boxed")
-    given = boxes.any_boxed(answer) if last >= 0 else None
+    given = boxed.any_boxed(answer) if last >= 0 else None
     if given is None:
         return None
     start = last if trace.thinking is None else max(0, last - TAIL_CHARACTERS)  # reasoning goes before a box where it has no block
@@ -107,7 +106,7 @@ def _statements(text: str, start: int) -> list[tuple[str, int]]:
 def _given(answer: str) -> str | None:
     """The text of the last box, or of the last `<answer>`."""
     if r"\boxed" in answer or r"\fbox" in answer:
-        return boxes.any_boxed(answer)
+        return boxed.any_boxed(answer)
     tagged = _TAGGED.findall(answer) if "<answer>" in answer else []
     return tagged[-1].strip() if tagged else None
 
@@ -118,7 +117,7 @@ def _conclusion(tail: str) -> tuple[str, int] | None:
     box = tail.rfind(r"\boxed{")
     found = stated[-1] if stated else None
     if box >= 0 and (found is None or box > found[1]):
-        found = (boxes.any_boxed(tail) or "", box)
+        found = (boxed.any_boxed(tail) or "", box)
     return None if found is None or _open(tail, found[1]) else found
 
 

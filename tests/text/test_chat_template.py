@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from distill import chat, chat_template, cli, normalise
+from distill import cli
 from distill.recipe import load
 from distill.recipe.dataset import CONFIGS
 from distill.recipe.section import RecipeError
+from distill.text import chat_template as chat
+from distill.text import student_template, thinking
 from flows import keys
 
 FAMILIES = {
@@ -233,9 +235,9 @@ def test_no_trace_of_the_seed_is_refused(family: str) -> None:
     files = [CONFIGS.parent / "data/seed" / f"{name}.jsonl" for name in ("every_kind", "heldout")]
     lines = [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
     for row in lines:
-        parts = normalise.split(row.get("response", row["question"]))
+        parts = thinking.split(row.get("response", row["question"]))
         for tokens in (real, tokenizer(family)):
-            chat.encode_pair(tokens, [{"role": "user", "content": row["question"]}], said(normalise.join(parts.thinking, parts.answer)))
+            chat.encode_pair(tokens, [{"role": "user", "content": row["question"]}], said(thinking.join(parts.thinking, parts.answer)))
 
 
 def test_a_template_of_ones_own_lies_anywhere_and_is_known_by_its_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,7 +252,7 @@ def test_a_template_of_ones_own_lies_anywhere_and_is_known_by_its_text(tmp_path:
         student.write_text(recipe.replace('"qwen2-think"', f'"{named}"'), encoding="utf-8")
         base = load.load_student(str(student)).base
         assert Path(base.chat_template).is_absolute()
-        chat_template.check(base)
+        student_template.check(base)
         assert keys.prepared_base(base).key == shipped, "the same text is the same student"
     (tmp_path / "here.jinja").write_text(template("qwen2-plain"), encoding="utf-8")
     assert keys.prepared_base(base).key != shipped
@@ -295,15 +297,15 @@ def test_a_system_prompt_that_the_template_refuses_is_told_before_anything_runs(
         "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}" + written("m.content")
     )
     base = load.load_student("tiny-qwen2", (f"base.chat_template={file}",)).base
-    chat_template.check(base)
+    student_template.check(base)
     with pytest.raises(RecipeError, match=r"with sampling\.system: .*System role not supported"):
-        chat_template.check(base, "Answer in English.")
+        student_template.check(base, "Answer in English.")
 
 
 def test_the_bases_tokens_are_looked_up_where_it_lies_here() -> None:
     base = load.load_student("tiny-qwen2", ("base.end_of_turn=<|eot_id|>", "base.chat_template=llama3-think")).base
     with pytest.raises(RecipeError, match=r"has no token <\|eot_id\|>"):
-        chat_template.check(base)
+        student_template.check(base)
 
 
 def test_templates_are_rendered_before_training_as_transformers_renders_them() -> None:
@@ -314,7 +316,7 @@ def test_templates_are_rendered_before_training_as_transformers_renders_them() -
     text = "{{ bos_token }}{{ eos_token }}\n  {% for m in messages %}\n" + turn + "\n  {% endfor %}"
     real: Any = AutoTokenizer.from_pretrained(CONFIGS.parent / base.model)
     real.eos_token, real.pad_token, real.chat_template = base.end_of_turn, base.pad_token, text
-    preview = chat_template._Preview(base, text)
+    preview = student_template._Preview(base, text)
     for messages in PROMPTS.values():
         shown = [tokens.apply_chat_template(messages, tokenize=False, add_generation_prompt=True) for tokens in (real, preview)]
         assert shown[0] == shown[1]

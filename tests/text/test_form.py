@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill import giveaways, structure
+from distill import giveaways
 from distill.records import Problem, Trace
+from distill.text import form
 
-CASES = [json.loads(line) for line in (Path(__file__).parent / "cases" / "structure.jsonl").read_text(encoding="utf-8").splitlines()]
+CASES = [json.loads(line) for line in (Path(__file__).parents[1] / "cases" / "structure.jsonl").read_text(encoding="utf-8").splitlines()]
 CHECKS = {
-    "structure": structure.fault,
-    "mismatch": structure.mismatch,
+    "structure": form.fault,
+    "mismatch": form.mismatch,
     "refusal": giveaways.refusal,
     "answer_leak": giveaways.answer_leak,
 }

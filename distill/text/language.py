@@ -1,7 +1,7 @@
 """Which language a question is in, what share of a text keeps to it (DeepSeek-R1's language consistency), and where it does not.
 
-`distill.scripts` tells Chinese, Russian or Arabic apart from English, `distill.latin` languages in Latin letters, for those that it has
-lists of. Formulas, code, links and, among Latin letters, identifiers and short quotations are no words; a lone foreign word is no
+`distill.text.scripts` tells Chinese, Russian or Arabic apart from English, `distill.text.latin` languages in Latin letters, for those that
+it has lists of. Formulas, code, links and, among Latin letters, identifiers and short quotations are no words; a lone foreign word is no
 switch. What another language is, if its script or its words are those of the text's own, nothing here can say.
 """
 
@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-from distill import latin, scripts
-from distill.latin import Passage
 from distill.records import Span
+from distill.text import latin, scripts
+from distill.text.latin import Passage
 
 VERSION = 3
 LONE_WORDS = 2.0

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill import normalise
-from distill.normalise import Parts, split
+from distill.text import thinking as normalise
+from distill.text.thinking import Parts, split
 
 texts = st.text(max_size=200).map(str.strip).filter(lambda text: "think>" not in text)
 

@@ -6,10 +6,11 @@ import logging
 import pytest
 from teacher_questions import ask, serving
 
-from distill import endings, files
+from distill import files
 from distill.engines import Request, open_engine
 from distill.recipe.dataset import Sampling, Teacher
 from distill.records import Message, Problem
+from distill.text import endings
 
 WORDS = [
     ("length", "length"),

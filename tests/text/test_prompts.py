@@ -6,10 +6,10 @@ from typing import get_args
 
 import pytest
 
-from distill import prompts
 from distill.recipe import load
 from distill.recipe.section import RecipeError
 from distill.records import Kind, Problem
+from distill.text import prompts
 
 PROBLEM = Problem("p", "s", "math", "1 + 1?", "2", language="en")
 CHINESE = replace(PROBLEM, question="1加1？", language="zh")

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill import shingles
+from distill.text import shingles
 
 CHARACTERS = st.characters(
     codec="utf-8", exclude_categories=["Cc", "Zs", "Zl", "Zp"], exclude_characters="".join(map(chr, range(0x3000, 0xA000)))

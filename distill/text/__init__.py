@@ -1,0 +1,1 @@
+"""Reading a completion: its thinking, its boxes, numbers, words, language and form."""
