@@ -19,7 +19,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from distill import collect, curate, engines, evaluate, sample, sources, train, verify
+from distill import collect, curate, engines, evaluate, sample, train, verify
+from distill.files import readers
 from distill.journal import Journal
 from distill.recipe import load
 from distill.recipe.dataset import DatasetRecipe, Sampling, StudentRecipe, Teacher
@@ -69,7 +70,7 @@ def read_candidates(folder: Path) -> Iterable[Candidate]:
 def held_out(student: StudentRecipe) -> Iterable[Problem]:
     """The problems that the student is evaluated on."""
     for source in student.evaluation.problems:
-        yield from collect.collect(sources.read_rows(source), source, student.evaluation.verification)
+        yield from collect.collect(readers.read_rows(source), source, student.evaluation.verification)
 
 
 def run(student: StudentRecipe, dataset: DatasetRecipe, chosen: list[Candidate], problems: list[Problem], seed: int) -> dict[str, float]:

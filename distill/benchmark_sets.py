@@ -4,7 +4,7 @@ Each is read like a problem source, a hub dataset or a file, and only its column
 or that has no question, ends the run: a benchmark that was left out in silence is worse than none.
 """
 
-from distill import sources
+from distill.files import readers
 from distill.recipe.dataset import Curation, ProblemSource
 from distill.recipe.section import RecipeError
 
@@ -19,10 +19,10 @@ def _questions(source: ProblemSource) -> list[str]:
     remedy = f"or put a file of your own into curation.benchmarks: {table}"
     alone = source.model_copy(update=dict.fromkeys(("reference", "tests", "response", "setup", "entry_point", "language")))
     try:
-        rows = list(sources.read_rows(alone))
+        rows = list(readers.read_rows(alone))
     except RecipeError as error:
         raise RecipeError(f"benchmark {source.name!r} cannot be read: {error}; {remedy}") from error
-    if bad := [row[sources.BAD_ROW] for row in rows if sources.BAD_ROW in row]:
+    if bad := [row[readers.BAD_ROW] for row in rows if readers.BAD_ROW in row]:
         raise RecipeError(f"benchmark {source.name!r}: {source.path} has {len(bad)} unreadable rows ({bad[0]}); correct it, {remedy}")
     texts = (row.get(source.question) for row in rows)
     if found := [text for text in texts if isinstance(text, str) and text.strip()]:

@@ -27,11 +27,11 @@ from typing import Any
 
 from distill import dedup, verifiers
 from distill.contamination import Match
+from distill.files.readers import BAD_ROW
 from distill.recipe.curation import Duplicates
 from distill.recipe.dataset import ProblemSource, Verification
 from distill.recipe.section import RecipeError
 from distill.records import Problem, Verdict
-from distill.sources import BAD_ROW
 from distill.store.folders import digest
 from distill.text import language
 

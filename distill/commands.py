@@ -8,7 +8,7 @@ from typing import Any
 from distill import file_mode, funnel, hub, progress
 from distill.brake import Stopped
 from distill.engines import EngineError
-from distill.files import UnknownFormatError
+from distill.files.traces import UnknownFormatError
 from distill.hub import HubError
 from distill.preflight import CannotRun, preflight
 from distill.recipe import load

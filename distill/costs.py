@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 
-from distill import odds, sources
+from distill import odds
+from distill.files import readers
 from distill.hardware import Device, memory, shapes
 from distill.hardware.shapes import Architecture
 from distill.recipe.dataset import DatasetRecipe, ProblemSource, Sampling, StudentRecipe, Teacher
@@ -121,7 +122,7 @@ def exact(name: str, value: float, formula: str, unit: str = "") -> Estimate:
 
 def problem_count(source: ProblemSource) -> tuple[int, bool]:
     """(rows of a problem source, whether that is known rather than assumed)."""
-    place = sources.locate(source)
+    place = readers.locate(source)
     rows = ROWS.get((source.path, source.split)) if place is None else _file_rows(place)
     known = rows is not None or source.limit is not None
     rows = rows if rows is not None else source.limit or ASSUMED_ROWS

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
-from distill import contamination, dedup, measures, pairs, row_errors, screens, selection, sources
+from distill import contamination, dedup, measures, pairs, row_errors, screens, selection
 from distill.dedup import Copy
+from distill.files import readers
 from distill.pairs import Pair
 from distill.recipe.curation import Duplicates
 from distill.recipe.dataset import Curation
@@ -31,7 +32,7 @@ NO_MATCHES: Mapping[int, contamination.Match] = {}
 
 def measuring(curation: Curation) -> dict[str, Any]:
     """What decides the measured columns, the pairs of near-duplicates and the matches with benchmarks: all else is cut anew in seconds."""
-    duplicates, benchmarks = curation.duplicates, [sources.identity(source) for source in curation.benchmarks]
+    duplicates, benchmarks = curation.duplicates, [readers.identity(source) for source in curation.benchmarks]
     compared = {name: value for name, value in curation.decontamination.identity().items() if name not in ("problems", "drop_other_digits")}
     return {
         "measures": MEASURES | {"shingle_words": duplicates.shingle_words},

@@ -17,21 +17,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from distill import (
-    benchmark_sets,
-    curate,
-    dropped,
-    export,
-    file_verdicts,
-    files,
-    funnel,
-    hardware,
-    pairs,
-    preferences,
-    siblings,
-    verdict_summary,
-)
+from distill import benchmark_sets, curate, dropped, export, file_verdicts, funnel, hardware, pairs, preferences, verdict_summary
 from distill.contamination import Benchmarks, Match, matches
+from distill.files import grouping, traces
 from distill.funnel import Funnel
 from distill.pairs import Pair
 from distill.progress import Meter, say
@@ -75,7 +63,7 @@ def require_verdicts(source: str, target: str) -> None:
     for row in shards.read_rows(target, ["outcome", "detail"]):
         counts[row["outcome"]] += 1
         examples.setdefault(row["outcome"], f"row {counts.total() - 1}, {row['detail']}".rstrip(", "))
-    columns = [name for name in files.outline(target)[0].names if name not in schema(Verdict).names]
+    columns = [name for name in traces.outline(target)[0].names if name not in schema(Verdict).names]
     unread = not {"response", "thinking"} & set(columns)
     lost = {one: rows for one, rows in counts.items() if one in UNJUDGED or (one == "no_answer" and unread)}
     remedy = f"completions are read from response, or thinking and answer; the columns are {', '.join(columns)}" if unread else ""
@@ -185,7 +173,7 @@ def _measured(source: str, work: str, curation: Curation) -> list[str]:
         gathered = shards.list_shards(f"{source}/candidates")
     else:
         with Meter("reading traces", 0) as meter:
-            gathered = siblings.gather(meter.over(files.candidates_from_all(source)), f"{work}/candidates")
+            gathered = grouping.gather(meter.over(traces.candidates_from_all(source)), f"{work}/candidates")
     return _each(_measure_shard, "measuring", gathered, f"{work}/measured", curation)
 
 

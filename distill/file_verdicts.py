@@ -19,8 +19,9 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distill import files, verdict_summary, verifiers
-from distill.files import Row
+from distill import verdict_summary, verifiers
+from distill.files import traces
+from distill.files.traces import Row
 from distill.journal import Journal
 from distill.progress import Meter, say
 from distill.recipe.dataset import Verification
@@ -39,7 +40,7 @@ Judged = tuple[Row, Verdict, Opinions]
 
 def verify_file(source: str, target: str, section: Verification) -> list[Summary]:
     """Writes each row of a file with its verdict, goes on where a killed run of the same kind stopped, and sums up."""
-    columns, total = files.outline(source)
+    columns, total = traces.outline(source)
     wanted, parts = _wanted(columns, section), f"{target}.parts"
     if section.majority:
         _require_siblings_together(source)
@@ -65,7 +66,7 @@ def judged(path: str, section: Verification, skip: int = 0, journal: Journal | N
     waiting: deque[tuple[Row, Trace | str]] = deque()
 
     def good() -> Iterator[Trace]:
-        for row, found in islice(files.traces_from(path, untold=endings.Untold(f"{path} has the")), skip, None):
+        for row, found in islice(traces.traces_from(path, untold=endings.Untold(f"{path} has the")), skip, None):
             waiting.append((row, found))
             if isinstance(found, Trace):
                 yield found
@@ -91,9 +92,9 @@ def _wanted(columns: pa.Schema, section: Verification) -> pa.Schema:
 
 def _rows(judgements: Iterable[Judged], columns: pa.Schema, wanted: pa.Schema) -> Iterator[dict[str, Any]]:
     for row, verdict, opinions in judgements:
-        given = {field.name: files.stored(row.get(field.name), field.type) for field in columns}
+        given = {field.name: traces.stored(row.get(field.name), field.type) for field in columns}
         said = to_row(verdict) | to_row(opinions)
-        yield given | {name: files.stored(value, wanted.field(name).type) for name, value in said.items() if name in wanted.names}
+        yield given | {name: traces.stored(value, wanted.field(name).type) for name, value in said.items() if name in wanted.names}
 
 
 def _key(source: str, section: Verification) -> str:
@@ -143,7 +144,7 @@ def _require_siblings_together(source: str) -> None:
     """Raises RecipeError when traces of a problem are scattered over the file: a majority needs them side by side."""
     seen: set[str] = set()
     before = ""
-    for number, (_, found) in enumerate(files.traces_from(source)):
+    for number, (_, found) in enumerate(traces.traces_from(source)):
         problem = found.problem.problem_id if isinstance(found, Trace) else before
         if problem != before and problem in seen:
             raise RecipeError(

@@ -9,11 +9,12 @@ import os
 import sys
 from pathlib import Path
 
-from distill import costs, hardware, ledger, sources
+from distill import costs, hardware, ledger
 from distill.costs import number
 from distill.engines import EngineError
 from distill.engines.vllm_layout import places
 from distill.engines.vllm_processes import vllm_python
+from distill.files import readers
 from distill.hardware import DEVICES, Device, memory, shapes
 from distill.recipe.dataset import DatasetRecipe, StudentRecipe
 from distill.text import student_template
@@ -35,7 +36,7 @@ def preflight(student: StudentRecipe, dataset: DatasetRecipe) -> None:
     """
     student_template.check(student.base, dataset.sampling.system)
     for source in (*dataset.problems, *dataset.curation.benchmarks, *student.evaluation.problems):
-        sources.locate(source)
+        readers.locate(source)
     _base_is_there(student)
     found = hardware.gpus()
     device = hardware.device_of(min(found, key=lambda gpu: gpu.memory_gib)) if found else hardware.this_cpu()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from distill.files import DEFAULT_KIND
+from distill.files.traces import DEFAULT_KIND
 from distill.progress import say
 from distill.records import Opinions
 from distill.store import shards

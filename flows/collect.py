@@ -16,10 +16,10 @@ from prefect import flow, task
 from distill import benchmark_sets, contamination, dropped
 from distill.collect import Row, apart, collect, marked, question_key
 from distill.contamination import Benchmarks, Match
+from distill.files.readers import read_rows
 from distill.progress import Meter, say
 from distill.recipe.dataset import Curation, ProblemSource, Verification
 from distill.records import Problem
-from distill.sources import read_rows
 from distill.store import shards
 from flows import keys, rooms
 from flows.keys import Place

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from distill import collect, contamination, curate, dedup, lint, preferences, sample, sources, train, verifiers
+from distill import collect, contamination, curate, dedup, lint, preferences, sample, train, verifiers
+from distill.files import readers
 from distill.hardware import shapes
 from distill.recipe.dataset import Base, Curation, DatasetRecipe, Judge, ProblemSource, Sampling, StudentRecipe, Teacher, Verification
 from distill.records import Candidate, Example, Problem, Trace
@@ -79,7 +80,7 @@ def problems(problem_sources: Sequence[ProblemSource], verification: Verificatio
     key = {
         "schema": folders.schema_digest(Problem),
         "collect": collect.VERSION,
-        "sources": [sources.identity(source) for source in problem_sources],
+        "sources": [readers.identity(source) for source in problem_sources],
         "shard_problems": shard_problems,
         "verification": _self_check(verification),
         "verifiers": verifiers.versions(kinds, Verification()),
@@ -92,7 +93,7 @@ def compared(problems: Place, curation: Curation) -> Place:
     section, rules = curation.decontamination, dict[str, Any]()
     if section.problems and curation.benchmarks:
         settings = {name: value for name, value in section.identity().items() if name not in ("problems", "trace_gram_words", "min_quoted")}
-        benchmarks = [sources.identity(source) for source in curation.benchmarks]
+        benchmarks = [readers.identity(source) for source in curation.benchmarks]
         rules["contamination"] = {"version": contamination.VERSION, **settings, "benchmarks": benchmarks}
     if curation.duplicates.problems:
         rules["duplicates"] = {"version": dedup.VERSION, **collect.ALIKE.identity()}
@@ -207,7 +208,7 @@ def _weights(teacher: Teacher) -> Any:
     """What identifies a teacher's weights or, for `replay`, its traces."""
     match teacher.engine:
         case "replay":
-            return sources.content_identity(ProblemSource(name="replay", path=teacher.model))
+            return readers.content_identity(ProblemSource(name="replay", path=teacher.model))
         case engine if engine in LOCAL:
             return _model(teacher.model, teacher.revision)
         case _:
@@ -229,7 +230,7 @@ def _sampling(sampling: Sampling) -> dict[str, Any]:
 
 
 def _curation(curation: Curation) -> dict[str, Any]:
-    return curation.identity() | {"benchmarks": [sources.identity(source) for source in curation.benchmarks]}
+    return curation.identity() | {"benchmarks": [readers.identity(source) for source in curation.benchmarks]}
 
 
 def _self_check(verification: Verification) -> dict[str, Any]:

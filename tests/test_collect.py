@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from distill import contamination
 from distill.collect import MAX_QUESTION_CHARACTERS, apart, collect, marked
+from distill.files.readers import BAD_ROW, read_rows
 from distill.recipe.curation import Screens
 from distill.recipe.dataset import Curation, ProblemSource, Verification
 from distill.recipe.section import RecipeError
 from distill.records import Problem
-from distill.sources import BAD_ROW, read_rows
 from distill.store import folders, schema, shards
 
 VERIFICATION = Verification(workers=1)

@@ -30,11 +30,11 @@ BENCHMARK = "A farmer has 12 red hens and 17 white hens in one yard. Each hen la
 IN_PROCESSES = """
 import sys
 
-from distill import file_mode, siblings
+from distill import file_mode; from distill.files import grouping
 from distill.cli import main
 
 if __name__ == "__main__":
-    siblings.SHARD_ROWS, file_mode.ROWS_FOR_PROCESSES = 4, 0
+    grouping.SHARD_ROWS, file_mode.ROWS_FOR_PROCESSES = 4, 0
     sys.exit(main(sys.argv[1:]))
 """
 
@@ -163,7 +163,8 @@ def test_killed_anywhere_it_ends_with_the_same_bytes(tmp_path: Path) -> None:
     file_mode.curate_file(lines, str(tmp_path / "whole"), curation(tmp_path), None)
     setting = json.dumps([{"name": "held-out", "path": str(tmp_path / "held-out.jsonl")}]).replace('":', '"=')
     program = (
-        "import sys; from distill import siblings; siblings.SHARD_ROWS = 4096; from distill.cli import main; sys.exit(main(sys.argv[1:]))"
+        "import sys; from distill.files import grouping; grouping.SHARD_ROWS = 4096; "
+        "from distill.cli import main; sys.exit(main(sys.argv[1:]))"
     )
     out = tmp_path / "killed"
     command = [sys.executable, "-c", program, "curate", "--input", lines, "--output", str(out), "--set", f"curation.benchmarks={setting}"]

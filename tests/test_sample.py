@@ -17,12 +17,12 @@ from distill.curate import decide, measure
 from distill.draws import Draws
 from distill.engines import Completion, EngineError, scripted
 from distill.engines.scripted import ScriptedEngine
+from distill.files.readers import read_rows
 from distill.journal import Journal
 from distill.recipe.dataset import Adaptive, Curation, ProblemSource, Sampling, Teacher, Verification
 from distill.recipe.section import RecipeError
 from distill.records import Candidate, Kind, Outline, Problem, Trace
 from distill.sample import Asked, sample
-from distill.sources import read_rows
 from distill.store import shards
 from distill.text import prompts
 from distill.verify import verify

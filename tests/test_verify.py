@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from distill import file_verdicts, files
+from distill import file_verdicts
 from distill.engines import EngineError
+from distill.files import traces
 from distill.recipe.dataset import Judge, Majority, Sandbox, Teacher, Verification
 from distill.records import Problem, Trace
 from distill.sandbox import SandboxError
@@ -218,7 +219,7 @@ def test_parquet_columns_keep_their_types_and_text_that_is_not_utf8_costs_only_i
 def test_candidates_carry_the_outcome_of_their_row_and_are_unverified_without_one(tmp_path):
     rows = [ROW, ROW | {"id": "2", "outcome": "wrong", "extracted": "6"}, ROW | {"id": 3, "outcome": "nonsense"}, ROW | {"response": None}]
     (tmp_path / "in.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
-    candidates = list(files.candidates_from(str(tmp_path / "in.jsonl")))
+    candidates = list(traces.candidates_from(str(tmp_path / "in.jsonl")))
     assert [candidate.verdict.outcome for candidate in candidates] == ["unverified", "wrong", "unverified", "error"]
     assert [candidate.trace.id for candidate in candidates[:3]] == ["1", "2", "3"]
     assert [candidate.trace.sample_index for candidate in candidates[:3]] == [0, 1, 2]
@@ -227,5 +228,5 @@ def test_candidates_carry_the_outcome_of_their_row_and_are_unverified_without_on
 
 
 def test_a_file_of_unknown_format_is_refused_by_name(tmp_path):
-    with pytest.raises(files.UnknownFormatError, match=r"\.parquet"):
+    with pytest.raises(traces.UnknownFormatError, match=r"\.parquet"):
         file_verdicts.verify_file(str(tmp_path / "in.csv"), str(tmp_path / "out.parquet"), SECTION)

@@ -17,8 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from distill import sources
 from distill.engines import Completion, EngineError, Request
+from distill.files import readers
 from distill.recipe.dataset import ProblemSource, Sampling, Teacher
 from distill.recipe.section import RecipeError
 from distill.store import shards
@@ -107,14 +107,14 @@ def _completions(teacher: Teacher) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _rows(teacher: Teacher) -> Iterator[Mapping[str, Any]]:
     source = ProblemSource(name="replay", path=teacher.model, revision=teacher.revision, reference=None)
-    place = sources.locate(source)
+    place = readers.locate(source)
     if place is not None and place.endswith(".parquet"):
         yield from shards.read_rows(place)
     elif place is not None and shards.list_shards(place):
         for shard in shards.list_shards(place):
             yield from shards.read_rows(shard)
     elif place is not None and Path(place).is_file():
-        yield from sources.read_rows(source)
+        yield from readers.read_rows(source)
     else:
         import datasets
 

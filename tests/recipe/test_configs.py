@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from distill import cli, sources
+from distill import cli
+from distill.files import readers
 from distill.recipe import load
 from distill.recipe.dataset import CONFIGS, DatasetRecipe, ProblemSource, Sampling
 from distill.recipe.section import RecipeError
@@ -106,7 +107,7 @@ def test_shares_of_a_mixture_add_up_to_one(name: str) -> None:
 
 def test_every_local_problem_file_is_there_and_every_source_has_a_licence_or_says_that_it_is_unknown() -> None:
     for name, source in all_sources():
-        place = sources.locate(source)
+        place = readers.locate(source)
         assert place is None or source.path.startswith("data/"), name
         assert source.licence != "unknown" or source.name == "verifiable-coding", (name, source.name)
 

@@ -6,8 +6,8 @@ import logging
 import pytest
 from teacher_questions import ask, serving
 
-from distill import files
 from distill.engines import Request, open_engine
+from distill.files import traces
 from distill.recipe.dataset import Sampling, Teacher
 from distill.records import Message, Problem
 from distill.text import endings
@@ -105,7 +105,7 @@ def test_the_words_of_a_file_are_folded_and_the_unknown_ones_told_once(tmp_path,
     caplog.set_level(logging.INFO, "distill")
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows()), encoding="utf-8")
-    found = [candidate.trace.finish_reason for candidate in files.candidates_from(str(path))]
+    found = [candidate.trace.finish_reason for candidate in traces.candidates_from(str(path))]
     assert found == [reason for _, reason in WORDS] * 2 + ["unknown"]
     assert len(told(caplog)) == len(UNKNOWN) and all(str(path) in line for line in told(caplog))
 

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from distill import file_verdicts, files, siblings
+from distill import file_verdicts
 from distill.cli import main
+from distill.files import grouping, traces
 from distill.recipe.dataset import Verification
 from distill.records import Candidate
 from distill.store import shards
@@ -22,7 +23,7 @@ ROW = {"question": "What is 2 + 3?", "reference": "5", "answer": "It is 5."}
 
 def read(path: Path, *rows: dict[str, Any] | str) -> list[Candidate]:
     path.write_text("\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows), encoding="utf-8")
-    return list(files.candidates_from(str(path)))
+    return list(traces.candidates_from(str(path)))
 
 
 def one(folder: Path, **values: Any) -> Candidate:
@@ -33,7 +34,7 @@ def one(folder: Path, **values: Any) -> Candidate:
 def from_parquet(folder: Path, **columns: Any) -> list[Candidate]:
     length = len(next(iter(columns.values())))
     pq.write_table(pa.table({"answer": ["5"] * length, **columns}), folder / "in.parquet")
-    return list(files.candidates_from(str(folder / "in.parquet")))
+    return list(traces.candidates_from(str(folder / "in.parquet")))
 
 
 def test_unusable_rows_are_problems_of_their_own_and_keep_source_and_columns(tmp_path: Path) -> None:
@@ -45,7 +46,7 @@ def test_unusable_rows_are_problems_of_their_own_and_keep_source_and_columns(tmp
     assert all(len(problem) == 16 and candidate.verdict.outcome == "error" for problem, candidate in zip(problems, found, strict=True))
     assert [candidate.trace.problem.source for candidate in found] == ["file", "file", "quiz", "file"]
     assert [candidate.extra for candidate in found] == [None, None, '{"site": 7}', None]
-    again = list(files.candidates_from(str(tmp_path / "in.jsonl")))
+    again = list(traces.candidates_from(str(tmp_path / "in.jsonl")))
     assert again == found
 
 
@@ -56,7 +57,7 @@ def test_an_unusable_row_stays_with_the_siblings_that_it_names(tmp_path: Path) -
 
 def test_many_torn_lines_are_no_siblings(tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_text("{torn\n" * 500, encoding="utf-8")
-    paths = siblings.gather(files.candidates_from_all(str(tmp_path / "in.jsonl")), str(tmp_path / "out"))
+    paths = grouping.gather(traces.candidates_from_all(str(tmp_path / "in.jsonl")), str(tmp_path / "out"))
     assert len({row["problem_id"] for path in paths for row in shards.read_rows(path)}) == 500
 
 
@@ -88,7 +89,7 @@ def test_numbers_beyond_the_columns_are_written_all_the_same(tmp_path: Path) -> 
         "\n".join(json.dumps(ROW | {"prompt_tokens": 10**30, "seed": 2**63, "score": value}) for value in (0.5, 2**60 + 1)),
         encoding="utf-8",
     )
-    siblings.gather(files.candidates_from_all(str(tmp_path / "in.jsonl")), str(tmp_path / "out"))
+    grouping.gather(traces.candidates_from_all(str(tmp_path / "in.jsonl")), str(tmp_path / "out"))
     file_verdicts.verify_file(str(tmp_path / "in.jsonl"), str(tmp_path / "out.parquet"), Verification(workers=1))
     assert pq.read_table(tmp_path / "out.parquet")["score"].to_pylist() == [0.5, 2.0**60]
 
@@ -163,8 +164,8 @@ def damaged(folder: Path, name: str) -> Path:
 )
 def test_a_damaged_file_is_told_in_one_line(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     path = damaged(tmp_path, name)
-    with pytest.raises(files.UnknownFormatError, match="cannot be read to its end: "):
-        list(files.candidates_from_all(str(path)))
+    with pytest.raises(traces.UnknownFormatError, match="cannot be read to its end: "):
+        list(traces.candidates_from_all(str(path)))
     assert main(["verify", "--input", str(path), "--output", str(tmp_path / "out.parquet")]) == 1
     told = [line for line in capsys.readouterr().err.splitlines() if "cannot be read" in line]
     assert len(told) == 1 and name in told[0]
@@ -173,7 +174,7 @@ def test_a_damaged_file_is_told_in_one_line(tmp_path: Path, name: str, capsys: p
 def test_a_missing_file_is_missing_and_not_damaged(tmp_path: Path) -> None:
     for name in ("in.jsonl", "in.jsonl.gz", "in.parquet"):
         with pytest.raises(FileNotFoundError):
-            list(files.candidates_from_all(str(tmp_path / name)))
+            list(traces.candidates_from_all(str(tmp_path / name)))
 
 
 def test_the_language_of_a_question_is_looked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,8 +22,8 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from distill.files.readers import BAD_ROW, LINES, json_lines
 from distill.records import Candidate, Kind, Opinions, Outcome, Problem, Trace, Verdict
-from distill.sources import BAD_ROW, LINES, json_lines
 from distill.store.folders import digest
 from distill.store.schema import schema
 from distill.text import endings, language, thinking

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill import sources
+from distill.files import readers
+from distill.files.readers import BAD_ROW, content_identity, json_lines, read_rows
 from distill.recipe.dataset import ProblemSource
 from distill.recipe.section import RecipeError
-from distill.sources import BAD_ROW, content_identity, json_lines, read_rows
 
 ROWS = [{"question": f"{number} + 1 = ? 你好", "answer": str(number + 1)} for number in range(5)]
 
@@ -84,7 +84,7 @@ def test_byte_order_mark_windows_line_ends_blank_lines_and_a_missing_last_line_e
 
 
 def test_an_endless_line_costs_only_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "MAX_LINE_BYTES", 100)
+    monkeypatch.setattr(readers, "MAX_LINE_BYTES", 100)
     good = b'{"question": "1"}\n'
     found = list(json_lines(io.BytesIO(good + b'{"question": "' + b"x" * 1000 + b'"}\n' + good)))
     assert [BAD_ROW in row for row in found] == [False, True, False]

@@ -24,7 +24,7 @@ from distill.recipe.section import RecipeError
 
 BAD_ROW = "distill:bad_row"
 """Key of a row that could not be read; its value says where and why."""
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 MAX_LINE_BYTES = 64 << 20
 PARQUET_BATCH_ROWS = 256
 LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")

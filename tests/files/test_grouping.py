@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill import siblings
+from distill.files import grouping
 from distill.records import Candidate, Problem, Trace, Verdict
 from distill.store import shards
 
@@ -22,7 +22,7 @@ def candidate(problem: int, sample: int) -> Candidate:
 
 
 def gathered(rows: list[Candidate], folder: Path) -> list[list[Candidate]]:
-    return [list(shards.read(Candidate, path)) for path in siblings.gather(iter(rows), str(folder))]
+    return [list(shards.read(Candidate, path)) for path in grouping.gather(iter(rows), str(folder))]
 
 
 @settings(max_examples=40, deadline=None)
@@ -40,7 +40,7 @@ def test_all_rows_are_there_with_siblings_together_in_first_order(
     settings = {"SHARD_ROWS": shard_rows, "PILE_BYTES": 1, "MOST_PILES": piles, "STRANGERS": strangers, "SHARD_CHARACTERS": characters}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in settings.items():
-            patch.setattr(siblings, name, value)
+            patch.setattr(grouping, name, value)
         found = gathered(rows, tmp_path_factory.mktemp("gather") / "candidates")
     order = list(dict.fromkeys(row.trace.problem.problem_id for row in rows))
     assert [row for shard in found for row in shard] == sorted(rows, key=lambda row: order.index(row.trace.problem.problem_id))
@@ -57,7 +57,7 @@ def test_the_folder_appears_when_all_is_in_it(tmp_path: Path) -> None:
         raise OSError("the disk is gone")
 
     with pytest.raises(OSError, match="disk"):
-        siblings.gather(broken(), str(tmp_path / "candidates"))
+        grouping.gather(broken(), str(tmp_path / "candidates"))
     assert not (tmp_path / "candidates").exists()
     rows = [candidate(problem, sample) for sample in range(3) for problem in range(5)]
     random.Random(0).shuffle(rows)
@@ -74,8 +74,8 @@ def torn(number: int) -> Candidate:
 def test_torn_lines_between_siblings_scatter_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [one for problem in range(40) for one in (candidate(problem, 0), torn(problem), candidate(problem, 1), candidate(problem, 2))]
     dealt: list[object] = []
-    monkeypatch.setattr(siblings, "_deal", lambda *given: dealt.append(given))
-    monkeypatch.setattr(siblings, "SHARD_ROWS", 7)
+    monkeypatch.setattr(grouping, "_deal", lambda *given: dealt.append(given))
+    monkeypatch.setattr(grouping, "SHARD_ROWS", 7)
     found = gathered(rows, tmp_path / "candidates")
     assert not dealt and len(found) > 10
     names = [row.trace.problem.problem_id for shard in found for row in shard]
@@ -83,21 +83,21 @@ def test_torn_lines_between_siblings_scatter_nothing(tmp_path: Path, monkeypatch
 
 
 def test_many_scattered_problems_need_few_open_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(siblings, "PILE_BYTES", 1)
+    monkeypatch.setattr(grouping, "PILE_BYTES", 1)
     usual = resource.getrlimit(resource.RLIMIT_NOFILE)
     taken = len(list(Path("/proc/self/fd").iterdir()))
     try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (taken + siblings.MOST_PILES + 32, usual[1]))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (taken + grouping.MOST_PILES + 32, usual[1]))
         found = gathered([candidate(problem, sample) for sample in range(2) for problem in range(1_000)], tmp_path / "candidates")
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, usual)
-    assert len(found) == siblings.MOST_PILES
+    assert len(found) == grouping.MOST_PILES
     assert [row.trace.id for shard in found for row in shard] == [f"t{problem}-{sample}" for problem in range(1_000) for sample in range(2)]
 
 
 def test_a_pile_becomes_several_shards_and_takes_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(siblings, "SHARD_CHARACTERS", 1 << 20)
-    monkeypatch.setattr(siblings, "PILE_BYTES", 4 << 20)
+    monkeypatch.setattr(grouping, "SHARD_CHARACTERS", 1 << 20)
+    monkeypatch.setattr(grouping, "PILE_BYTES", 4 << 20)
     monkeypatch.setattr(shards, "ROW_GROUP_BYTES", 1 << 20)
     text = "Thinking. " * 1_000
     rows = (
@@ -105,14 +105,14 @@ def test_a_pile_becomes_several_shards_and_takes_bounded_memory(tmp_path: Path, 
         for one in (candidate(problem, sample) for sample in range(8) for problem in range(400))
     )
     before, peaks = pa.total_allocated_bytes(), []
-    order_pile = siblings._order_pile
+    order_pile = grouping._order_pile
 
     def watched(*given: Any) -> int:
         peaks.append(pa.total_allocated_bytes() - before)
         return order_pile(*given)
 
-    monkeypatch.setattr(siblings, "_order_pile", watched)
-    paths = siblings.gather(rows, str(tmp_path / "candidates"))
+    monkeypatch.setattr(grouping, "_order_pile", watched)
+    paths = grouping.gather(rows, str(tmp_path / "candidates"))
     assert len(peaks) > 4 and max(peaks) < 1 << 20, "nothing of a pile is left when the next one begins"
     sizes = [shards.count(path) for path in paths]
     assert len(paths) > 20 and max(sizes) <= (1 << 20) // len(text) + 8 and sum(sizes) == 3_200

@@ -1,0 +1,1 @@
+"""Rows of any file or data set, read as problems and traces."""
