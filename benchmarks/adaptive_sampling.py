@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from distill.collect import collect
 from distill.engines import Completion, open_engine
-from distill.journal import Journal
+from distill.engines.completions import Journal
 from distill.recipe.dataset import Adaptive, Sampling
 from distill.recipe.load import load_dataset
 from distill.rounds import Rounds

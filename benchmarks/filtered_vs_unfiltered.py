@@ -20,8 +20,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from distill import collect, curate, engines, evaluate, sample, train, verify
+from distill.engines.completions import Journal
 from distill.files import readers
-from distill.journal import Journal
 from distill.recipe import load
 from distill.recipe.dataset import DatasetRecipe, Sampling, StudentRecipe, Teacher
 from distill.records import Candidate, Example, Problem

@@ -210,8 +210,8 @@ def questions(rows: int) -> list[str]:
 
 def rooms(url: str, rows: int, folder: str) -> None:
     """This project's rooms, shard after shard."""
+    from distill.engines.completions import Journal
     from distill.engines.server import ServerEngine
-    from distill.journal import Journal
     from distill.recipe.dataset import Sampling, Teacher
     from distill.records import Problem, Trace
     from distill.sample import Asked, sample

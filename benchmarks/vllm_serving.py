@@ -29,11 +29,11 @@ from typing import Any
 
 import aiohttp
 
-from distill.engines import Completion, Request, chat_completions
-from distill.engines.server import ServerEngine
-from distill.engines.vllm_processes import KEY, Servers, vllm_python
-from distill.engines.vllm_serve import told
-from distill.journal import Journal
+from distill.engines import Completion, Request
+from distill.engines.completions import Journal
+from distill.engines.server import ServerEngine, wire_format
+from distill.engines.vllm import told
+from distill.engines.vllm.processes import KEY, Servers, vllm_python
 from distill.progress import showing
 from distill.recipe.dataset import Sampling, Teacher
 from distill.records import Problem, Trace
@@ -164,7 +164,7 @@ def raw(teacher: Teacher, sampling: Sampling, problems: list[Problem]) -> Run:
     recorder = Recorder()
     with tempfile.TemporaryDirectory() as folder, Journal(f"{folder}/0.journal") as journal:
         list(sample(problems, Asked(teacher, sampling), recorder, journal))
-    bodies = [json.dumps(chat_completions.body(request, teacher, sampling)).encode() for request in recorder.asked]
+    bodies = [json.dumps(wire_format.body(request, teacher, sampling)).encode() for request in recorder.asked]
     began = clock()
     tokens = asyncio.run(post(bodies, teacher))
     ended = clock()

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from types import FrameType
 
 from distill import __version__, commands
-from distill.brake import StoppedByHand
+from distill.engines.cancellation import StoppedByHand
 from distill.recipe.section import RecipeError
 
 DEFAULT_STUDENT = "tiny-qwen2"

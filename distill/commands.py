@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from distill import file_mode, funnel, hub, progress
-from distill.brake import Stopped
 from distill.engines import EngineError
+from distill.engines.cancellation import Stopped
 from distill.files.traces import UnknownFormatError
 from distill.hub import HubError
 from distill.preflight import CannotRun, preflight

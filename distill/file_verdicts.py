@@ -20,9 +20,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from distill import verdict_summary, verifiers
+from distill.engines.completions import Journal
 from distill.files import traces
 from distill.files.traces import Row
-from distill.journal import Journal
 from distill.progress import Meter, say
 from distill.recipe.dataset import Verification
 from distill.recipe.section import RecipeError

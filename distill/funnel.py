@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from distill import screens
+from distill.engines.usage import dollars
 from distill.examples import completion_tokens
-from distill.ledger import dollars
 from distill.progress import amount
 
 STAGES = ("asked", "returned", "finished", "correct", "clean", "unique", "selected")

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 
 from distill import costs
 from distill.costs import Estimate, Range, exact, number
+from distill.engines.usage import dollars, require_prices
 from distill.hardware import Device, memory
-from distill.ledger import dollars, require_prices
 from distill.progress import amount
 from distill.recipe.dataset import DatasetRecipe, Judge, Teacher
 from distill.rounds import Rounds

@@ -9,11 +9,11 @@ import os
 import sys
 from pathlib import Path
 
-from distill import costs, hardware, ledger
+from distill import costs, hardware
 from distill.costs import number
-from distill.engines import EngineError
-from distill.engines.vllm_layout import places
-from distill.engines.vllm_processes import vllm_python
+from distill.engines import EngineError, usage
+from distill.engines.vllm.arguments import places
+from distill.engines.vllm.processes import vllm_python
 from distill.files import readers
 from distill.hardware import DEVICES, Device, memory, shapes
 from distill.recipe.dataset import DatasetRecipe, StudentRecipe
@@ -53,7 +53,7 @@ def teacher_ready(dataset: DatasetRecipe) -> None:
     teacher = dataset.teacher
     if not costs.asked(dataset):
         return
-    ledger.require_prices(teacher, dataset.sampling)
+    usage.require_prices(teacher, dataset.sampling)
     if teacher.engine == "server" and teacher.api_key_env and not os.environ.get(teacher.api_key_env):
         raise CannotRun(f"{dataset.name}: the environment variable {teacher.api_key_env} (teacher.api_key_env) is not set")
     if teacher.engine == "replay" and not Path(teacher.model).expanduser().exists() and teacher.model.count("/") != 1:

@@ -17,10 +17,10 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from distill import lint, traces, verifiers
-from distill.brake import Brake
 from distill.draws import Draws
 from distill.engines import STOPPED, Completion, Engine, EngineError, Request
-from distill.journal import Journal
+from distill.engines.cancellation import Brake
+from distill.engines.completions import Journal
 from distill.recipe.dataset import Sampling, Teacher, Verification
 from distill.records import Message, Problem, Trace, Verdict
 from distill.rounds import Outcome, Rounds, Try

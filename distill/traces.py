@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import reduce
 
 from distill.engines import Completion
-from distill.ledger import Spent, cost_usd, spent_on
+from distill.engines.usage import Spent, cost_usd, spent_on
 from distill.recipe.dataset import Teacher
 from distill.records import Problem, Trace
 from distill.store.folders import digest

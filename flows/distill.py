@@ -2,7 +2,7 @@
 
 from prefect import flow
 
-from distill.engines.vllm_serve import kept
+from distill.engines.vllm import kept
 from distill.recipe.dataset import DatasetRecipe, StudentRecipe
 from distill.recipe.load import load_both
 from distill.text import student_template

@@ -23,18 +23,18 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
 from distill import traces
-from distill.brake import Brake, Stopped
 from distill.dropped import Lookout
 from distill.engines import Completion, Engine, EngineError, Request, open_engine
-from distill.journal import Journal
-from distill.ledger import Ledger, Spent
+from distill.engines.cancellation import Brake, Stopped
+from distill.engines.completions import Journal
+from distill.engines.shelf import Shelf, spent_in
+from distill.engines.usage import Ledger, Spent
 from distill.progress import Meter, say
 from distill.recipe.curation import Screens
 from distill.recipe.dataset import Sampling, Teacher, Verification
 from distill.records import Problem, Trace
 from distill.sample import Asked, sample
 from distill.screens import MALFORMED, TRUNCATED, truncated, unthinking
-from distill.shelf import Shelf, spent_in
 from distill.store import shards
 from flows import keys, rooms
 from flows.keys import Model, Place

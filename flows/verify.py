@@ -13,7 +13,7 @@ from prefect.utilities.annotations import quote
 
 from distill import verdict_summary
 from distill.dropped import Lookout
-from distill.journal import Journal
+from distill.engines.completions import Journal
 from distill.progress import Meter
 from distill.recipe.dataset import Verification
 from distill.records import Candidate, Trace

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill import verifiers
-from distill.brake import Brake, Stopped, StoppedByHand
 from distill.engines import STOPPED, Completion, EngineError
-from distill.journal import Journal
+from distill.engines.cancellation import Brake, Stopped, StoppedByHand
+from distill.engines.completions import Journal
 from distill.recipe.dataset import Adaptive, Sampling, Teacher, Verification
 from distill.records import Problem, Verdict
 from distill.sample import Asked, sample

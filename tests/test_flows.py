@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import pytest
 
-from distill.journal import Journal
+from distill.engines.completions import Journal
 from distill.preflight import CannotRun
 from distill.recipe.dataset import DatasetRecipe
 from distill.recipe.load import load_dataset

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from distill.engines import Completion, EngineError
-from distill.journal import Journal
+from distill.engines.completions import Journal
 from distill.recipe.dataset import Judge, Teacher
 from distill.records import Opinions, Problem, Trace, Verdict
 from distill.verifiers import judge_prompt, opinion
@@ -283,7 +283,7 @@ def test_a_resumed_run_asks_only_what_the_journal_lacks_and_reads_what_it_holds(
 
 KILLED = """
 import sys
-from distill.journal import Journal
+from distill.engines.completions import Journal
 from distill.verifiers import opinion
 from tests.test_judge import killed_rows, judge
 

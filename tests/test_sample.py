@@ -16,9 +16,9 @@ from distill.collect import collect
 from distill.curate import decide, measure
 from distill.draws import Draws
 from distill.engines import Completion, EngineError, scripted
+from distill.engines.completions import Journal
 from distill.engines.scripted import ScriptedEngine
 from distill.files.readers import read_rows
-from distill.journal import Journal
 from distill.recipe.dataset import Adaptive, Curation, ProblemSource, Sampling, Teacher, Verification
 from distill.recipe.section import RecipeError
 from distill.records import Candidate, Kind, Outline, Problem, Trace
@@ -96,7 +96,7 @@ def test_n_traces_for_each_usable_problem_whatever_stopped_it_before(tmp_path_fa
 KILLED = """
 import os, signal, sys
 from distill.engines.scripted import ScriptedEngine
-from distill.journal import Journal
+from distill.engines.completions import Journal
 from distill.sample import Asked, sample
 sys.path.insert(0, sys.argv[1])
 from test_sample import TEACHER, problems

@@ -6,9 +6,9 @@ from contextlib import ExitStack
 import pytest
 from teacher_questions import log, serving
 
-from distill.brake import Brake, Stopped
-from distill.journal import Journal
-from distill.ledger import Ledger, Spent
+from distill.engines.cancellation import Brake, Stopped
+from distill.engines.completions import Journal
+from distill.engines.usage import Ledger, Spent
 from distill.progress import Meter
 from distill.recipe.dataset import Adaptive, Sampling, Teacher, Verification
 from distill.records import Problem

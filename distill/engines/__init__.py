@@ -86,11 +86,11 @@ def open_engine(teacher: Teacher) -> AbstractContextManager[Engine]:
 
             return ServerEngine(teacher)
         case "vllm":
-            from distill.engines.vllm_serve import VllmEngine
+            from distill.engines.vllm import VllmEngine
 
             return VllmEngine(teacher)
         case "transformers":
-            from distill.engines.local import LocalEngine
+            from distill.engines.transformers import LocalEngine
 
             return LocalEngine(teacher)
         case "replay":

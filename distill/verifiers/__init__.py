@@ -14,7 +14,7 @@ from itertools import groupby
 
 from distill import row_errors, sandbox
 from distill.engines import open_engine
-from distill.journal import Journal
+from distill.engines.completions import Journal
 from distill.recipe.dataset import Majority, Verification
 from distill.records import Opinions, Problem, Trace, Verdict
 from distill.text import boxed

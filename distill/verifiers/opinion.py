@@ -17,7 +17,7 @@ from itertools import chain
 
 from distill import row_errors
 from distill.engines import Completion, Engine, EngineError, Request, open_engine
-from distill.journal import Journal
+from distill.engines.completions import Journal
 from distill.recipe.dataset import Judge, Sampling
 from distill.records import Opinions, Trace, Verdict
 from distill.store.folders import digest

@@ -23,8 +23,8 @@ import fault_server
 
 from distill.draws import Draws
 from distill.engines import EngineError
+from distill.engines.completions import Journal
 from distill.engines.server import ServerEngine
-from distill.journal import Journal
 from distill.recipe.dataset import Sampling, Teacher, Verification
 from distill.records import Problem, Trace
 from distill.sample import Asked, sample

@@ -1,6 +1,6 @@
 """The child process of the `transformers` engine: opens a model and completes the requests that come in on standard input.
 
-    python -m distill.engines.worker
+    python -m distill.engines.transformers.worker
 
 Standard output carries messages only (see `wire`); what libraries print goes to standard error. The worker ends, with all
 processes it started, when its parent is gone.
@@ -14,7 +14,7 @@ import threading
 import time
 from typing import IO
 
-from distill.engines.wire import BackendError, Inbox, Settings, send
+from distill.engines.transformers.wire import BackendError, Inbox, Settings, send
 
 GRACE_SECONDS = 10.0
 """What a worker without a parent may take to end by itself."""
@@ -29,7 +29,7 @@ def main() -> None:
     threading.Thread(target=watch_parent, args=(os.getppid(),), daemon=True).start()
     settings = Settings(**inbox.message()["settings"])
     try:
-        from distill.engines.transformers_backend import TransformersBackend
+        from distill.engines.transformers.backend import TransformersBackend
 
         backend = TransformersBackend(settings)
         send(out, "ready", {"opens_thinking": backend.chat.opens_thinking()})

@@ -13,7 +13,7 @@ from typing import Any
 
 from distill import hardware
 from distill.engines import EngineError
-from distill.engines.local import model_name
+from distill.engines.transformers import model_name
 from distill.hardware import memory, shapes
 from distill.recipe.dataset import Teacher
 

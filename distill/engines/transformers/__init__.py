@@ -21,10 +21,10 @@ from types import TracebackType
 from typing import IO, Any, NoReturn, Self
 
 from distill.engines import Completion, EngineError, Request
-from distill.engines.wire import Settings, send
+from distill.engines.transformers.wire import Settings, send
 from distill.recipe.dataset import Sampling, Teacher
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DEFAULTS = {"DO_NOT_TRACK": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 """The child's environment unless the person set something else. OpenMP threads that spin while they wait for a core that is busy
 elsewhere (judges run beside a teacher) made a CPU teacher 1.7 times slower."""
@@ -71,7 +71,7 @@ class LocalEngine:
     def _started(self) -> "Child":
         if self._child is None:
             told = settings(self.teacher)
-            self._child = Child([sys.executable, "-m", "distill.engines.worker"], f"transformers teacher {self.teacher.model}")
+            self._child = Child([sys.executable, "-m", "distill.engines.transformers.worker"], f"transformers teacher {self.teacher.model}")
             self._child.send("open", {"settings": told})
             self.opens_thinking = self._child.receive()["opens_thinking"]
         return self._child

@@ -16,10 +16,10 @@ from transformers import AttentionInterface, AttentionMaskInterface, AutoModelFo
 from transformers.masking_utils import sdpa_mask
 
 from distill import hardware
-from distill.engines.batch import Batch, Row
-from distill.engines.chat import encode_request, open_chat
-from distill.engines.slot_cache import attend
-from distill.engines.wire import BackendError, Inbox, Settings, unloadable
+from distill.engines.transformers.batch import Batch, Row
+from distill.engines.transformers.chat import encode_request, open_chat
+from distill.engines.transformers.slot_cache import attend
+from distill.engines.transformers.wire import BackendError, Inbox, Settings, unloadable
 
 
 class TransformersBackend:

@@ -16,10 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from distill import frames, journal_index
-from distill.engines import Completion
-from distill.journal_index import Index, Rows, hashed
-from distill.ledger import Spent
+from distill.engines import Completion, completions_index, frames
+from distill.engines.completions_index import Index, Rows, hashed
+from distill.engines.usage import Spent
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,7 @@ def _completion(path: str, offset: int) -> Completion | None:
 
 def _contents(path: str | Path) -> Index:
     with _file(path) as file:
-        return journal_index.read_on(journal_index.read(path, file), file)
+        return completions_index.read_on(completions_index.read(path, file), file)
 
 
 @contextmanager

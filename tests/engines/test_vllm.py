@@ -22,10 +22,10 @@ import pytest
 
 from distill import hardware
 from distill.engines import STOPPED, Completion, EngineError, Request
-from distill.engines.local import ROOT, LocalEngine
-from distill.engines.vllm_layout import hides_tags, places, plans
-from distill.engines.vllm_processes import KEY, PORTS, free_ports, vllm_python
-from distill.engines.vllm_serve import VllmEngine, kept, served, told
+from distill.engines.transformers import ROOT, LocalEngine
+from distill.engines.vllm import VllmEngine, kept, served, told
+from distill.engines.vllm.arguments import hides_tags, places, plans
+from distill.engines.vllm.processes import KEY, PORTS, free_ports, vllm_python
 from distill.hardware import Gpu
 from distill.recipe.dataset import Sampling, Teacher
 from distill.records import Message, Problem
@@ -36,8 +36,8 @@ QUESTIONS = ("Tom has 4 apples. He buys 3 more. How many apples does Tom have no
 GREEDY = Sampling(temperature=0)
 PARENT = """
 import sys, time
-sys.path[:0] = [sys.argv[1], sys.argv[1] + "/tests"]
-import test_vllm_serve as t
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/tests/engines"]
+import test_vllm as t
 engines = [t.VllmEngine(t.teacher(**changes)) for changes in eval(sys.argv[2])]
 found = [next(iter(engine.complete(t.requests(1, 20), t.GREEDY))) for engine in engines]
 print([(completion.content, completion.reasoning) for completion in found], flush=True)
@@ -96,7 +96,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     package.mkdir(parents=True)
     for folder in (package, package.parent, package.parent.parent):
         (folder / "__init__.py").touch()
-    shutil.copy(Path(__file__).parent.joinpath("servers", "vllm_stand_in.py"), package / "api_server.py")
+    shutil.copy(Path(__file__).parents[1].joinpath("servers", "vllm_stand_in.py"), package / "api_server.py")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
     monkeypatch.setenv("DISTILL_VLLM_PYTHON", sys.executable)
     monkeypatch.setenv("DISTILL_LOGS", str(tmp_path / "logs"))
@@ -239,7 +239,7 @@ def test_a_failed_start_is_told_to_all_threads_and_not_tried_again(stand_in: Pat
 
 @pytest.mark.parametrize("end", ["drain", "close"])
 def test_a_start_under_way_ends_with_the_run_and_none_is_begun_after_it(stand_in: Path, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
-    monkeypatch.setattr("distill.engines.vllm_processes._answers", lambda port: False)
+    monkeypatch.setattr("distill.engines.vllm.processes._answers", lambda port: False)
     engine = VllmEngine(teacher())
     threading.Timer(1.0, engine.drain if end == "drain" else lambda: engine.__exit__(None, None, None)).start()
     for _ in range(2):

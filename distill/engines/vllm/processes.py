@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import IO
 
 from distill.engines import EngineError
-from distill.engines.local import ROOT, model_name
-from distill.engines.vllm_layout import DEFAULTS, Plan, places, plans, visible_gpus
-from distill.engines.wire import unloadable
+from distill.engines.transformers import ROOT, model_name
+from distill.engines.transformers.wire import unloadable
+from distill.engines.vllm.arguments import DEFAULTS, Plan, places, plans, visible_gpus
 from distill.progress import say
 from distill.recipe.dataset import Teacher
 
@@ -184,7 +184,7 @@ def _keeper(python: str) -> "subprocess.Popen[str]":
     """The keeper in a session of its own, so that a signal from the keyboard is the parent's affair."""
     try:
         return subprocess.Popen(
-            [python, str(Path(__file__).with_name("keeper.py"))],
+            [python, str(Path(__file__).with_name("supervisor.py"))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

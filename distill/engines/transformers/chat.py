@@ -8,7 +8,7 @@ splits. What a tokenizer without a chat template would need is not guessed: that
 from functools import lru_cache
 from typing import Any
 
-from distill.engines.wire import BackendError, Settings, unloadable
+from distill.engines.transformers.wire import BackendError, Settings, unloadable
 from distill.text.chat_template import THINK_TAGS, encode_prompt
 
 KEPT = (*THINK_TAGS, "<answer>", "</answer>")

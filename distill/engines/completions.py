@@ -17,10 +17,9 @@ from types import TracebackType
 
 import numpy as np
 
-from distill import frames, journal_index
-from distill.engines import Completion
-from distill.journal_index import Index, Rows, hashed, offset_of
-from distill.ledger import Spent, spent_on
+from distill.engines import Completion, completions_index, frames
+from distill.engines.completions_index import Index, Rows, hashed, offset_of
+from distill.engines.usage import Spent, spent_on
 from distill.store.folders import StoreError
 
 SYNC_SECONDS = 0.25
@@ -40,7 +39,7 @@ class Journal:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         self._synced_at = time.monotonic()
         try:
-            self._load(journal_index.read(path, self._file))
+            self._load(completions_index.read(path, self._file))
         except BaseException:
             os.close(self._file)
             raise
@@ -84,7 +83,7 @@ class Journal:
             key, failed = hashed(completion.key), completion.failure is not None
             held = places.get(key, self._places.get(key))
             if held is None or held < 0:
-                places[key] = journal_index.place(self._end + len(data), failed)
+                places[key] = completions_index.place(self._end + len(data), failed)
                 data += frames.encode(completion, borrowed)
                 spent = spent if borrowed else spent.plus(spent_on(completion))
         _write(self._file, data, self._end)
@@ -100,7 +99,7 @@ class Journal:
             self._sync()
             if self._end != self._indexed:
                 with suppress(OSError):  # on a full disk: the next run reads the journal instead
-                    journal_index.write(self._path, self._file, Index(self._end, self.spent, self._rows()))
+                    completions_index.write(self._path, self._file, Index(self._end, self.spent, self._rows()))
         finally:
             os.close(self._file)
 
@@ -110,7 +109,7 @@ class Journal:
 
     def _load(self, index: Index) -> None:
         """Takes what an index says and what follows it in the file."""
-        found = journal_index.read_on(index, self._file)
+        found = completions_index.read_on(index, self._file)
         size = os.fstat(self._file).st_size
         if found.end == 0 and os.pread(self._file, len(frames.MARKER), 0) != frames.MARKER[:size]:
             raise StoreError(f"{os.fspath(self._path)} is not a journal of completions; move it away to sample its shard anew")

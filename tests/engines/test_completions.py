@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill import frames
-from distill.engines import Completion
-from distill.journal import Journal
-from distill.ledger import Spent, spent_on
+from distill.engines import Completion, frames
+from distill.engines.completions import Journal
+from distill.engines.usage import Spent, spent_on
 from distill.store.folders import StoreError
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from distill import frames
-from distill.ledger import Spent, spent_on
+from distill.engines import frames
+from distill.engines.usage import Spent, spent_on
 from distill.store import shards
 
 VERSION = 1

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill import progress
-from distill.brake import Brake
 from distill.engines import Completion
-from distill.ledger import COMPARED_PROBLEMS, UNCOUNTED_ALLOWED, Ledger, Spent, cost_usd, dollars, spent_on
+from distill.engines.cancellation import Brake
+from distill.engines.usage import COMPARED_PROBLEMS, UNCOUNTED_ALLOWED, Ledger, Spent, cost_usd, dollars, spent_on
 from distill.recipe.dataset import Sampling, Teacher
 from distill.recipe.section import RecipeError
 from distill.records import Problem, Trace

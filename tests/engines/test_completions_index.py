@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill import journal, journal_index
-from distill.engines import Completion
-from distill.journal import Journal
+from distill.engines import Completion, completions_index
+from distill.engines import completions as journal
+from distill.engines.completions import Journal
 
 
 def completions(count):
@@ -18,7 +18,7 @@ def completions(count):
 def index_of(path):
     file = os.open(path, os.O_RDONLY)
     try:
-        return journal_index.read(path, file)
+        return completions_index.read(path, file)
     finally:
         os.close(file)
 
@@ -33,7 +33,7 @@ def test_a_finished_journal_is_opened_without_reading_what_it_holds(tmp_path, mo
     made = completions(50)
     path = journal_of(tmp_path / "0.journal", made)
     assert index_of(path).end == path.stat().st_size
-    monkeypatch.setattr(journal_index.frames, "read", lambda *_: pytest.fail("a frame was read"))
+    monkeypatch.setattr(completions_index.frames, "read", lambda *_: pytest.fail("a frame was read"))
     with Journal(path) as pages:
         assert len(pages) == 50
         assert made[7].key in pages
@@ -57,8 +57,8 @@ def test_a_journal_that_went_on_is_read_from_the_end_of_its_index_on(tmp_path, m
     killed = Journal(path)
     killed.append(made[5:])
     starts = []
-    scan = journal_index.frames.scan
-    monkeypatch.setattr(journal_index.frames, "scan", lambda file, offset: starts.append(offset) or scan(file, offset))
+    scan = completions_index.frames.scan
+    monkeypatch.setattr(completions_index.frames, "scan", lambda file, offset: starts.append(offset) or scan(file, offset))
     with Journal(path) as pages:
         assert [pages.get(completion.key) for completion in made] == made
         assert pages.spent.completions == 8
@@ -78,9 +78,9 @@ def test_the_index_of_another_journal_does_not_fit(tmp_path):
 @pytest.mark.parametrize("change", [{"version": 0}, {"spent": {"completions": 1}}])
 def test_an_index_of_another_version_counts_as_absent(tmp_path, monkeypatch, change):
     path = tmp_path / "0.journal"
-    dumps = journal_index.json.dumps
+    dumps = completions_index.json.dumps
     with monkeypatch.context() as patch:
-        patch.setattr(journal_index.json, "dumps", lambda said: dumps(said | change))
+        patch.setattr(completions_index.json, "dumps", lambda said: dumps(said | change))
         journal_of(path, completions(3))
     assert (tmp_path / "0.index").exists()
     assert index_of(path).end == 0
@@ -90,7 +90,7 @@ def test_an_index_of_another_version_counts_as_absent(tmp_path, monkeypatch, cha
 def test_an_index_that_is_whole_but_says_something_else_counts_as_absent(tmp_path, said):
     path = journal_of(tmp_path / "0.journal", completions(3))
     body = said.encode("latin-1") + b"\n"
-    (tmp_path / "0.index").write_bytes(body + zlib.crc32(body).to_bytes(journal_index.CHECKSUM_BYTES, "little"))
+    (tmp_path / "0.index").write_bytes(body + zlib.crc32(body).to_bytes(completions_index.CHECKSUM_BYTES, "little"))
     assert index_of(path).end == 0
     with Journal(path) as pages:
         assert len(pages) == 3
@@ -114,7 +114,7 @@ def test_a_damaged_index_counts_as_absent(tmp_path_factory, data):
 
 
 def test_a_completion_damaged_behind_the_back_of_its_index_is_asked_again(tmp_path):
-    made = [*completions(2), Completion("2", "long" * journal_index.TAIL_BYTES)]
+    made = [*completions(2), Completion("2", "long" * completions_index.TAIL_BYTES)]
     path = journal_of(tmp_path / "0.journal", made)
     path.write_bytes(path.read_bytes().replace(b"text 1", b"test 1"))
     with Journal(path) as pages:

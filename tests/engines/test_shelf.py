@@ -4,11 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from distill import shelf
-from distill.engines import Completion
-from distill.journal import Journal
-from distill.ledger import Spent, spent_on
-from distill.shelf import Shelf, spent_in
+from distill.engines import Completion, shelf
+from distill.engines.completions import Journal
+from distill.engines.shelf import Shelf, spent_in
+from distill.engines.usage import Spent, spent_on
 
 
 def completion(number, journal=0, **changes):
@@ -78,7 +77,7 @@ def test_journals_that_vanish_or_are_no_journals_cost_nothing_else(tmp_path):
 
 def test_a_key_whose_hash_is_another_ones_is_not_given_the_others_completion(tmp_path, monkeypatch):
     path = journal_of(tmp_path / "0.journal", [completion(1)])
-    monkeypatch.setattr(shelf, "hashed", lambda key: shelf.journal_index.hashed(completion(1).key))
+    monkeypatch.setattr(shelf, "hashed", lambda key: shelf.completions_index.hashed(completion(1).key))
     assert Shelf([path]).get(completion(2).key) is None
     assert Shelf([path]).get(completion(1).key) == completion(1)
 

@@ -19,12 +19,13 @@ from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
-from distill.engines import Completion, EngineError, Request, chat_completions
-from distill.engines.client import Client, shown
-from distill.engines.endpoints import Endpoints
-from distill.engines.hand_over import LOOK, Call, Slots
-from distill.engines.tries import Tries
-from distill.engines.waits import Waits
+from distill.engines import Completion, EngineError, Request
+from distill.engines.server import wire_format
+from distill.engines.server.balancer import Endpoints
+from distill.engines.server.http import Client, shown
+from distill.engines.server.retry import Tries
+from distill.engines.server.slots import LOOK, Call, Slots
+from distill.engines.server.waits import Waits
 from distill.recipe.dataset import Sampling, Teacher
 
 LOOK_SECONDS = 0.25
@@ -43,7 +44,7 @@ class ServerEngine:
 
     def __init__(self, teacher: Teacher, first_wait_seconds: float = 1.0) -> None:
         """Reads the key and checks addresses and settings; raises EngineError when one of them cannot be used."""
-        chat_completions.check_extra_body(teacher)
+        wire_format.check_extra_body(teacher)
         self.context_tokens: int | None = None
         """Longest prompt and completion together, where a server told it when the engine was opened; the smallest of several."""
         self._teacher = teacher

@@ -13,11 +13,12 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from distill.engines import STOPPED, Completion, EngineError, Request, chat_completions
-from distill.engines.client import Client, Reply
-from distill.engines.endpoints import SOUND, Endpoint, Endpoints
-from distill.engines.patience import Patience
-from distill.engines.waits import Waits
+from distill.engines import STOPPED, Completion, EngineError, Request
+from distill.engines.server import wire_format
+from distill.engines.server.balancer import SOUND, Endpoint, Endpoints
+from distill.engines.server.http import Client, Reply
+from distill.engines.server.outage import Patience
+from distill.engines.server.waits import Waits
 from distill.recipe.dataset import Sampling, Teacher
 
 FAILURES_IN_A_ROW = 32
@@ -157,7 +158,7 @@ class Tries:
             log.warning("a completion failed with %s (further ones are not told): %s", failure, reply.detail)
 
     def _body(self, request: Request, sampling: Sampling, limited: bool) -> bytes:
-        return json.dumps(chat_completions.body(request, self._teacher, sampling, limited)).encode()
+        return json.dumps(wire_format.body(request, self._teacher, sampling, limited)).encode()
 
 
 @dataclass(slots=True)

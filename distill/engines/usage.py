@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
 
-from distill.brake import Brake
 from distill.engines import STOPPED, Completion
+from distill.engines.cancellation import Brake
 from distill.progress import amount, say
 from distill.recipe.dataset import Sampling, Teacher
 from distill.recipe.section import RecipeError

@@ -16,8 +16,8 @@ from typing import Any
 from yarl import URL
 
 from distill.engines import EngineError
-from distill.engines.client import Client, Reply
-from distill.engines.patience import Patience
+from distill.engines.server.http import Client, Reply
+from distill.engines.server.outage import Patience
 from distill.recipe.dataset import Teacher
 
 LONGEST_WAIT_SECONDS = 60.0

@@ -20,8 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.engines import Completion, EngineError, Request, open_engine
-from distill.engines.local import ROOT, LocalEngine
-from distill.engines.wire import BackendError, Settings
+from distill.engines.transformers import ROOT, LocalEngine
+from distill.engines.transformers.wire import BackendError, Settings
 from distill.recipe.dataset import Sampling, Teacher
 from distill.records import Message, Problem
 
@@ -180,8 +180,8 @@ def test_a_call_that_is_left_takes_the_child_with_it_and_a_child_that_dies_is_an
 
 def test_the_child_ends_with_a_killed_parent_that_never_imported_torch() -> None:
     script = (
-        "import sys; sys.path[:0] = [sys.argv[1], sys.argv[1] + '/tests']\n"
-        "import test_local_engine as t\n"
+        "import sys; sys.path[:0] = [sys.argv[1], sys.argv[1] + '/tests/engines']\n"
+        "import test_transformers as t\n"
         "e = t.LocalEngine(t.teacher()); c = e.complete(t.requests(300, 2000), t.Sampling(temperature=2.0)); next(c)\n"
         "print(t.child_of(e), 'torch' in sys.modules, flush=True); import time; time.sleep(60)\n"
     )
@@ -208,7 +208,7 @@ def test_a_model_that_cannot_be_opened_is_an_error_with_its_cause(tmp_path: Path
 
 
 def test_a_tokenizer_without_a_usable_template_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from distill.engines.chat import open_chat
+    from distill.engines.transformers.chat import open_chat
 
     folder = shutil.copytree(TEACHER, tmp_path / "model")
     (folder / "chat_template.jinja").write_text("{{ raise_exception('System role not supported') }}")
@@ -223,7 +223,7 @@ def test_a_tokenizer_without_a_usable_template_is_an_error(tmp_path: Path, monke
 
 
 def test_control_tokens_in_a_question_are_text() -> None:
-    from distill.engines.chat import open_chat
+    from distill.engines.transformers.chat import open_chat
 
     chat = open_chat(settings(TEACHER))
     end = chat.tokenizer.convert_tokens_to_ids("<|im_end|>")
@@ -235,7 +235,7 @@ def test_control_tokens_in_a_question_are_text() -> None:
 
 
 def test_a_prefill_opens_the_turn_once() -> None:
-    from distill.engines.chat import open_chat
+    from distill.engines.transformers.chat import open_chat
 
     chat = open_chat(settings(TEACHER))
     turns = (("user", "1 + 1?"),)
@@ -252,7 +252,7 @@ def test_a_prefill_opens_the_turn_once() -> None:
 def test_the_stream_of_a_seed_is_in_the_unit_interval_and_repeats_nothing(seed: int, step: int) -> None:
     import numpy
 
-    from distill.engines.token_choice import uniforms
+    from distill.engines.transformers.token_choice import uniforms
 
     drawn = uniforms(numpy.full(3, seed, numpy.uint64), numpy.arange(step, step + 3, dtype=numpy.uint64))
     assert ((drawn >= 0) & (drawn < 1)).all() and len(set(drawn)) == 3
@@ -261,7 +261,7 @@ def test_the_stream_of_a_seed_is_in_the_unit_interval_and_repeats_nothing(seed: 
 def test_tokens_are_drawn_from_the_nucleus_by_their_probability() -> None:
     import torch
 
-    from distill.engines.token_choice import choose
+    from distill.engines.transformers.token_choice import choose
 
     for spread, top_p, dtype in ((6.0, 0.9, torch.float64), (0.1, 0.5, torch.float32), (1.0, 1.0, torch.float64)):
         logits = spread * torch.randn(200, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -280,8 +280,8 @@ def test_a_batch_gives_what_the_model_alone_gives(window: int | None) -> None:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from distill.engines.batch import Batch, Row
-    from distill.engines.transformers_backend import use_slots
+    from distill.engines.transformers.backend import use_slots
+    from distill.engines.transformers.batch import Batch, Row
 
     torch.manual_seed(0)
     shape: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}

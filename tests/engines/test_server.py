@@ -12,8 +12,8 @@ import pytest
 from teacher_questions import SAMPLING, SERVER, ask, log, request, serving
 
 from distill.engines import EngineError
-from distill.engines.chat_completions import retry_after_seconds
 from distill.engines.server import ServerEngine
+from distill.engines.server.wire_format import retry_after_seconds
 from distill.recipe.dataset import Teacher
 from distill.text import thinking
 

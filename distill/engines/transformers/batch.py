@@ -14,8 +14,8 @@ import numpy
 import torch
 from transformers import DynamicCache
 
-from distill.engines.slot_cache import slots
-from distill.engines.token_choice import choose, uniforms
+from distill.engines.transformers.slot_cache import slots
+from distill.engines.transformers.token_choice import choose, uniforms
 
 PREFILL_TOKENS = 16384
 """Prompt tokens, padding included, that go through the model at once."""

@@ -17,10 +17,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from distill.engines import STOPPED, Completion, EngineError, Request
-from distill.engines.local import model_name
 from distill.engines.server import LOOK_SECONDS, ServerEngine
-from distill.engines.vllm_layout import hides_tags
-from distill.engines.vllm_processes import ENDED, KEY, Servers
+from distill.engines.transformers import model_name
+from distill.engines.vllm.arguments import hides_tags
+from distill.engines.vllm.processes import ENDED, KEY, Servers
 from distill.recipe.dataset import Sampling, Teacher
 
 SERVED = {

@@ -15,8 +15,9 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from distill.engines import Completion, EngineError, chat_completions, refusals
-from distill.engines.refusals import Fate
+from distill.engines import Completion, EngineError
+from distill.engines.server import errors, wire_format
+from distill.engines.server.errors import Fate
 from distill.recipe.dataset import Teacher
 from distill.text import endings
 
@@ -99,7 +100,7 @@ class Client:
             async with self._session.get(url, allow_redirects=False, timeout=limit) as response:
                 text = await response.read()
             if response.status in (401, 403):
-                raise EngineError(f"{refusals.REMEDIES[response.status]}; {self._said(url, response.status, text)}")
+                raise EngineError(f"{errors.REMEDIES[response.status]}; {self._said(url, response.status, text)}")
             data = json.loads(text)["data"] if response.status == 200 else []
         except (aiohttp.ClientError, TimeoutError, ValueError, LookupError, TypeError, RecursionError):
             return []
@@ -109,17 +110,17 @@ class Client:
         """A reply that is no 200."""
         status, words = response.status, text.decode(errors="replace")
         said = self._said(url, status, text)
-        if status in refusals.BARRED and self.models and key:  # the question of one token, which has no key, tells whether it is for all
+        if status in errors.BARRED and self.models and key:  # the question of one token, which has no key, tells whether it is for all
             return self._failed(key, f"http_{status}", "barred", said)
         try:
-            fate = refusals.fate(status, words)
+            fate = errors.fate(status, words)
         except EngineError as error:
             raise EngineError(f"{error}; {said}") from None
-        remedy = refusals.refused_setting(status, words, self._teacher) if fate == "final" and not self.models else None
+        remedy = errors.refused_setting(status, words, self._teacher) if fate == "final" and not self.models else None
         if remedy is not None:
             raise EngineError(f"{remedy}; {said}")
         after, date = (response.headers.get(name, "") for name in ("Retry-After", "Date"))
-        wait = chat_completions.retry_after_seconds(after, date) if fate in ("busy", "server") else None
+        wait = wire_format.retry_after_seconds(after, date) if fate in ("busy", "server") else None
         return self._failed(key, "prompt_too_long" if fate == "unfit" else f"http_{status}", fate, said, wait or 0.0)
 
     def _read(self, key: str, text: bytes, max_tokens: int | None) -> Reply:
@@ -127,10 +128,10 @@ class Client:
         data: Any = None
         try:
             data = json.loads(text)
-            completion = chat_completions.completion(key, data, self._teacher.model, max_tokens)
+            completion = wire_format.completion(key, data, self._teacher.model, max_tokens)
         except (ValueError, RecursionError) as error:
             detail = f"{type(error).__name__}: {error} in {self._quoted(text)}"
-            return self._failed(key, "bad_response", "server", detail, tokens=chat_completions.usage(data))
+            return self._failed(key, "bad_response", "server", detail, tokens=wire_format.usage(data))
         if completion.failure is not None:
             fate: Fate = "final" if completion.failure == "content_filter" else "request"
             return Reply(completion, fate, f"finish_reason {completion.finish_reason}")
@@ -138,7 +139,7 @@ class Client:
             self._meet(completion.model)
         self.models[completion.model] += 1
         if key:  # the question of one token has none
-            self._untold.see(chat_completions.finish_word(data))
+            self._untold.see(wire_format.finish_word(data))
         return Reply(completion, "good")
 
     def _meet(self, name: str) -> None:
