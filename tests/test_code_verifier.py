@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from distill.recipe.dataset import Sandbox, Verification
 from distill.records import Problem, Verdict
 from distill.sandbox import InfraError, Job, SandboxError
-from distill.sandbox.inside import values
+from distill.sandbox.inside import serialise
 from distill.verifiers import code, code_tests, fences, outputs
 
 SECTION = Verification(workers=2, sandbox=Sandbox(timeout_seconds=1.0, memory_mb=512))
@@ -119,20 +119,20 @@ def test_without_a_sandbox_nothing_is_judged():
 
 
 def refuse(kind: str, number: object) -> object:
-    raise values.Unreadable(kind)
+    raise serialise.Unreadable(kind)
 
 
 @settings(deadline=None)
 @given(PLAIN)
 def test_plain_values_cross_between_processes_unchanged(value):
-    assert values.decode(json.loads(json.dumps(values.encode(value, repr))), refuse) == value
+    assert serialise.decode(json.loads(json.dumps(serialise.encode(value, repr))), refuse) == value
 
 
 @settings(deadline=None)
 @given(st.recursive(st.none() | st.integers() | st.text(), lambda i: st.lists(i) | st.dictionaries(st.text() | st.just("tuple"), i)))
 def test_reading_any_message_gives_plain_data_or_says_that_it_cannot(data):
-    with suppress(values.Unreadable):
-        values.decode(data, refuse)
+    with suppress(serialise.Unreadable):
+        serialise.decode(data, refuse)
 
 
 @settings(deadline=None)

@@ -35,4 +35,4 @@ def start(sources: dict[str, str], settings: dict[str, Any]) -> None:
     """Serves the parent until it is gone."""
     sys.path[:] = [folder for folder in sys.path if folder]  # never the current folder
     sys.meta_path.insert(0, Handed(sources))
-    importlib.import_module("inside.zygote").serve(settings)
+    importlib.import_module("inside.fork_server").serve(settings)

@@ -12,7 +12,7 @@ import sys
 import types
 from typing import Any, BinaryIO
 
-from .values import described, encode
+from .serialise import described, encode
 
 MODULE = "answer"
 """The name that the code runs under: its main guard stays shut, so that an example in it does not run."""

@@ -17,8 +17,8 @@ import os
 import types
 from typing import Any, BinaryIO
 
-from .handles import Client, Failed, Handle
-from .values import Wire
+from .proxies import Client, Failed, Handle
+from .serialise import Wire
 
 TESTS = "tests"
 TRUSTED_MODULES = (

@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, BinaryIO, NoReturn
 
-from . import confine
+from . import isolation
 
 STDIN, STDOUT, STDERR, RESULT, DATA, INBOX, OUTBOX, BELL = range(8)
 """Places of the descriptors in an order; the last three are those of a pair."""
@@ -37,10 +37,10 @@ def start(settings: dict[str, Any], order: dict[str, Any], control: socket.socke
         os.chdir(folder)
         os.environ.update(HOME=folder, TMPDIR=folder)
         inbox, outbox = arrange(control.detach(), descriptors)
-        confine.prctl(confine.SET_DUMPABLE, 1)  # or its own /proc/self belongs to root
-        confine.limit(settings["limits"], settings["in_namespaces"])
+        isolation.prctl(isolation.SET_DUMPABLE, 1)  # or its own /proc/self belongs to root
+        isolation.limit(settings["limits"], settings["in_namespaces"])
         if settings["in_namespaces"]:
-            confine.give_up_rights()
+            isolation.give_up_rights()
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.close(CONTROL)
         code = finish(entrance, data, os.fdopen(3, "wb"), inbox, outbox)

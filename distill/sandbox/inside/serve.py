@@ -10,7 +10,7 @@ import os
 from typing import Any, BinaryIO
 
 from .call import load, resolve
-from .values import Wire, decode, described, encode, revived
+from .serialise import Wire, decode, described, encode, revived
 
 OPERATIONS: dict[str, Any] = {
     "call": lambda function, *positional, **named: function(*positional, **named),

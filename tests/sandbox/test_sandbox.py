@@ -25,7 +25,7 @@ from distill.sandbox.box import Box
 
 LIMITS = dataset.Sandbox(timeout_seconds=0.6, memory_mb=256)
 ROOMY = dataset.Sandbox(timeout_seconds=20)
-HOSTILE = [json.loads(line) for line in (Path(__file__).parent / "cases/hostile_system.jsonl").read_text(encoding="utf-8").splitlines()]
+HOSTILE = [json.loads(line) for line in (Path(__file__).parents[1] / "cases/hostile_system.jsonl").read_text(encoding="utf-8").splitlines()]
 CANARY = f"CANARY-{secrets.token_hex(8)}"
 SLOT_SECONDS = 25 * LIMITS.timeout_seconds
 ORDINARY_USER = 12345
@@ -123,7 +123,7 @@ def test_an_exit_status_is_the_programs_own(one_box: Boxes) -> None:
     }
 
 
-HONEST = [json.loads(line) for line in (Path(__file__).parent / "cases/honest_system.jsonl").read_text(encoding="utf-8").splitlines()]
+HONEST = [json.loads(line) for line in (Path(__file__).parents[1] / "cases/honest_system.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 @pytest.mark.parametrize("case", HONEST, ids=[case["id"] for case in HONEST])

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from typing import Any, NoReturn
 
-from .values import Unreadable, Wire, decode, described, encode, revived
+from .serialise import Unreadable, Wire, decode, described, encode, revived
 
 
 class Failed(BaseException):

@@ -16,7 +16,7 @@ import site
 import socket
 from typing import Any
 
-from . import confine, warden
+from . import isolation, supervisor
 
 PRELOADED = (
     *("array", "ast", "bisect", "collections.abc", "copy", "ctypes", "dataclasses", "datetime", "decimal", "enum", "fractions"),
@@ -36,7 +36,7 @@ def serve(settings: dict[str, Any]) -> None:
     preload()
     if settings["drop_to"]:
         drop_to(settings["drop_to"])
-    confine.prctl(confine.SET_NO_NEW_PRIVS, 1)
+    isolation.prctl(isolation.SET_NO_NEW_PRIVS, 1)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for wardens
     gc.collect()
@@ -50,7 +50,7 @@ def serve(settings: dict[str, Any]) -> None:
         importlib.import_module("inside." + order["program"])
         if os.fork() == 0:
             parent.close()
-            warden.guard(settings, order, descriptors)
+            supervisor.guard(settings, order, descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
 
@@ -67,11 +67,11 @@ def preload() -> None:
 
 def drop_to(user: int) -> None:
     """Leaves real root, for which the kernel counts no processes, for a user that owns nothing."""
-    confine.mount("proc", "/proc", "proc", confine.NOSUID | confine.NODEV | confine.NOEXEC)
+    isolation.mount("proc", "/proc", "proc", isolation.NOSUID | isolation.NODEV | isolation.NOEXEC)
     os.setgroups([])
     os.setresgid(user, user, user)
     os.setresuid(user, user, user)
-    confine.prctl(confine.SET_DUMPABLE, 1)  # or /proc/self/uid_map of its children belongs to root
+    isolation.prctl(isolation.SET_DUMPABLE, 1)  # or /proc/self/uid_map of its children belongs to root
 
 
 def receive(parent: socket.socket) -> tuple[bytes, list[int]]:

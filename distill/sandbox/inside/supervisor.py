@@ -15,7 +15,7 @@ import socket
 import tempfile
 from typing import Any
 
-from . import confine, meter, program
+from . import accounting, isolation, program
 
 POLL_MS = 25
 PIDFD_OPEN = 434
@@ -39,11 +39,11 @@ def run(settings: dict[str, Any], order: dict[str, Any], control: socket.socket,
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     first, folder = 0, settings["scratch"]
     if settings["in_namespaces"]:
-        confine.new_namespaces()
+        isolation.new_namespaces()
         first = start_init(settings, descriptors)
     else:
         os.setsid()
-        confine.prctl(confine.SET_CHILD_SUBREAPER, 1)
+        isolation.prctl(isolation.SET_CHILD_SUBREAPER, 1)
         folder = tempfile.mkdtemp(prefix="distill-sandbox-")
     try:
         return supervise(settings, order, control, descriptors, first, folder)
@@ -60,7 +60,7 @@ def supervise(
     if child == 0:
         program.start(settings, order, control, descriptors, folder)
     bell = descriptors[program.BELL] if len(descriptors) > program.BELL else None
-    watched = meter.Meter(first, settings["limits"], bell, order)
+    watched = accounting.Meter(first, settings["limits"], bell, order)
     for descriptor in descriptors:
         os.close(descriptor)
     try:
@@ -81,14 +81,14 @@ def start_init(settings: dict[str, Any], descriptors: list[int]) -> int:
     first = os.fork()
     if first == 0:
         try:
-            confine.new_mounts(settings["scratch"], settings["limits"]["scratch_mb"])
-            confine.prctl(confine.SET_DUMPABLE, 0)
+            isolation.new_mounts(settings["scratch"], settings["limits"]["scratch_mb"])
+            isolation.prctl(isolation.SET_DUMPABLE, 0)
             os.write(writer, b"ready")
         except OSError as error:
             os.write(writer, str(error).encode())
             os._exit(1)
         os.closerange(0, max(descriptors) + 8)
-        confine.prctl(confine.SET_PDEATHSIG, signal.SIGKILL)
+        isolation.prctl(isolation.SET_PDEATHSIG, signal.SIGKILL)
         reap()
     os.close(writer)
     said = os.read(reader, 4000)
@@ -110,9 +110,9 @@ def reap() -> None:
             pass
 
 
-def watch(child: int, control: socket.socket, watched: meter.Meter) -> dict[str, Any] | None:
+def watch(child: int, control: socket.socket, watched: accounting.Meter) -> dict[str, Any] | None:
     """How the program was ended from outside; None when it ended by itself."""
-    handle = confine.checked(confine.libc.syscall(PIDFD_OPEN, child, 0), "pidfd_open")
+    handle = isolation.checked(isolation.libc.syscall(PIDFD_OPEN, child, 0), "pidfd_open")
     poll = select.poll()
     poll.register(handle, select.POLLIN)
     poll.register(control, select.POLLIN)
@@ -130,7 +130,7 @@ def watch(child: int, control: socket.socket, watched: meter.Meter) -> dict[str,
         os.close(handle)
 
 
-def end(first: int, watched: meter.Meter) -> None:
+def end(first: int, watched: accounting.Meter) -> None:
     """Kills all that is left of the program."""
     if first:
         os.kill(first, signal.SIGKILL)  # the kernel kills the rest of the process space
