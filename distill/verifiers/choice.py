@@ -11,10 +11,10 @@ from functools import lru_cache
 from itertools import takewhile
 from time import perf_counter
 
-from distill.mathematics import spelling
 from distill.recipe.dataset import Verification
 from distill.records import Problem, Verdict
 from distill.text import boxed as boxes
+from distill.verifiers.math import normalise
 
 VERSION = "choice/2"
 Letters = frozenset[str]
@@ -201,7 +201,7 @@ def _by_text(text: str, listed: Mapping[str, str]) -> Letters:
 
 @lru_cache(maxsize=4096)
 def _uniform(text: str) -> str:
-    return spelling.clean(text[:LONGEST_TEXT]).casefold().strip(" \"'.,;:!")
+    return normalise.clean(text[:LONGEST_TEXT]).casefold().strip(" \"'.,;:!")
 
 
 def _plain(text: str) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 from distill.recipe.dataset import Verification
 from distill.records import Problem, Verdict
 from distill.sandbox import Boxes, InfraError, Job, Ran, boxes
-from distill.verifiers import code_tests, fences, outputs
+from distill.verifiers import code_blocks, code_outputs, code_tests
 from distill.verifiers.code_tests import Asserting, Printing, Returning, Tests
 
 VERSION = "code/1"
@@ -39,7 +39,7 @@ def judge(problem: Problem, answer: str, section: Verification) -> Verdict | Fut
         tests = _tests(problem)
     except ValueError as error:
         return Verdict("unparsed_reference", None, str(error), 0.0, VERSION)
-    found = fences.python(answer, _names(tests))
+    found = code_blocks.python(answer, _names(tests))
     if found is None:
         return Verdict("no_answer", None, "no Python code block", 0.0, VERSION)
     code, fenced = found
@@ -61,8 +61,8 @@ def judge_reference(problem: Problem, section: Verification) -> Verdict:
 
 def _bare(reference: str, tests: Tests) -> str:
     """The reference solution without a fence around it."""
-    fenced = any(block.label in fences.PYTHON for block in fences.blocks(reference)) or reference.lstrip().startswith("```")
-    found = fences.python(reference, _names(tests)) if fenced else None
+    fenced = any(block.label in code_blocks.PYTHON for block in code_blocks.blocks(reference)) or reference.lstrip().startswith("```")
+    found = code_blocks.python(reference, _names(tests)) if fenced else None
     return found[0] if found else reference
 
 
@@ -72,7 +72,7 @@ def _tests(problem: Problem) -> Tests:
     if not isinstance(tests, Asserting):
         return tests
     called = {name for name in _CALLED.findall(tests.source) if hasattr(builtins, name)}
-    return replace(tests, shadowed=tuple(sorted(called & fences.definitions(problem.reference or ""))))
+    return replace(tests, shadowed=tuple(sorted(called & code_blocks.definitions(problem.reference or ""))))
 
 
 def _verdict(opened: Boxes, tests: Tests, code: str, fenced: bool) -> Verdict:
@@ -135,9 +135,13 @@ def _printed(opened: Boxes, tests: Printing, program: str, index: int) -> Findin
     if ran.code:
         return "wrong", _last_line(ran.stderr) or f"exit status {ran.code}", ran.seconds
     printed = ran.stdout.decode("utf-8", "backslashreplace")
-    if outputs.same_text(expected, printed, tests.tolerance):
+    if code_outputs.same_text(expected, printed, tests.tolerance):
         return "correct", "", ran.seconds
-    return "wrong", f"for {outputs.shown(given)} printed {outputs.shown(printed)}, expected {outputs.shown(expected)}", ran.seconds
+    return (
+        "wrong",
+        f"for {code_outputs.shown(given)} printed {code_outputs.shown(printed)}, expected {code_outputs.shown(expected)}",
+        ran.seconds,
+    )
 
 
 def _returned(opened: Boxes, tests: Returning, code: str, index: int) -> Finding:
@@ -151,12 +155,12 @@ def _returned(opened: Boxes, tests: Returning, code: str, index: int) -> Finding
     if "value" not in report:
         return "wrong", _raised(report) or "ended before it returned", ran.seconds
     try:
-        value = outputs.json_value(report["value"])
+        value = code_outputs.json_value(report["value"])
     except (ValueError, TypeError, RecursionError) as error:
         return "wrong", str(error), ran.seconds
-    if any(outputs.same_value(expected, value) for expected in accepted):
+    if any(code_outputs.same_value(expected, value) for expected in accepted):
         return "correct", "", ran.seconds
-    detail = f"for {outputs.shown(arguments)} returned {outputs.shown(value)}, expected {outputs.shown(accepted[0])}"
+    detail = f"for {code_outputs.shown(arguments)} returned {code_outputs.shown(value)}, expected {code_outputs.shown(accepted[0])}"
     return "wrong", detail, ran.seconds
 
 

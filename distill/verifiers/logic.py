@@ -13,8 +13,9 @@ from time import perf_counter
 from distill.recipe.dataset import Verification
 from distill.records import Problem, Verdict
 from distill.text import boxed as boxes
-from distill.verifiers import choice, structures
-from distill.verifiers.structures import plain, unwrapped
+from distill.verifiers import choice
+from distill.verifiers import structured as structures
+from distill.verifiers.structured import plain, unwrapped
 
 VERSION = "logic/2"
 MORE_WORDS = 3

@@ -17,7 +17,7 @@ from distill.recipe.dataset import Verification
 from distill.records import Problem, Verdict
 from distill.sandbox import Boxes, InfraError, Job, boxes
 from distill.text import boxed as answer_boxes
-from distill.verifiers import fences
+from distill.verifiers import code_blocks
 
 VERSION = "sql/1"
 MEMO_REFERENCES = 256
@@ -82,7 +82,7 @@ def parse(text: str) -> Database:
 
 def extract(answer: str) -> str | None:
     """The query of an answer: its last SQL block, else its last box, else an answer that is a query from its start."""
-    codes = [block.text for block in fences.blocks(answer) if block.label in LABELS or (not block.label and _starts(block.text))]
+    codes = [block.text for block in code_blocks.blocks(answer) if block.label in LABELS or (not block.label and _starts(block.text))]
     query = codes[-1] if codes else answer_boxes.any_boxed(answer) or (answer if _starts(answer) else "")
     return query.strip() or None
 

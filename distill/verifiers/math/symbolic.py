@@ -11,9 +11,9 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from distill.mathematics import latex, sets
-from distill.mathematics.leaves import RELATIONS, by_spelling, tolerance
-from distill.mathematics.tree import Group, Leaf, whole
+from distill.verifiers.math import parse, sets
+from distill.verifiers.math.compare import RELATIONS, by_spelling, tolerance
+from distill.verifiers.math.tree import Group, Leaf, whole
 
 POINTS = (
     ("1.37", "0.83", "2.19"),
@@ -44,12 +44,12 @@ class UnparsedError(Exception):
 
 def judge(reference: str, answer: str, strict: bool) -> tuple[str, str]:
     """(outcome, detail) for two written answers; `strict` asks for a parse even where spellings are equal."""
-    gold = latex.read(reference)
+    gold = parse.read(reference)
     try:
         if strict:
-            for leaf in latex.leaves(gold):
+            for leaf in parse.leaves(gold):
                 _check(leaf)
-        same = latex.compare(gold, latex.read(answer), _compare, _same_set)
+        same = parse.compare(gold, parse.read(answer), _compare, _same_set)
     except UnparsedError as unparsed:
         return f"unparsed_{unparsed.side}", f"cannot read {str(unparsed)[:200]!r}"
     if same is None:

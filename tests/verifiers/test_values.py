@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.mathematics import latex, leaves, values
-from distill.mathematics.tree import Leaf
 from distill.recipe.dataset import Verification
 from distill.records import Problem, Verdict
 from distill.text import boxed
 from distill.verifiers import math
+from distill.verifiers.math import compare, parse, values
+from distill.verifiers.math.tree import Leaf
 
 SMALL = st.integers(-30, 30)
 COEFFICIENTS = st.lists(SMALL, min_size=1, max_size=5)
@@ -114,7 +114,7 @@ def test_plain_numbers_with_separators_are_judged_by_their_value(number, places,
         verdict = math.judge(Problem("p", "s", "math", "q", reference), rf"So it is \boxed{{{written}}}.", Verification())
         assert isinstance(verdict, Verdict)
         assert verdict.outcome == ("correct" if Fraction(reference) == exact else "wrong")
-        read = latex.compare(latex.read(reference), latex.read(written), leaves.by_spelling)
+        read = parse.compare(parse.read(reference), parse.read(written), compare.by_spelling)
         assert read is (verdict.outcome == "correct"), written
 
 

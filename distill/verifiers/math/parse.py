@@ -12,11 +12,12 @@ import re
 from dataclasses import replace
 from functools import lru_cache
 
-from distill.mathematics import caps, phrases, units
-from distill.mathematics.names import NAME, numeric, quantity, variable
-from distill.mathematics.relations import relation
-from distill.mathematics.spelling import clean, split_at, unwrap_text
-from distill.mathematics.tree import (
+from distill.verifiers.math import limits, units
+from distill.verifiers.math import words as phrases
+from distill.verifiers.math.inequalities import relation
+from distill.verifiers.math.normalise import clean, split_at, unwrap_text
+from distill.verifiers.math.symbols import NAME, numeric, quantity, variable
+from distill.verifiers.math.tree import (
     BUILDER,
     CHAIN,
     CHOICE,
@@ -35,8 +36,8 @@ from distill.mathematics.tree import (
     Node,
     named,
 )
-from distill.mathematics.tree import compare as compare
-from distill.mathematics.tree import leaves as leaves
+from distill.verifiers.math.tree import compare as compare
+from distill.verifiers.math.tree import leaves as leaves
 
 _NAMED = re.compile(rf"{NAME}|\\text\{{[^{{}}]*\}}")
 _MEMBER = re.compile(rf"({NAME})\s*\\in(?![a-z])(.*)", re.DOTALL)
@@ -69,7 +70,7 @@ class TooDeepError(ValueError):
 def read(text: str) -> Node:
     """The tree of an answer; raises TooDeepError."""
     cleaned = clean(text)
-    if cause := caps.too_deep(cleaned):
+    if cause := limits.too_deep(cleaned):
         raise TooDeepError(cause)
     day = phrases.date(cleaned)
     return Leaf("", day) if day else _node(cleaned)

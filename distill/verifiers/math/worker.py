@@ -1,4 +1,4 @@
-"""The child process that does symbolic algebra: `python -m distill.verifiers.worker`.
+"""The child process that does symbolic algebra: `python -m distill.verifiers.math.worker`.
 
 One JSON task a line comes in, one JSON result a line goes out. Each task has its own limits: a CPU timer that raises
 inside Python, a CPU limit of the kernel a little later for what cannot be interrupted, and an address-space limit. The
@@ -52,7 +52,7 @@ def main() -> None:
     import math_verify
     import sympy  # noqa: F401
 
-    from distill.mathematics import symbolic
+    from distill.verifiers.math import symbolic
 
     math_verify.parser.logger.disabled = math_verify.grader.logger.disabled = True
     _let_memory_errors_through(math_verify.grader)

@@ -7,7 +7,7 @@ alike. It evaluates its ends, and so runs in a worker process only.
 from collections.abc import Callable
 from typing import Any
 
-from distill.mathematics.tree import DIFFERENCE, JOINED, SET_OPERATORS, UNION, Group, Leaf, Node
+from distill.verifiers.math.tree import DIFFERENCE, JOINED, SET_OPERATORS, UNION, Group, Leaf, Node
 
 MOST_INTEGERS = 1000
 Value = Callable[[str], Any]

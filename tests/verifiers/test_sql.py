@@ -10,7 +10,7 @@ from distill.records import Problem, Verdict
 from distill.verifiers import sql
 
 SECTION = Verification(workers=2, sandbox=Sandbox(timeout_seconds=1.0, memory_mb=256))
-CASES = [json.loads(line) for line in Path(__file__).with_name("cases").joinpath("sql.jsonl").read_text(encoding="utf-8").splitlines()]
+CASES = [json.loads(line) for line in Path(__file__).parents[1].joinpath("cases", "sql.jsonl").read_text(encoding="utf-8").splitlines()]
 CELLS = st.none() | st.integers(-5, 5) | st.sampled_from([0.5, 2.0, 0.1 + 0.2]) | st.text(alphabet="ab", max_size=2) | st.binary(max_size=2)
 TABLES = st.integers(1, 3).flatmap(lambda width: st.lists(st.tuples(*[CELLS] * width), max_size=8))
 

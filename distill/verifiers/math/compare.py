@@ -7,10 +7,10 @@ rounds to it.
 import re
 from fractions import Fraction
 
-from distill.mathematics import units
-from distill.mathematics.phrases import label, no_solution, phrase
-from distill.mathematics.tree import Leaf
 from distill.text import numbers
+from distill.verifiers.math import units
+from distill.verifiers.math.tree import Leaf
+from distill.verifiers.math.words import label, no_solution, phrase
 
 ROUNDED_DECIMALS = 6
 """math_verify's `float_rounding`."""

@@ -53,7 +53,7 @@ class Worker:
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "distill.verifiers.worker"],
+            [sys.executable, "-P", "-m", "distill.verifiers.math.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -226,7 +226,7 @@ def _pool(workers: int) -> Pool:
 
 def _environment() -> dict[str, str]:
     """What a worker needs to import this package, and none of the secrets of this process."""
-    package = str(Path(__file__).parents[2])
+    package = str(Path(__file__).parents[1])
     kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
     return kept | {"PYTHONPATH": os.pathsep.join([package, *filter(None, sys.path)]), "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
 

@@ -10,8 +10,8 @@ import re
 from decimal import Context, Decimal
 from functools import cache, lru_cache
 
-from distill.mathematics.leaves import by_spelling, tolerance
-from distill.mathematics.tree import Leaf
+from distill.verifiers.math.compare import by_spelling, tolerance
+from distill.verifiers.math.tree import Leaf
 
 LONGEST_TEXT = 200
 DEEPEST = 12

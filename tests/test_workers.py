@@ -17,8 +17,9 @@ import pytest
 
 from distill.recipe.dataset import Verification
 from distill.records import Problem
-from distill.verifiers import math, worker
-from distill.verifiers.pool import INFRA_ERROR, Pool
+from distill.verifiers import math
+from distill.verifiers.math import worker
+from distill.workers import INFRA_ERROR, Pool
 
 PAIRS = [(rf"\sin({n}x)", rf"\sin({n}x)+{shift}") for n in range(2, 22) for shift in ("0", "1")]
 
@@ -82,7 +83,7 @@ def test_verdicts_are_the_same_in_a_process_pool(method):
 def test_an_interrupted_process_waits_for_no_answer_and_leaves_no_worker():
     slow = "+".join(rf"\sin({i}\cos({i}x))^{{9}}" for i in range(2, 40)) + r"\int_0^1 x^{x^{x}} dx"
     code = (
-        "from distill.verifiers.pool import pool\n"
+        "from distill.workers import pool\n"
         "pool = pool(1)\n"
         f"slow = {{**{task('5', slow)!r}, 'timeout_seconds': 30.0}}\n"
         f"pool.run({task('x', 'x+0')!r})\n"

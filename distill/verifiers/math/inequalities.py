@@ -6,9 +6,9 @@ Others (`2x + 1 > 3`, `|x - 1| < 2`) are no intervals here and stay expressions.
 import re
 from collections.abc import Callable
 
-from distill.mathematics.names import variable
-from distill.mathematics.spelling import split_at
-from distill.mathematics.tree import DIFFERENCE, INTERSECTION, REALS, UNION, Group, Leaf, Node, named
+from distill.verifiers.math.normalise import split_at
+from distill.verifiers.math.symbols import variable
+from distill.verifiers.math.tree import DIFFERENCE, INTERSECTION, REALS, UNION, Group, Leaf, Node, named
 
 _RELATION = re.compile(r"\\leq|\\geq|<|>")
 _ABSOLUTE = re.compile(r"\|(\\?[A-Za-z]+)\|")

@@ -13,10 +13,10 @@ from distill.recipe.dataset import Sandbox, Verification
 from distill.records import Problem, Verdict
 from distill.sandbox import InfraError, Job, SandboxError
 from distill.sandbox.inside import serialise
-from distill.verifiers import code, code_tests, fences, outputs
+from distill.verifiers import code, code_blocks, code_outputs, code_tests
 
 SECTION = Verification(workers=2, sandbox=Sandbox(timeout_seconds=1.0, memory_mb=512))
-CASES = [json.loads(line) for line in Path(__file__).with_name("cases").joinpath("code.jsonl").read_text(encoding="utf-8").splitlines()]
+CASES = [json.loads(line) for line in Path(__file__).parents[1].joinpath("cases", "code.jsonl").read_text(encoding="utf-8").splitlines()]
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary() | st.complex_numbers(allow_nan=False),
     lambda inner: (
@@ -138,13 +138,13 @@ def test_reading_any_message_gives_plain_data_or_says_that_it_cannot(data):
 @settings(deadline=None)
 @given(st.text(alphabet="`~ \n\tpythontext:=()def x1[],", max_size=80))
 def test_looking_for_code_in_any_text_neither_raises_nor_hangs(text):
-    fences.python(text, frozenset(["x"]))
+    code_blocks.python(text, frozenset(["x"]))
 
 
 def test_looking_for_code_in_long_text_is_linear():
     for text in ("\n" * 300_000, "a," * 200_000, " " * 300_000, "- " * 200_000, "`" * 300_000, "class Solution:\n" + "    \n" * 100_000):
-        fences.python(text, frozenset(["x"]))
-        fences.definitions(text)
+        code_blocks.python(text, frozenset(["x"]))
+        code_blocks.definitions(text)
 
 
 @settings(deadline=None)
@@ -158,5 +158,5 @@ def test_tests_of_any_form_are_read_or_refused(data):
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False) | st.integers() | st.text(alphabet="abc", min_size=1)))
 def test_an_output_equals_itself_and_nothing_longer(tokens):
     text = " ".join(map(str, tokens)) + "\n"
-    assert outputs.same_text(text, text + "\n")
-    assert not outputs.same_text(text, text + "x\n")
+    assert code_outputs.same_text(text, text + "\n")
+    assert not code_outputs.same_text(text, text + "x\n")

@@ -11,7 +11,7 @@ from distill.records import Problem, Trace, Verdict
 from distill.verifiers import choice, judge, judge_reference
 
 SECTION = Verification()
-CASES = [json.loads(line) for line in Path(__file__).with_name("cases").joinpath("choice.jsonl").read_text(encoding="utf-8").splitlines()]
+CASES = [json.loads(line) for line in Path(__file__).parents[1].joinpath("cases", "choice.jsonl").read_text(encoding="utf-8").splitlines()]
 CAPITALS = "What is the capital of France?\nA) Paris\nB) Rome\nC) Berlin\nD) New York"
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
-from distill.mathematics.names import named_sum
+from distill.verifiers.math.symbols import named_sum
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from distill.records import Opinions, Problem, Trace, Verdict
 from distill.verifiers import judge_prompt, opinion
 from distill.verifiers.judge_prompt import Reading, read, render
 
-SERVER = Path(__file__).parent.joinpath("servers", "judge_server.py")
+SERVER = Path(__file__).parents[1].joinpath("servers", "judge_server.py")
 UNVERIFIED = Verdict("unverified", None, "no verifier for kind open")
 NONCE = "0123456789abcdef" * 2
 SAID = '{"analysis": "a", "correctness": "%s", "nonce": "' + NONCE + '"}'
@@ -285,7 +285,7 @@ KILLED = """
 import sys
 from distill.engines.completions import Journal
 from distill.verifiers import opinion
-from tests.test_judge import killed_rows, judge
+from tests.verifiers.test_opinion import killed_rows, judge
 
 with Journal(sys.argv[2]) as journal:
     list(opinion.ask(killed_rows(), judge(sys.argv[1], {"concurrency": 4}), journal))

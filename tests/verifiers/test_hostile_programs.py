@@ -7,13 +7,13 @@ import pytest
 
 from distill.recipe.dataset import Sandbox, Verification
 from distill.records import Problem, Verdict
-from distill.verifiers import code, fences, sql
+from distill.verifiers import code, code_blocks, sql
 
 HONEST = Verification(workers=2, sandbox=Sandbox(timeout_seconds=5.0, memory_mb=512))
 HOSTILE = Verification(workers=2, sandbox=Sandbox(timeout_seconds=0.6, memory_mb=512))
 SHORT = Verification(workers=2, sandbox=Sandbox(timeout_seconds=0.3, memory_mb=512))
 LONGEST_DETAIL = 2200
-CASES = Path(__file__).with_name("cases")
+CASES = Path(__file__).parents[1].joinpath("cases")
 
 LINKED = """
 class Node:
@@ -114,7 +114,7 @@ def test_no_program_that_attacks_the_system_is_correct():
 @pytest.mark.parametrize("line", ["```" + " " * 200_000 + "`", "~" * 200_000 + "`", "- " * 100_000, "a, " * 70_000, "--" * 100_000])
 def test_an_answer_of_one_long_line_is_read_in_linear_time(line: str):
     started = time.process_time()
-    assert fences.python(line) is None and sql.extract(line) is None
+    assert code_blocks.python(line) is None and sql.extract(line) is None
     assert time.process_time() - started < 5  # minutes where it is not linear
 
 

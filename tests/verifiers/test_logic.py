@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from distill.recipe.dataset import Verification
 from distill.records import Problem, Trace, Verdict
-from distill.verifiers import judge, judge_reference, structures
+from distill.verifiers import judge, judge_reference, structured
 
 SECTION = Verification()
-CASES = [json.loads(line) for line in Path(__file__).with_name("cases").joinpath("logic.jsonl").read_text(encoding="utf-8").splitlines()]
+CASES = [json.loads(line) for line in Path(__file__).parents[1].joinpath("cases", "logic.jsonl").read_text(encoding="utf-8").splitlines()]
 TABLE = '{"Alice": "red", "Bob": "coffee", "Eve": 3}'
 
 SCALARS = st.one_of(st.booleans(), st.integers(-999, 999), st.text(alphabet="abc xyz", min_size=1).filter(lambda text: text.strip()))
@@ -65,7 +65,7 @@ def test_every_reference_is_found_equal_to_itself(reference):
 @given(st.text(alphabet=r"{}[]()|:;=,.'" + '"\n -*`ab1 is answer\\boxed', max_size=80), st.text(alphabet='{}[]:," ab1\n', max_size=30))
 def test_any_text_gets_a_verdict(answer, reference):
     assert verdict(reference, answer).outcome
-    assert structures.equal([1, {"a": "x"}], [1.0, {"A": "X"}])
+    assert structured.equal([1, {"a": "x"}], [1.0, {"A": "X"}])
 
 
 @pytest.mark.parametrize(

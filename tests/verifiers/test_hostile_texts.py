@@ -9,7 +9,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from distill import collect, curate, lint, screens, verifiers
-from distill.mathematics import caps, latex, spelling
 from distill.recipe.curation import Selection
 from distill.recipe.dataset import Curation, Judge, ProblemSource, Teacher, Verification
 from distill.records import Candidate, Outline, Problem, Trace, Verdict
@@ -17,7 +16,8 @@ from distill.rewards import accuracy_reward, format_reward, language_consistency
 from distill.sandbox import SandboxError
 from distill.store.schema import from_row, to_row
 from distill.text import boxed, language, prompts
-from distill.verifiers import choice, fences, judge_prompt, logic, math, opinion, sql, structures
+from distill.verifiers import choice, code_blocks, judge_prompt, logic, math, opinion, sql, structured
+from distill.verifiers.math import limits, normalise, parse
 
 SECTION = Verification(workers=1, timeout_seconds=1.0)
 TEACHER = Teacher(engine="scripted", model="scripted")
@@ -78,13 +78,13 @@ def read_all(text):
         assert verifiers.begin(trace(text, kind=kind), SECTION)
     for reference in ("[1, 2]", '{"a": 1}', r"\{a, b\}", "(("):
         assert verifiers.begin(trace(text, kind="logic", reference=reference), SECTION)
-    fences.python(text, frozenset("f"))
-    fences.definitions(text)
+    code_blocks.python(text, frozenset("f"))
+    code_blocks.definitions(text)
     sql.extract(text)
     boxed.any_boxed(text)
     choice.options(text)
-    structures.read(text)
-    structures.closing_block(text)
+    structured.read(text)
+    structured.closing_block(text)
     asked = trace(text, text, kind="open", question=text, reference=text)
     judge_prompt.render(asked, "n", 100_000)
     lint.check(asked.problem, prompts.render(asked.problem, "math"), TEACHER, 10, 100_000)
@@ -113,7 +113,7 @@ def test_what_reads_a_text_neither_raises_nor_grows_with_its_square(unit):
 @pytest.mark.parametrize("filler", [" ", "\t", r"\,", "~", r"\quad", "1", "a", ",", "{}"], ids=repr)
 def test_one_spelling_is_found_soon_for_four_times_of_what_is_read(start, filler):
     started = time.process_time()
-    spelling.clean((start + filler * 16_384)[:16_384])
+    normalise.clean((start + filler * 16_384)[:16_384])
     assert time.process_time() - started < 1.0
 
 
@@ -140,16 +140,16 @@ def test_any_characters_are_read(text):
 def test_mathematics_that_is_nested_too_deep_is_unparsed_on_either_side(unit, count):
     text = nested(unit, count)[: SECTION.max_answer_characters]
     try:
-        latex.read(text)
-    except latex.TooDeepError as error:
+        parse.read(text)
+    except parse.TooDeepError as error:
         cause = str(error)
         assert verifiers.judge(trace(rf"\boxed{{{text}}}"), SECTION).detail in (cause, "the box is never closed")
         asked = problem(reference=text)
         assert verifiers.judge_reference(asked, SECTION) == Verdict("unparsed_reference", None, cause, 0.0, math.VERSION)
         assert verifiers.judge(trace(r"\boxed{1}", reference=text), SECTION).outcome == "unparsed_reference"
-        assert count > caps.MOST_LINKS
+        assert count > limits.MOST_LINKS
     else:
-        assert not isinstance(unit, tuple) or count <= caps.DEEPEST or unit == (r"\text{", "}")
+        assert not isinstance(unit, tuple) or count <= limits.DEEPEST or unit == (r"\text{", "}")
 
 
 CRASHES = (

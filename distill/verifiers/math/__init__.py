@@ -17,11 +17,11 @@ from functools import lru_cache
 from time import perf_counter
 from typing import Any
 
-from distill.mathematics import caps, latex, leaves, values
 from distill.recipe.dataset import Verification
 from distill.records import Problem, Verdict
 from distill.text import boxed
-from distill.verifiers.pool import pool
+from distill.verifiers.math import compare, limits, parse, values
+from distill.workers import pool
 
 VERSION = "math/3"
 MEMO_PAIRS = 65_536
@@ -58,13 +58,13 @@ def judge_reference(problem: Problem, section: Verification) -> Verdict:
     reference = bare(problem.reference)
     if not reference:
         return Verdict("unparsed_reference", None, "no reference", 0.0, VERSION)
-    if cause := caps.too_large(reference, section.max_answer_characters):
+    if cause := limits.too_large(reference, section.max_answer_characters):
         return Verdict("unparsed_reference", None, cause, 0.0, VERSION)
     try:
-        tree = latex.read(reference)
-    except latex.TooDeepError as error:
+        tree = parse.read(reference)
+    except parse.TooDeepError as error:
         return Verdict("unparsed_reference", None, str(error), 0.0, VERSION)
-    if all(leaves.by_spelling(leaf, leaf, trust_equal_texts=False) for leaf in latex.leaves(tree)):
+    if all(compare.by_spelling(leaf, leaf, trust_equal_texts=False) for leaf in parse.leaves(tree)):
         return Verdict("correct", reference, "", 0.0, VERSION)
     return _symbolic(reference, reference, section, strict=True).result()
 
@@ -110,7 +110,7 @@ def _found(same: bool, reference: str, answer: str, how: str) -> tuple[str, str]
 def _leaves_room(number: str) -> bool:
     """True for a decimal long enough to stand for all that rounds to it."""
     point = number.find(".")
-    return point >= 0 and len(number) - point > leaves.ROUNDED_DECIMALS
+    return point >= 0 and len(number) - point > compare.ROUNDED_DECIMALS
 
 
 def _value(number: str) -> Decimal:
@@ -122,16 +122,16 @@ def _by_reading(reference: str, answer: str, most_characters: int) -> tuple[str,
     """(outcome, detail) where spelling or plain values decide, or where a text is too deep or too large for algebra; else None."""
     outcome = "unparsed_reference"
     try:
-        gold = latex.read(reference)
+        gold = parse.read(reference)
         outcome = "unparsed_answer"
-        given = latex.read(answer)
-    except latex.TooDeepError as error:
+        given = parse.read(answer)
+    except parse.TooDeepError as error:
         return outcome, str(error)
-    same = latex.compare(gold, given, values.compare)
+    same = parse.compare(gold, given, values.compare)
     if same is not None:
         return _found(same, reference, answer, "as written")
     for text, outcome in ((reference, "unparsed_reference"), (answer, "unparsed_answer")):
-        if cause := caps.too_large(text, most_characters):
+        if cause := limits.too_large(text, most_characters):
             return outcome, cause
     return None
 

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.mathematics import caps, latex, leaves
 from distill.recipe.dataset import Verification
 from distill.records import Problem, Trace
 from distill.text import boxed
 from distill.verifiers import judge, judge_all, judge_reference
-from distill.verifiers.pool import Pool
+from distill.verifiers.math import compare, limits, parse
+from distill.workers import Pool
 
 SECTION = Verification(workers=2, timeout_seconds=2.0)
 TABLES = ("math", "math_held_out")
@@ -39,7 +39,7 @@ def one_worker():
 
 
 def cases(table: str) -> list[dict[str, str]]:
-    lines = Path(__file__).with_name("cases").joinpath(f"{table}.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = Path(__file__).parents[1].joinpath("cases", f"{table}.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]
 
 
@@ -63,17 +63,17 @@ def test_the_tables_share_no_case_and_give_each_a_reason():
 @given(st.fractions(), st.fractions())
 def test_plain_fractions_are_equal_exactly_when_their_values_are(first, second):
     texts = [rf"\frac{{{value.numerator}}}{{{value.denominator}}}" for value in (first, second)]
-    assert latex.compare(latex.read(texts[0]), latex.read(texts[1]), leaves.by_spelling) is (first == second)
-    assert latex.compare(latex.read(texts[0]), latex.read(f"x = {first.numerator}/{first.denominator}."), leaves.by_spelling) is True
+    assert parse.compare(parse.read(texts[0]), parse.read(texts[1]), compare.by_spelling) is (first == second)
+    assert parse.compare(parse.read(texts[0]), parse.read(f"x = {first.numerator}/{first.denominator}."), compare.by_spelling) is True
 
 
 @settings(deadline=None)
 @given(st.text(alphabet=r"\{}[]()$^_,.=<>+-/ :%'!&|x2 frac boxed text cup pm 和个°", max_size=60))
 def test_reading_any_text_neither_raises_nor_hangs(text):
     boxed.any_boxed(text)
-    tree = latex.read(text)
-    latex.compare(tree, latex.read("1"), leaves.by_spelling)
-    caps.too_large(text, 4096)
+    tree = parse.read(text)
+    parse.compare(tree, parse.read("1"), compare.by_spelling)
+    limits.too_large(text, 4096)
 
 
 TEXTS = [case[side] for case in cases("math_held_out") for side in ("reference", "answer")]
@@ -82,9 +82,9 @@ TEXTS = [case[side] for case in cases("math_held_out") for side in ("reference",
 @settings(deadline=None)
 @given(st.sampled_from(TEXTS), st.sampled_from(TEXTS), st.integers(0, 60), st.integers(0, 60))
 def test_reading_torn_and_spliced_answers_never_raises(first, second, head, tail):
-    spliced = latex.read(first[:head] + second[tail:])
-    latex.compare(latex.read(first), spliced, leaves.by_spelling)
-    latex.compare(spliced, latex.read(second), leaves.by_spelling)
+    spliced = parse.read(first[:head] + second[tail:])
+    parse.compare(parse.read(first), spliced, compare.by_spelling)
+    parse.compare(spliced, parse.read(second), compare.by_spelling)
 
 
 def test_only_the_last_box_counts_and_joined_boxes_are_a_list():
@@ -97,9 +97,9 @@ def test_only_the_last_box_counts_and_joined_boxes_are_a_list():
 
 def test_texts_too_large_for_symbolic_algebra_are_told_apart_from_those_that_are_not():
     for text in ("9^{9^{9}}", "2^{2^{2^{2^{2^{2}}}}}", "10^{10^{10}}", "100000000!", "(1+x)^{5000}", "(" * 200, "1" * 5000):
-        assert caps.too_large(text, 4096), text
+        assert limits.too_large(text, 4096), text
     for text in ("2^{2023}", "10^{4500}", "2024^{2023}", "2^{2^{3}}", "x^{2023}", "(x+1)^{10}", "20!", "e^{x^{2}}", "10^{100}"):
-        assert caps.too_large(text, 4096) is None, text
+        assert limits.too_large(text, 4096) is None, text
 
 
 def test_a_hang_is_a_timeout_and_the_worker_goes_on(one_worker):
@@ -179,11 +179,11 @@ def test_memory_beyond_the_limit_is_never_wrong_and_the_pool_is_whole_again(one_
 
 def test_a_worker_does_not_outlive_its_parent():
     code = (
-        "from distill.verifiers.pool import Pool; import os, signal; p = Pool(1);"
+        "from distill.workers import Pool; import os, signal; p = Pool(1);"
         "p.run({'reference': 'x', 'answer': 'x+0', 'strict': False, 'timeout_seconds': 1, 'memory_mb': 2048});"
         "print([w.process.pid for w in p.live][0], flush=True); os.kill(os.getpid(), signal.SIGKILL)"
     )
-    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=False, cwd=Path(__file__).parents[1])
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=False, cwd=Path(__file__).parents[2])
     assert done.returncode == -signal.SIGKILL
     worker = Path(f"/proc/{int(done.stdout)}")
     deadline = time.monotonic() + 10
