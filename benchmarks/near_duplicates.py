@@ -82,13 +82,14 @@ def one_question(rows: Sequence[Row]) -> Flagged:
 
 def curation(rows: Sequence[Row]) -> Flagged:
     """This project, as `distill curate` uses it: prints of texts, near-duplicate pairs of the shard they are in, and then the copies."""
-    from distill import dedup, pairs
+    from distill import duplicates
+    from distill.duplicates import pairs
     from distill.records import Candidate, Measures, Outline, Problem, Trace, Verdict
     from distill.store import shards
 
     traces = [Trace(Problem("", "b", "math", row["question"], None), "", 0, row["text"], "", True, "stop") for row in rows]
-    index = dedup.Index(_section())
-    prints = dedup.prints(traces, index.section)
+    index = duplicates.Index(_section())
+    prints = duplicates.prints(traces, index.section)
     measures = [Measures(**{name: getattr(found, name) for name in found.__slots__}) for found in prints]
     for number, one in enumerate(measures):
         index.add(number, Outline("", "", "b", "math", "en", 0, "stop", True, "unverified", measures=one), 0)

@@ -25,7 +25,7 @@ from hashlib import blake2b
 from types import NoneType
 from typing import Any
 
-from distill import dedup, verifiers
+from distill import duplicates, verifiers
 from distill.contamination import Match
 from distill.files.readers import BAD_ROW
 from distill.recipe.curation import Duplicates
@@ -98,7 +98,7 @@ def apart(problems: Iterable[Problem], contaminated: Iterable[Match], near: bool
     if near:
         found = [(row, _question_only(problem)) for row, problem in enumerate(problems) if problem.unusable is None]
         found.sort(key=lambda item: item[0] not in marks)  # so that copies of a contaminated problem go with it
-        for copy, stays in dedup.problems([problem for _, problem in found], ALIKE).items():
+        for copy, stays in duplicates.problems([problem for _, problem in found], ALIKE).items():
             first = found[stays][1]
             marks.setdefault(found[copy][0], ("near_duplicate", f"nearly the same question as {first.problem_id} of {first.source}"))
     return marks

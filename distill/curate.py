@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
-from distill import contamination, dedup, measures, pairs, row_errors, screens, selection
-from distill.dedup import Copy
+from distill import contamination, duplicates, measures, row_errors, screens, selection
+from distill.duplicates import Copy, pairs
+from distill.duplicates.pairs import Pair
 from distill.files import readers
-from distill.pairs import Pair
 from distill.recipe.curation import Duplicates
 from distill.recipe.dataset import Curation
 from distill.records import Candidate, Measures, Outline
@@ -22,7 +22,7 @@ from distill.text import shingles
 VERSION = 3
 MEASURES = {"curate": VERSION, **measures.VERSIONS}
 """What measures, for the fingerprint of measured candidates."""
-DECIDES = {"curate": VERSION, "screens": screens.VERSION, "dedup": dedup.VERSION, "selection": selection.VERSION}
+DECIDES = {"curate": VERSION, "screens": screens.VERSION, "dedup": duplicates.VERSION, "selection": selection.VERSION}
 """What decides, for the fingerprint of a dataset."""
 UNGRADED = frozenset({"unverified", "unparsed_reference", "timeout", "error"})
 """Outcomes that say nothing about the teacher; they are no part of a pass rate."""
@@ -87,7 +87,7 @@ def decide(
     drops: dict[int, Decision] = {}
     choices: list[selection.Choice] = []
     ids: list[str | None] = []
-    index = dedup.Index(curation.duplicates)
+    index = duplicates.Index(curation.duplicates)
     for row, outline in enumerate(outlines):
         found = screens.reason(outline, curation.screens, curation.selection)
         if found is not None:

@@ -17,11 +17,12 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from distill import benchmark_sets, curate, dropped, export, file_verdicts, funnel, hardware, pairs, preferences, verdict_summary
+from distill import benchmark_sets, curate, dropped, export, file_verdicts, funnel, hardware, preferences, verdict_summary
 from distill.contamination import Benchmarks, Match, matches
+from distill.duplicates import pairs
+from distill.duplicates.pairs import Pair
 from distill.files import grouping, traces
 from distill.funnel import Funnel
-from distill.pairs import Pair
 from distill.progress import Meter, say
 from distill.recipe.dataset import Curation, DatasetRecipe, Verification
 from distill.records import Candidate, Verdict

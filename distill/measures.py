@@ -6,7 +6,8 @@ to who sees its siblings.
 
 from collections.abc import Sequence
 
-from distill import dedup, giveaways, repetition
+from distill import duplicates as dedup
+from distill import giveaways, repetition
 from distill.recipe.curation import Duplicates
 from distill.records import Measures, Trace
 from distill.text import form, language

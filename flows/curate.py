@@ -14,10 +14,11 @@ from typing import Any
 from prefect import flow, task
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from distill import benchmark_sets, contamination, curate, dropped, export, funnel, hardware, pairs
+from distill import benchmark_sets, contamination, curate, dropped, export, funnel, hardware
 from distill.contamination import Benchmarks, Match
+from distill.duplicates import pairs
+from distill.duplicates.pairs import Pair
 from distill.funnel import Funnel
-from distill.pairs import Pair
 from distill.progress import Meter, say
 from distill.recipe.dataset import Curation, DatasetRecipe
 from distill.records import Candidate

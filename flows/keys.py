@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from distill import collect, contamination, curate, dedup, lint, preferences, sample, train, verifiers
+from distill import collect, contamination, curate, duplicates, lint, preferences, sample, train, verifiers
 from distill.files import readers
 from distill.hardware import shapes
 from distill.recipe.dataset import Base, Curation, DatasetRecipe, Judge, ProblemSource, Sampling, StudentRecipe, Teacher, Verification
@@ -96,7 +96,7 @@ def compared(problems: Place, curation: Curation) -> Place:
         benchmarks = [readers.identity(source) for source in curation.benchmarks]
         rules["contamination"] = {"version": contamination.VERSION, **settings, "benchmarks": benchmarks}
     if curation.duplicates.problems:
-        rules["duplicates"] = {"version": dedup.VERSION, **collect.ALIKE.identity()}
+        rules["duplicates"] = {"version": duplicates.VERSION, **collect.ALIKE.identity()}
     if not rules:
         return problems
     key = {"compared": rules, "shard_problems": problems.key["shard_problems"], "problems": problems.key}

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill import contamination, curate, examples, pairs, selection
+from distill import contamination, curate, examples, selection
+from distill.duplicates import pairs
 from distill.recipe.dataset import Curation
 from distill.records import Candidate, Example, Message, Outline, Problem, Trace, Verdict
 from distill.store import schema, shards

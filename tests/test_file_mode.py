@@ -13,8 +13,8 @@ import interruptible
 import pytest
 
 from distill import export, file_mode
+from distill.duplicates.pairs import Pair
 from distill.file_mode import UnfinishedError
-from distill.pairs import Pair
 from distill.recipe.curation import Selection
 from distill.recipe.dataset import Curation
 from distill.recipe.load import load_dataset, load_made

@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distill import copies, lookalikes
-from distill.copies import Claim
-from distill.pairs import Pair
+from distill.duplicates import copies, lsh
+from distill.duplicates.copies import Claim
+from distill.duplicates.pairs import Pair
 from distill.recipe.curation import Duplicates
 from distill.records import Outline, Problem, Trace
 from distill.text import shingles
@@ -140,7 +140,7 @@ def problems(rows: Sequence[Problem], section: Duplicates) -> dict[int, int]:
     _, first, group = np.unique(texts[asked] ^ meets[asked], return_index=True, return_inverse=True)
     exact = dict(zip(asked.tolist(), asked[first[group]].tolist(), strict=True))
     asked = np.sort(asked[first])
-    one, other = lookalikes.pairs(signatures, asked, meets[asked], section.threshold)
+    one, other = lsh.pairs(signatures, asked, meets[asked], section.threshold)
     values, counts = np.unique(np.concatenate([*map(sets.__getitem__, asked.tolist()), _NOTHING]), return_counts=True)
     common = values[counts > COMMON]
     own = {row: np.setdiff1d(sets[row], common, assume_unique=True) for row in np.union1d(one, other).tolist()}

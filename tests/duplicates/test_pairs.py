@@ -6,7 +6,8 @@ from itertools import combinations
 import pyarrow.parquet as pq
 import pytest
 
-from distill import dedup, pairs
+from distill import duplicates
+from distill.duplicates import pairs
 from distill.recipe.curation import Duplicates
 from distill.records import Candidate, Measures, Problem, Trace, Verdict
 from distill.store import shards
@@ -33,7 +34,7 @@ def trace(thinking, question="What is asked?", failure=None):
 
 def written(traces, folder, shard_rows=1000, section=SECTION):
     """Shards of the traces as `measure` leaves them, as far as duplicates are concerned."""
-    prints = dedup.prints(traces, section)
+    prints = duplicates.prints(traces, section)
     measures = [Measures(**{name: getattr(found, name) for name in found.__slots__}) for found in prints]
     candidates = [Candidate(one, Verdict("wrong"), measures=found) for one, found in zip(traces, measures, strict=True)]
     sources = [str(folder / f"{shard_rows}-{start:05}.parquet") for start in range(0, len(traces), shard_rows)]
@@ -45,7 +46,7 @@ def written(traces, folder, shard_rows=1000, section=SECTION):
 def found(traces, folder, section=SECTION, shard_rows=1000):
     """(row, row, similarity) of each pair."""
     rows = {}
-    for row, one in enumerate(dedup.prints(traces, section)):
+    for row, one in enumerate(duplicates.prints(traces, section)):
         rows.setdefault(one.text_hash, row)
     return [
         (rows[pair.one], rows[pair.other], pair.similarity) for pair in pairs.find(written(traces, folder, shard_rows, section), section)

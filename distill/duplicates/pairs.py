@@ -22,8 +22,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from distill import lookalikes
-from distill.lookalikes import LEADERS, NEIGHBOURS
+from distill.duplicates import lsh
+from distill.duplicates.lsh import LEADERS, NEIGHBOURS
 from distill.recipe.curation import Duplicates
 from distill.store import shards
 from distill.text import shingles
@@ -129,7 +129,7 @@ def _suspects(rows: Rows, file: IO[bytes], least: float) -> tuple[Positions, Pos
         meets.append(hashes[places[-1]].view(np.uint64))
     entries = np.concatenate(places)
     signatures = np.memmap(file, dtype=np.uint8, mode="r").reshape(-1, PERMUTATIONS) if len(entries) else _NO_SIGNATURES
-    return lookalikes.pairs(signatures, entries, np.concatenate(meets), least)
+    return lsh.pairs(signatures, entries, np.concatenate(meets), least)
 
 
 def _spooled(sources: Sequence[str], file: IO[bytes]) -> Rows:

@@ -6,8 +6,9 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from distill import dedup, pairs
-from distill.pairs import Pair
+from distill import duplicates
+from distill.duplicates import pairs
+from distill.duplicates.pairs import Pair
 from distill.recipe.curation import Duplicates
 from distill.records import Candidate, Measures, Outline, Problem, Trace, Verdict
 from distill.store import shards
@@ -41,7 +42,7 @@ def trace(thinking, question="What is asked?", problem="p", answer="4", referenc
 
 def measured(traces, section=SECTION):
     """Candidates as `measure` leaves them, as far as duplicates are concerned."""
-    prints = dedup.prints(traces, section)
+    prints = duplicates.prints(traces, section)
     return [
         Candidate(one, Verdict("correct", one.answer), measures=Measures(**{name: getattr(found, name) for name in found.__slots__}))
         for one, found in zip(traces, prints, strict=True)
@@ -69,7 +70,7 @@ def near_pairs(candidates, section=SECTION, shard_rows=1000):
 def copies(traces, ranks=None, section=SECTION):
     """(exact, near) copies by row number."""
     candidates = measured(traces, section)
-    index = dedup.Index(section)
+    index = duplicates.Index(section)
     for row, candidate in enumerate(candidates):
         index.add(row, outline(candidate), ranks[row] if ranks else 0)
     found = index.copies(near_pairs(candidates, section))
@@ -173,7 +174,7 @@ def crowd():
 def test_whatever_part_of_a_crowd_is_cut_few_of_it_stay(crowd, chosen):
     outlines, sets, stored = crowd
     assert len(stored) < 40 * len(outlines)
-    index = dedup.Index(SECTION)
+    index = duplicates.Index(SECTION)
     for row in range(len(outlines))[chosen]:
         index.add(row, outlines[row], 0)
     found = index.copies(stored)
@@ -212,7 +213,7 @@ def test_both_screens_can_be_off():
 def judged(outcomes, section=SECTION):
     """Near copies of one text to one question with these (outcome, extracted)."""
     candidates = measured([trace(edited(text(3), seed, 0.005)) for seed in range(len(outcomes))])
-    index = dedup.Index(section)
+    index = duplicates.Index(section)
     for row, (candidate, (outcome, extracted)) in enumerate(zip(candidates, outcomes, strict=True)):
         index.add(row, outline(replace(candidate, verdict=Verdict(outcome, extracted))), 0)
     return {row: copy.stays for row, copy in index.copies(near_pairs(candidates)).items()}
@@ -228,7 +229,7 @@ def test_another_cut_needs_the_stored_pairs_only():
     candidates = measured(traces)
     stored = near_pairs(candidates)
     for section in (Duplicates(threshold=0.65), SECTION, Duplicates(threshold=0.8), Duplicates(threshold=0.9)):
-        index = dedup.Index(section)
+        index = duplicates.Index(section)
         for row in range(0, 400, 3):
             index.add(row, outline(candidates[row]), row % 2)
         found = {row: copy.stays for row, copy in index.copies(stored).items()}
@@ -244,7 +245,7 @@ def test_a_copy_of_a_near_copy_names_the_row_that_stays():
 
 
 def test_rows_that_were_never_measured_are_no_copies():
-    index = dedup.Index(SECTION)
+    index = duplicates.Index(SECTION)
     for row in range(2):
         index.add(row, outline(Candidate(trace("a b c"), Verdict("correct"))), 0)
     assert index.copies([Pair(1, 2, 0.9)]) == {}
@@ -265,12 +266,12 @@ def test_a_problem_that_is_asked_again_is_found_and_one_with_other_numbers_is_no
     )
     rows = [asked.format(a=16, b=2), asked.format(a=16, b=3), asked.format(a=16, b=2).replace("every", "each"), "How much is 16 by 2?"]
     rows = [*map(problem, rows), problem(rows[1].upper()), problem(rows[0].replace("dollars", "pounds"), "5")]
-    assert dedup.problems(rows, Duplicates(threshold=0.6)) == {2: 0, 4: 1}
-    assert dedup.problems([], SECTION) == {}
+    assert duplicates.problems(rows, Duplicates(threshold=0.6)) == {2: 0, 4: 1}
+    assert duplicates.problems([], SECTION) == {}
     again = [rows[0], rows[2], rows[2], rows[0]]
-    assert dedup.problems(again, Duplicates(threshold=0.6)) == {1: 0, 2: 0, 3: 0}
+    assert duplicates.problems(again, Duplicates(threshold=0.6)) == {1: 0, 2: 0, 3: 0}
 
 
 def test_instructions_that_all_problems_share_do_not_make_them_equal():
     rows = [problem(f"{text(1, 100)} {text(seed, 20)}") for seed in range(2, 40)]
-    assert dedup.problems([*rows, problem(f"{text(1, 100)} {text(2, 20)} now")], SECTION) == {38: 0}
+    assert duplicates.problems([*rows, problem(f"{text(1, 100)} {text(2, 20)} now")], SECTION) == {38: 0}

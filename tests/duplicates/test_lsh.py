@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from distill import lookalikes
+from distill.duplicates import lsh
 from distill.text import shingles
 
 
@@ -13,7 +13,7 @@ def signatures(sets):
 
 def met(sets, meets, least=0.65, places=None):
     places = np.arange(len(sets)) if places is None else np.array(places)
-    one, other = lookalikes.pairs(signatures(sets), places, np.array(meets, dtype=np.uint64), least)
+    one, other = lsh.pairs(signatures(sets), places, np.array(meets, dtype=np.uint64), least)
     return list(zip(one.tolist(), other.tolist(), strict=True))
 
 
@@ -26,7 +26,7 @@ def with_share(generator, share, count=2, size=600):
 
 @pytest.mark.parametrize("similarity", [0.3, 0.5, 0.7, 0.8, 0.9, 1.0])
 def test_the_bands_find_pairs_at_the_similarity(similarity):
-    bands, size = lookalikes.banding(similarity)
+    bands, size = lsh.banding(similarity)
     assert bands * size <= shingles.PERMUTATIONS
     assert 1 - (1 - similarity**size) ** bands >= 0.99
 
@@ -53,5 +53,5 @@ def test_of_a_crowd_each_meets_the_first_ones_and_its_neighbours_and_the_most_si
     found = met(crowd, [7] * 400)
     assert (200, 390) in found
     earlier = np.bincount([other for _, other in found], minlength=400)
-    assert earlier.max() <= lookalikes.LEADERS + lookalikes.NEIGHBOURS and earlier[100:].min() >= lookalikes.LEADERS
+    assert earlier.max() <= lsh.LEADERS + lsh.NEIGHBOURS and earlier[100:].min() >= lsh.LEADERS
     assert found == sorted(found, key=lambda pair: pair[::-1])
