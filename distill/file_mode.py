@@ -17,8 +17,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from distill import benchmark_sets, curate, dropped, export, file_verdicts, funnel, hardware, preferences, verdict_summary
-from distill.contamination import Benchmarks, Match, matches
+from distill import curate, dropped, export, file_verdicts, funnel, hardware, preferences, verdict_summary
+from distill.contamination import Benchmarks, Match, benchmarks, matches
 from distill.duplicates import pairs
 from distill.duplicates.pairs import Pair
 from distill.files import grouping, traces
@@ -255,6 +255,6 @@ def _measure_shard(source: str, target: str, curation: Curation) -> int:
 def _match_shard(source: str, target: str, curation: Curation) -> int:
     """Returns the rows that were looked at, not those that were found."""
     traces = (candidate.trace for candidate in shards.read(Candidate, source))
-    known = Benchmarks(benchmark_sets.questions(curation), curation.decontamination)
+    known = Benchmarks(benchmarks.questions(curation), curation.decontamination)
     shards.write(Match, matches(traces, known), target)
     return shards.count(source)

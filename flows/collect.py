@@ -13,9 +13,9 @@ from typing import Any
 
 from prefect import flow, task
 
-from distill import benchmark_sets, contamination, dropped
+from distill import contamination, dropped
 from distill.collect import Row, apart, collect, marked, question_key
-from distill.contamination import Benchmarks, Match
+from distill.contamination import Benchmarks, Match, benchmarks
 from distill.files.readers import read_rows
 from distill.progress import Meter, say
 from distill.recipe.dataset import Curation, ProblemSource, Verification
@@ -81,7 +81,7 @@ def mark_shards(sources: list[str], folder: str, curation: Curation) -> None:
 
     section, matches = curation.decontamination, list[Match]()
     if section.problems and curation.benchmarks:
-        matches = list(contamination.of_problems(problems(), Benchmarks(benchmark_sets.questions(curation), section)))
+        matches = list(contamination.of_problems(problems(), Benchmarks(benchmarks.questions(curation), section)))
         rooms.artifact(
             f"contamination-{folder.rsplit('/', 1)[1]}", contamination.markdown(matches, section), "Problems close to a benchmark's"
         )

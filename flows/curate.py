@@ -14,8 +14,8 @@ from typing import Any
 from prefect import flow, task
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from distill import benchmark_sets, contamination, curate, dropped, export, funnel, hardware
-from distill.contamination import Benchmarks, Match
+from distill import contamination, curate, dropped, export, funnel, hardware
+from distill.contamination import Benchmarks, Match, benchmarks
 from distill.duplicates import pairs
 from distill.duplicates.pairs import Pair
 from distill.funnel import Funnel
@@ -90,7 +90,7 @@ def measure_room(place: Place, sources: list[str], curation: Curation) -> list[s
 @flow(name="match", **rooms.FLOW)
 def match_room(place: Place, sources: list[str], curation: Curation) -> list[str]:
     """Makes or reuses the list of candidates that are close to a benchmark question, a shard of them for each of the candidates'."""
-    benchmark_sets.questions(curation)  # one that cannot be read is told here, once
+    benchmarks.questions(curation)  # one that cannot be read is told here, once
     return _each(match_shards, "looking for benchmark questions", "every trace is compared with the benchmarks", place, sources, curation)
 
 
@@ -121,7 +121,7 @@ def measure_shards(todo: Todo, curation: Curation) -> int:
 @task(name="match-shards", **rooms.TASK)
 def match_shards(todo: Todo, curation: Curation) -> int:
     """Compares some shards of candidates with benchmark questions; returns how many candidates were looked at."""
-    known = Benchmarks(benchmark_sets.questions(curation), curation.decontamination)
+    known = Benchmarks(benchmarks.questions(curation), curation.decontamination)
     for source, target in todo:
         traces = (candidate.trace for candidate in rooms.read(Candidate, source))
         shards.write(Match, contamination.matches(traces, known), target)

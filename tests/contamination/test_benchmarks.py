@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
-from distill.benchmark_sets import questions
+from distill.contamination.benchmarks import questions
 from distill.recipe.benchmarks import PUBLIC
 from distill.recipe.dataset import Curation
 from distill.recipe.load import load_parts

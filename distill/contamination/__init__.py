@@ -26,7 +26,7 @@ from itertools import groupby
 from operator import attrgetter, itemgetter
 from typing import Any, Literal, NamedTuple
 
-from distill.quotes import TEXT_CHARACTERS, Batch, Quote, Quotes
+from distill.contamination.quotes import TEXT_CHARACTERS, Batch, Quote, Quotes
 from distill.recipe.curation import Decontamination
 from distill.records import Problem, Trace
 from distill.text import shingles
