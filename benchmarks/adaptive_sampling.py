@@ -35,8 +35,8 @@ from distill.engines import Completion, open_engine
 from distill.engines.completions import Journal
 from distill.recipe.dataset import Adaptive, Sampling
 from distill.recipe.load import load_dataset
-from distill.rounds import Rounds
 from distill.sample import Asked, sample
+from distill.sample.adaptive import Rounds
 from distill.verify import verify
 
 UNTIL = (64, 256, 1024, 4096)

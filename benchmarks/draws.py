@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.rounds import Outcome, Try
+from distill.sample.adaptive import Outcome, Try
 
 REAL = 4
 MOST = 64

@@ -15,7 +15,7 @@ from distill.files import readers
 from distill.hardware import Device, memory, shapes
 from distill.hardware.shapes import Architecture
 from distill.recipe.dataset import DatasetRecipe, ProblemSource, Sampling, StudentRecipe, Teacher
-from distill.rounds import Rounds
+from distill.sample.adaptive import Rounds
 
 TOKENS = {"math": 6094, "code": 7436, "choice": 4929, "sql": 4929, "logic": 2739, "open": 1420}
 """Mean tokens of R1's traces by domain (DeepSeek-R1 paper, Table 5); shorter problems make shorter traces."""

@@ -7,7 +7,7 @@ Which draws are asked is `rounds`' matter: the first ones, then one at a time in
 from math import comb, exp, lgamma
 
 from distill.recipe.dataset import Sampling
-from distill.rounds import Rounds
+from distill.sample.adaptive import Rounds
 
 SPREAD = 1.0
 """Sum of Beta's parameters. Fitted to three public sets of traces with 3, 4 and 8 draws of each problem: 0.6, 1.4 and 1.6."""

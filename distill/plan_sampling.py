@@ -12,7 +12,7 @@ from distill.engines.usage import dollars, require_prices
 from distill.hardware import Device, memory
 from distill.progress import amount
 from distill.recipe.dataset import DatasetRecipe, Judge, Teacher
-from distill.rounds import Rounds
+from distill.sample.adaptive import Rounds
 
 COVERED = "covered by "
 FAKES = ("replay", "scripted")

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from distill import collect, contamination, curate, duplicates, lint, preferences, sample, train, verifiers
+from distill import collect, contamination, curate, duplicates, preferences, sample, train, verifiers
 from distill.files import readers
 from distill.hardware import shapes
 from distill.recipe.dataset import Base, Curation, DatasetRecipe, Judge, ProblemSource, Sampling, StudentRecipe, Teacher, Verification
 from distill.records import Candidate, Example, Problem, Trace
+from distill.sample import prompt_checks
 from distill.store import folders
 from distill.text import prompts, student_template
 
@@ -108,7 +109,7 @@ def traces(content: str, asked: Model, sampling: Sampling, verification: Verific
     key = {
         "schema": folders.schema_digest(Trace),
         "sample": sample.VERSION,
-        "lint": {"version": lint.VERSION, "context_tokens": asked.teacher.context_tokens},
+        "lint": {"version": prompt_checks.VERSION, "context_tokens": asked.teacher.context_tokens},
         "problems": content,
         "teacher": _teacher(asked),
         "sampling": _sampling(sampling),

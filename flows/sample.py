@@ -22,7 +22,6 @@ from prefect import flow, task
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
-from distill import traces
 from distill.dropped import Lookout
 from distill.engines import Completion, Engine, EngineError, Request, open_engine
 from distill.engines.cancellation import Brake, Stopped
@@ -33,7 +32,7 @@ from distill.progress import Meter, say
 from distill.recipe.curation import Screens
 from distill.recipe.dataset import Sampling, Teacher, Verification
 from distill.records import Problem, Trace
-from distill.sample import Asked, sample
+from distill.sample import Asked, sample, traces
 from distill.screens import MALFORMED, TRUNCATED, truncated, unthinking
 from distill.store import shards
 from flows import keys, rooms

@@ -6,7 +6,7 @@ import pytest
 
 from distill import odds
 from distill.recipe.dataset import Sampling
-from distill.rounds import Rounds
+from distill.sample.adaptive import Rounds
 
 CASES = [
     # n, enough, most: fewer than enough at first, more, as many, the cap at once

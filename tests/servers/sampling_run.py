@@ -21,13 +21,13 @@ from typing import Any
 
 import fault_server
 
-from distill.draws import Draws
 from distill.engines import EngineError
 from distill.engines.completions import Journal
 from distill.engines.server import ServerEngine
 from distill.recipe.dataset import Sampling, Teacher, Verification
 from distill.records import Problem, Trace
 from distill.sample import Asked, sample
+from distill.sample.keys import Draws
 from distill.store import folders, shards
 from distill.text import prompts
 

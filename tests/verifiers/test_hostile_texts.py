@@ -8,11 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from distill import collect, curate, lint, screens, verifiers
+from distill import collect, curate, screens, verifiers
 from distill.recipe.curation import Selection
 from distill.recipe.dataset import Curation, Judge, ProblemSource, Teacher, Verification
 from distill.records import Candidate, Outline, Problem, Trace, Verdict
 from distill.rewards import accuracy_reward, format_reward, language_consistency_reward
+from distill.sample import prompt_checks
 from distill.sandbox import SandboxError
 from distill.store.schema import from_row, to_row
 from distill.text import boxed, language, prompts
@@ -87,7 +88,7 @@ def read_all(text):
     structured.closing_block(text)
     asked = trace(text, text, kind="open", question=text, reference=text)
     judge_prompt.render(asked, "n", 100_000)
-    lint.check(asked.problem, prompts.render(asked.problem, "math"), TEACHER, 10, 100_000)
+    prompt_checks.check(asked.problem, prompts.render(asked.problem, "math"), TEACHER, 10, 100_000)
     format_reward(["q"], [f"<think>{text}</think>{text}"])
     language_consistency_reward(["q"], [text])
     language.measure(text, "zh", text)

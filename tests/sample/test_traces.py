@@ -3,8 +3,8 @@ import pytest
 from distill.engines import Completion
 from distill.recipe.dataset import Teacher
 from distill.records import Problem
+from distill.sample.traces import of_tries, refused, token_split
 from distill.text.thinking import Parts
-from distill.traces import of_tries, refused, token_split
 
 PROBLEM = Problem("0" * 16, "test", "math", "What is 1 + 1?", "2")
 

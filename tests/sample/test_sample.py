@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from distill import records
 from distill.collect import collect
 from distill.curate import decide, measure
-from distill.draws import Draws
 from distill.engines import Completion, EngineError, scripted
 from distill.engines.completions import Journal
 from distill.engines.scripted import ScriptedEngine
@@ -23,6 +22,7 @@ from distill.recipe.dataset import Adaptive, Curation, ProblemSource, Sampling, 
 from distill.recipe.section import RecipeError
 from distill.records import Candidate, Kind, Outline, Problem, Trace
 from distill.sample import Asked, sample
+from distill.sample.keys import Draws
 from distill.store import shards
 from distill.text import prompts
 from distill.verify import verify
@@ -115,7 +115,7 @@ list(sample(problems(9), Asked(TEACHER, Sampling(n=4)), ScriptedEngine(TEACHER),
 
 def test_a_kill_loses_no_completion_that_had_arrived(tmp_path):
     here = os.path.dirname(__file__)
-    killed = subprocess.run([sys.executable, "-c", KILLED, here, tmp_path / "journal", "17"], cwd=os.path.dirname(here))
+    killed = subprocess.run([sys.executable, "-c", KILLED, here, tmp_path / "journal", "17"], cwd=os.path.dirname(os.path.dirname(here)))
     assert killed.returncode == -signal.SIGKILL
     engine = Watched()
     traces = run(tmp_path / "journal", problems(9), Sampling(n=4), engine)

@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.recipe.dataset import Adaptive, Sampling
-from distill.rounds import Rounds
+from distill.sample.adaptive import Rounds
 
 
 def asked(sampling, outcomes, order):

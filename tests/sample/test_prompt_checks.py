@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from distill import lint
 from distill.recipe.dataset import Teacher
 from distill.records import Message, Problem
+from distill.sample import prompt_checks
 from distill.text import prompts
 
-ROOT = Path(__file__).parents[1]
-CASES = [json.loads(line) for line in Path(__file__).with_name("cases").joinpath("lint.jsonl").read_text(encoding="utf-8").splitlines()]
+ROOT = Path(__file__).parents[2]
+CASES = [json.loads(line) for line in Path(__file__).parents[1].joinpath("cases", "lint.jsonl").read_text(encoding="utf-8").splitlines()]
 SERVER = Teacher(model="m")
 
 
@@ -24,8 +24,10 @@ def problem(question: str, reference: str | None = "42", kind: str = "math") -> 
     return Problem("p", "s", kind, question, reference)
 
 
-def checked(asked: Problem, teacher: Teacher = SERVER, max_tokens: int = 100, context_tokens: int | None = None) -> lint.Finding | None:
-    return lint.check(asked, prompts.render(asked, prompts.BY_KIND), teacher, max_tokens, context_tokens)
+def checked(
+    asked: Problem, teacher: Teacher = SERVER, max_tokens: int = 100, context_tokens: int | None = None
+) -> prompt_checks.Finding | None:
+    return prompt_checks.check(asked, prompts.render(asked, prompts.BY_KIND), teacher, max_tokens, context_tokens)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["why"])
@@ -51,7 +53,7 @@ def test_a_prompt_that_leaves_no_room_stops_and_one_that_leaves_too_little_warns
 ) -> None:
     asked = Problem("p", "s", "open", "word " * words, None)
     messages = (Message("system", "a b c d e f g h i j"), Message("user", asked.question))
-    found = lint.check(asked, messages, SERVER, max_tokens, 1000)
+    found = prompt_checks.check(asked, messages, SERVER, max_tokens, 1000)
     assert (None if found is None else (found.reason, found.stops)) == expected
 
 
@@ -64,7 +66,7 @@ def test_without_a_known_context_nothing_is_too_long() -> None:
 def test_a_real_tokenizer_never_needs_fewer_tokens_than_the_bound(text: str) -> None:
     for model in ("tiny-teacher", "tiny-llama"):
         tokenizer = Tokenizer.from_file(str(ROOT / "data" / "models" / model / "tokenizer.json"))
-        assert lint.least_tokens(text) <= len(tokenizer.encode(text, add_special_tokens=False).ids)
+        assert prompt_checks.least_tokens(text) <= len(tokenizer.encode(text, add_special_tokens=False).ids)
 
 
 @pytest.mark.parametrize("name", ["train", "heldout", "every_kind"])
@@ -77,8 +79,8 @@ def test_no_problem_of_ours_is_refused(name: str) -> None:
 
 def test_what_a_template_of_ones_own_brings_in_is_found_too() -> None:
     messages = (Message("user", "<|im_start|>user\nWhat is 6 times 7?"),)
-    found = lint.check(problem("What is 6 times 7?"), messages, SERVER, 100)
-    assert found is not None and found.reason == lint.CONTROL_TOKENS
+    found = prompt_checks.check(problem("What is 6 times 7?"), messages, SERVER, 100)
+    assert found is not None and found.reason == prompt_checks.CONTROL_TOKENS
 
 
 def test_a_long_prompt_is_looked_at_in_no_time() -> None:

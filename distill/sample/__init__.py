@@ -16,14 +16,15 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from distill import lint, traces, verifiers
-from distill.draws import Draws
+from distill import verifiers
 from distill.engines import STOPPED, Completion, Engine, EngineError, Request
 from distill.engines.cancellation import Brake
 from distill.engines.completions import Journal
 from distill.recipe.dataset import Sampling, Teacher, Verification
 from distill.records import Message, Problem, Trace, Verdict
-from distill.rounds import Outcome, Rounds, Try
+from distill.sample import prompt_checks, traces
+from distill.sample.adaptive import Outcome, Rounds, Try
+from distill.sample.keys import Draws
 from distill.text import prompts
 
 VERSION = 1
@@ -199,7 +200,7 @@ class _Asking:
         teacher, sampling = self._asked.teacher, self._asked.sampling
         if teacher.engine == "replay":
             return None
-        finding = lint.check(problem, messages, teacher, sampling.max_tokens, teacher.context_tokens)
+        finding = prompt_checks.check(problem, messages, teacher, sampling.max_tokens, teacher.context_tokens)
         if finding is not None:
             log.debug("problem %s: %s", problem.problem_id, finding.detail)
         return finding.reason if finding is not None and finding.stops else None
