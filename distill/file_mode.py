@@ -17,7 +17,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from distill import curate, dropped, export, file_verdicts, funnel, hardware, preferences, verdict_summary
+from distill import curate, dropped, export, file_verdicts, funnel, hardware, preferences
 from distill.contamination import Benchmarks, Match, benchmarks, matches
 from distill.duplicates import pairs
 from distill.duplicates.pairs import Pair
@@ -31,6 +31,7 @@ from distill.store.folders import StoreError
 from distill.store.remote import filesystem
 from distill.store.schema import schema
 from distill.text import prompts
+from distill.verify import summary
 
 WORK = ".work"
 """Folder inside the dataset's: what a killed run goes on from."""
@@ -51,7 +52,7 @@ class UnfinishedError(StoreError):
 def verify_file(source: str, target: str, verification: Verification) -> str:
     """Writes each row of a file with its verdict, and returns the summary as text."""
     summaries = file_verdicts.verify_file(source, target, verification)
-    return f"{verdict_summary.table(summaries)}\n\n{verdict_summary.totals(summaries)}"
+    return f"{summary.table(summaries)}\n\n{summary.totals(summaries)}"
 
 
 def require_verdicts(source: str, target: str) -> None:

@@ -19,7 +19,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distill import verdict_summary, verifiers
+from distill import verifiers
 from distill.engines.completions import Journal
 from distill.files import traces
 from distill.files.traces import Row
@@ -30,7 +30,8 @@ from distill.records import Opinions, Trace, Verdict
 from distill.store import folders, shards
 from distill.store.schema import schema, to_row
 from distill.text import endings
-from distill.verdict_summary import Summary
+from distill.verify import summary
+from distill.verify.summary import Summary
 
 ROWS_OF_PART = 2048
 """What a kill costs at most, in rows."""
@@ -137,7 +138,7 @@ def _tables(paths: Iterable[str]) -> Iterator[pa.Table]:
 def _summed_up(target: str) -> list[Summary]:
     """The summary of a finished file, written beside it."""
     stem = target.removesuffix(".parquet")
-    return verdict_summary.write(partial(shards.read_rows, target), f"{stem}.summary.json", f"{stem}.disagreements.jsonl")
+    return summary.write(partial(shards.read_rows, target), f"{stem}.summary.json", f"{stem}.disagreements.jsonl")
 
 
 def _require_siblings_together(source: str) -> None:

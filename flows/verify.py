@@ -11,7 +11,6 @@ from typing import Any
 from prefect import flow, task
 from prefect.utilities.annotations import quote
 
-from distill import verdict_summary
 from distill.dropped import Lookout
 from distill.engines.completions import Journal
 from distill.progress import Meter
@@ -19,7 +18,7 @@ from distill.recipe.dataset import Verification
 from distill.records import Candidate, Trace
 from distill.screens import truncated
 from distill.store import shards
-from distill.verify import verify
+from distill.verify import summary, verify
 from flows import keys, rooms
 from flows.keys import Place
 
@@ -73,8 +72,8 @@ def summarise(place: Place, paths: list[str]) -> None:
     def read(columns: list[str] | None) -> Iterator[dict[str, Any]]:
         return (row for path in paths for row in rooms.read_rows(path, columns))
 
-    summaries = verdict_summary.write(read, f"{place.path}/{SUMMARY}", f"{place.path}/{DISAGREEMENTS}")
-    rooms.artifact(f"verdicts-{place.name}", verdict_summary.markdown(summaries), f"Verdicts on the traces of {place.name} by source")
+    summaries = summary.write(read, f"{place.path}/{SUMMARY}", f"{place.path}/{DISAGREEMENTS}")
+    rooms.artifact(f"verdicts-{place.name}", summary.markdown(summaries), f"Verdicts on the traces of {place.name} by source")
 
 
 @contextmanager

@@ -70,7 +70,7 @@ def test_a_kind_without_a_verifier_is_unverified_and_says_so():
 
 
 def test_every_kind_is_judged_in_one_stream_and_in_order(tmp_path):
-    examples = Path(__file__).parents[1] / "data" / "seed" / "every_kind.jsonl"
+    examples = Path(__file__).parents[2] / "data" / "seed" / "every_kind.jsonl"
     section = SECTION.model_copy(update={"sandbox": Sandbox(timeout_seconds=1.0)})
     file_verdicts.verify_file(str(examples), str(tmp_path / "out.parquet"), section)
     given = [json.loads(line)["id"] for line in examples.read_text().splitlines()]
