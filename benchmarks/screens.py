@@ -153,10 +153,10 @@ def real(folder: Path) -> Iterator[Row]:
 
 def screens(rows: Sequence[Row]) -> Flags:
     """This project: the columns that these screens need, and its default thresholds."""
-    from distill import giveaways, measures, repetition
+    from distill.curate import measures, refusals, repetition
+    from distill.curate.filters import reason
     from distill.recipe.curation import Screens, Selection
     from distill.records import Measures
-    from distill.screens import reason
     from distill.text import form
 
     traces = [_trace(row) for row in rows]
@@ -167,8 +167,8 @@ def screens(rows: Sequence[Row]) -> Flags:
             answer_characters=len(trace.answer or "x"),
             structure=form.fault(trace),
             mismatch=form.mismatch(trace),
-            refusal=giveaways.refusal(trace),
-            answer_leak=giveaways.answer_leak(trace),
+            refusal=refusals.refusal(trace),
+            answer_leak=refusals.answer_leak(trace),
             repetition=found.repetition,
             line_repetition=found.line_repetition,
             compression=found.compression,

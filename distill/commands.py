@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from distill import file_mode, funnel, hub, progress
+from distill import file_mode, progress
+from distill.curate import funnel, hub
+from distill.curate.hub import HubError
 from distill.engines import EngineError
 from distill.engines.cancellation import Stopped
 from distill.files.traces import UnknownFormatError
-from distill.hub import HubError
 from distill.preflight import CannotRun, preflight
 from distill.recipe import load
 from distill.recipe.dataset import Curation, DatasetRecipe, StudentRecipe

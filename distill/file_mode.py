@@ -17,12 +17,13 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from distill import curate, dropped, export, file_verdicts, funnel, hardware, preferences
+from distill import curate, file_verdicts, hardware
 from distill.contamination import Benchmarks, Match, benchmarks, matches
+from distill.curate import dropped, funnel, preferences, write
+from distill.curate.funnel import Funnel
 from distill.duplicates import pairs
 from distill.duplicates.pairs import Pair
 from distill.files import grouping, traces
-from distill.funnel import Funnel
 from distill.progress import Meter, say
 from distill.recipe.dataset import Curation, DatasetRecipe, Verification
 from distill.records import Candidate, Verdict
@@ -91,7 +92,7 @@ def curate_file(source: str, folder: str, curation: Curation, recipe: DatasetRec
         _pair(measured, folder, curation, source if same["pairs"] else None)
         _match(measured, folder, curation, source if same["matches"] else None)
         found = _cut(measured, folder, curation, recipe)
-        export.describe(folder, recipe.name if recipe else Path(folder).name, curation, curate.measuring(curation), found, recipe)
+        write.describe(folder, recipe.name if recipe else Path(folder).name, curation, curate.measuring(curation), found, recipe)
         shutil.rmtree(work)
     dropped.tell_funnel(found)
     return funnel.table(found)
@@ -99,14 +100,14 @@ def curate_file(source: str, folder: str, curation: Curation, recipe: DatasetRec
 
 def finished(folder: str) -> bool:
     """Whether a folder holds a whole dataset: its card is written last."""
-    return Path(folder, export.CARD).exists()
+    return Path(folder, write.CARD).exists()
 
 
 def is_dataset(path: str) -> bool:
     """Whether a path is a dataset folder that can be cut again; raises UnfinishedError for one that is not whole."""
     if not Path(path, "candidates").is_dir():
         return False
-    if not finished(path) or Path(path, WORK).exists() or not Path(path, export.CURATION).is_file():
+    if not finished(path) or Path(path, WORK).exists() or not Path(path, write.CURATION).is_file():
         raise UnfinishedError(f"{path} is no finished dataset: run the command that makes it again, or name one of its files")
     return True
 
@@ -164,7 +165,7 @@ def _work(folder: str, key: str) -> str:
 
 def _measured_alike(source: str, curation: Curation) -> dict[str, bool]:
     """Which of the measures, pairs and matches of a dataset folder are those that these settings would give."""
-    wanted, path = curate.measuring(curation), Path(source, export.CURATION)
+    wanted, path = curate.measuring(curation), Path(source, write.CURATION)
     stored = json.loads(path.read_text(encoding="utf-8")) if is_dataset(source) else {}
     return {name: all(stored.get(one) == wanted[one] for one in ("measures", name)) for name in wanted}
 
@@ -181,11 +182,11 @@ def _measured(source: str, work: str, curation: Curation) -> list[str]:
 
 def _pair(measured: Sequence[str], folder: str, curation: Curation, before: str | None) -> None:
     """Writes the pairs of near-duplicates, or takes them over from the dataset that is cut again."""
-    target = f"{folder}/{export.PAIRS}"
+    target = f"{folder}/{write.PAIRS}"
     if shards.exists(target):
         return
     if before is not None:
-        shards.write(Pair, shards.read(Pair, f"{before}/{export.PAIRS}"), target)
+        shards.write(Pair, shards.read(Pair, f"{before}/{write.PAIRS}"), target)
         return
     with Meter("comparing look-alikes", 0) as meter:
         shards.write(Pair, meter.over(pairs.find(measured, curation.duplicates)), target)
@@ -193,27 +194,27 @@ def _pair(measured: Sequence[str], folder: str, curation: Curation, before: str 
 
 def _match(measured: Sequence[str], folder: str, curation: Curation, before: str | None) -> None:
     """Writes what is close to a benchmark question, or takes it over from the dataset that is cut again."""
-    target = f"{folder}/{export.MATCHES}"
+    target = f"{folder}/{write.MATCHES}"
     if not curation.benchmarks or shards.exists(target):
         return
     if before is not None:
-        shards.write(Match, export.matches(before), target)
+        shards.write(Match, write.matches(before), target)
         return
     found = _each(_match_shard, "looking for benchmark questions", measured, f"{folder}/{WORK}/matches", curation)
-    export.gather_matches(found, measured, folder)
+    write.gather_matches(found, measured, folder)
 
 
 def _cut(measured: Sequence[str], folder: str, curation: Curation, recipe: DatasetRecipe | None) -> Funnel:
     """Decides over all rows, writes candidates and examples, and returns the funnel."""
-    close, near = export.contaminated(folder, curation.decontamination), shards.read(Pair, f"{folder}/{export.PAIRS}")
+    close, near = write.contaminated(folder, curation.decontamination), shards.read(Pair, f"{folder}/{write.PAIRS}")
     with Meter("deciding", sum(shards.count(path) for path in measured)) as meter:
-        decisions = curate.decide(meter.over(export.outlines(measured)), curation, near, close, _shares(recipe))
-        export.write_decisions(decisions, measured, folder)
+        decisions = curate.decide(meter.over(write.outlines(measured)), curation, near, close, _shares(recipe))
+        write.write_decisions(decisions, measured, folder)
     prompt = _prompt(recipe)
     threads = ThreadPoolExecutor(hardware.cores())
     try:
         with Meter("writing shards", len(measured)) as meter:
-            return funnel.merge(meter.over(threads.map(lambda path: export.cut_shard(path, folder, curation, *prompt), measured)))
+            return funnel.merge(meter.over(threads.map(lambda path: write.cut_shard(path, folder, curation, *prompt), measured)))
     finally:
         threads.shutdown(cancel_futures=True)
 

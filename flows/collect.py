@@ -13,9 +13,10 @@ from typing import Any
 
 from prefect import flow, task
 
-from distill import contamination, dropped
+from distill import contamination
 from distill.collect import Row, apart, collect, marked, question_key
 from distill.contamination import Benchmarks, Match, benchmarks
+from distill.curate import dropped
 from distill.files.readers import read_rows
 from distill.progress import Meter, say
 from distill.recipe.dataset import Curation, ProblemSource, Verification

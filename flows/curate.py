@@ -14,11 +14,12 @@ from typing import Any
 from prefect import flow, task
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from distill import contamination, curate, dropped, export, funnel, hardware
+from distill import contamination, curate, hardware
 from distill.contamination import Benchmarks, Match, benchmarks
+from distill.curate import dropped, funnel, write
+from distill.curate.funnel import Funnel
 from distill.duplicates import pairs
 from distill.duplicates.pairs import Pair
-from distill.funnel import Funnel
 from distill.progress import Meter, say
 from distill.recipe.dataset import Curation, DatasetRecipe
 from distill.records import Candidate
@@ -49,20 +50,20 @@ def curate_room(verdicts: Place, recipe: DatasetRecipe) -> Place:
     near = pair_room(keys.pairs(keys.measures(verdicts, curation), curation), measured, curation)
     matched = _on_runner(match_room, rows)(keys.matches(verdicts, curation), sources, curation) if curation.benchmarks else []
     with rooms.making(place) as folder:
-        if not shards.exists(f"{folder}/{export.PAIRS}"):
-            shards.write(Pair, rooms.read(Pair, near), f"{folder}/{export.PAIRS}")
-        if matched and not shards.exists(f"{folder}/{export.MATCHES}"):
-            export.gather_matches(matched, measured, folder)
+        if not shards.exists(f"{folder}/{write.PAIRS}"):
+            shards.write(Pair, rooms.read(Pair, near), f"{folder}/{write.PAIRS}")
+        if matched and not shards.exists(f"{folder}/{write.MATCHES}"):
+            write.gather_matches(matched, measured, folder)
         decide_shards(measured, folder, recipe)
         found = _on_runner(cut_room, rows, light=True)(measured, folder, recipe)
         fingerprint, left_out = {"fingerprint": place.fingerprint}, unasked(recipe)
-        export.describe(folder, recipe.name, curation, curate.measuring(curation), found, recipe, fingerprint, left_out)
+        write.describe(folder, recipe.name, curation, curate.measuring(curation), found, recipe, fingerprint, left_out)
         parts = {part: shards.list_shards(f"{folder}/{part}") for part in ("candidates", "examples", "preferences")}
         kept = found.stages()["selected"].rows
         rooms.finish(place, [path for part in parts.values() for path in part], kept=kept, content=rooms.content(parts["examples"]))
     rooms.artifact(f"funnel-{recipe.name}", funnel.markdown(found), f"What became of every trace of {place.label}")
     if matched:
-        text = contamination.markdown(list(export.matches(place.path)), curation.decontamination)
+        text = contamination.markdown(list(write.matches(place.path)), curation.decontamination)
         rooms.artifact(f"contamination-{recipe.name}", text, f"Questions of {place.label} that are close to a benchmark's")
     say(f"made {place.label}: {kept:,} examples")
     dropped.require_examples(found, place.label, place.path, left_out)
@@ -139,9 +140,9 @@ def decide_shards(measured: list[str], folder: str, recipe: DatasetRecipe) -> No
     """Decides over all shards which rows are dropped and why."""
     curation = recipe.curation
     with Meter("deciding", sum(rooms.count(path) for path in measured)) as meter:
-        outlines = meter.over(export.outlines(measured, rooms.read))
-        near, close = shards.read(Pair, f"{folder}/{export.PAIRS}"), export.contaminated(folder, curation.decontamination)
-        export.write_decisions(curate.decide(outlines, curation, near, close, keys.shares(recipe)), measured, folder)
+        outlines = meter.over(write.outlines(measured, rooms.read))
+        near, close = shards.read(Pair, f"{folder}/{write.PAIRS}"), write.contaminated(folder, curation.decontamination)
+        write.write_decisions(curate.decide(outlines, curation, near, close, keys.shares(recipe)), measured, folder)
 
 
 @task(name="cut-shards", **rooms.TASK)
@@ -151,7 +152,7 @@ def cut_shards(todo: Todo, folder: str, recipe: DatasetRecipe) -> str:
     found = []
     for source, _ in todo:
         with rooms.guarded(source):
-            found.append(export.cut_shard(source, *how))
+            found.append(write.cut_shard(source, *how))
     return funnel.to_json(funnel.merge(found))
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from prefect import flow, task
 
-from distill import evaluate, funnel, hardware, plots, verifiers
+from distill import evaluate, hardware, plots, verifiers
+from distill.curate import funnel
 from distill.evaluate import Measured
 from distill.progress import say
 from distill.recipe.dataset import Base, DatasetRecipe, Evaluation, Sampling, StudentRecipe, Teacher

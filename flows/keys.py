@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from distill import collect, contamination, curate, duplicates, preferences, sample, train, verifiers
+from distill import collect, contamination, curate, duplicates, sample, train, verifiers
+from distill.curate import preferences
 from distill.files import readers
 from distill.hardware import shapes
 from distill.recipe.dataset import Base, Curation, DatasetRecipe, Judge, ProblemSource, Sampling, StudentRecipe, Teacher, Verification

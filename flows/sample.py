@@ -22,7 +22,8 @@ from prefect import flow, task
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
-from distill.dropped import Lookout
+from distill.curate.dropped import Lookout
+from distill.curate.filters import MALFORMED, TRUNCATED, truncated, unthinking
 from distill.engines import Completion, Engine, EngineError, Request, open_engine
 from distill.engines.cancellation import Brake, Stopped
 from distill.engines.completions import Journal
@@ -33,7 +34,6 @@ from distill.recipe.curation import Screens
 from distill.recipe.dataset import Sampling, Teacher, Verification
 from distill.records import Problem, Trace
 from distill.sample import Asked, sample, traces
-from distill.screens import MALFORMED, TRUNCATED, truncated, unthinking
 from distill.store import shards
 from flows import keys, rooms
 from flows.keys import Model, Place

@@ -11,12 +11,12 @@ from typing import Any
 from prefect import flow, task
 from prefect.utilities.annotations import quote
 
-from distill.dropped import Lookout
+from distill.curate.dropped import Lookout
+from distill.curate.filters import truncated
 from distill.engines.completions import Journal
 from distill.progress import Meter
 from distill.recipe.dataset import Verification
 from distill.records import Candidate, Trace
-from distill.screens import truncated
 from distill.store import shards
 from distill.verify import summary, verify
 from flows import keys, rooms

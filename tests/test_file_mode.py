@@ -12,7 +12,8 @@ from pathlib import Path
 import interruptible
 import pytest
 
-from distill import export, file_mode
+from distill import file_mode
+from distill.curate import write
 from distill.duplicates.pairs import Pair
 from distill.file_mode import UnfinishedError
 from distill.recipe.curation import Selection
@@ -106,7 +107,7 @@ def test_every_row_has_its_reason_and_its_columns(tmp_path: Path) -> None:
     assert json.loads(kept[7]) == {"site": {"page": 1}}
     report = json.loads((tmp_path / "out" / "contamination.json").read_text(encoding="utf-8"))
     assert BENCHMARK in json.dumps(report) and (tmp_path / "out" / "README.md").exists()
-    assert not (tmp_path / "out" / file_mode.WORK).exists() and not (tmp_path / "out" / export.DECISIONS).exists()
+    assert not (tmp_path / "out" / file_mode.WORK).exists() and not (tmp_path / "out" / write.DECISIONS).exists()
 
 
 def test_another_cut_is_what_a_new_run_would_give(tmp_path: Path) -> None:
@@ -128,7 +129,7 @@ def test_what_was_measured_otherwise_is_measured_again(tmp_path: Path) -> None:
     file_mode.curate_file(str(tmp_path / "first"), str(tmp_path / "again"), curation(tmp_path, duplicates=other), None)
     file_mode.curate_file(lines, str(tmp_path / "new"), curation(tmp_path, duplicates=other), None)
     assert written(tmp_path / "again") == written(tmp_path / "new")
-    near = [list(shards.read(Pair, f"{tmp_path}/{name}/{export.PAIRS}")) for name in ("first", "new")]
+    near = [list(shards.read(Pair, f"{tmp_path}/{name}/{write.PAIRS}")) for name in ("first", "new")]
     assert near[1] != near[0]
 
 
@@ -207,7 +208,7 @@ def test_a_changed_benchmark_is_compared_again(tmp_path: Path) -> None:
 def test_a_run_of_other_settings_does_not_go_on_with_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = source(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(export, "describe", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(write, "describe", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             file_mode.curate_file(lines, str(tmp_path / "out"), curation(tmp_path, selection={"policy": "none"}), None)
     with pytest.raises(UnfinishedError, match="no finished dataset"):

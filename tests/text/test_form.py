@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill import giveaways
+from distill.curate import refusals
 from distill.records import Problem, Trace
 from distill.text import form
 
@@ -15,8 +15,8 @@ CASES = [json.loads(line) for line in (Path(__file__).parents[1] / "cases" / "st
 CHECKS = {
     "structure": form.fault,
     "mismatch": form.mismatch,
-    "refusal": giveaways.refusal,
-    "answer_leak": giveaways.answer_leak,
+    "refusal": refusals.refusal,
+    "answer_leak": refusals.answer_leak,
 }
 PARTS = [
     *(

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from distill import collect, curate, screens, verifiers
+from distill import collect, curate, verifiers
+from distill.curate import filters
 from distill.recipe.curation import Selection
 from distill.recipe.dataset import Curation, Judge, ProblemSource, Teacher, Verification
 from distill.records import Candidate, Outline, Problem, Trace, Verdict
@@ -189,7 +190,7 @@ def test_what_a_verifier_raises_is_the_error_of_its_row_alone(monkeypatch, error
     assert verdicts[1].verifier == logic.VERSION
     assert accuracy_reward(["q"], ["<think>a</think>42"], kind=["logic"], reference=["42"]) == [None]
     outline = from_row(Outline, to_row(Candidate(rows[1], verdicts[1])))
-    assert not screens.accepted(outline, Selection(policy="none"))
+    assert not filters.accepted(outline, Selection(policy="none"))
 
 
 @pytest.mark.parametrize(
@@ -200,7 +201,7 @@ def test_what_has_to_end_a_run_goes_through(monkeypatch, error, fails):
     monkeypatch.setitem(verifiers.JUDGES, "logic", fails(error))
     with pytest.raises(type(error)):
         verifiers.judge(trace("42", kind="logic"), SECTION)
-    monkeypatch.setattr("distill.measures.measure", raising(error))
+    monkeypatch.setattr("distill.curate.measures.measure", raising(error))
     with pytest.raises(type(error)):
         measured(Candidate(trace("42"), Verdict("correct")))
 

@@ -5,7 +5,7 @@ import json
 import pyarrow as pa
 import pytest
 
-from distill import card, examples, funnel
+from distill.curate import dataset_card, examples, funnel
 from distill.recipe.dataset import Curation, DatasetRecipe
 from distill.records import Candidate, Problem, Trace, Verdict
 from distill.store import schema, shards
@@ -129,7 +129,7 @@ def test_tables_show_every_stage_reason_and_source():
 @pytest.mark.parametrize("rows", [[], [candidate(0, "wrong")]])
 def test_nothing_kept_is_told_and_no_division_by_zero(rows):
     assert "no trace was kept" in funnel.table(count(rows))
-    assert "no trace was kept" in card.card("none", Curation(), count(rows))
+    assert "no trace was kept" in dataset_card.card("none", Curation(), count(rows))
 
 
 RECIPE = DatasetRecipe.model_validate(
@@ -143,7 +143,7 @@ RECIPE = DatasetRecipe.model_validate(
 
 
 def test_the_card_states_teacher_sampling_licences_and_limits():
-    text = card.card("demo", RECIPE.curation, count(ROWS), RECIPE, {"traces": "abc123"})
+    text = dataset_card.card("demo", RECIPE.curation, count(ROWS), RECIPE, {"traces": "abc123"})
     for part in ("some/teacher", "0.6", "32,768", "Apache-2.0", "not checked at all", "abc123", "| asked | 18 |", "because of wrong"):
         assert part in text
 
@@ -153,11 +153,11 @@ def test_the_card_states_adaptive_sampling_and_what_the_server_ignores():
     recipe = DatasetRecipe.model_validate(
         RECIPE.model_dump() | {"sampling": adaptive, "teacher": {"model": "some/teacher", "ignores": ["temperature"]}}
     )
-    text = card.card("demo", recipe.curation, count(ROWS), recipe)
+    text = dataset_card.card("demo", recipe.curation, count(ROWS), recipe)
     for part in ("at least 2 completions", "top_k 20", "3 correct ones", "up to 16", "cut ones again with 65,536", "ignores temperature"):
         assert part in text
     assert "Pass rates are too high" in text
-    assert "Pass rates are too high" not in card.card("demo", RECIPE.curation, count(ROWS), RECIPE)
+    assert "Pass rates are too high" not in dataset_card.card("demo", RECIPE.curation, count(ROWS), RECIPE)
 
 
 def test_datasets_reads_the_card_and_both_configurations(tmp_path):
@@ -166,7 +166,7 @@ def test_datasets_reads_the_card_and_both_configurations(tmp_path):
     shards.write(Candidate, rows, str(tmp_path / "candidates" / "00000.parquet"))
     kept = table([row for row in rows if row.dropped is None])
     shards.write_tables(examples.SCHEMA, [examples.examples(kept, "math")], str(tmp_path / "examples" / "00000.parquet"))
-    (tmp_path / "README.md").write_text(card.card("demo: one", RECIPE.curation, count(rows), RECIPE), encoding="utf-8")
+    (tmp_path / "README.md").write_text(dataset_card.card("demo: one", RECIPE.curation, count(rows), RECIPE), encoding="utf-8")
     cache = str(tmp_path / "cache")
     assert datasets.load_dataset(str(tmp_path), split="train", cache_dir=cache)[0]["messages"][1]["role"] == "assistant"
     assert datasets.load_dataset(str(tmp_path), "candidates", split="train", cache_dir=cache)["dropped"] == [None, "wrong", None]

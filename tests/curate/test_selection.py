@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from distill.curate.selection import choice, not_selected, quotas
 from distill.recipe.curation import Selection
 from distill.records import Measures, Outline
-from distill.selection import choice, not_selected, quotas
 from distill.text import shingles
 
 NO_SHARES: dict[str, float] = {}

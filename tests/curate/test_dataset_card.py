@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from distill import card
-from distill.funnel import Funnel, Reject, Tally
+from distill.curate import dataset_card
+from distill.curate.funnel import Funnel, Reject, Tally
 from distill.recipe.dataset import Curation, DatasetRecipe
 
 FUNNEL = Funnel(
@@ -34,7 +34,7 @@ def header(text: str) -> dict:
 
 def test_the_header_is_what_the_hub_reads(tmp_path: Path) -> None:
     hub = pytest.importorskip("huggingface_hub")
-    made = card.card("demo: 'ein' \U0001f600 \"name\"", Curation(), FUNNEL, recipe("MIT", language="no"), preferences=True)
+    made = dataset_card.card("demo: 'ein' \U0001f600 \"name\"", Curation(), FUNNEL, recipe("MIT", language="no"), preferences=True)
     (tmp_path / "README.md").write_text(made, encoding="utf-8")
     loaded = hub.DatasetCard.load(tmp_path / "README.md", repo_type="dataset")
     assert loaded.data.pretty_name == "demo: 'ein' \U0001f600 \"name\"" and loaded.data.license == "mit"
@@ -46,7 +46,7 @@ def test_the_header_is_what_the_hub_reads(tmp_path: Path) -> None:
 
 
 def test_a_control_character_in_the_name_does_not_break_the_header() -> None:
-    assert header(card.card("a\x07b\u202ec", Curation(), FUNNEL))["pretty_name"] == "a\\x07b\\u202ec"
+    assert header(dataset_card.card("a\x07b\u202ec", Curation(), FUNNEL))["pretty_name"] == "a\\x07b\\u202ec"
 
 
 @pytest.mark.parametrize(
@@ -62,37 +62,37 @@ def test_a_control_character_in_the_name_does_not_break_the_header() -> None:
     ],
 )
 def test_the_licence_is_one_that_the_hub_knows(licences: list[str], teacher: str, named: str) -> None:
-    text = card.card("demo", Curation(), FUNNEL, recipe(*licences, teacher=teacher))
+    text = dataset_card.card("demo", Curation(), FUNNEL, recipe(*licences, teacher=teacher))
     assert header(text)["license"] == named
     assert all(f"| {licence} |" in text for licence in licences) and f"licence of its outputs: {teacher}" in text
     assert ("is unknown" in text) == ("unknown" in (*licences, teacher))
 
 
 def test_sizes_and_tokens_are_those_of_the_funnel() -> None:
-    text = card.card("demo", Curation(), FUNNEL)
+    text = dataset_card.card("demo", Curation(), FUNNEL)
     assert "**1,500 examples** (3,000,000 completion tokens) for 900 problems" in text
     assert "**2,007 candidates** (5,500,009 sampled tokens) for 1,000 problems" in text
-    assert header(card.card("none", Curation(), Funnel()))["size_categories"] == ["n<1K"]
+    assert header(dataset_card.card("none", Curation(), Funnel()))["size_categories"] == ["n<1K"]
 
 
 def test_preference_pairs_are_named_only_when_they_are_there() -> None:
-    assert "preferences" not in card.card("demo", Curation(), FUNNEL).replace('"preferences": null', "")
-    assert 'load_dataset("PATH", "preferences"' in card.card("demo", Curation(), FUNNEL, preferences=True)
+    assert "preferences" not in dataset_card.card("demo", Curation(), FUNNEL).replace('"preferences": null', "")
+    assert 'load_dataset("PATH", "preferences"' in dataset_card.card("demo", Curation(), FUNNEL, preferences=True)
 
 
 def test_pictures_are_shown_when_they_were_drawn() -> None:
-    assert "![" not in card.card("demo", Curation(), FUNNEL)
-    text = card.card("demo", Curation(), FUNNEL, plots=["plots/funnel.png", "plots/other.png"])
+    assert "![" not in dataset_card.card("demo", Curation(), FUNNEL)
+    text = dataset_card.card("demo", Curation(), FUNNEL, plots=["plots/funnel.png", "plots/other.png"])
     assert "![How many traces reach each stage](plots/funnel.png)" in text and "![other](plots/other.png)" in text
 
 
 def test_contamination_is_told_only_when_it_was_looked_for() -> None:
     checked = Curation.model_validate({"benchmarks": [{"name": "aime", "path": "x.jsonl"}]})
-    assert "## Contamination\n\nNone found.\n" in card.card("demo", checked, FUNNEL, contamination="None found.\n")
-    unchecked = card.card("demo", Curation(), FUNNEL, contamination="None found.\n")
+    assert "## Contamination\n\nNone found.\n" in dataset_card.card("demo", checked, FUNNEL, contamination="None found.\n")
+    unchecked = dataset_card.card("demo", Curation(), FUNNEL, contamination="None found.\n")
     assert "None found." not in unchecked and "not checked at all" in unchecked
 
 
 def test_rejects_are_one_line_of_code_each() -> None:
-    (line,) = (line for line in card.card("demo", Curation(), FUNNEL).splitlines() if line.startswith("- **wrong**"))
+    (line,) = (line for line in dataset_card.card("demo", Curation(), FUNNEL).splitlines() if line.startswith("- **wrong**"))
     assert line == "- **wrong** `t1`: `3, not 2 '|' # heading`, ends in `ends here ''' [link](http://x)`"

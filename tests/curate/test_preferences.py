@@ -13,15 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill import measures
-from distill.preferences import LONGER, NEAR_COPY, Preference, outline, preferences, similarity
+from distill.curate import measures
+from distill.curate.filters import completion_tokens
+from distill.curate.preferences import LONGER, NEAR_COPY, Preference, outline, preferences, similarity
 from distill.recipe.curation import Duplicates, Preferences, Screens
 from distill.records import Candidate, Opinions, Outline, Problem, Span, Trace, Verdict
-from distill.screens import completion_tokens
 from distill.store import schema, shards
 from distill.text.thinking import split
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 WRONG, LONG = Preferences(), Preferences(rejected="long")
 SCREENS = Screens()
 MEASURED = {}

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from itertools import groupby, islice, takewhile
 from typing import NamedTuple
 
+from distill.curate.filters import NOT_SELECTED, completion_tokens, reason
 from distill.recipe.curation import Preferences, Screens, Selection
 from distill.records import Candidate, Message, Outline, Trace
-from distill.screens import NOT_SELECTED, completion_tokens, reason
 from distill.store.folders import digest
 from distill.text.prompts import render
 from distill.text.thinking import join

@@ -16,9 +16,9 @@ from sys import intern
 
 import numpy as np
 
+from distill.curate.filters import completion_tokens
 from distill.recipe.curation import Selection
 from distill.records import Outline
-from distill.screens import completion_tokens
 
 VERSION = 2
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
-from distill import examples, measures, screens
+from distill.curate import examples, filters, measures
 from distill.recipe.curation import Duplicates, Screens, Selection
 from distill.records import Candidate, Measures, Outline, Problem, Span, Trace, Verdict
 from distill.store import schema
@@ -30,7 +30,7 @@ def row(outcome="correct", columns=None, **changes):
 
 
 def reason(outline, section=None, **selection):
-    return screens.reason(outline, section or Screens(), Selection(**selection))
+    return filters.reason(outline, section or Screens(), Selection(**selection))
 
 
 def test_a_good_trace_has_no_reason():
@@ -129,7 +129,7 @@ def test_each_screen_can_be_turned_off():
 
 def test_what_was_not_measured_drops_nothing():
     section = Screens(max_line_repetition=0.0, min_compression=1.0, drop_long_paragraphs=True, drop_code_in_thinking=True)
-    assert screens.reason(replace(GOOD, measures=Measures()), section, Selection()) is None
+    assert filters.reason(replace(GOOD, measures=Measures()), section, Selection()) is None
 
 
 def test_some_kinds_may_be_answered_without_thinking():
@@ -166,8 +166,8 @@ ACCEPTED = [
 @pytest.mark.parametrize(("policy", "outcome", "majority", "unverified", "accepted"), ACCEPTED)
 def test_the_verdict_lets_in_what_the_policy_asks_for(policy, outcome, majority, unverified, accepted):
     outline, selection = row(outcome, majority_outcome=majority), Selection(policy=policy, keep_unverified=unverified)
-    assert screens.accepted(outline, selection) is accepted
-    found = screens.reason(outline, Screens(), selection)
+    assert filters.accepted(outline, selection) is accepted
+    found = filters.reason(outline, Screens(), selection)
     assert (found is None) is accepted
     if found:
         assert found[0] == ("wrong" if outcome == "correct" else outcome) and found[1]
@@ -175,12 +175,12 @@ def test_the_verdict_lets_in_what_the_policy_asks_for(policy, outcome, majority,
 
 def test_unknown_token_counts_are_estimated_and_say_so():
     outline = replace(row(columns={"thinking_characters": 3480}), thinking_tokens=None, answer_tokens=None)
-    assert screens.completion_tokens(outline) == 1000
+    assert filters.completion_tokens(outline) == 1000
     assert "estimated" in reason(outline, Screens(max_completion_tokens=999))[1]
     assert "estimated" not in reason(row(thinking_tokens=1000), Screens(max_completion_tokens=999))[1]
     trace = Trace(Problem("p", "seed", "math", "", None), "t", 0, "x" * 3480, "y" * 20, True, "stop")
-    assert screens.completion_tokens(trace) == 1000
-    assert screens.completion_tokens(replace(trace, answer_tokens=7)) == 7
+    assert filters.completion_tokens(trace) == 1000
+    assert filters.completion_tokens(replace(trace, answer_tokens=7)) == 7
 
 
 SPACED = [
@@ -209,9 +209,9 @@ def test_tokens_of_a_row_are_the_same_from_its_texts_from_its_columns_and_from_i
         answer_tokens=answer_tokens,
     )
     candidate = Candidate(trace, Verdict("correct"), measures=measures.measure([trace], Duplicates())[0])
-    tokens = screens.completion_tokens(trace)
+    tokens = filters.completion_tokens(trace)
     assert tokens == (sum(filter(None, counts)) if any(count is not None for count in counts) else estimate(thinking, answer))
-    assert tokens == screens.completion_tokens(schema.from_row(Outline, schema.to_row(candidate)))
+    assert tokens == filters.completion_tokens(schema.from_row(Outline, schema.to_row(candidate)))
     table = pa.Table.from_pylist([schema.to_row(candidate)], schema=schema.schema(Candidate))
     assert examples.completion_tokens(table).to_pylist() == [tokens]
 

@@ -8,8 +8,8 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 
-from distill import screens
-from distill.funnel import KEPT, Funnel
+from distill.curate import filters
+from distill.curate.funnel import KEPT, Funnel
 from distill.progress import say
 from distill.store.folders import StoreError
 
@@ -21,22 +21,22 @@ EXAMPLE_CHARACTERS = 160
 
 ALLOW = "curation.screens.thinking_optional keeps the problem's kind without thinking"
 REMEDIES = {
-    screens.FAILED: "see what the teacher's server said; sampling.again asks for them once more",
-    screens.TRUNCATED: "raise sampling.max_tokens: only what was cut is asked again",
-    screens.MALFORMED: f"make the teacher think (its reasoning settings in teacher.extra_body, or teacher.prefill), or {ALLOW}",
-    screens.REFUSAL: "see sampling.system and sampling.prompt; curation.screens.drop_refusals keeps them",
-    screens.ANSWER_LEAK: "see the source's question column; curation.screens.drop_answer_leaks keeps them",
-    screens.MISMATCH: "curation.screens.drop_mismatches keeps them",
-    screens.REPETITION: "see sampling.temperature; curation.screens.max_repetition and drop_loops decide it",
-    screens.MIXED_LANGUAGE: "see the source's language; curation.screens.min_language_share decides it",
-    screens.TOO_SHORT: "curation.screens.min_completion_tokens decides it",
-    screens.TOO_LONG: "curation.screens.max_completion_tokens decides it",
-    screens.LONG_PARAGRAPH: "curation.screens.drop_long_paragraphs decides it",
-    screens.CODE_IN_THINKING: "curation.screens.drop_code_in_thinking decides it",
-    screens.EXACT_DUPLICATE: "curation.duplicates.exact decides it",
-    screens.NEAR_DUPLICATE: "curation.duplicates decides it",
-    screens.CONTAMINATED: "curation.benchmarks and curation.decontamination decide it",
-    screens.NOT_SELECTED: "curation.selection decides it",
+    filters.FAILED: "see what the teacher's server said; sampling.again asks for them once more",
+    filters.TRUNCATED: "raise sampling.max_tokens: only what was cut is asked again",
+    filters.MALFORMED: f"make the teacher think (its reasoning settings in teacher.extra_body, or teacher.prefill), or {ALLOW}",
+    filters.REFUSAL: "see sampling.system and sampling.prompt; curation.screens.drop_refusals keeps them",
+    filters.ANSWER_LEAK: "see the source's question column; curation.screens.drop_answer_leaks keeps them",
+    filters.MISMATCH: "curation.screens.drop_mismatches keeps them",
+    filters.REPETITION: "see sampling.temperature; curation.screens.max_repetition and drop_loops decide it",
+    filters.MIXED_LANGUAGE: "see the source's language; curation.screens.min_language_share decides it",
+    filters.TOO_SHORT: "curation.screens.min_completion_tokens decides it",
+    filters.TOO_LONG: "curation.screens.max_completion_tokens decides it",
+    filters.LONG_PARAGRAPH: "curation.screens.drop_long_paragraphs decides it",
+    filters.CODE_IN_THINKING: "curation.screens.drop_code_in_thinking decides it",
+    filters.EXACT_DUPLICATE: "curation.duplicates.exact decides it",
+    filters.NEAR_DUPLICATE: "curation.duplicates decides it",
+    filters.CONTAMINATED: "curation.benchmarks and curation.decontamination decide it",
+    filters.NOT_SELECTED: "curation.selection decides it",
     "wrong": "compare the example with its reference: the source's reference column and reference_pattern decide what is right",
     "no_answer": "see that sampling.prompt asks for the answer's form, and that the answer stands after the thinking",
     "unparsed_answer": "see that sampling.prompt asks for the answer's form; verification.judge can read what a rule cannot",
@@ -50,7 +50,7 @@ REMEDIES = {
     "reference_fails": "see the source's kind, reference column, reference_pattern and tests",
 }
 """By reason: the setting that decides it. Reasons are those of dropped traces, the outcomes of verdicts, and those of unusable problems."""
-USUAL = (screens.EXACT_DUPLICATE, screens.NEAR_DUPLICATE, screens.CONTAMINATED, screens.NOT_SELECTED)
+USUAL = (filters.EXACT_DUPLICATE, filters.NEAR_DUPLICATE, filters.CONTAMINATED, filters.NOT_SELECTED)
 """A policy may leave most traces out for these."""
 
 
@@ -103,9 +103,9 @@ def lost(reason: str, example: str, remedy: str = "") -> str:
 def tell_funnel(found: Funnel) -> None:
     """Tells each source that lost nearly all of its traces to one reason, those that a policy may leave out apart."""
     for source, tallies in found.tallies.items():
-        rows = sum(tally.rows for reason, tally in tallies.items() if reason != screens.FAILED)
+        rows = sum(tally.rows for reason, tally in tallies.items() if reason != filters.FAILED)
         for reason, tally in tallies.items():
-            if reason not in (KEPT, screens.FAILED, *USUAL) and dominates(tally.rows, rows):
+            if reason not in (KEPT, filters.FAILED, *USUAL) and dominates(tally.rows, rows):
                 tell(source, reason, tally.rows, f"{rows:,} traces", _example(found, reason))
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill import repetition
+from distill.curate import repetition
 from distill.text.words import words
 
 

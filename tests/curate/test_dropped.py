@@ -8,8 +8,9 @@ from typing import Any, get_args
 
 import pytest
 
-from distill import cli, dropped, funnel, progress, screens
-from distill.dropped import Lookout
+from distill import cli, progress
+from distill.curate import dropped, filters, funnel
+from distill.curate.dropped import Lookout
 from distill.engines import Completion, Request
 from distill.recipe.curation import Screens
 from distill.recipe.dataset import Adaptive, Sampling, Teacher
@@ -17,7 +18,7 @@ from distill.records import Message, Outcome, Problem
 from distill.store import folders, shards
 from flows.sample import Looks
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 MANY = 40
 RECIPE = """
 name = "thoughtless"
@@ -208,6 +209,6 @@ def test_a_reason_of_nearly_all_of_one_source_is_told_where_others_are_kept(tmp_
 
 def test_a_policy_that_leaves_most_traces_out_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "distill")
-    tallies = {"s": {screens.NOT_SELECTED: funnel.Tally(95), funnel.KEPT: funnel.Tally(5)}}
+    tallies = {"s": {filters.NOT_SELECTED: funnel.Tally(95), funnel.KEPT: funnel.Tally(5)}}
     dropped.tell_funnel(funnel.Funnel(tallies))
     assert not caplog.records

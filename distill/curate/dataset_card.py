@@ -9,8 +9,8 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
-from distill import funnel as funnels
-from distill.funnel import Funnel
+from distill.curate import funnel as funnels
+from distill.curate.funnel import Funnel
 from distill.recipe.dataset import Curation, DatasetRecipe, Sampling
 from distill.text.tables import inert
 

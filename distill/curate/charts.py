@@ -7,8 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from distill import plots, screens
-from distill.examples import completion_tokens
+from distill import plots
+from distill.curate import filters
+from distill.curate.examples import completion_tokens
 from distill.plots import Axis
 
 COLUMNS = [
@@ -37,8 +38,8 @@ def histograms(tables: Iterable[pa.Table]) -> tuple[Counts, Counts, Counts]:
     last = ""
     for table in tables:
         _add(lengths, table["outcome"], completion_tokens(table), plots.LENGTHS)
-        mixed = pc.equal(table["dropped"], screens.MIXED_LANGUAGE)  # null for a kept row
-        fate = pc.coalesce(pc.if_else(mixed, screens.MIXED_LANGUAGE, "otherwise dropped"), "kept")
+        mixed = pc.equal(table["dropped"], filters.MIXED_LANGUAGE)  # null for a kept row
+        fate = pc.coalesce(pc.if_else(mixed, filters.MIXED_LANGUAGE, "otherwise dropped"), "kept")
         consistency = pc.coalesce(table["language_share"], table["answer_language_share"])  # a completion need not have a think block
         _add(shares, fate, consistency, plots.LANGUAGE_SHARES)
         problems = np.array([last, *table["problem_id"].to_pylist()], dtype=object)

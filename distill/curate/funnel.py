@@ -16,30 +16,30 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from distill import screens
+from distill.curate import filters
+from distill.curate.examples import completion_tokens
 from distill.engines.usage import dollars
-from distill.examples import completion_tokens
 from distill.progress import amount
 
 STAGES = ("asked", "returned", "finished", "correct", "clean", "unique", "selected")
 KEPT = "kept"
 LOST_AT = {
-    screens.FAILED: "returned",
-    screens.TRUNCATED: "finished",
-    screens.MALFORMED: "finished",
-    screens.REFUSAL: "clean",
-    screens.ANSWER_LEAK: "clean",
-    screens.MISMATCH: "clean",
-    screens.REPETITION: "clean",
-    screens.MIXED_LANGUAGE: "clean",
-    screens.TOO_SHORT: "clean",
-    screens.TOO_LONG: "clean",
-    screens.LONG_PARAGRAPH: "clean",
-    screens.CODE_IN_THINKING: "clean",
-    screens.EXACT_DUPLICATE: "unique",
-    screens.NEAR_DUPLICATE: "unique",
-    screens.CONTAMINATED: "selected",
-    screens.NOT_SELECTED: "selected",
+    filters.FAILED: "returned",
+    filters.TRUNCATED: "finished",
+    filters.MALFORMED: "finished",
+    filters.REFUSAL: "clean",
+    filters.ANSWER_LEAK: "clean",
+    filters.MISMATCH: "clean",
+    filters.REPETITION: "clean",
+    filters.MIXED_LANGUAGE: "clean",
+    filters.TOO_SHORT: "clean",
+    filters.TOO_LONG: "clean",
+    filters.LONG_PARAGRAPH: "clean",
+    filters.CODE_IN_THINKING: "clean",
+    filters.EXACT_DUPLICATE: "unique",
+    filters.NEAR_DUPLICATE: "unique",
+    filters.CONTAMINATED: "selected",
+    filters.NOT_SELECTED: "selected",
 }
 """The first stage that a row with this reason does not reach; the reasons that are outcomes are lost at `correct`."""
 SAMPLES = 3

@@ -20,13 +20,14 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from distill import card, contamination, funnel, plots
+from distill import contamination, plots
 from distill.contamination import Match
-from distill.examples import SCHEMA as EXAMPLE
-from distill.examples import examples
-from distill.funnel import Funnel
-from distill.histograms import COLUMNS, histograms
-from distill.preferences import Preference, preferences
+from distill.curate import dataset_card, funnel
+from distill.curate.charts import COLUMNS, histograms
+from distill.curate.examples import SCHEMA as EXAMPLE
+from distill.curate.examples import examples
+from distill.curate.funnel import Funnel
+from distill.curate.preferences import Preference, preferences
 from distill.recipe.curation import Decontamination
 from distill.recipe.dataset import Curation, DatasetRecipe
 from distill.records import Candidate, Outline
@@ -103,7 +104,7 @@ def describe(
     found: Funnel,
     recipe: DatasetRecipe | None = None,
     fingerprints: Mapping[str, str] | None = None,
-    unasked: Mapping[str, int] = card.NOTHING,
+    unasked: Mapping[str, int] = dataset_card.NOTHING,
 ) -> None:
     """Writes funnel, contamination report, charts, settings and card of a folder whose shards are there; the card comes last.
 
@@ -118,7 +119,7 @@ def describe(
     if recipe is not None:
         shards.write_text(f"{folder}/recipe.json", json.dumps(recipe.identity(), indent=1, ensure_ascii=False))  # no addresses
     drawn = _draw(folder, found, curation, recipe) if plots.available() else []
-    text = card.card(
+    text = dataset_card.card(
         name,
         curation,
         found,

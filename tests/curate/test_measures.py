@@ -2,7 +2,7 @@
 
 from dataclasses import fields, replace
 
-from distill import measures, screens
+from distill.curate import filters, measures
 from distill.recipe.curation import Duplicates, Screens, Selection
 from distill.records import Measures, Outline, Problem, Trace
 
@@ -30,23 +30,23 @@ def test_a_sound_trace_has_every_column_that_counts_and_no_finding():
     assert {field.name for field in fields(Measures) if getattr(found, field.name) is None} == findings
     assert (found.thinking_characters, found.answer_characters, found.code_blocks) == (len(THINKING), 22, 0)
     assert found.language_share == 1.0 and found.language_spans == []
-    assert screens.reason(outline(TRACE, found), Screens(), Selection()) is None
+    assert filters.reason(outline(TRACE, found), Screens(), Selection()) is None
 
 
 def test_each_finding_reaches_its_screen():
     faulty = [
-        (screens.MALFORMED, replace(TRACE, thinking=None)),
-        (screens.MALFORMED, replace(TRACE, answer=" \n")),
-        (screens.MALFORMED, replace(TRACE, answer="\\boxed{42}<|im_end|>")),
-        (screens.REFUSAL, replace(TRACE, answer="I'm sorry, but I can't help with that.")),
-        (screens.ANSWER_LEAK, replace(TRACE, thinking="The reference answer is 42. " + THINKING)),
-        (screens.MISMATCH, replace(TRACE, thinking=THINKING.replace("42", "52"))),
-        (screens.REPETITION, LOOPING),
-        (screens.MIXED_LANGUAGE, replace(TRACE, thinking="我们把两个数相加，先加十位，再加个位。" + THINKING)),
-        (screens.MIXED_LANGUAGE, replace(TRACE, answer="我们把两个数相加，先加十位，再加个位。\\boxed{42}")),
+        (filters.MALFORMED, replace(TRACE, thinking=None)),
+        (filters.MALFORMED, replace(TRACE, answer=" \n")),
+        (filters.MALFORMED, replace(TRACE, answer="\\boxed{42}<|im_end|>")),
+        (filters.REFUSAL, replace(TRACE, answer="I'm sorry, but I can't help with that.")),
+        (filters.ANSWER_LEAK, replace(TRACE, thinking="The reference answer is 42. " + THINKING)),
+        (filters.MISMATCH, replace(TRACE, thinking=THINKING.replace("42", "52"))),
+        (filters.REPETITION, LOOPING),
+        (filters.MIXED_LANGUAGE, replace(TRACE, thinking="我们把两个数相加，先加十位，再加个位。" + THINKING)),
+        (filters.MIXED_LANGUAGE, replace(TRACE, answer="我们把两个数相加，先加十位，再加个位。\\boxed{42}")),
     ]
     found = measure(*(trace for _, trace in faulty))
-    reasons = [screens.reason(outline(trace, one), Screens(), Selection()) for (_, trace), one in zip(faulty, found, strict=True)]
+    reasons = [filters.reason(outline(trace, one), Screens(), Selection()) for (_, trace), one in zip(faulty, found, strict=True)]
     assert [one and one[0] for one in reasons] == [reason for reason, _ in faulty]
 
 

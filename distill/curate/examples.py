@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from distill import screens
+from distill.curate import filters
 from distill.records import Example, Message, Problem
 from distill.store import schema
 from distill.text.prompts import render
@@ -57,7 +57,7 @@ def completion_tokens(candidates: pa.Table, reported_only: bool = False) -> pa.I
     if reported_only:
         return pc.if_else(reported, total, None)
     lengths = [pc.fill_null(candidates[name].combine_chunks(), 0) for name in ("thinking_characters", "answer_characters")]
-    estimated = pc.cast(pc.round(pc.divide(pc.cast(pc.add(*lengths), pa.float64()), screens.CHARACTERS_PER_TOKEN)), pa.int64())
+    estimated = pc.cast(pc.round(pc.divide(pc.cast(pc.add(*lengths), pa.float64()), filters.CHARACTERS_PER_TOKEN)), pa.int64())
     return pc.if_else(reported, total, estimated)
 
 

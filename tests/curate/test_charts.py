@@ -4,7 +4,8 @@ import itertools
 
 import pyarrow as pa
 
-from distill import histograms, plots
+from distill import plots
+from distill.curate import charts
 from distill.records import Candidate, Measures, Problem, Trace, Verdict
 from distill.store import schema as arrow
 
@@ -30,7 +31,7 @@ ROWS = [
 def counted(*cuts: int) -> list[dict[str, dict[int, int]]]:
     schema, bounds = arrow.schema(Candidate), [0, *cuts, len(ROWS)]
     tables = [pa.Table.from_pylist(ROWS[start:end], schema=schema) for start, end in itertools.pairwise(bounds)]
-    found = histograms.histograms(table.select(histograms.COLUMNS) for table in tables)
+    found = charts.histograms(table.select(charts.COLUMNS) for table in tables)
     return [{label: {int(place): int(counts[place]) for place in counts.nonzero()[0]} for label, counts in one.items()} for one in found]
 
 

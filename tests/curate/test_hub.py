@@ -13,14 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from distill import card, hub
-from distill.funnel import Funnel
+from distill.curate import dataset_card, hub
+from distill.curate.funnel import Funnel
 from distill.recipe.dataset import Curation
 
 pytest.importorskip("huggingface_hub")
 PUSH = """
 import sys
-from distill import hub
+from distill.curate import hub
 try:
     print(hub.push(sys.argv[1], sys.argv[2], private=sys.argv[3] == "private"))
 except hub.HubError as error:
@@ -32,7 +32,7 @@ SENT = {*DATA, "README.md", "funnel.json", "recipe.json"}
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    server = [sys.executable, str(Path(__file__).parent.joinpath("servers", "hub_server.py"))]
+    server = [sys.executable, str(Path(__file__).parents[1].joinpath("servers", "hub_server.py"))]
     with subprocess.Popen(server, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
@@ -117,7 +117,7 @@ def test_what_was_pushed_is_read_back_by_its_name(endpoint: str, tmp_path: Path)
         (tmp_path / "made" / part).mkdir(parents=True)
         for row in rows:
             pq.write_table(pa.table({"row": [row]}), tmp_path / "made" / part / f"{row:05}.parquet")
-    (tmp_path / "made/README.md").write_text(card.card("made", Curation(), Funnel()), encoding="utf-8")
+    (tmp_path / "made/README.md").write_text(dataset_card.card("made", Curation(), Funnel()), encoding="utf-8")
     assert pushed(endpoint, tmp_path / "made", "me/read", "private")[0] == 0
     program = (
         "from datasets import load_dataset as l; print(*(l('me/read', part, split='train')['row'][:] for part in (None, 'candidates')))"

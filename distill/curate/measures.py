@@ -7,7 +7,7 @@ to who sees its siblings.
 from collections.abc import Sequence
 
 from distill import duplicates as dedup
-from distill import giveaways, repetition
+from distill.curate import refusals, repetition
 from distill.recipe.curation import Duplicates
 from distill.records import Measures, Trace
 from distill.text import form, language
@@ -16,7 +16,7 @@ VERSION = 1
 VERSIONS = {
     "measures": VERSION,
     "structure": form.VERSION,
-    "giveaways": giveaways.VERSION,
+    "giveaways": refusals.VERSION,
     "repetition": repetition.VERSION,
     "language": language.VERSION,
     "dedup": dedup.VERSION,
@@ -44,8 +44,8 @@ def _measured(trace: Trace, repeats: repetition.Repeats, prints: dedup.Print) ->
         answer_characters=len(trace.answer.strip()),
         structure=form.fault(trace),
         mismatch=form.mismatch(trace),
-        refusal=giveaways.refusal(trace),
-        answer_leak=giveaways.answer_leak(trace),
+        refusal=refusals.refusal(trace),
+        answer_leak=refusals.answer_leak(trace),
         language_share=in_thinking.share,
         answer_language_share=in_answer.share,
         language_spans=[*language.spans("thinking", thinking, in_thinking), *language.spans("answer", trace.answer, in_answer)],

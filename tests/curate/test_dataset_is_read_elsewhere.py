@@ -8,7 +8,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from distill import file_mode, hub
+from distill import file_mode
+from distill.curate import hub
 from distill.recipe.dataset import Curation
 from distill.records import Candidate, Example
 from distill.store import schema

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill import contamination, curate, examples, selection
+from distill import contamination, curate
+from distill.curate import examples, selection
 from distill.duplicates import pairs
 from distill.recipe.dataset import Curation
 from distill.records import Candidate, Example, Message, Outline, Problem, Trace, Verdict
@@ -215,10 +216,10 @@ def test_quotas_never_exceed_what_there_is():
 
 
 def test_decisions_do_not_depend_on_the_process():
-    program = "from tests.test_curate import ROWS, cut, kept; print(kept(cut(ROWS + ROWS[:4], selection={'max_examples': 7})))"
+    program = "from tests.curate.test_curate import ROWS, cut, kept; print(kept(cut(ROWS + ROWS[:4], selection={'max_examples': 7})))"
     outputs = set()
     for seed in ("1", "2"):
-        environment = {"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[1])}
+        environment = {"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[2])}
         run = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
         outputs.add(run.stdout.strip())
     assert outputs == {str(kept(cut(ROWS + ROWS[:4], selection={"max_examples": 7})))}

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
-from distill import contamination, duplicates, measures, row_errors, screens, selection
+from distill import contamination, duplicates, row_errors
+from distill.curate import filters, measures, selection
 from distill.duplicates import Copy, pairs
 from distill.duplicates.pairs import Pair
 from distill.files import readers
@@ -22,7 +23,7 @@ from distill.text import shingles
 VERSION = 3
 MEASURES = {"curate": VERSION, **measures.VERSIONS}
 """What measures, for the fingerprint of measured candidates."""
-DECIDES = {"curate": VERSION, "screens": screens.VERSION, "dedup": duplicates.VERSION, "selection": selection.VERSION}
+DECIDES = {"curate": VERSION, "screens": filters.VERSION, "dedup": duplicates.VERSION, "selection": selection.VERSION}
 """What decides, for the fingerprint of a dataset."""
 UNGRADED = frozenset({"unverified", "unparsed_reference", "timeout", "error"})
 """Outcomes that say nothing about the teacher; they are no part of a pass rate."""
@@ -89,7 +90,7 @@ def decide(
     ids: list[str | None] = []
     index = duplicates.Index(curation.duplicates)
     for row, outline in enumerate(outlines):
-        found = screens.reason(outline, curation.screens, curation.selection)
+        found = filters.reason(outline, curation.screens, curation.selection)
         if found is not None:
             drops[row] = Decision(None, *found)
             ids.append(None)
@@ -99,20 +100,20 @@ def decide(
         choices.append(selection.choice(row, outline, curation.selection))
     drops.update({row: _repeated(copy, ids[copy.stays]) for row, copy in index.copies(near).items()})
     for row, match in matches.items():
-        drops.setdefault(row, Decision(None, screens.CONTAMINATED, str(match)))
+        drops.setdefault(row, Decision(None, filters.CONTAMINATED, str(match)))
     clean = [choice for choice in choices if choice.row not in drops]
     for row, rule in selection.not_selected(clean, curation.selection, shares).items():
-        drops[row] = Decision(None, screens.NOT_SELECTED, rule)
+        drops[row] = Decision(None, filters.NOT_SELECTED, rule)
     for row in range(len(ids)):
         yield drops.get(row, KEPT)
 
 
 def pass_rate(siblings: Iterable[Candidate]) -> float | None:
     """The share of correct ones among a problem's graded traces; None when none was graded. A cut trace is not correct."""
-    graded = [one for one in siblings if one.verdict.outcome not in UNGRADED and screens.failed(one.trace) is None]
+    graded = [one for one in siblings if one.verdict.outcome not in UNGRADED and filters.failed(one.trace) is None]
     if not graded:
         return None
-    return sum(one.verdict.outcome == "correct" and screens.truncated(one.trace) is None for one in graded) / len(graded)
+    return sum(one.verdict.outcome == "correct" and filters.truncated(one.trace) is None for one in graded) / len(graded)
 
 
 def _measured(candidates: list[Candidate], rates: list[float | None], curation: Curation) -> Iterator[Candidate]:
@@ -142,5 +143,5 @@ def _rank(outline: Outline, contaminated: bool) -> int:
 
 def _repeated(copy: Copy, stays: str | None) -> Decision:
     if copy.similarity is None:
-        return Decision(stays, screens.EXACT_DUPLICATE, "same text")
-    return Decision(stays, screens.NEAR_DUPLICATE, f"Jaccard similarity {copy.similarity:.2f}")
+        return Decision(stays, filters.EXACT_DUPLICATE, "same text")
+    return Decision(stays, filters.NEAR_DUPLICATE, f"Jaccard similarity {copy.similarity:.2f}")
