@@ -10,13 +10,13 @@ from typing import Any
 
 from prefect import flow, task
 
-from distill import plots, weights
+from distill import plots
 from distill.progress import Meter, say
 from distill.recipe.dataset import Base, StudentRecipe, Training
 from distill.records import Checkpoint
 from distill.store import folders, shards
 from distill.store.folders import NotMade
-from distill.train import train
+from distill.train import train, weights
 from flows import keys, rooms
 from flows.keys import Place
 

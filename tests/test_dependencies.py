@@ -10,7 +10,7 @@ HEAVY = ("torch", "transformers", "trl", "vllm", "prefect", "datasets", "matplot
 ROOMS = {"collect", "sample", "verify", "curate", "train", "evaluate"}
 OVER_ROOMS = {"plan"}
 FRONT = {"cli", "commands", "file_mode", "file_verdicts", "__main__"}
-CHILDREN = {"distill.trainer"}
+CHILDREN = {"distill.train.worker"}
 """Main modules of child processes: they import what they need, and nothing imports them."""
 GROUND: dict[str, set[str]] = {
     "records": set(),

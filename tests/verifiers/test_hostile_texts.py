@@ -13,11 +13,11 @@ from distill.curate import filters
 from distill.recipe.curation import Selection
 from distill.recipe.dataset import Curation, Judge, ProblemSource, Teacher, Verification
 from distill.records import Candidate, Outline, Problem, Trace, Verdict
-from distill.rewards import accuracy_reward, format_reward, language_consistency_reward
 from distill.sample import prompt_checks
 from distill.sandbox import SandboxError
 from distill.store.schema import from_row, to_row
 from distill.text import boxed, language, prompts
+from distill.train.rewards import accuracy_reward, format_reward, language_consistency_reward
 from distill.verifiers import choice, code_blocks, judge_prompt, logic, math, opinion, sql, structured
 from distill.verifiers.math import limits, normalise, parse
 

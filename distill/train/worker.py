@@ -1,4 +1,4 @@
-"""The training room's child process: `python -m distill.trainer JOB.json`.
+"""The training room's child process: `python -m distill.train.worker JOB.json`.
 
 Standard output carries one JSON event a line (`progress`, `result`, `error`); everything that libraries print goes to
 standard error. Rows are rendered by `chat.py` with the student's template; a row that is too long is left out and
@@ -16,12 +16,13 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-from distill import hardware, weights
+from distill import hardware
 from distill.recipe.dataset import CONFIGS, Base, Training
 from distill.records import Example
 from distill.store import shards
 from distill.text import chat_template as chat
 from distill.text import student_template
+from distill.train import weights
 
 COMPLETE = "distill-complete"  # written last into a checkpoint: one without it is torn and is not resumed from
 MOST_UNRENDERABLE = 0.05

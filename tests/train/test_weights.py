@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from distill import weights
 from distill.store import folders
+from distill.train import weights
 from flows import train as flow
 from flows.keys import Place
 

@@ -14,10 +14,10 @@ import pytest
 
 from distill.recipe.dataset import Verification
 from distill.records import Candidate, Problem, Trace, Verdict
-from distill.rewards import accuracy_reward, format_reward, grpo_rows, language_consistency_reward
 from distill.text.prompts import names
+from distill.train.rewards import accuracy_reward, format_reward, grpo_rows, language_consistency_reward
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 GOOD = "<think>\nTwo and three make five.\n</think>\n\nThe answer is \\boxed{5}."
 ASK = [{"role": "user", "content": "What is 2 + 3? Please put your final answer within \\boxed{}, as in \\boxed{5}."}]
 
@@ -178,7 +178,7 @@ def test_rewards_come_from_another_process_and_need_nothing_heavy():
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
         call = process.submit(accuracy_reward, [ASK], [said(r"<think>a</think>\boxed{2+\sqrt{9}}")], reference=["5"])
         assert call.result() == [1.0]
-    program = "import sys, distill.rewards; print([name for name in ('torch', 'transformers', 'trl') if name in sys.modules])"
+    program = "import sys, distill.train.rewards; print([name for name in ('torch', 'transformers', 'trl') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
 

@@ -1,6 +1,6 @@
 """The training room: examples in, a student's weights out, by supervised fine-tuning.
 
-Training runs in a child process (`python -m distill.trainer`), so GPU memory is free when the room is left and this module
+Training runs in a child process (`python -m distill.train.worker`), so GPU memory is free when the room is left and this module
 never imports torch. With several GPUs the child is started through `accelerate launch` with FSDP. A killed run goes on
 from its last whole checkpoint; the finished model appears under its name only when all of it is written.
 """
@@ -57,7 +57,7 @@ def _run(job: dict[str, Any], log: str, *, processes: int, on_progress: Progress
     with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file, open(log, "ab") as chatter:
         json.dump(job, file)
         file.flush()
-        command = [*_launcher(processes), "-m", "distill.trainer", file.name]
+        command = [*_launcher(processes), "-m", "distill.train.worker", file.name]
         child = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=chatter, stdin=subprocess.DEVNULL, env=_environment(processes), text=True
         )
@@ -106,7 +106,7 @@ def _environment(processes: int) -> dict[str, str]:
 
     GPU memory grows in segments that can be extended: batches of many widths took 132 GiB for 45 GiB of tensors without that.
     """
-    root = str(Path(__file__).parents[1])
+    root = str(Path(__file__).parents[2])
     path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
     quiet = {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1", "TOKENIZERS_PARALLELISM": "false"}
     grows = {} if "PYTORCH_CUDA_ALLOC_CONF" in os.environ else {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
