@@ -11,7 +11,7 @@ from distill.curate.hub import HubError
 from distill.engines import EngineError
 from distill.engines.cancellation import Stopped
 from distill.files.traces import UnknownFormatError
-from distill.preflight import CannotRun, preflight
+from distill.plan.preflight import CannotRun, preflight
 from distill.recipe import load
 from distill.recipe.dataset import Curation, DatasetRecipe, StudentRecipe
 from distill.recipe.section import RecipeError

@@ -3,7 +3,7 @@
 from prefect import flow
 
 from distill import verifiers
-from distill.preflight import CannotRun, teacher_ready
+from distill.plan.preflight import CannotRun, teacher_ready
 from distill.recipe.dataset import DatasetRecipe
 from distill.recipe.load import load_dataset
 from distill.recipe.section import RecipeError

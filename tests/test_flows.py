@@ -15,7 +15,7 @@ from uuid import uuid4
 import pytest
 
 from distill.engines.completions import Journal
-from distill.preflight import CannotRun
+from distill.plan.preflight import CannotRun
 from distill.recipe.dataset import DatasetRecipe
 from distill.recipe.load import load_dataset
 from distill.recipe.section import RecipeError

@@ -7,10 +7,11 @@
 
 from dataclasses import dataclass
 
-from distill import costs, hardware, plan_sampling
-from distill.costs import Estimate, Range, exact, number
+from distill import hardware
 from distill.hardware import DEVICES, Device, memory
-from distill.preflight import CannotRun, preflight
+from distill.plan import costs, sampling
+from distill.plan.costs import Estimate, Range, exact, number
+from distill.plan.preflight import CannotRun, preflight
 from distill.recipe.dataset import DatasetRecipe, StudentRecipe
 from distill.recipe.section import RecipeError
 
@@ -42,14 +43,14 @@ def plan(student: StudentRecipe, dataset: DatasetRecipe, gpu: str | None = None,
     """
     device, count = _device(student, gpu, gpus)
     estimates = (
-        *plan_sampling.sampling(dataset, device, count),
-        *plan_sampling.judging(dataset),
+        *sampling.sampling(dataset, device, count),
+        *sampling.judging(dataset),
         *_training(student, dataset, device, count),
         *_memory(student, device, count),
         *_evaluation(student, device, count),
     )
     fits = memory.training_memory(student, count, on_gpu=device.name != "cpu").likely <= device.memory_gib
-    advice = " ".join([_advice(student, device, count, fits), *plan_sampling.stops(estimates)])
+    advice = " ".join([_advice(student, device, count, fits), *sampling.stops(estimates)])
     return Plan(student.name, dataset.name, device, count, estimates, fits, advice)
 
 

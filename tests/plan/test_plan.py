@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from distill import costs, hardware, plan
+from distill import hardware, plan
 from distill.hardware import DEVICES, Device, Gpu, memory, shapes
+from distill.plan import costs
 from distill.recipe import load
 from distill.recipe.dataset import DatasetRecipe, StudentRecipe
 from distill.recipe.section import RecipeError

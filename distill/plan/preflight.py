@@ -9,13 +9,14 @@ import os
 import sys
 from pathlib import Path
 
-from distill import costs, hardware
-from distill.costs import number
+from distill import hardware
 from distill.engines import EngineError, usage
 from distill.engines.vllm.arguments import places
 from distill.engines.vllm.processes import vllm_python
 from distill.files import readers
 from distill.hardware import DEVICES, Device, memory, shapes
+from distill.plan import costs
+from distill.plan.costs import number
 from distill.recipe.dataset import DatasetRecipe, StudentRecipe
 from distill.text import student_template
 

@@ -2,9 +2,11 @@
 
 import pytest
 
-from distill import costs, odds, plan, plan_sampling
-from distill.costs import Estimate, Range
+from distill import plan
 from distill.hardware import DEVICES
+from distill.plan import adaptive as odds
+from distill.plan import costs, sampling
+from distill.plan.costs import Estimate, Range
 from distill.recipe.dataset import DatasetRecipe, Teacher
 from distill.recipe.section import RecipeError
 
@@ -19,14 +21,14 @@ def recipe(teacher: dict | None = None, sampling: dict | None = None, **more: ob
 
 
 def lines(dataset: DatasetRecipe, gpus: int = 8) -> dict[str, Range]:
-    return {one.name: one.value for one in [*plan_sampling.sampling(dataset, H200, gpus), *plan_sampling.judging(dataset)]}
+    return {one.name: one.value for one in [*sampling.sampling(dataset, H200, gpus), *sampling.judging(dataset)]}
 
 
 def test_adaptive_sampling_lies_between_its_first_draws_and_its_cap() -> None:
     adaptive = recipe(sampling={"adaptive": {"enough": 2, "most": 16}})
     assert lines(adaptive)["traces"] == Range(4000, pytest.approx(1000 * odds.draws(adaptive.sampling, 0.5)), 16_000)
     assert lines(recipe())["traces"] == Range(4000, 4000, 4000)
-    (shown,) = (one.formula for one in plan_sampling.sampling(adaptive, H200, 1) if one.name == "traces")
+    (shown,) = (one.formula for one in sampling.sampling(adaptive, H200, 1) if one.name == "traces")
     assert "4 to 16 until 2 are right; likely where 50% of traces are" in shown
 
 
@@ -113,9 +115,9 @@ def test_a_budget_says_how_far_it_goes() -> None:
     assert found["covered by budget_usd"].likely == pytest.approx(25)
     assert found["covered by budget_tokens"] == Range(100, 100, 100)
     band = [Estimate(name, "%", value, "") for name, value in found.items() if name.startswith("covered")]
-    (told,) = plan_sampling.stops(band)
+    (told,) = sampling.stops(band)
     assert told.startswith("sampling.budget_usd would stop the run at about 25 % (")
-    assert not list(plan_sampling.stops(band[1:]))
+    assert not list(sampling.stops(band[1:]))
     with pytest.raises(RecipeError, match="budget_usd needs the teacher's prices"):
         lines(recipe({"model": "Qwen/QwQ-32B"}, {"budget_usd": 1.0}))
 
@@ -134,7 +136,7 @@ def test_the_judge_is_counted_for_what_it_is_asked() -> None:
 
     assert judged()["judge calls"] == Range(400, 400, 400)
     assert judged(second_opinion=0.25)["judge calls"] == Range(1400, 1400, 1400)
-    assert judged(fills=["no_answer"])["judge calls"].likely == pytest.approx(400 + 4000 * plan_sampling.FILLED.likely)
+    assert judged(fills=["no_answer"])["judge calls"].likely == pytest.approx(400 + 4000 * sampling.FILLED.likely)
     tokens, money = judged()["judge tokens"], judged()["judge money"]
     assert tokens == Range(400 * 1100, 400 * 1300, 400 * 3000)
     assert money.high == pytest.approx(400 * (1000 * 1.0 + 2000 * 4.0) / 1e6)

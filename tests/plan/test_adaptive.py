@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from distill import odds
+from distill.plan import adaptive
 from distill.recipe.dataset import Sampling
 from distill.sample.adaptive import Rounds
 
@@ -38,18 +38,18 @@ def drawn(section: Sampling, rate: float, dice: Random) -> tuple[int, int]:
 @pytest.mark.parametrize("passing", [0.25, 0.5, 0.8])
 def test_expected_draws_and_right_ones_are_those_of_many_drawn_problems(n: int, enough: int, most: int, passing: float) -> None:
     dice, section, problems = Random(0), sampling(n, enough, most), 8000
-    found = [drawn(section, dice.betavariate(odds.SPREAD * passing, odds.SPREAD * (1 - passing)), dice) for _ in range(problems)]
-    assert odds.draws(section, passing) == pytest.approx(sum(draws for draws, _ in found) / problems, rel=0.03)
-    assert odds.right(section, passing) == pytest.approx(sum(right for _, right in found) / problems, rel=0.04)
-    assert odds.right(section, passing, 1) == pytest.approx(sum(right > 0 for _, right in found) / problems, rel=0.03)
+    found = [drawn(section, dice.betavariate(adaptive.SPREAD * passing, adaptive.SPREAD * (1 - passing)), dice) for _ in range(problems)]
+    assert adaptive.draws(section, passing) == pytest.approx(sum(draws for draws, _ in found) / problems, rel=0.03)
+    assert adaptive.right(section, passing) == pytest.approx(sum(right for _, right in found) / problems, rel=0.04)
+    assert adaptive.right(section, passing, 1) == pytest.approx(sum(right > 0 for _, right in found) / problems, rel=0.03)
 
 
 def test_certain_outcomes_need_no_luck() -> None:
     section = sampling(2, 3, 16)
-    assert (odds.draws(section, 1.0), odds.right(section, 1.0)) == (3, 3)
-    assert (odds.draws(section, 0.0), odds.right(section, 0.0)) == (16, 0)
+    assert (adaptive.draws(section, 1.0), adaptive.right(section, 1.0)) == (3, 3)
+    assert (adaptive.draws(section, 0.0), adaptive.right(section, 0.0)) == (16, 0)
 
 
 def test_without_adaptive_sampling_every_draw_is_asked() -> None:
-    assert odds.draws(Sampling(n=5), 0.3) == 5
-    assert odds.right(Sampling(n=5), 0.3) == pytest.approx(1.5)
+    assert adaptive.draws(Sampling(n=5), 0.3) == 5
+    assert adaptive.right(Sampling(n=5), 0.3) == pytest.approx(1.5)

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 
-from distill import odds
 from distill.files import readers
 from distill.hardware import Device, memory, shapes
 from distill.hardware.shapes import Architecture
+from distill.plan import adaptive
 from distill.recipe.dataset import DatasetRecipe, ProblemSource, Sampling, StudentRecipe, Teacher
 from distill.sample.adaptive import Rounds
 
@@ -146,8 +146,8 @@ def draws(source: ProblemSource, dataset: DatasetRecipe) -> Range:
         return Range(1, 1, 1)
     if sampling.adaptive is None or source.kind == "open":
         return Range(sampling.n, sampling.n, sampling.n)
-    least = odds.draws(sampling, 1.0)
-    return Range(least, odds.draws(sampling, KEPT.likely), max(least, sampling.adaptive.most))
+    least = adaptive.draws(sampling, 1.0)
+    return Range(least, adaptive.draws(sampling, KEPT.likely), max(least, sampling.adaptive.most))
 
 
 def traces(sources_of: Sequence[ProblemSource], dataset: DatasetRecipe) -> Range:
@@ -256,7 +256,7 @@ def _kept(source: ProblemSource, dataset: DatasetRecipe) -> Range:
     limit = selection.per_problem or (1 if selection.policy == "shortest" else None)
     passing = _passing(source, dataset)
     if asked_for.low < asked_for.high and passing == KEPT:
-        return Range(*(odds.right(dataset.sampling, share, limit) for share in (KEPT.low, KEPT.likely, KEPT.high)))
+        return Range(*(adaptive.right(dataset.sampling, share, limit) for share in (KEPT.low, KEPT.likely, KEPT.high)))
     return passing.by(asked_for.at_most(limit))
 
 
