@@ -22,8 +22,8 @@ from distill.progress import Meter, say
 from distill.recipe.dataset import Curation, ProblemSource, Verification
 from distill.records import Problem
 from distill.store import shards
-from flows import keys, rooms
-from flows.keys import Place
+from flows import identity, rooms
+from flows.identity import Place
 
 MATCHES = "contamination.json"
 
@@ -33,13 +33,13 @@ def collect_room(
     sources: tuple[ProblemSource, ...], verification: Verification, shard_problems: int, curation: Curation | None = None
 ) -> Place:
     """Makes or reuses the problems of some sources; for a dataset, those that its curation keeps from being asked are marked."""
-    place = keys.problems(sources, verification, shard_problems)
+    place = identity.problems(sources, verification, shard_problems)
     summary = rooms.reused(place, "every problem is there")
     if summary is None:
         with rooms.making(place) as folder:
             collect_shards(sources, verification, folder, shard_problems)
             summary = _finish(place)
-    if curation is not None and (compared := keys.compared(place, curation)) != place:
+    if curation is not None and (compared := identity.compared(place, curation)) != place:
         collected, place, summary = rooms.shard_paths(place, summary), compared, rooms.reused(compared, "every problem is compared")
         if summary is None:
             with rooms.making(place) as folder:

@@ -24,8 +24,8 @@ from distill.progress import Meter, say
 from distill.recipe.dataset import Curation, DatasetRecipe
 from distill.records import Candidate
 from distill.store import shards
-from flows import keys, rooms, runners
-from flows.keys import Place
+from flows import identity, rooms, runners
+from flows.identity import Place
 
 ROWS_FOR_RUNNER = 50_000
 """Below, the start of workers takes longer than they save, unless `DISTILL_RUNNER` asks for them."""
@@ -39,16 +39,16 @@ Todo = list[tuple[str, str]]
 @flow(name="curate", **rooms.FLOW)
 def curate_room(verdicts: Place, recipe: DatasetRecipe) -> Place:
     """Makes or reuses the filtered dataset of finished verdicts; raises NothingLeftError, each time, when it has no example."""
-    place, curation = keys.dataset(verdicts, recipe), recipe.curation
+    place, curation = identity.dataset(verdicts, recipe), recipe.curation
     if (summary := rooms.made(place)) is not None and not summary["kept"]:
         dropped.require_examples(_funnel(place), place.label, place.path, unasked(recipe))
     if rooms.reused(place, "nothing is sampled, verified or selected"):
         return place
     judged = rooms.needed(verdicts, "distill verify")
     rows, sources = judged["rows"], rooms.shard_paths(verdicts, judged)
-    measured = _on_runner(measure_room, rows)(keys.measures(verdicts, curation), sources, curation)
-    near = pair_room(keys.pairs(keys.measures(verdicts, curation), curation), measured, curation)
-    matched = _on_runner(match_room, rows)(keys.matches(verdicts, curation), sources, curation) if curation.benchmarks else []
+    measured = _on_runner(measure_room, rows)(identity.measures(verdicts, curation), sources, curation)
+    near = pair_room(identity.pairs(identity.measures(verdicts, curation), curation), measured, curation)
+    matched = _on_runner(match_room, rows)(identity.matches(verdicts, curation), sources, curation) if curation.benchmarks else []
     with rooms.making(place) as folder:
         if not shards.exists(f"{folder}/{write.PAIRS}"):
             shards.write(Pair, rooms.read(Pair, near), f"{folder}/{write.PAIRS}")
@@ -77,8 +77,8 @@ def _funnel(place: Place) -> Funnel:
 
 def unasked(recipe: DatasetRecipe) -> dict[str, int]:
     """How many problems of a recipe no teacher was asked, by reason."""
-    collected = keys.problems(recipe.problems, recipe.verification, recipe.shard_problems)
-    summary = rooms.made(keys.compared(collected, recipe.curation))
+    collected = identity.problems(recipe.problems, recipe.verification, recipe.shard_problems)
+    summary = rooms.made(identity.compared(collected, recipe.curation))
     return dict(summary["unusable"]) if summary else {}
 
 
@@ -142,7 +142,7 @@ def decide_shards(measured: list[str], folder: str, recipe: DatasetRecipe) -> No
     with Meter("deciding", sum(rooms.count(path) for path in measured)) as meter:
         outlines = meter.over(write.outlines(measured, rooms.read))
         near, close = shards.read(Pair, f"{folder}/{write.PAIRS}"), write.contaminated(folder, curation.decontamination)
-        write.write_decisions(curate.decide(outlines, curation, near, close, keys.shares(recipe)), measured, folder)
+        write.write_decisions(curate.decide(outlines, curation, near, close, identity.shares(recipe)), measured, folder)
 
 
 @task(name="cut-shards", **rooms.TASK)

@@ -21,9 +21,9 @@ from prefect.schedules import Cron
 from prefect.types.entrypoint import EntrypointType
 
 from distill.progress import say
-from flows import server, zombies
+from flows import server, stale_runs
 from flows.dataset import make_dataset
-from flows.distill import distill, make_student
+from flows.loop import distill, make_student
 from flows.server_process import ServerError, healthy, started
 
 NIGHTLY = "distill/nightly"
@@ -40,9 +40,9 @@ def serve(host: str, port: int) -> None:
         raise ServerError(f"{host} lets others start runs here: set {AUTHENTICATION}=user:password first, or listen on 127.0.0.1")
     if running := server.served():
         raise ServerError(f"`distill serve` is running already, with its page at {_page(running)}")
-    os.environ["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] = str(zombies.HEARTBEAT_SECONDS)
+    os.environ["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] = str(stale_runs.HEARTBEAT_SECONDS)
     with _server(host, port) as url:
-        zombies.watch()
+        stale_runs.watch()
         made = deployments()
         say(f"run page     {_page(url)}")
         say("deployments  distill/nightly, dataset/make, student/make: start one on the page")

@@ -21,9 +21,9 @@ from distill.records import Candidate, Report
 from distill.store import folders, shards
 from distill.text import tables
 from distill.train import prepare
-from flows import keys, rooms
+from flows import identity, rooms
 from flows.collect import collect_room
-from flows.keys import Model, Place
+from flows.identity import Model, Place
 from flows.sample import sample_room
 from flows.verify import verify_room
 
@@ -36,7 +36,7 @@ def evaluate_room(student: Place, dataset: Place, recipe: StudentRecipe, dataset
     """Scores base, student and teacher on held-out problems, and returns the path of report.json."""
     rooms.needed(student, f"distill train --student {recipe.name}")
     evaluation = recipe.evaluation
-    kinds = keys.kinds(evaluation.problems)
+    kinds = identity.kinds(evaluation.problems)
     verifiers.require(kinds, evaluation.verification)
     problems = collect_room(evaluation.problems, evaluation.verification, evaluation.shard_problems)
     scored = []
@@ -60,19 +60,21 @@ def evaluate_room(student: Place, dataset: Place, recipe: StudentRecipe, dataset
 def ask_teacher(evaluation: Evaluation, teacher: Teacher) -> None:
     """Samples the teacher on the held-out problems ahead of its evaluation, while it is loaded."""
     problems = collect_room(evaluation.problems, evaluation.verification, evaluation.shard_problems)
-    sample_room(problems, keys.teacher(teacher, WITHIN), sampling(evaluation), evaluation.verification, keys.kinds(evaluation.problems))
+    sample_room(
+        problems, identity.teacher(teacher, WITHIN), sampling(evaluation), evaluation.verification, identity.kinds(evaluation.problems)
+    )
 
 
 def models(student: Place, recipe: StudentRecipe, dataset_recipe: DatasetRecipe) -> list[tuple[str, Model]]:
     """The models to score: the untrained base with the student's template, the student, and the teacher where it can be asked."""
-    base = keys.prepared_base(recipe.base)
+    base = identity.prepared_base(recipe.base)
     prepare_base(recipe.base, base)
     found = [
         ("base", Model(opened(base.path, recipe.evaluation), f"{base.name}-base", WITHIN, {"base": base.fingerprint})),
         ("student", Model(opened(student.path, recipe.evaluation), recipe.name, WITHIN, {"student": student.fingerprint})),
     ]
     if recipe.evaluation.teacher and dataset_recipe.teacher.engine != "replay":
-        found.append(("teacher", keys.teacher(dataset_recipe.teacher, WITHIN)))
+        found.append(("teacher", identity.teacher(dataset_recipe.teacher, WITHIN)))
     return found
 
 

@@ -19,7 +19,7 @@ from distill.store import folders, shards
 from distill.store.digest import digest
 from distill.store.folders import Damaged, NotMade
 from distill.store.remote import filesystem, is_elsewhere
-from flows.keys import Place
+from flows.identity import Place
 
 TASK: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
 FLOW: dict[str, Any] = {"persist_result": False}

@@ -35,8 +35,8 @@ from distill.recipe.dataset import Sampling, Teacher, Verification
 from distill.records import Problem, Trace
 from distill.sample import Asked, sample, traces
 from distill.store import shards
-from flows import keys, rooms
-from flows.keys import Model, Place
+from flows import identity, rooms
+from flows.identity import Model, Place
 
 OVERLAPPING = ("server", "vllm")
 """Engines that take the requests of several shards at a time."""
@@ -142,16 +142,16 @@ def sample_room(
 ) -> Place:
     """Makes or reuses the traces of a model on finished problems; what `screens` would drop nearly all of is told as it comes."""
     collected = rooms.needed(problems, "distill collect")
-    place = keys.traces(collected["content"], model, sampling, verification, kinds)
+    place = identity.traces(collected["content"], model, sampling, verification, kinds)
     if (summary := rooms.reused(place, "0 teacher calls")) is not None:
         _tell_failures(summary.get("failures", {}), sampling)
         return place
     sources = rooms.shard_paths(problems, collected)
-    with rooms.making(place) as folder, rooms.making_here(keys.journals(problems, model, sampling)) as journals:
+    with rooms.making(place) as folder, rooms.making_here(identity.journals(problems, model, sampling)) as journals:
         brake = Brake()
         alike = _alike(Path(journals))
         ledger = Ledger(model.teacher, sampling, reduce(Spent.plus, (spent_in(str(place)) for place in alike), Spent()), brake)
-        terms = Asked(keys.known_as(model, place), sampling, verification, *_known(Path(journals), alike, sampling))
+        terms = Asked(identity.known_as(model, place), sampling, verification, *_known(Path(journals), alike, sampling))
         todo = [(source, target, rooms.journal(journals, source)) for source, target in rooms.missing(sources, folder)]
         usable = {source: _usable(source) for source in sources}
         left, total = sum(usable[source] for source, _, _ in todo), sum(usable.values())

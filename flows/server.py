@@ -63,15 +63,15 @@ def address(url: str, wait: Callable[[], None] | None = None) -> Iterator[None]:
     from prefect.exceptions import TerminationSignal
     from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-    from flows import zombies
+    from flows import stale_runs
 
     if wait is not None:
         wait()
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).propagate = False  # they keep their own handler, which sends to the server
     try:
-        with temporary_settings({PREFECT_API_URL: url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), tags(zombies.tag()):
-            zombies.bury()
+        with temporary_settings({PREFECT_API_URL: url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), tags(stale_runs.tag()):
+            stale_runs.bury()
             yield
     except TerminationSignal:
         sys.exit(128 + signal.SIGTERM)  # Prefect's own handler turns the signal into this exception inside a flow

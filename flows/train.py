@@ -17,15 +17,15 @@ from distill.records import Checkpoint
 from distill.store import folders, shards
 from distill.store.folders import NotMade
 from distill.train import train, weights
-from flows import keys, rooms
-from flows.keys import Place
+from flows import identity, rooms
+from flows.identity import Place
 
 
 @flow(name="train", **rooms.FLOW)
 def train_room(dataset: Place, recipe: StudentRecipe) -> Place:
     """Makes or reuses the student of a finished dataset."""
     curated = rooms.needed(dataset, f"distill dataset {dataset.name}")
-    place = keys.student(curated["content"], recipe)
+    place = identity.student(curated["content"], recipe)
     _refuse_not_finite(place)
     if rooms.reused(place, "nothing is trained"):
         return place

@@ -19,8 +19,8 @@ from distill.recipe.dataset import Verification
 from distill.records import Candidate, Trace
 from distill.store import shards
 from distill.verify import summary, verify
-from flows import keys, rooms
-from flows.keys import Place
+from flows import identity, rooms
+from flows.identity import Place
 
 SUMMARY = "summary.json"
 DISAGREEMENTS = "disagreements.jsonl"
@@ -30,7 +30,7 @@ DISAGREEMENTS = "disagreements.jsonl"
 def verify_room(traces: Place, verification: Verification, kinds: list[str]) -> Place:
     """Makes or reuses the verdicts on finished traces."""
     sampled = rooms.needed(traces, "distill sample")
-    place = keys.verdicts(traces, verification, kinds)
+    place = identity.verdicts(traces, verification, kinds)
     if rooms.reused(place, "every verdict is there"):
         return place
     with rooms.making(place) as folder, _journals(traces, verification) as journals:
@@ -82,5 +82,5 @@ def _journals(traces: Place, verification: Verification) -> Iterator[str | None]
     if verification.judge is None:
         yield None
         return
-    with rooms.making_here(keys.judgements(traces, verification.judge)) as folder:
+    with rooms.making_here(identity.judgements(traces, verification.judge)) as folder:
         yield folder

@@ -9,7 +9,7 @@ PROJECT = Path(__file__).parents[1]
 HEAVY = ("torch", "transformers", "trl", "vllm", "prefect", "datasets", "matplotlib", "math_verify", "sympy", "huggingface_hub")
 ROOMS = {"collect", "sample", "verify", "curate", "train", "evaluate"}
 OVER_ROOMS = {"plan"}
-FRONT = {"cli", "commands", "file_mode", "file_verdicts", "__main__"}
+FRONT = {"__main__"}
 CHILDREN = {"distill.train.worker"}
 """Main modules of child processes: they import what they need, and nothing imports them."""
 GROUND: dict[str, set[str]] = {
@@ -48,7 +48,7 @@ def rooms_of(path: Path) -> set[str]:
 
 
 def test_the_core_loads_without_anything_heavy() -> None:
-    program = f"import sys; import distill.cli; print([name for name in {HEAVY!r} if name in sys.modules])"
+    program = f"import sys; import flows.cli; print([name for name in {HEAVY!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=PROJECT)
     assert done.stdout.strip() == "[]"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from distill import cli
 from distill.recipe import load
+from flows import cli
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -8,11 +8,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from distill import file_mode
 from distill.curate import hub
 from distill.recipe.dataset import Curation
 from distill.records import Candidate, Example
 from distill.store import schema
+from flows import files
 
 TRACES = 24
 
@@ -24,7 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [trace(number, sample) for number in range(TRACES // 2) for sample in range(2)]
     (place / "traces.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     curation = Curation.model_validate({"preferences": {}})
-    file_mode.curate_file(str(place / "traces.jsonl"), str(place / "made"), curation, None)
+    files.curate_file(str(place / "traces.jsonl"), str(place / "made"), curation, None)
     return place / "made"
 
 

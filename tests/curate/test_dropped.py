@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import pytest
 
-from distill import cli, progress
+from distill import progress
 from distill.curate import dropped, filters, funnel
 from distill.curate.dropped import Lookout
 from distill.engines import Completion, Request
@@ -16,6 +16,7 @@ from distill.recipe.curation import Screens
 from distill.recipe.dataset import Adaptive, Sampling, Teacher
 from distill.records import Message, Outcome, Problem
 from distill.store import folders, shards
+from flows import cli
 from flows.sample import Looks
 
 PROJECT = Path(__file__).parents[2]

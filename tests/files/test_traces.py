@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from distill import file_verdicts
-from distill.cli import main
 from distill.files import grouping, traces
 from distill.recipe.dataset import Verification
 from distill.records import Candidate
 from distill.store import shards
 from distill.text import language
+from flows import file_verdicts
+from flows.cli import main
 
 ROW = {"question": "What is 2 + 3?", "reference": "5", "answer": "It is 5."}
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from distill import cli
 from distill.files import readers
 from distill.recipe import load
 from distill.recipe.dataset import CONFIGS, DatasetRecipe, ProblemSource, Sampling
 from distill.recipe.section import RecipeError
+from flows import cli
 
 DATASETS, STUDENTS, TEACHERS = (load.names(family) for family in ("datasets", "students", "teachers"))
 SHIPPED_DATASETS = [name for name in DATASETS if name != "dry-run"]

@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 
-from distill import cli
 from distill.recipe import load
 from distill.recipe.dataset import CONFIGS
 from distill.recipe.section import RecipeError
 from distill.text import chat_template as chat
 from distill.text import student_template, thinking
-from flows import keys
+from flows import cli, identity
 
 FAMILIES = {
     "qwen2-think": ("<|im_end|>", ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]),
@@ -247,15 +246,15 @@ def test_a_template_of_ones_own_lies_anywhere_and_is_known_by_its_text(tmp_path:
     for folder, name in ((tmp_path / "beside", "own.jinja"), (tmp_path, "here.jinja")):
         (folder / name).write_text(template("qwen2-think"), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    shipped = keys.prepared_base(load.load_student("tiny-qwen2").base).key
+    shipped = identity.prepared_base(load.load_student("tiny-qwen2").base).key
     for named in ("own.jinja", "here.jinja", str(tmp_path / "here.jinja")):
         student.write_text(recipe.replace('"qwen2-think"', f'"{named}"'), encoding="utf-8")
         base = load.load_student(str(student)).base
         assert Path(base.chat_template).is_absolute()
         student_template.check(base)
-        assert keys.prepared_base(base).key == shipped, "the same text is the same student"
+        assert identity.prepared_base(base).key == shipped, "the same text is the same student"
     (tmp_path / "here.jinja").write_text(template("qwen2-plain"), encoding="utf-8")
-    assert keys.prepared_base(base).key != shipped
+    assert identity.prepared_base(base).key != shipped
 
 
 @pytest.mark.parametrize(
@@ -284,7 +283,7 @@ def test_a_template_that_cannot_train_is_refused_before_anything_runs(
 
 
 def test_a_run_without_the_command_line_looks_at_the_template_first(tmp_path: Path) -> None:
-    from flows.distill import distill
+    from flows.loop import distill
 
     unreachable = ["teacher.engine=server", "teacher.api_key_env=DISTILL_TEST_NO_SUCH_KEY"]
     with pytest.raises(RecipeError, match=r"base\.chat_template"):

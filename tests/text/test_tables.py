@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill import cli, plots
+from distill import plots
 from distill.recipe.dataset import CONFIGS
 from distill.records import Comparison, Report, Score
 from distill.store import folders
 from distill.text.tables import cell, inert, markdown, table, teacher_share
+from flows import cli
 
 HOSTILE = "<script>alert(1)</script> | a\u202eb\x1b[31m\x00 [x](javascript:alert(1)) `code` ![i](http://e.example/i.png)\n# head"
 

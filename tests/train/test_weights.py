@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from distill.store import folders
 from distill.train import weights
 from flows import train as flow
-from flows.keys import Place
+from flows.identity import Place
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])

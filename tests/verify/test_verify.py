@@ -8,7 +8,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from distill import file_verdicts
 from distill.engines import EngineError
 from distill.files import traces
 from distill.recipe.dataset import Judge, Majority, Sandbox, Teacher, Verification
@@ -16,6 +15,7 @@ from distill.records import Problem, Trace
 from distill.sandbox import SandboxError
 from distill.verifiers import LOOK_AHEAD_TRACES, RULES, judge, judge_reference, require
 from distill.verify import verify
+from flows import file_verdicts
 
 SECTION = Verification(workers=2)
 

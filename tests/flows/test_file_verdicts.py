@@ -9,13 +9,14 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from distill import file_verdicts, verifiers
-from distill.file_verdicts import ROWS_OF_PART
+from distill import verifiers
 from distill.recipe.dataset import Majority, Verification
 from distill.recipe.section import RecipeError
+from flows import file_verdicts
+from flows.file_verdicts import ROWS_OF_PART
 
 SECTION = Verification(workers=1)
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 COLUMNS = ("id", "outcome", "extracted", "detail", "verifier")
 
 

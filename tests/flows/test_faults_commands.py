@@ -19,11 +19,10 @@ import interruptible
 import pytest
 from sampling_run import completion_tokens, count, events, paid_twice, plan, serving
 
-from distill import cli
 from distill.store import folders, shards
-from flows import server
+from flows import cli, server
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 KEY = "sk-canary-5f1d7a3b9c"
 PROBLEMS = 24
 RECIPE = """

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from distill import cli
 from distill.recipe.load import names
 from distill.store import folders
+from flows import cli
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 COMMANDS = (
     "run",
     "dataset",

@@ -6,10 +6,10 @@ from distill.engines.vllm import kept
 from distill.recipe.dataset import DatasetRecipe, StudentRecipe
 from distill.recipe.load import load_both
 from distill.text import student_template
-from flows import keys, rooms, zombies
+from flows import identity, rooms, stale_runs
 from flows.dataset import dataset_of, dataset_place
 from flows.evaluate import ask_teacher, evaluate_room
-from flows.keys import Place
+from flows.identity import Place
 from flows.train import train_room
 
 
@@ -18,7 +18,7 @@ def distill(student: str = "tiny-qwen2", dataset: str | None = None, overrides: 
     """Makes or reuses the dataset, the student and its report, and returns the path of report.json."""
     recipe, dataset_recipe = load_both(student, dataset, tuple(overrides or ()))
     student_template.check(recipe.base, dataset_recipe.sampling.system)  # also for runs that are started without the command line
-    with zombies.marked():
+    with stale_runs.marked():
         with kept():  # a teacher that we serve is loaded once, and its GPUs are free again for the training
             made = dataset_of(dataset_recipe)
             if dataset_recipe.teacher.engine == "vllm" and recipe.evaluation.teacher:
@@ -32,7 +32,7 @@ def make_student(student: str = "tiny-qwen2", dataset: str | None = None, overri
     """Trains and scores a student on a dataset that is there already; samples no training data."""
     recipe, dataset_recipe = load_both(student, dataset, tuple(overrides or ()))
     made = dataset_place(dataset_recipe)
-    with zombies.marked():
+    with stale_runs.marked():
         return evaluate_room(train_room(made, recipe), made, recipe, dataset_recipe)
 
 
@@ -40,4 +40,4 @@ def student_place(recipe: StudentRecipe, dataset_recipe: DatasetRecipe) -> tuple
     """Where a student and its dataset are, or would be; raises NotMade when the dataset is not there."""
     made = dataset_place(dataset_recipe)
     curated = rooms.needed(made, f"distill dataset {made.name}")
-    return keys.student(curated["content"], recipe), made
+    return identity.student(curated["content"], recipe), made

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sampling_run import ADAPTIVE, Run, count, events, paid_twice, plan, rows, serving
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 TELLS_DATES = ("wire_format.py",)
 """Where a wall clock is read: a `Retry-After` may be a date."""
 LIBRARIES = [*Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), *Path("/usr/lib/faketime").glob("libfaketime.so.1")]

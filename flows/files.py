@@ -17,7 +17,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from distill import curate, file_verdicts, hardware
+from distill import curate, hardware
 from distill.contamination import Benchmarks, Match, benchmarks, matches
 from distill.curate import dropped, funnel, preferences, write
 from distill.curate.funnel import Funnel
@@ -33,6 +33,7 @@ from distill.store.remote import filesystem
 from distill.store.schema import schema
 from distill.text import prompts
 from distill.verify import summary
+from flows import file_verdicts
 
 WORK = ".work"
 """Folder inside the dataset's: what a killed run goes on from."""

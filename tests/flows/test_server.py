@@ -12,7 +12,7 @@ import pytest
 from flows import server
 from flows.server_process import healthy
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 PARENT = """
 import time
 from flows import server_process

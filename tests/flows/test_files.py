@@ -12,17 +12,17 @@ from pathlib import Path
 import interruptible
 import pytest
 
-from distill import file_mode
 from distill.curate import write
 from distill.duplicates.pairs import Pair
-from distill.file_mode import UnfinishedError
 from distill.recipe.curation import Selection
 from distill.recipe.dataset import Curation
 from distill.recipe.load import load_dataset, load_made
 from distill.recipe.section import RecipeError
 from distill.store import shards
+from flows import files
+from flows.files import UnfinishedError
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 TEXT = "so the sum of both is then we add one more box and count all of them again until nothing is left on any shelf here"
 WORDS = TEXT.split()
 BENCHMARK = "A farmer has 12 red hens and 17 white hens in one yard. Each hen lays 3 eggs a week. How many eggs are there?"
@@ -31,8 +31,8 @@ BENCHMARK = "A farmer has 12 red hens and 17 white hens in one yard. Each hen la
 IN_PROCESSES = """
 import sys
 
-from distill import file_mode; from distill.files import grouping
-from distill.cli import main
+from flows import files as file_mode; from distill.files import grouping
+from flows.cli import main
 
 if __name__ == "__main__":
     grouping.SHARD_ROWS, file_mode.ROWS_FOR_PROCESSES = 4, 0
@@ -92,7 +92,7 @@ def dropped(folder: Path) -> dict[str, str | None]:
 
 
 def test_every_row_has_its_reason_and_its_columns(tmp_path: Path) -> None:
-    table = file_mode.curate_file(source(tmp_path), str(tmp_path / "out"), curation(tmp_path), None)
+    table = files.curate_file(source(tmp_path), str(tmp_path / "out"), curation(tmp_path), None)
     found = dropped(tmp_path / "out")
     assert len(found) == 120 and "contaminated" in table
     assert {found["3-0"], found["0-0"], found["1-1"], found["9-3"], found["6-2"], found["1-0"]} == {
@@ -107,7 +107,7 @@ def test_every_row_has_its_reason_and_its_columns(tmp_path: Path) -> None:
     assert json.loads(kept[7]) == {"site": {"page": 1}}
     report = json.loads((tmp_path / "out" / "contamination.json").read_text(encoding="utf-8"))
     assert BENCHMARK in json.dumps(report) and (tmp_path / "out" / "README.md").exists()
-    assert not (tmp_path / "out" / file_mode.WORK).exists() and not (tmp_path / "out" / write.DECISIONS).exists()
+    assert not (tmp_path / "out" / files.WORK).exists() and not (tmp_path / "out" / write.DECISIONS).exists()
 
 
 def test_another_cut_is_what_a_new_run_would_give(tmp_path: Path) -> None:
@@ -117,17 +117,17 @@ def test_another_cut_is_what_a_new_run_would_give(tmp_path: Path) -> None:
         "screens": {"min_language_share": None},
         "duplicates": {"threshold": 0.9},
     }
-    file_mode.curate_file(lines, str(tmp_path / "first"), plain, None)
-    file_mode.curate_file(str(tmp_path / "first"), str(tmp_path / "again"), curation(tmp_path, **changed), None)
-    file_mode.curate_file(lines, str(tmp_path / "new"), curation(tmp_path, **changed), None)
+    files.curate_file(lines, str(tmp_path / "first"), plain, None)
+    files.curate_file(str(tmp_path / "first"), str(tmp_path / "again"), curation(tmp_path, **changed), None)
+    files.curate_file(lines, str(tmp_path / "new"), curation(tmp_path, **changed), None)
     assert written(tmp_path / "again") == written(tmp_path / "new") != written(tmp_path / "first")
 
 
 def test_what_was_measured_otherwise_is_measured_again(tmp_path: Path) -> None:
     lines, other = source(tmp_path), {"shingle_words": 2, "threshold": 0.5}
-    file_mode.curate_file(lines, str(tmp_path / "first"), curation(tmp_path), None)
-    file_mode.curate_file(str(tmp_path / "first"), str(tmp_path / "again"), curation(tmp_path, duplicates=other), None)
-    file_mode.curate_file(lines, str(tmp_path / "new"), curation(tmp_path, duplicates=other), None)
+    files.curate_file(lines, str(tmp_path / "first"), curation(tmp_path), None)
+    files.curate_file(str(tmp_path / "first"), str(tmp_path / "again"), curation(tmp_path, duplicates=other), None)
+    files.curate_file(lines, str(tmp_path / "new"), curation(tmp_path, duplicates=other), None)
     assert written(tmp_path / "again") == written(tmp_path / "new")
     near = [list(shards.read(Pair, f"{tmp_path}/{name}/{write.PAIRS}")) for name in ("first", "new")]
     assert near[1] != near[0]
@@ -135,9 +135,9 @@ def test_what_was_measured_otherwise_is_measured_again(tmp_path: Path) -> None:
 
 def test_scattered_rows_and_worker_processes_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = curation(tmp_path)
-    file_mode.curate_file(source(tmp_path), str(tmp_path / "first"), plain, None)
-    monkeypatch.setattr(file_mode, "ROWS_FOR_PROCESSES", 0)
-    file_mode.curate_file(source(tmp_path, scattered=True), str(tmp_path / "second"), plain, None)
+    files.curate_file(source(tmp_path), str(tmp_path / "first"), plain, None)
+    monkeypatch.setattr(files, "ROWS_FOR_PROCESSES", 0)
+    files.curate_file(source(tmp_path, scattered=True), str(tmp_path / "second"), plain, None)
     assert dropped(tmp_path / "first") == dropped(tmp_path / "second")
 
 
@@ -146,26 +146,26 @@ def test_a_folder_of_files_is_one_input_and_a_finished_output_is_left_alone(tmp_
     (tmp_path / "parts").mkdir()
     for number in range(4):
         (tmp_path / "parts" / f"{number}.jsonl").write_text("".join(lines[30 * number : 30 * number + 30]), encoding="utf-8")
-    file_mode.curate_file(str(tmp_path / "parts"), str(tmp_path / "first"), curation(tmp_path), None)
-    file_mode.curate_file(source(tmp_path), str(tmp_path / "second"), curation(tmp_path), None)
+    files.curate_file(str(tmp_path / "parts"), str(tmp_path / "first"), curation(tmp_path), None)
+    files.curate_file(source(tmp_path), str(tmp_path / "second"), curation(tmp_path), None)
     assert written(tmp_path / "first") == written(tmp_path / "second")
     with pytest.raises(FileExistsError, match="holds a dataset already"):
-        file_mode.curate_file(source(tmp_path), str(tmp_path / "first"), curation(tmp_path), None)
+        files.curate_file(source(tmp_path), str(tmp_path / "first"), curation(tmp_path), None)
 
 
 def test_a_benchmark_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     held_out = {"name": "held-out", "path": str(tmp_path / "missing.jsonl")}
     with pytest.raises((RecipeError, OSError), match="missing"):
-        file_mode.curate_file(source(tmp_path), str(tmp_path / "out"), Curation.model_validate({"benchmarks": [held_out]}), None)
+        files.curate_file(source(tmp_path), str(tmp_path / "out"), Curation.model_validate({"benchmarks": [held_out]}), None)
 
 
 def test_killed_anywhere_it_ends_with_the_same_bytes(tmp_path: Path) -> None:
     lines, dice = source(tmp_path, problems=120), random.Random(1)
-    file_mode.curate_file(lines, str(tmp_path / "whole"), curation(tmp_path), None)
+    files.curate_file(lines, str(tmp_path / "whole"), curation(tmp_path), None)
     setting = json.dumps([{"name": "held-out", "path": str(tmp_path / "held-out.jsonl")}]).replace('":', '"=')
     program = (
         "import sys; from distill.files import grouping; grouping.SHARD_ROWS = 4096; "
-        "from distill.cli import main; sys.exit(main(sys.argv[1:]))"
+        "from flows.cli import main; sys.exit(main(sys.argv[1:]))"
     )
     out = tmp_path / "killed"
     command = [sys.executable, "-c", program, "curate", "--input", lines, "--output", str(out), "--set", f"curation.benchmarks={setting}"]
@@ -186,21 +186,21 @@ def test_nothing_of_the_users_is_removed(tmp_path: Path) -> None:
     (own / "examples").mkdir(parents=True)
     (own / "examples" / "mine.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(FileExistsError, match="not empty"):
-        file_mode.curate_file(lines, str(own), curation(tmp_path), None)
+        files.curate_file(lines, str(own), curation(tmp_path), None)
     parts = tmp_path / "parts"
     parts.mkdir()
     Path(lines).rename(parts / "traces.jsonl")
     with pytest.raises(FileExistsError, match="cannot be the output"):
-        file_mode.curate_file(str(parts), str(parts), curation(tmp_path), None)
+        files.curate_file(str(parts), str(parts), curation(tmp_path), None)
     assert (own / "examples" / "mine.txt").exists() and (parts / "traces.jsonl").exists()
 
 
 def test_a_changed_benchmark_is_compared_again(tmp_path: Path) -> None:
     held_out = curation(tmp_path)
-    file_mode.curate_file(source(tmp_path), str(tmp_path / "first"), held_out, None)
+    files.curate_file(source(tmp_path), str(tmp_path / "first"), held_out, None)
     question = str(rows(30)[44]["question"])
     (tmp_path / "held-out.jsonl").write_text(json.dumps({"question": question}) + "\n", encoding="utf-8")
-    file_mode.curate_file(str(tmp_path / "first"), str(tmp_path / "again"), held_out, None)
+    files.curate_file(str(tmp_path / "first"), str(tmp_path / "again"), held_out, None)
     found = dropped(tmp_path / "again")
     assert found["11-0"] == "contaminated" and found["3-0"] is None
 
@@ -210,17 +210,17 @@ def test_a_run_of_other_settings_does_not_go_on_with_what_is_left(tmp_path: Path
     with monkeypatch.context() as patch:
         patch.setattr(write, "describe", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            file_mode.curate_file(lines, str(tmp_path / "out"), curation(tmp_path, selection={"policy": "none"}), None)
+            files.curate_file(lines, str(tmp_path / "out"), curation(tmp_path, selection={"policy": "none"}), None)
     with pytest.raises(UnfinishedError, match="no finished dataset"):
-        file_mode.curate_file(str(tmp_path / "out"), str(tmp_path / "again"), curation(tmp_path), None)
-    file_mode.curate_file(lines, str(tmp_path / "out"), curation(tmp_path), None)
-    file_mode.curate_file(lines, str(tmp_path / "new"), curation(tmp_path), None)
+        files.curate_file(str(tmp_path / "out"), str(tmp_path / "again"), curation(tmp_path), None)
+    files.curate_file(lines, str(tmp_path / "out"), curation(tmp_path), None)
+    files.curate_file(lines, str(tmp_path / "new"), curation(tmp_path), None)
     assert written(tmp_path / "out") == written(tmp_path / "new")
 
 
 def test_another_cut_keeps_the_settings_that_are_not_named(tmp_path: Path) -> None:
     recipe = load_dataset("tiny").model_copy(update={"curation": curation(tmp_path, screens={"min_language_share": None})})
-    file_mode.curate_file(source(tmp_path), str(tmp_path / "first"), recipe.curation, recipe)
+    files.curate_file(source(tmp_path), str(tmp_path / "first"), recipe.curation, recipe)
     cut, made = load_made(str(tmp_path / "first"), ("curation.selection.policy=shortest",))
     assert cut == recipe.curation.model_copy(update={"selection": Selection(policy="shortest")})
     assert made is not None and made.sampling == recipe.sampling and made.curation == cut
@@ -232,7 +232,7 @@ def test_another_cut_keeps_the_settings_that_are_not_named(tmp_path: Path) -> No
 
 def test_an_empty_file_is_an_empty_dataset(tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").write_text("", encoding="utf-8")
-    assert "no trace was kept" in file_mode.curate_file(str(tmp_path / "empty.jsonl"), str(tmp_path / "out"), Curation(), None)
+    assert "no trace was kept" in files.curate_file(str(tmp_path / "empty.jsonl"), str(tmp_path / "out"), Curation(), None)
 
 
 def test_worker_processes_stop_at_once(tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_worker_processes_stop_at_once(tmp_path: Path) -> None:
     command = [str(script), "curate", "--input", lines, "--output", str(tmp_path / "out")]
     quiet = {"stderr": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
     child = interruptible.python(*command, env={**os.environ, "PYTHONPATH": str(PROJECT)}, **quiet)
-    measured = tmp_path / "out" / file_mode.WORK / "measured"
+    measured = tmp_path / "out" / files.WORK / "measured"
     while len(list(measured.glob("*.parquet"))) < 3:
         assert child.poll() is None
         time.sleep(0.01)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from distill import file_mode, progress
+from distill import progress
 from distill.curate import funnel, hub
 from distill.curate.hub import HubError
 from distill.engines import EngineError
@@ -21,6 +21,7 @@ from distill.store import catalogue, shards
 from distill.store.folders import StoreError
 from distill.text import tables as reports
 from distill.train import TrainingError
+from flows import files
 from flows.server_process import ServerError
 
 Options = argparse.Namespace
@@ -33,7 +34,7 @@ def run(options: Options) -> None:
     """The whole loop."""
     preflight(*_both(options))
     with _prefect() as console:
-        from flows.distill import distill
+        from flows.loop import distill
 
         path = distill(options.student, options.dataset, options.set)
     _summary(catalogue.load_report(path), console.reused, options.student)
@@ -75,13 +76,13 @@ def sample(options: Options) -> None:
     """Problems into traces."""
     wanted = _dataset(options)
     with _prefect():
-        from flows import dataset, keys
+        from flows import dataset, identity
         from flows.sample import sample_room
 
         dataset.require_teacher(wanted)
-        problems, kinds = dataset.problems_place(wanted), keys.kinds(wanted.problems)
+        problems, kinds = dataset.problems_place(wanted), identity.kinds(wanted.problems)
         screens = wanted.curation.screens
-        place = sample_room(problems, keys.teacher(wanted.teacher), wanted.sampling, wanted.verification, kinds, screens)
+        place = sample_room(problems, identity.teacher(wanted.teacher), wanted.sampling, wanted.verification, kinds, screens)
     print(place.path)
 
 
@@ -90,16 +91,16 @@ def verify(options: Options) -> None:
     if _file_mode(options):
         verification = _dataset(options).verification if options.dataset else load.load_parts(tuple(options.set))[0]
         with progress.showing():
-            print(file_mode.verify_file(options.input, options.output, verification))
-        file_mode.require_verdicts(options.input, options.output)
+            print(files.verify_file(options.input, options.output, verification))
+        files.require_verdicts(options.input, options.output)
         print(options.output)
         return
     wanted = _dataset(options)
     with _prefect():
-        from flows import dataset, keys
+        from flows import dataset, identity
         from flows.verify import verify_room
 
-        place = verify_room(dataset.traces_place(wanted), wanted.verification, keys.kinds(wanted.problems))
+        place = verify_room(dataset.traces_place(wanted), wanted.verification, identity.kinds(wanted.problems))
     print(place.path)
 
 
@@ -107,10 +108,10 @@ def curate(options: Options) -> None:
     """Verdicts into a dataset, of a loop or of a file."""
     if _file_mode(options):
         curation, wanted = _curation(options)
-        if not (options.push_to_hub and file_mode.finished(options.output)):  # a push that failed is repeated
+        if not (options.push_to_hub and files.finished(options.output)):  # a push that failed is repeated
             with progress.showing():
-                print(file_mode.curate_file(options.input, options.output, curation, wanted))
-        file_mode.require_examples(options.output)
+                print(files.curate_file(options.input, options.output, curation, wanted))
+        files.require_examples(options.output)
         _publish(options, options.output)
         print(options.output)
         return
@@ -140,8 +141,8 @@ def evaluate(options: Options) -> None:
     """Base, student and teacher on held-out problems."""
     student, wanted = _both(options)
     with _prefect() as console:
-        from flows.distill import student_place
         from flows.evaluate import evaluate_room
+        from flows.loop import student_place
 
         path = evaluate_room(*student_place(student, wanted), student, wanted)
     _summary(catalogue.load_report(path), console.reused, options.student)
@@ -234,7 +235,7 @@ def _curation(options: Options) -> tuple[Curation, DatasetRecipe | None]:
     if options.dataset:
         recipe = _dataset(options)
         return recipe.curation, recipe
-    if file_mode.is_dataset(options.input):
+    if files.is_dataset(options.input):
         return load.load_made(options.input, tuple(options.set))
     return load.load_parts(tuple(options.set))[1], None
 

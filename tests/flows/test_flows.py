@@ -22,7 +22,7 @@ from distill.recipe.section import RecipeError
 from distill.records import Candidate, Example, Problem, Trace
 from distill.store import folders, shards
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 SMALL = ("problems.0.limit=30", "shard_problems=8", "sampling.n=2")
 
 
@@ -252,7 +252,7 @@ def test_runs_of_dead_processes_are_marked_as_crashed(prefect_server: str) -> No
     from prefect.client.schemas.objects import StateType
     from prefect.states import Running
 
-    from flows import zombies
+    from flows import stale_runs
 
     @flow(persist_result=False)
     def nothing() -> None: ...
@@ -260,15 +260,15 @@ def test_runs_of_dead_processes_are_marked_as_crashed(prefect_server: str) -> No
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:
         pass
     with get_client(sync_client=True) as client:
-        dead = zombies.tag().replace(str(os.getpid()), str(gone.pid))
+        dead = stale_runs.tag().replace(str(os.getpid()), str(gone.pid))
         ids = {}
-        for name in (dead, zombies.tag()):
+        for name in (dead, stale_runs.tag()):
             with tags(name):
                 ids[name] = client.create_flow_run(nothing, state=Running(), tags=[name]).id
-        assert zombies.bury() == 1
+        assert stale_runs.bury() == 1
         states = {name: client.read_flow_run(run).state_type for name, run in ids.items()}
-        assert states == {dead: StateType.CRASHED, zombies.tag(): StateType.RUNNING}
-        client.delete_flow_run(ids[zombies.tag()])
+        assert states == {dead: StateType.CRASHED, stale_runs.tag(): StateType.RUNNING}
+        client.delete_flow_run(ids[stale_runs.tag()])
 
 
 def test_a_killed_run_goes_on_and_pays_for_nothing_twice(empty: str, tmp_path: Path) -> None:

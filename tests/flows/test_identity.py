@@ -1,7 +1,7 @@
 """Folders that are made keep their names: a key holds what decides, and no name of a module, a function or a file of ours."""
 
 from distill.recipe.load import load_dataset, load_student
-from flows import keys
+from flows import identity
 
 CONTENT = "content"
 """Stands for the digest of a folder's rows."""
@@ -10,11 +10,11 @@ CONTENT = "content"
 def test_the_fingerprints_of_the_embedded_recipes_are_these() -> None:
     """One that differs means that folders of today are not found again: a `VERSION`, a recipe or a schema may change it, a move may not."""
     recipe = load_dataset("tiny")
-    kinds = keys.kinds(recipe.problems)
-    problems = keys.problems(recipe.problems, recipe.verification, recipe.shard_problems)
-    traces = keys.traces(CONTENT, keys.teacher(recipe.teacher), recipe.sampling, recipe.verification, kinds)
-    dataset = keys.dataset(keys.verdicts(traces, recipe.verification, kinds), recipe)
-    student = keys.student(CONTENT, load_student("tiny-qwen2"))
+    kinds = identity.kinds(recipe.problems)
+    problems = identity.problems(recipe.problems, recipe.verification, recipe.shard_problems)
+    traces = identity.traces(CONTENT, identity.teacher(recipe.teacher), recipe.sampling, recipe.verification, kinds)
+    dataset = identity.dataset(identity.verdicts(traces, recipe.verification, kinds), recipe)
+    student = identity.student(CONTENT, load_student("tiny-qwen2"))
     assert problems.fingerprint == "493705d73697"
     assert dataset.fingerprint == "5e68d867598c"
     assert student.fingerprint == "cdbfa38d057d"

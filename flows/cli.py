@@ -13,9 +13,10 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
-from distill import __version__, commands
+from distill import __version__
 from distill.engines.cancellation import StoppedByHand
 from distill.recipe.section import RecipeError
+from flows import commands
 
 DEFAULT_STUDENT = "tiny-qwen2"
 STOPPED = "stopped; everything finished is kept, and the same command goes on from there"
