@@ -55,7 +55,7 @@ def main() -> None:
 
 def plant_low_scores(model: Any) -> None:
     """Biases of one head in each third layer: q x k = -31 x 31 in a dimension that RoPE hardly turns, -120 after division by 8."""
-    slow = SHAPE["hidden_size"] // SHAPE["num_attention_heads"] // 2 - 1
+    slow = model.config.hidden_size // model.config.num_attention_heads // 2 - 1
     with torch.no_grad():
         for layer in model.model.layers[::3]:
             layer.self_attn.q_proj.bias[slow] = 31.0

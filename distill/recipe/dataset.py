@@ -321,7 +321,8 @@ class Training(Section):
     beta2: float = Field(0.999, gt=0, lt=1)
     max_grad_norm: float = Field(1.0, gt=0)
     packing: bool = False
-    """Off: Open-R1 saw packing hurt on all its sets. On needs rows no longer than `max_length`, which we ensure."""
+    """Rows lie end to end in a forward pass, without padding, each attending to itself only. A GPU that has the kernel for it (bf16,
+    compute capability 8.0) does so in any case; elsewhere it costs the square of a pass's tokens. What a step trains on is the same."""
     precision: Literal["bf16", "fp32"] = "bf16"
     """Autocast format. Weights and optimizer state stay in fp32 (bf16 would round small updates away), but a LoRA's base is bf16."""
     gradient_checkpointing: bool = True
@@ -332,7 +333,9 @@ class Training(Section):
     """Train on a seeded choice of so many rows; None: all."""
     seed: int = 0
     device_batch_size: int = place(1, ge=1)
-    """Sequences on one device at a time; the rest is gradient accumulation."""
+    """Sequences on one device at a time where rows are padded; the rest is gradient accumulation."""
+    device_tokens: int = place(16_384, ge=64)
+    """Tokens on one device at a time where rows lie end to end; a longer row is alone."""
     checkpoint_steps: int = place(200, ge=1)
     """Optimizer steps between checkpoints that a killed run goes on from."""
     liger: bool = place(False)

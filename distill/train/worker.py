@@ -22,7 +22,7 @@ from distill.records import Example
 from distill.store import shards
 from distill.text import chat_template as chat
 from distill.text import student_template
-from distill.train import weights
+from distill.train import attention, batches, weights
 
 COMPLETE = "distill-complete"  # written last into a checkpoint: one without it is torn and is not resumed from
 MOST_UNRENDERABLE = 0.05
@@ -178,12 +178,20 @@ def _trainer(model: Any, tokenizer: Any, rows: list[dict[str, list[int]]], train
     from transformers.trainer_pt_utils import BatchRebalanceSampler
     from trl import SFTConfig, SFTTrainer
 
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    device_batch = min(training.device_batch_size, max(1, training.batch_size // world))
-    accumulation = training.batch_size // (device_batch * world)
-    if accumulation * device_batch * world != training.batch_size:
-        raise ValueError(f"training.batch_size={training.batch_size} is no multiple of {world} devices x {device_batch} sequences")
-    on_gpu = torch.cuda.is_available()
+    world, on_gpu = int(os.environ.get("WORLD_SIZE", "1")), torch.cuda.is_available()
+    kernel = attention.register(model.config.get_text_config(), training.precision)
+    end_to_end = kernel is not None or training.packing
+    if kernel is not None:
+        model.set_attn_implementation(kernel)
+    lengths = [len(row["input_ids"]) for row in rows]
+    if end_to_end:
+        accumulation = batches.passes_of_a_step(lengths, training.batch_size, world, training.device_tokens, training.seed)
+        device_batch = max(2, training.batch_size // (accumulation * world))
+    else:
+        device_batch = min(training.device_batch_size, max(1, training.batch_size // world))
+        accumulation = training.batch_size // (device_batch * world)
+        if accumulation * device_batch * world != training.batch_size:
+            raise ValueError(f"training.batch_size={training.batch_size} is no multiple of {world} devices x {device_batch} sequences")
     steps = math.ceil(len(rows) / training.batch_size * training.epochs)
     arguments = SFTConfig(
         output_dir=str(folder),
@@ -199,12 +207,12 @@ def _trainer(model: Any, tokenizer: Any, rows: list[dict[str, list[int]]], train
         max_grad_norm=training.max_grad_norm,
         bf16=training.precision == "bf16",
         gradient_checkpointing=training.gradient_checkpointing,
-        max_length=training.max_length,
-        packing=training.packing,
-        dataset_kwargs=None if training.packing else {"skip_prepare_dataset": True},
-        pad_to_multiple_of=WIDTH_MULTIPLE if on_gpu else None,
+        max_length=None if end_to_end else training.max_length,  # longer rows are left out already
+        padding_free=end_to_end,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        pad_to_multiple_of=WIDTH_MULTIPLE if on_gpu and not end_to_end else None,
         # Rows of about one length share a micro-batch; which rows share an optimizer step stays a random draw.
-        train_sampling_strategy="batch_rebalance" if accumulation * world > 1 and not training.packing else "random",
+        train_sampling_strategy="batch_rebalance" if accumulation * world > 1 and not end_to_end else "random",
         loss_type="nll",
         use_liger_kernel=training.liger,
         use_cpu=not on_gpu,
@@ -241,6 +249,8 @@ def _trainer(model: Any, tokenizer: Any, rows: list[dict[str, list[int]]], train
             return norm
 
         def _get_train_sampler(self, *inputs: Any, **named: Any) -> Any:
+            if end_to_end:
+                return batches.sampler(lengths, training.batch_size, world, self.args.process_index, accumulation, training.seed)
             sampler = super()._get_train_sampler(*inputs, **named)
             if isinstance(sampler, BatchRebalanceSampler):
                 sampler.seed = training.seed  # the trainer leaves it at a constant
