@@ -27,7 +27,8 @@ def commands(text: str) -> list[str]:
     return [line.split("  #")[0].strip() for line in lines if line.strip() and not line.startswith("#")]
 
 
-COMMANDS = sorted({command for text in TEXTS.values() for command in commands(text)})
+HELP = [line.split("  #")[0].strip() for line in cli.EXAMPLES.splitlines() if line.startswith("  distill")]
+COMMANDS = sorted({command for text in TEXTS.values() for command in commands(text)} | set(HELP))
 
 
 def makefile_targets() -> set[str]:
@@ -81,6 +82,19 @@ def test_every_command_is_in_the_reference_and_explains_itself() -> None:
     table = TEXTS["configs/README.md"].split("## Commands")[1].split("\n## ")[0]
     found = next(action.choices for action in cli.parser()._actions if isinstance(action.choices, dict))
     assert {name for name in found if f"`{name}" in table} == set(found)
+
+
+@pytest.mark.parametrize("command", sorted(cli.HELP))
+def test_help_says_what_a_command_prints_and_its_examples_parse(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    shown = capsys.readouterr().out
+    assert "Prints" in shown
+    assert WORDS.findall(shown) == []
+    examples = [line.strip() for line in shown.split("examples:\n")[1].splitlines()]
+    assert all(example.startswith(f"distill {command}") for example in examples)
+    for example in examples:
+        test_each_distill_command_parses_and_its_settings_are_known(example)
 
 
 def test_make_help_lists_every_target_that_the_documents_name() -> None:
