@@ -53,6 +53,11 @@ def test_the_readme_takes_five_minutes() -> None:
     assert README.count("\n") <= 150
 
 
+def test_ci_runs_the_test_command_of_the_readme() -> None:
+    (command,) = commands(section("Tests"))
+    assert (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()[-1] == command
+
+
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("make")])
 def test_each_make_command_names_a_target_and_a_recipe(command: str) -> None:
     words = shlex.split(command)
