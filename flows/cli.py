@@ -1,9 +1,9 @@
 """The command line: `distill run`, and a command for every stage and every look-up.
 
-Flows, and with them Prefect, are imported inside the commands that run them, so that look-ups and `--help` answer at once.
-Exit codes: 0 done, 1 failed (one line on stderr says what and what to do), 2 wrong usage or recipe, 130 and 143 stopped.
-A result without a usable row (an empty dataset, a file of which no row was judged) is a failure; it is kept all the same.
-Results go to standard output, progress to standard error.
+- Flows bring Prefect: commands import them when they run, so look-ups and `--help` answer at once.
+- Exit codes: 0 done, 1 failed (one line on stderr says why), 2 wrong usage or recipe, 130 and 143 stopped.
+- A result without a usable row (an empty dataset, a file without a judged row) is a failure; it is kept.
+- Results go to standard output, progress to standard error.
 """
 
 import argparse
@@ -23,28 +23,29 @@ DEFAULT_STUDENT = "tiny-qwen2"
 STOPPED = "stopped; everything finished is kept, and the same command goes on from there"
 EXAMPLES = """\
 examples:
-  distill run                                             # the whole loop with the embedded models, on two CPU cores
+  distill run                                             # the whole loop with embedded models, on a laptop
   distill run --student qwen2.5-7b --dataset openr1-math --teacher qwq-32b
-  distill plan --student qwen2.5-7b --gpu h100 --gpus 8   # memory, hours, tokens and money, before anything is spent
+  distill plan --student qwen2.5-7b --gpu h100 --gpus 8   # memory, hours, tokens and money; nothing is made
   distill dataset tiny --set curation.selection.policy=shortest   # the same traces, selected anew in seconds
   distill verify --input traces.jsonl --output verdicts.parquet   # verdicts on a file of yours
   distill report tiny-qwen2                               # the last report of a student
 
-Recipes are TOML files in configs/. --set section.key=value changes one value for this run. configs/README.md lists every
-key. Results are kept in data/store (DISTILL_STORE) and reused. A stopped run goes on with the same command.
+Recipes are TOML files in configs/. --set section.key=value changes one value for this run. configs/README.md
+lists every key. Results are kept in data/store (DISTILL_STORE) and reused. The same command resumes a run.
 Exit codes: 0 done, 1 failed (one line says why), 2 wrong usage or recipe, 130 and 143 stopped."""
 
 FIRST = "A stage that has to be made first is named, with its command."
 VERIFY = f"""Prints the folder of the verdicts. {FIRST}
 
-With --input and --output each row of a file of yours gets a verdict, without a store. Added are the columns outcome,
-extracted, detail, verify_seconds and verifier; a summary lies beside the result. Prints counts by source and kind.
-data/README.md lists the columns that are read. A killed run goes on with the same command."""
+With --input and --output each row of a file of yours gets a verdict, without a store. Added are the
+columns outcome, extracted, detail, verify_seconds and verifier; a summary lies beside the result. Prints
+counts by source and kind. data/README.md lists the columns that are read. The same command resumes a run."""
 CURATE = f"""Prints the folder of the dataset. {FIRST}
 
-With --input and --output a file or folder of traces becomes a dataset folder, without a store: candidates, examples, funnel,
-card and charts. Prints the funnel. Rows without an outcome are unverified: --set curation.selection.policy=none keeps them.
-A dataset folder as --input is selected anew in seconds. A killed run goes on with the same command."""
+With --input and --output a file or folder of traces becomes a dataset folder, without a store: candidates,
+examples, funnel, card and charts. Prints the funnel. Rows without an outcome are unverified, and are kept
+with --set curation.selection.policy=none. A dataset folder as --input is selected anew in seconds. A killed
+run goes on with the same command."""
 JUDGE = """'verification.judge={model={model="NAME", urls=["http://host:8000/v1"]}}'"""
 
 
@@ -229,7 +230,7 @@ def _look_ups(family: "Family[argparse.ArgumentParser]") -> None:
 
 def _service(family: "Family[argparse.ArgumentParser]") -> None:
     serve = _command(family, "serve", commands.serve)
-    text = "address to listen on (default: 127.0.0.1); any other needs a password in PREFECT_SERVER_API_AUTH_STRING"
+    text = "address (default: 127.0.0.1); any other needs a password in PREFECT_SERVER_API_AUTH_STRING"
     serve.add_argument("--host", default="127.0.0.1", help=text)
     serve.add_argument("--port", type=int, default=int(os.environ.get("PORT", "4200")), help="port to listen on (default: PORT, or 4200)")
     schedule = _command(family, "schedule", commands.schedule)
@@ -253,12 +254,13 @@ def _command(family: "Family[argparse.ArgumentParser]", name: str, command: comm
 def _student(command: argparse.ArgumentParser) -> None:
     text = f"a name in configs/students, or a .toml file (default: {DEFAULT_STUDENT})"
     command.add_argument("--student", default=DEFAULT_STUDENT, help=text)
-    command.add_argument("--dataset", help="a name in configs/datasets, or a .toml file (default: the one that the student names)")
+    text = "a name in configs/datasets, or a .toml file (default: the one that the student names)"
+    command.add_argument("--dataset", help=text)
     _set(command)
 
 
 def _set(command: argparse.ArgumentParser) -> None:
-    text = "change one value of a recipe for this run, such as sampling.n=8; may be given several times (keys: configs/README.md)"
+    text = "change one value for this run, such as sampling.n=8; may be given several times (configs/README.md)"
     command.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help=text)
     text = "another teacher than the dataset's: a name in configs/teachers such as qwq-32b, or a .toml file"
     command.add_argument("--teacher", dest="set", action="append", type="teacher={}".format, metavar="NAME", help=text)

@@ -1,4 +1,4 @@
-"""The reference of keys is whole: each key of each section stands in configs/README.md, with its default and what a change costs."""
+"""Each key of each recipe section stands in configs/README.md, with its default and what a change costs."""
 
 import json
 import re
