@@ -25,7 +25,7 @@ help: ## this list
 	@echo "distill: a strong reasoning teacher into small reasoning students"; echo
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo; echo "  variables: STUDENT=$(STUDENT) DATASET=(the student's own) TEACHER=(the dataset's own) SET='training.epochs=2 sampling.n=8'"
-	@echo "  recipes:   ls configs/students configs/datasets configs/teachers; every key is explained in distill/recipe/"
+	@echo "  recipes:   ls configs/students configs/datasets configs/teachers; every key is in configs/README.md"
 
 setup: .venv/installed ## make .venv with the locked packages (nothing to do the second time)
 

@@ -29,7 +29,7 @@ class Problem:
     question: str
     reference: str | None
     tests: str | None = None
-    """JSON; see the README for the format of each kind."""
+    """JSON; data/README.md has the format of each kind."""
     language: str = "en"
     """ISO 639-1 code of the question's language."""
     licence: str = "unknown"

@@ -1,9 +1,9 @@
-"""The command line: `distill run`, and a command for every room and every look-up.
+"""The command line: `distill run`, and a command for every stage and every look-up.
 
-Flows, and with them Prefect, are imported inside the commands that run them, so that look-ups and `--help` answer at once.
-Exit codes: 0 done, 1 failed (one line on stderr says what and what to do), 2 wrong usage or recipe, 130 and 143 stopped.
-A result without a usable row (an empty dataset, a file of which no row was judged) is a failure; it is kept all the same.
-Results go to standard output, progress to standard error.
+- Flows bring Prefect: commands import them when they run, so look-ups and `--help` answer at once.
+- Exit codes: 0 done, 1 failed (one line on stderr says why), 2 wrong usage or recipe, 130 and 143 stopped.
+- A result without a usable row (an empty dataset, a file without a judged row) is a failure; it is kept.
+- Results go to standard output, progress to standard error.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
+from typing import NamedTuple
 
 from distill import __version__
 from distill.engines.cancellation import StoppedByHand
@@ -22,30 +23,122 @@ DEFAULT_STUDENT = "tiny-qwen2"
 STOPPED = "stopped; everything finished is kept, and the same command goes on from there"
 EXAMPLES = """\
 examples:
-  distill run                                        the whole loop with the embedded models, on two CPU cores
+  distill run                                             # the whole loop with embedded models, on a laptop
   distill run --student qwen2.5-7b --dataset openr1-math --teacher qwq-32b
-  distill plan --student qwen2.5-7b --gpu h100 --gpus 8   what it needs before anything is spent
-  distill dataset tiny --set curation.selection.policy=shortest   the same traces, selected anew in seconds
-  distill verify --input traces.jsonl --output verdicts.parquet   verdicts on anybody's traces
-  distill report tiny-qwen2                          the last report of a student
+  distill plan --student qwen2.5-7b --gpu h100 --gpus 8   # memory, hours, tokens and money; nothing is made
+  distill dataset tiny --set curation.selection.policy=shortest   # the same traces, selected anew in seconds
+  distill verify --input traces.jsonl --output verdicts.parquet   # verdicts on a file of yours
+  distill report tiny-qwen2                               # the last report of a student
 
-Recipes are TOML files in configs/; --set section.key=value changes one value of them for this run. What a setting
-means is written in distill/recipe/dataset.py. Everything that is made lies in data/store (DISTILL_STORE), and is reused."""
+Recipes are TOML files in configs/. --set section.key=value changes one value for this run. configs/README.md
+lists every key. Results are kept in data/store (DISTILL_STORE) and reused. The same command resumes a run.
+Exit codes: 0 done, 1 failed (one line says why), 2 wrong usage or recipe, 130 and 143 stopped."""
 
-NEEDED = "A room that it needs and that is not made yet is named, with its command."
-FILES = {
-    "verify": "With --input and --output, each row of a file gets a verdict. Columns that are read: id, problem_id, kind (math, "
-    "code, choice, sql, logic or open), question, reference, tests, response (or thinking and answer), finish_reason. "
-    "Added: outcome, extracted, detail, verify_seconds, verifier; a summary by source lies beside the result. Killed, it goes "
-    """on where it was. A judge: --set 'verification.judge={model={model="NAME", urls=["http://host:8000/v1"]}}'; limits of """
-    "the sandbox: --set verification.sandbox.timeout_seconds=10 and the like.",
-    "curate": "With --input and --output, a file of traces (or a folder of such files) becomes a dataset folder: candidates (every row "
-    "measured, with its reason), examples, funnel, card, charts. Rows without an outcome are unverified; "
-    "--set curation.selection.policy=none keeps them. A dataset folder as --input is cut again in seconds from what was "
-    "measured: --input OLD --output NEW --set "
-    "curation.selection.policy=shortest. Killed, the same command goes on where it was.",
+FIRST = "A stage that has to be made first is named, with its command."
+VERIFY = f"""Prints the folder of the verdicts. {FIRST}
+
+With --input and --output each row of a file of yours gets a verdict, without a store. Added are the
+columns outcome, extracted, detail, verify_seconds and verifier; a summary lies beside the result. Prints
+counts by source and kind. data/README.md lists the columns that are read. The same command resumes a run."""
+CURATE = f"""Prints the folder of the dataset. {FIRST}
+
+With --input and --output a file or folder of traces becomes a dataset folder, without a store: candidates,
+examples, funnel, card and charts. Prints the funnel. Rows without an outcome are unverified, and are kept
+with --set curation.selection.policy=none. A dataset folder as --input is selected anew in seconds. A killed
+run goes on with the same command."""
+JUDGE = """'verification.judge={model={model="NAME", urls=["http://host:8000/v1"]}}'"""
+
+
+class Help(NamedTuple):
+    """What a command makes (one line), what it prints, and examples."""
+
+    makes: str
+    prints: str
+    examples: tuple[str, ...]
+
+
+HELP = {
+    "run": Help(
+        "the whole loop: makes a dataset, a student and its report",
+        """Prints the funnel of the dataset and the scores of base, student and teacher.
+The last line is the path of report.json.""",
+        ("", "--student tiny-llama --set training.epochs=2", "--student qwen2.5-7b --dataset openr1-math --teacher r1-distill-32b"),
+    ),
+    "dataset": Help(
+        "makes or reuses a filtered dataset",
+        """Prints its funnel: how many traces reach each stage, and what the others are dropped for.
+The last line is the dataset's path.""",
+        ("tiny", "gsm8k --teacher deepseek-api --set sampling.budget_usd=20", "tiny --push-to-hub me/tiny --private"),
+    ),
+    "plan": Help(
+        "estimates memory, time, tokens and money; makes nothing",
+        "Prints each estimate with its range and its formula, and whether the training fits.",
+        ("", "--student qwen2.5-7b --teacher qwq-32b --gpu h100 --gpus 8"),
+    ),
+    "collect": Help(
+        "one stage: makes problems from their sources",
+        "Prints the folder of the problems.",
+        ("--dataset gsm8k", "--dataset gsm8k --set problems.0.limit=100"),
+    ),
+    "sample": Help(
+        "one stage: samples traces of the teacher",
+        f"Prints the folder of the traces. {FIRST}",
+        ("--dataset tiny", "--dataset gsm8k --teacher qwq-32b --set sampling.n=8"),
+    ),
+    "verify": Help(
+        "one stage: gives a verdict to each trace, or to each row of a file",
+        VERIFY,
+        (
+            "--dataset tiny",
+            "--input traces.jsonl --output verdicts.parquet",
+            "--input traces.jsonl --output verdicts.parquet --set verification.sandbox.timeout_seconds=20",
+            f"--input traces.jsonl --output verdicts.parquet --set {JUDGE}",
+        ),
+    ),
+    "curate": Help(
+        "one stage: makes a dataset from verdicts, or from files of traces",
+        CURATE,
+        (
+            "--dataset tiny",
+            "--input verdicts.parquet --output curated",
+            "--input curated --output shortest --set curation.selection.policy=shortest",
+        ),
+    ),
+    "train": Help(
+        "one stage: trains a student on a dataset",
+        f"Prints the folder of the student. {FIRST}",
+        ("--student tiny-qwen2", "--student qwen2.5-7b --set training.learning_rate=1e-5 --set training.lora_rank=16"),
+    ),
+    "evaluate": Help(
+        "one stage: scores base, student and teacher on held-out problems",
+        f"""Prints pass@1 with intervals, and paired differences. {FIRST}
+The last line is the path of report.json.""",
+        ("--student tiny-qwen2", "--student tiny-qwen2 --set evaluation.n=16 --set evaluation.teacher=false"),
+    ),
+    "datasets": Help("lists recipes of datasets, and the datasets that are made", "Prints a line for each.", ("",)),
+    "teachers": Help("lists the teachers that a dataset can be made with", "Prints a line for each.", ("",)),
+    "students": Help("lists recipes of students, and the trained students", "Prints a line for each, with its scores.", ("",)),
+    "report": Help(
+        "shows the scores and differences of a run",
+        "Prints them as tables. The last line is the path of report.json.",
+        ("tiny-qwen2", "data/store/students/tiny-qwen2-a1841527a425/report.json"),
+    ),
+    "trace": Help(
+        "shows one trace, its verdict and why it was dropped",
+        "Prints every column that has a value, then question, thinking and answer.",
+        ("e7e3b377",),
+    ),
+    "serve": Help(
+        "serves run pages in a browser, and scheduled runs",
+        "Prints the address of the page. It runs until Ctrl-C.",
+        ("", "--port 4300"),
+    ),
+    "schedule": Help(
+        "turns the nightly run of a running `distill serve` on or off",
+        "Prints its state.",
+        ("on", "show"),
+    ),
 }
-"""What a room's help says where it takes files too."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except commands.EXPECTED as error:
         return _said(error, 1)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read our output has gone; the flush at exit must not fail
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader of our output is gone; the flush at exit must not fail
         return 1
     except OSError as error:
         return _said(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 1)
@@ -84,7 +177,7 @@ def parser() -> argparse.ArgumentParser:
     whole.add_argument("--version", action="version", version=f"distill {__version__}")
     family = whole.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _loop(family)
-    _rooms(family)
+    _stages(family)
     _look_ups(family)
     _service(family)
     return whole
@@ -94,91 +187,88 @@ Family = argparse._SubParsersAction  # argparse gives its type no public name
 
 
 def _loop(family: "Family[argparse.ArgumentParser]") -> None:
-    run = _command(
-        family, "run", commands.run, "the whole loop: dataset, student, report", "The last line printed is the path of report.json."
-    )
-    _student(run)
-    dataset = _command(
-        family, "dataset", commands.dataset, "make or reuse a filtered dataset", "The last line printed is the dataset's path."
-    )
+    _student(_command(family, "run", commands.run))
+    dataset = _command(family, "dataset", commands.dataset)
     dataset.add_argument("name", help="a name in configs/datasets, or the path of a .toml file")
     _set(dataset)
     _push(dataset)
-    plan = _command(family, "plan", commands.plan, "memory, time, tokens and money, before anything is spent")
+    plan = _command(family, "plan", commands.plan)
     _student(plan)
-    plan.add_argument("--gpu", help="kind of GPU, such as h100 (default: this machine's)")
-    plan.add_argument("--gpus", type=int, help="how many of them")
+    plan.add_argument("--gpu", help="kind of GPU, such as h100 or rtx4090 (default: this machine's)")
+    plan.add_argument("--gpus", type=int, help="number of GPUs, such as 8 (default: this machine's)")
 
 
-def _rooms(family: "Family[argparse.ArgumentParser]") -> None:
-    for name, command, text in (
-        ("collect", commands.collect, "one room: problem sources into problems"),
-        ("sample", commands.sample, "one room: problems into traces of the teacher"),
-        ("verify", commands.verify, "one room: traces into verdicts; or verdicts on a file of traces"),
-        ("curate", commands.curate, "one room: verdicts into a dataset; or a dataset from a file of traces"),
-        ("train", commands.train, "one room: a dataset into a student"),
-        ("evaluate", commands.evaluate, "one room: base, student and teacher on held-out problems"),
+def _stages(family: "Family[argparse.ArgumentParser]") -> None:
+    for name, command in (
+        ("collect", commands.collect),
+        ("sample", commands.sample),
+        ("verify", commands.verify),
+        ("curate", commands.curate),
+        ("train", commands.train),
+        ("evaluate", commands.evaluate),
     ):
-        room = _command(family, name, command, text, FILES.get(name, NEEDED))
-        _student(room)
+        stage = _command(family, name, command)
+        _student(stage)
         if name in ("verify", "curate"):
-            room.add_argument(
-                "--input", metavar="FILE", help="JSON Lines (also .gz) or Parquet with traces; nothing of a loop is then used"
-            )
-            room.add_argument("--output", metavar="PATH", help="a .parquet file for verify, a folder for curate")
+            stage.add_argument("--input", metavar="FILE", help="a file of traces: JSON Lines (also .gz) or Parquet, such as traces.jsonl")
+            stage.add_argument("--output", metavar="PATH", help="verify: a .parquet file; curate: a folder")
         if name == "curate":
-            _push(room)
+            _push(stage)
 
 
 def _look_ups(family: "Family[argparse.ArgumentParser]") -> None:
-    _command(family, "datasets", commands.datasets, "recipes of datasets, and the datasets that are made")
-    _command(family, "students", commands.students, "recipes of students, and the students that are trained")
-    _command(family, "teachers", commands.teachers, "teachers that a dataset can be made with")
-    report = _command(family, "report", commands.report, "the scores and differences of a run")
+    _command(family, "datasets", commands.datasets)
+    _command(family, "students", commands.students)
+    _command(family, "teachers", commands.teachers)
+    report = _command(family, "report", commands.report)
     report.add_argument(
         "run", metavar="RUN", help="a student's name or .toml file, a folder's name in the store, or the path of a report.json"
     )
-    trace = _command(family, "trace", commands.trace, "one trace with its problem, its verdict and what became of it")
+    trace = _command(family, "trace", commands.trace)
     trace.add_argument("id", metavar="ID", help="a trace's id, or the start of it")
 
 
 def _service(family: "Family[argparse.ArgumentParser]") -> None:
-    serve = _command(family, "serve", commands.serve, "the run page in a browser, and deployments that run on a schedule")
-    serve.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on; another than this machine's needs a password (see README)"
-    )
-    serve.add_argument("--port", type=int, default=int(os.environ.get("PORT", "4200")))
-    schedule = _command(family, "schedule", commands.schedule, "turn the nightly run of a running `distill serve` on or off")
-    schedule.add_argument("state", choices=("on", "off", "show"))
+    serve = _command(family, "serve", commands.serve)
+    text = "address (default: 127.0.0.1); any other needs a password in PREFECT_SERVER_API_AUTH_STRING"
+    serve.add_argument("--host", default="127.0.0.1", help=text)
+    serve.add_argument("--port", type=int, default=int(os.environ.get("PORT", "4200")), help="port to listen on (default: PORT, or 4200)")
+    schedule = _command(family, "schedule", commands.schedule)
+    schedule.add_argument("state", choices=("on", "off", "show"), help="turn it on, turn it off, or show its state")
 
 
-def _command(
-    family: "Family[argparse.ArgumentParser]", name: str, command: commands.Command, text: str, epilog: str = ""
-) -> argparse.ArgumentParser:
+def _command(family: "Family[argparse.ArgumentParser]", name: str, command: commands.Command) -> argparse.ArgumentParser:
+    makes, prints, examples = HELP[name]
     added: argparse.ArgumentParser = family.add_parser(
-        name, help=text, description=text[0].upper() + text[1:] + ".", epilog=epilog, allow_abbrev=False
+        name,
+        help=makes,
+        description=f"{makes[0].upper()}{makes[1:]}.\n{prints}",
+        epilog="\n".join(["examples:", *(f"  distill {name} {example}".rstrip() for example in examples)]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     added.set_defaults(command=command)
     return added
 
 
 def _student(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--student", default=DEFAULT_STUDENT, help=f"a name in configs/students, or a .toml file (default: {DEFAULT_STUDENT})"
-    )
-    command.add_argument("--dataset", help="a name in configs/datasets, or a .toml file (default: the one that the student names)")
+    text = f"a name in configs/students, or a .toml file (default: {DEFAULT_STUDENT})"
+    command.add_argument("--student", default=DEFAULT_STUDENT, help=text)
+    text = "a name in configs/datasets, or a .toml file (default: the one that the student names)"
+    command.add_argument("--dataset", help=text)
     _set(command)
 
 
 def _set(command: argparse.ArgumentParser) -> None:
-    text = "change one value of a recipe for this run, such as sampling.n=8; may be given several times"
+    text = "change one value for this run, such as sampling.n=8; may be given several times (configs/README.md)"
     command.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help=text)
-    text = "a name in configs/teachers, or a .toml file, instead of the dataset's own teacher"
+    text = "another teacher than the dataset's: a name in configs/teachers such as qwq-32b, or a .toml file"
     command.add_argument("--teacher", dest="set", action="append", type="teacher={}".format, metavar="NAME", help=text)
 
 
 def _push(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--push-to-hub", metavar="ORG/NAME", help="publish the dataset on the Hugging Face hub (token in HF_TOKEN)")
+    text = "publish the dataset on the Hugging Face hub, such as me/tiny (token in HF_TOKEN)"
+    command.add_argument("--push-to-hub", metavar="ORG/NAME", help=text)
     command.add_argument("--private", action="store_true", help="make the repository private when it is new")
 
 

@@ -1,7 +1,7 @@
 """Makes the embedded models: `python data/models/make.py {tiny-qwen2,tiny-llama,tiny-teacher} [--out FOLDER] [--scale 1.0]`.
 
 - tiny-qwen2, tiny-llama: bases, pretrained on plain text without any reasoning (`lessons.plain_documents`).
-- tiny-teacher: a Qwen2 taught by the project's own training room on traces in R1's format (`lessons.traces`).
+- tiny-teacher: a Qwen2 taught by the project's own training stage on traces in R1's format (`lessons.traces`).
 
 Everything is seeded. The committed weights were made on one H100, all three side by side: 2 minutes for the teacher,
 4 for each base. On two quiet CPU cores the teacher takes about 20 minutes and a base about 30. `--scale 0.01` is a quick
@@ -147,7 +147,7 @@ def pretrain(family: str, folder: Path, scale: float) -> None:
 
 
 def teach(folder: Path, scale: float) -> None:
-    """The teacher: a blank Qwen2 that goes through the project's training room once over many traces."""
+    """The teacher: a blank Qwen2 that goes through the project's training stage once over many traces."""
     settings = Training(
         learning_rate=2e-3,
         epochs=1,

@@ -1,6 +1,6 @@
 """Reading the tests of a code problem: our own format, and those in which public sets come.
 
-Read are, besides the format in the README: a list of assert statements (MBPP), Python source with asserts or
+Read are, besides the format in data/README.md: a list of assert statements (MBPP), Python source with asserts or
 `check(candidate)` (HumanEval), `{"inputs", "outputs", "fn_name"}` (APPS, TACO) and `{"language", "test_cases"}`
 (open-r1/verifiable-coding-problems-python).
 Test source is only looked at here; whether it is Python, the sandbox finds out.

@@ -220,7 +220,7 @@ def test_a_killed_run_goes_on_from_its_last_whole_checkpoint(tmp_path):
     shards.write(Example, [example(number) for number in range(400)], rows)
     script = (
         "from distill.recipe import load; from distill import train\n"
-        "student = recipe_files.load_student('tiny-qwen2')\n"
+        "student = load.load_student('tiny-qwen2')\n"
         "quick = {'epochs': 1.0, 'batch_size': 4, 'device_batch_size': 4, 'checkpoint_steps': 10}\n"
         "section = student.training.model_copy(update=quick)\n"
         "steps = []\n"
@@ -304,9 +304,9 @@ def test_the_child_trains_without_cudnn_attention_and_lets_gpu_memory_grow_in_pl
     script = (
         "import sys, pathlib, torch\n"
         "from distill.recipe import load; from distill.train import worker\n"
-        "student = recipe_files.load_student('tiny-qwen2')\n"
+        "student = load.load_student('tiny-qwen2')\n"
         "section = student.training.model_copy(update={'epochs': 1.0, 'batch_size': 4, 'device_batch_size': 4})\n"
-        f"trainer.train(student.base, section, [{rows!r}], pathlib.Path('{tmp_path}/model'), sys.stderr)\n"
+        f"worker.train(student.base, section, [{rows!r}], pathlib.Path('{tmp_path}/model'), sys.stderr)\n"
         "print(torch.backends.cuda.cudnn_sdp_enabled())\n"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True)
