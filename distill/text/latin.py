@@ -1,9 +1,12 @@
 """Passages in another language where both languages are written in Latin letters: Spanish in an English trace, English in a French one.
 
-A passage is a stretch of words that one other language's lists have and the text's own lists do not have. The lists are
-`distill.text.function_words`: short words that no sentence does without, numerals, words of reasoning. A language without a list is
-neither found nor looked into; a name, a title or a quoted phrase of fewer than three such words is no passage. One short sentence of
-rare words alone may be missed, several in a row are not.
+A passage is a stretch of words that one other language's lists have and the text's own lists do not have. A language without a
+list is neither found nor looked into; a name, a title or a quoted phrase of fewer than three such words is no passage. One short
+sentence of rare words alone may be missed, several in a row are not.
+
+The lists are `function_words/<language>.txt`, written down for this project: function words, numerals and words of reasoning of 17
+languages. They are no dictionaries, and Norwegian counts as Danish, Malay as Indonesian. A word stands in each list of a language
+that it is common in; the English list is the longest, because an English word ("die", "hay") must not count for another language.
 """
 
 import re
@@ -11,13 +14,53 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache, lru_cache
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distill.text import scripts
-from distill.text.function_words import ENDINGS, LETTERS, SHARED, WORDS
+
+LANGUAGES = ("en", "es", "fr", "de", "pt", "it", "nl", "sv", "da", "fi", "pl", "cs", "ro", "hu", "tr", "id", "vi")
+"""Those with a list; where two have as many words of a text, the one that stands first is taken."""
+ENDINGS = {
+    "es": "ción ciones amos emos imos ando iendo mente idad aron ieron aría ería",
+    "pt": "ção ções amos emos ando endo mente idade aram eram aria",
+    "it": "zione zioni iamo ando endo mente arono ata ità",
+    "fr": "eaux euse aient erons eront issons quons geons onnent",
+    "de": "ungen lich lichen keit heit schaft ieren iert",
+    "nl": "lijk lijke ingen heid heden",
+    "id": "kannya annya nya kan",
+    "pl": "ować ości ście ami ymi ych amy emy",
+    "cs": "ování osti ých ými íme",
+    "ro": "ție ții ului ilor ește ând",
+    "fi": "ssa ssä sta stä lla llä lta ltä taan tään",
+    "hu": "ban ben nak nek ból ből tól től juk jük",
+    "tr": "lar ler dır dir nın nin lık iyor ıyor",
+    "sv": "ningen arna erna",
+    "da": "ningen erne",
+}
+"""Endings that make a longer word probable; a sentence is never told by them alone."""
+
+LETTERS = {
+    "es": "áéíóúñü",
+    "fr": "àâæçéèêëîïôœùûÿ",
+    "de": "äöüß",
+    "pt": "áâãàçéêíóôõú",
+    "it": "àèéìòù",
+    "nl": "ëïé",
+    "sv": "åäöé",
+    "da": "æøåéö",
+    "fi": "äöå",
+    "pl": "ąćęłńóśźż",
+    "cs": "áčďéěíňóřšťúůýž",
+    "ro": "ăâîșțşţ",
+    "hu": "áéíóöőúüű",
+    "tr": "çğıöşüâ",
+    "vi": "àáâãèéêìíòóôõùúăđĩũơưý" + "".join(map(chr, range(0x1EA0, 0x1EFA))),
+}
+"""Letters beyond a to z: a word that no list has is taken for a language that has all of its letters."""
 
 ALIKE = {"no": "da", "nb": "da", "nn": "da", "ms": "id"}
 """Languages that are counted as another one."""
@@ -44,7 +87,13 @@ _PARTICLES = frozenset(
 )
 _ARTICLES = frozenset(["la", "las", "los", "el", "le", "les", "der", "den", "ter", "ten"])
 """What may stand in a name before its last word, and what only after one of those."""
-_LISTS = {language: frozenset(word for word in words.split() if len(word) > 1) - set(SHARED.split()) for language, words in WORDS.items()}
+_FOLDER = Path(__file__).with_name("function_words")
+_SHARED = frozenset((_FOLDER / "shared.txt").read_text(encoding="utf-8").split())
+"""Words of two or more languages, or of formulas and code: they speak for none. Most are English words that another list would have."""
+_LISTS = {
+    language: frozenset(word for word in (_FOLDER / f"{language}.txt").read_text(encoding="utf-8").split() if len(word) > 1) - _SHARED
+    for language in LANGUAGES
+}
 _ENDINGS = {language: re.compile(f".{{4,}}(?:{'|'.join(words.split())})", re.DOTALL) for language, words in ENDINGS.items()}
 
 
