@@ -77,7 +77,7 @@ def test_an_unknown_model_gets_a_shape_of_its_size(parameters: int) -> None:
 def published_hours(run: tuple[str, str, int, int, int, str, float]) -> tuple[costs.Range, float]:
     _, shape, rows, epochs, tokens, gpu, hours = run
     trained = rows * epochs * tokens
-    return costs.training_hours(shapes.KNOWN[shape], trained, tokens, devices()[gpu], 1, checkpointing=True), hours
+    return costs.training_hours(shapes.known()[shape], trained, tokens, devices()[gpu], 1, checkpointing=True), hours
 
 
 @pytest.mark.parametrize("run", TRAINED, ids=[run[0] for run in TRAINED])
@@ -93,15 +93,15 @@ def test_the_slowest_published_runs_are_within_three_times_the_band(run: tuple[s
 
 
 def test_published_sampling_speeds_lie_in_the_band() -> None:
-    qwq = costs.decode_speed(shapes.KNOWN["qwq-32b"], devices()["h100"], 200 + 10_000 / 2)
+    qwq = costs.decode_speed(shapes.known()["qwq-32b"], devices()["h100"], 200 + 10_000 / 2)
     assert qwq.low <= 1_200_000 * 10_000 / 22_000 / 3600 <= qwq.high  # OpenThoughts3: 22,000 H100-hours, about 10k tokens a trace
-    small = costs.decode_speed(shapes.KNOWN["qwen2.5-1.5b"], devices()["h200"], 300)
+    small = costs.decode_speed(shapes.known()["qwen2.5-1.5b"], devices()["h200"], 300)
     assert small.low <= 67_000 <= small.high  # four engines on one H200
 
 
 def test_published_long_context_runs_fit_or_do_not() -> None:
     assert memory.training_memory(student("openr1-distill-7b"), 8).high <= devices()["h100"].memory_gib
-    shape, training = shapes.KNOWN["qwen2.5-32b"], student("qwen2.5-32b").training
+    shape, training = shapes.known()["qwen2.5-32b"], student("qwen2.5-32b").training
 
     def olympic_coder(tokens: int) -> float:
         """GiB a GPU on 128 GPUs with the whole sequence's logits, upper end."""
