@@ -10,7 +10,7 @@ from fractions import Fraction
 from distill.text import numbers
 from distill.verifiers.math import units
 from distill.verifiers.math.tree import Leaf
-from distill.verifiers.math.words import label, no_solution, phrase
+from distill.verifiers.math.words import TABLE, label, no_solution, phrase
 
 ROUNDED_DECIMALS = 6
 """math_verify's `float_rounding`."""
@@ -18,7 +18,7 @@ ROUNDED_OR_CUT = Fraction(999, 1000)
 """Of a unit in the last place: what rounding and cutting off stay below."""
 RELATIONS = re.compile(r"=|<|>|\\leq|\\geq|\\neq")
 _LETTERS = re.compile(r"[^\W\d_]{2,3}")
-_SHORT_WORDS = frozenset("no on yes odd all one two six ten tie won now own not ton god dog win red may add".split())  # noqa: SIM905
+_SHORT_WORDS = frozenset(TABLE["short_words"].split())
 _ONE_LETTER_UNIT = re.compile(r"(\d+(?:\.\d+)?)([mgshlLNJWVK])")
 _NAMED_FIGURE = re.compile(r"\\(?:angle|triangle|overline|overrightarrow|overleftrightarrow|overset|widehat|vec|hat)")
 _CLOCK = re.compile(r"\d{1,2}:\d{2}(?::\d{2})?")

@@ -4,21 +4,13 @@ A closed list, not a dictionary: other words are compared letter by letter.
 """
 
 import re
+import tomllib
+from pathlib import Path
+from typing import Any
 
-_NO_SOLUTION = re.compile(
-    r"(?:there (?:is|are|exists?) |(?:(?:the|this) (?:equation|system|inequality)|it) has |has )?"
-    r"no (?:real |such )?(?:solutions?|roots?|values?)(?: exists?)?"
-    r"|none|(?:the )?empty set|(?:原?方程|不等式|方程组)?无(?:实数)?(?:解|根)|空集"
-)
-_ABSENT = re.compile(r"(?:the |this )?(?:limit |it )?(?:does not|doesn't|do not) exist|dne|极?限?不存在")
-_SAME = {
-    "是": "yes",
-    "否": "no",
-    "正确": "true",
-    "错误": "false",
-    "infinitely many solutions": "infinitely many",
-    "infinitely many": "infinitely many",
-}
+TABLE: dict[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+"""Words and spellings of answers."""
+_PHRASES = {phrase: re.compile(pattern) for phrase, pattern in TABLE["phrases"].items()}
 _MONTHS = "january february march april may june july august september october november december".split()  # noqa: SIM905
 _MONTH = rf"(?P<month>{'|'.join(f'{name[:3]}(?:{name[3:]})?' for name in _MONTHS)}|sept)\.?"
 _DAY = r"(?:the\s+)?(?P<day>\d{1,2})\s*(?:st|nd|rd|th)?"
@@ -53,13 +45,13 @@ def label(text: str) -> str:
 
 def no_solution(words: str) -> bool:
     """True for words that name the empty set of solutions."""
-    return _NO_SOLUTION.fullmatch(words.casefold()) is not None
+    return _PHRASES["no solution"].fullmatch(words.casefold()) is not None
 
 
 def phrase(words: str) -> str:
     """The one spelling of a phrase."""
     words = words.casefold()
-    return "does not exist" if _ABSENT.fullmatch(words) else _SAME.get(words, words)
+    return next((phrase for phrase, pattern in _PHRASES.items() if pattern.fullmatch(words)), words)
 
 
 def date(text: str) -> str | None:
