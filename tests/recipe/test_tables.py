@@ -1,5 +1,6 @@
 """Tables of facts beside the recipes: shipped, or a folder's own, with errors that name the file and the row."""
 
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,3 +46,10 @@ def test_a_table_that_cannot_be_read_is_an_error_that_names_file_and_row(own: Pa
     (own / "hardware.toml").write_text(text, encoding="utf-8")
     with pytest.raises(RecipeError, match=cause):
         hardware.devices()
+
+
+def test_all_data_of_the_package_goes_into_the_wheel() -> None:
+    project = Path(tables.__file__).parents[2]
+    patterns = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["package-data"]["distill"]
+    files = [file for file in (project / "distill").rglob("*") if file.is_file() and file.suffix not in (".py", ".pyc")]
+    assert files and {file.suffix for file in files} <= {Path(pattern).suffix for pattern in patterns}
