@@ -1,8 +1,8 @@
 """Progress of long work: one line with done and total, time left and rate.
 
-On a terminal rich keeps the line in place; elsewhere a plain line is written every few seconds, so that a log stays readable.
-Everything goes to the `distill` logger as well, where Prefect picks it up for the page of a flow run. Nothing is shown unless
-`showing` is entered: a library stays silent.
+On a terminal rich keeps the line in place; elsewhere a plain line is written every few seconds, so that a log
+stays readable. Everything goes to the `distill` logger as well, where Prefect picks it up for the page of a
+flow run. Nothing is shown unless `showing` is entered: a library stays silent.
 """
 
 import logging
@@ -35,7 +35,7 @@ R = TypeVar("R")
 
 
 class Console(logging.Handler):
-    """Writes the `distill` logger's lines to a stream, on a terminal with at most one live line below them."""
+    """Writes the `distill` logger's lines to a stream, above at most one live line on a terminal."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(logging.INFO)
@@ -93,7 +93,8 @@ def showing(stream: TextIO | None = None) -> Iterator[Console]:
 
 
 def say(text: str, reused: str = "", once: str = "") -> None:
-    """Writes one line of progress; `reused` names what it says was reused, and of lines with one `once` only the first is written."""
+    """Writes one line of progress; `reused` names what it says was reused, and of lines with one `once` only
+    the first is written."""
     LOGGER.info(text, extra={"reused": reused, "once": once})
 
 
@@ -108,7 +109,8 @@ class Mark(NamedTuple):
 class Meter:
     """Counts work done against a total and shows how fast it goes and how long it will take.
 
-    Rates are those of the last minute, or of the last rows where rows take longer. A time left is shown once the rate is steady.
+    Rates are those of the last minute, or of the last rows where rows take longer. A time left is shown once
+    the rate is steady.
     """
 
     def __init__(self, label: str, total: int, done: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
@@ -118,7 +120,7 @@ class Meter:
         self._before = done
         """What was there already: it says nothing about the rate."""
         self._seen: deque[Mark] = deque()
-        """The last minute; it begins with the first work, since loading a model says nothing about the rate."""
+        """The last minute, from the first work on: loading a model says nothing about the rate."""
         self._ended = ""
         self._started = self._shown = self._logged = clock()
         self._lock = threading.RLock()
@@ -133,7 +135,8 @@ class Meter:
         LOGGER.info(self.line())
 
     def add(self, count: int = 1, tokens: int = 0, note: str = "") -> None:
-        """Adds finished work, the tokens that came of it, and a note such as the current loss; threads may share a meter."""
+        """Adds finished work, the tokens that came of it, and a note such as the current loss; threads may
+        share a meter."""
         with self._lock:
             self.done += count
             self.tokens += tokens
@@ -191,7 +194,7 @@ class Meter:
             return ", ".join(parts)
 
     def _steady(self, seconds: float, rows: int) -> bool:
-        """Whether the window says how fast it goes: it is full, or its halves agree within a factor of two."""
+        """Whether the window says how fast it goes: it is full, or its halves differ by less than twice."""
         if seconds < STEADY_SECONDS or rows < STEADY_ROWS:
             return False
         first, last = self._seen[0], self._seen[-1]
@@ -237,7 +240,7 @@ def rate(each_second: float) -> str:
 
 
 def _live(stream: TextIO) -> "Live":
-    """A live line that is drawn when it is told to, by no thread of its own; rich is loaded where there is a terminal only."""
+    """A live line that is drawn when it is told to, by no thread of its own; loads rich."""
     from rich.console import Console as Terminal
     from rich.live import Live
 

@@ -41,7 +41,8 @@ def text(console: Console) -> str:
 
 
 def screen(written: str) -> list[str]:
-    """What a terminal shows after some codes: line ends, returns, "up" and "erase the line", which are all that is used."""
+    """What a terminal shows after some codes: line ends, returns, "up" and "erase the line", which are all
+    that is used."""
     lines, row, column = [""], 0, 0
     for code in re.findall(r"\x1b\[\?25[lh]|\x1b\[1A|\x1b\[2K|\r|\n|[^\x1b\r\n]+|\x1b", written):
         match code:

@@ -1,9 +1,9 @@
 """A fake teacher for dry runs and tests: no model, no network, and it says so (its model name is `scripted`).
 
-It knows the reference, so it can write a right trace for a problem, and it writes every failure that real teachers
-are known for in fixed shares. What it writes depends on the problem, the sample index and the sampling seed only. The
-texts are composed of the stock sentences of `scripted.toml`: they exercise the pipeline and teach nothing. Tokens are
-counted as four characters each.
+It knows the reference, so it can write a right trace for a problem, and it writes every failure that real
+teachers are known for in fixed shares. What it writes depends on the problem, the sample index and the
+sampling seed only. The texts are composed of the stock sentences of `scripted.toml`: they exercise the
+pipeline and teach nothing. Tokens are counted as four characters each.
 """
 
 import json
@@ -44,8 +44,9 @@ FAILURES: dict[str, str | None] = {
     "language_switch": "mixed_language",
     "duplicate": "exact_duplicate",
 }
-"""Every way in which a scripted completion differs from a plain right one, with the reason it must be dropped for, or None
-where it must be kept: `two_boxes` says a wrong box before the right one, `duplicate` repeats sample 0 of its problem."""
+"""Every way in which a scripted completion differs from a plain right one, with the reason it must be dropped
+for, or None where it must be kept: `two_boxes` says a wrong box before the right one, `duplicate` repeats
+sample 0 of its problem."""
 
 
 @cache
@@ -88,7 +89,8 @@ def choose(problem: Problem, index: int, seed: int) -> str:
 
 
 def write(request: Request, name: str, sampling: Sampling) -> Completion:
-    """The completion of a request that shows one of `FAILURES`, or a `"right"` one; longer than `max_tokens` it is cut."""
+    """The completion of a request that shows one of `FAILURES`, or a `"right"` one; longer than `max_tokens`
+    it is cut."""
     problem, index = request.problem, request.sample_index
     if name in ("null_content", "empty"):
         nothing = None if name == "null_content" else ""
@@ -173,7 +175,7 @@ def _sentences(stock: list[str], dice: random.Random, count: int) -> str:
 
 
 def _solution(problem: Problem) -> str:
-    """The reference, or a program that knows the tests by heart, in the form that the kind of problem asks for."""
+    """The reference, or a program that knows the tests by heart, in the form of the problem's kind."""
     match problem.kind:
         case "code":
             return f"```python\n{_program(problem)}\n```"

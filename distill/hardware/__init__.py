@@ -1,6 +1,7 @@
 """What this machine has (GPUs, memory, cores), and what the data sheets say of common GPUs.
 
-Only NVIDIA GPUs are found, and a GPU that another program is using counts as free. torch is imported by its one switch only.
+Only NVIDIA GPUs are found, and a GPU that another program is using counts as free. torch is imported by its
+one switch only.
 """
 
 import os
@@ -23,7 +24,7 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A kind of accelerator: a row of `configs/hardware.toml`, which says what the numbers are and where they are from."""
+    """A kind of accelerator: a row of `configs/hardware.toml`, which says what the numbers are."""
 
     name: str
     memory_gib: float
@@ -51,7 +52,7 @@ def gpus() -> list[Gpu]:
 
 
 def read_listing(listing: str, visible: str | None) -> list[Gpu]:
-    """The GPUs of `nvidia-smi`'s "index, uuid, name, MiB" lines that a `CUDA_VISIBLE_DEVICES` value allows."""
+    """The GPUs of `nvidia-smi`'s "index, uuid, name, MiB" lines that CUDA_VISIBLE_DEVICES allows."""
     allowed = None if visible is None else [part.strip() for part in visible.split(",") if part.strip()]
     found: list[Gpu] = []
     for line in listing.splitlines():
@@ -77,7 +78,7 @@ def ram_gib() -> float:
 
 
 def device_of(gpu: Gpu) -> Device:
-    """The data sheet of a GPU of this machine, with the memory that it really has; a modest guess for an unknown one."""
+    """The data sheet of a GPU of this machine, with its real memory; a modest guess for an unknown one."""
     name = gpu.name.lower().replace(" ", "").replace("-", "")
     known = max((key for key in devices() if key in name), key=len, default=None)
     device = devices()[known] if known else tables.records(TABLE, "unknown", partial(Device, "gpu"))["gpu"]
@@ -91,11 +92,13 @@ def this_cpu() -> Device:
 
 
 def without_cudnn_attention() -> None:
-    """Keeps torch's attention off cuDNN in this process: every process that trains or scores with torch calls it first.
+    """Keeps torch's attention off cuDNN in this process: every process that trains or scores with torch calls
+    it first.
 
-    With a mask and a padded width of 64 modulo 128 cuDNN's backward gives NaN on Hopper (torch 2.11 with cuDNN 9.19, torch 2.13 with
-    9.20; pytorch issue 196678, trl issue 7181), and there SDPA prefers it. What SDPA takes instead is nearer to fp32: relative error
-    of a gradient 0.033 against 0.095. To be removed when the issue is closed and `benchmarks/gpu/attention.py` shows finite gradients.
+    With a mask and a padded width of 64 modulo 128 cuDNN's backward gives NaN on Hopper (torch 2.11 with
+    cuDNN 9.19, torch 2.13 with 9.20; pytorch issue 196678, trl issue 7181), and there SDPA prefers it. What
+    SDPA takes instead is nearer to fp32: relative error of a gradient 0.033 against 0.095. To be removed when
+    the issue is closed and `benchmarks/gpu/attention.py` shows finite gradients.
     """
     import torch
 

@@ -1,7 +1,7 @@
 """Shapes of decoder models, and what they need: the formulae of memory and compute that `plan` adds up.
 
-For dense Llama and Qwen2 shapes. It promises nothing for mixtures of experts, sliding windows or multi-token heads.
-Sizes are in bytes, lengths in tokens.
+For dense Llama and Qwen2 shapes. It promises nothing for mixtures of experts, sliding windows or multi-token
+heads. Sizes are in bytes, lengths in tokens.
 """
 
 import json
@@ -14,7 +14,8 @@ from typing import Any
 from distill.recipe import tables
 
 TRAINED_BYTES = 16
-"""Bytes a parameter in full fine-tuning: bf16 weight and gradient, fp32 master and two Adam moments (EleutherAI, transformer math)."""
+"""Bytes a parameter in full fine-tuning: bf16 weight and gradient, fp32 master and two Adam moments
+(EleutherAI, transformer math)."""
 TRAINED_BYTES_BF16 = 8
 """Everything in bf16, as one process on one GPU holds it."""
 TRAINED_BYTES_FP32_GRADIENTS = 18
@@ -60,7 +61,7 @@ class Architecture:
         return tokens * (4 * self.hidden + 2 * (self.heads + self.kv_heads) * self.head_dim + 3 * self.ffn) * number_bytes
 
     def all_activations(self, tokens: int, number_bytes: int = 2) -> int:
-        """Without checkpointing: 34·s·h·L at two bytes a number, attention not materialised (Korthikanti et al.)."""
+        """Without checkpointing: 34·s·h·L at two bytes a number, without attention (Korthikanti et al.)."""
         return 34 * tokens * self.hidden * self.layers * number_bytes // 2
 
     def logits(self, tokens: int) -> int:
@@ -78,7 +79,7 @@ class Architecture:
         return 6.0 * self.layers * self.heads * self.head_dim * tokens
 
     def training_flops(self, tokens: int, *, checkpointing: bool) -> float:
-        """Of one trained token: 6N and attention, a third more when the forward pass is computed again (8N)."""
+        """Of one trained token: 6N and attention, a third more when the forward pass is repeated (8N)."""
         return (6.0 * self.parameters + self.attention_flops(tokens)) * (4 / 3 if checkpointing else 1)
 
 
@@ -107,7 +108,7 @@ def is_path(model: str) -> bool:
 
 
 def of(model: str) -> Architecture | None:
-    """The shape of a model: from the config of a local folder, or by its name; None when it is not known here."""
+    """The shape of a model: from the config of a local folder, or by its name; None when it is unknown."""
     folder = local_folder(model)
     if folder is not None and (folder / "config.json").is_file():
         return _from_config(json.loads((folder / "config.json").read_text(encoding="utf-8")))
@@ -115,13 +116,13 @@ def of(model: str) -> Architecture | None:
 
 
 def guess(model: str) -> Architecture | None:
-    """The shape of a model, or for an unknown name that says its size ("Some-8B") the known shape of about that size."""
+    """The shape of a model, or for an unknown name that says its size ("Some-8B") a known one."""
     size = SIZE.search(model.rsplit("/", 1)[-1])
     return of(model) or (nearest(int(float(size.group(1)) * 1e9)) if size else None)
 
 
 def nearest(parameters: int) -> Architecture:
-    """A plausible shape of so many parameters: the known one that is closest in size, scaled in every direction."""
+    """A plausible shape of so many parameters: the known one closest in size, scaled in all directions."""
     shape = min(known().values(), key=lambda one: abs(one.parameters - parameters))
     scale = parameters / shape.parameters
     if 0.9 < scale < 1.1:

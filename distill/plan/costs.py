@@ -30,7 +30,7 @@ PROMPT_TOKENS = 200
 STEP_SECONDS = 0.005
 MOST_SEQUENCES = 1024
 REQUEST_TOKENS_PER_SECOND = (10.0, 21.0, 60.0)
-"""Of one request to an API: DeepSeek tells 20 to 22 for its own (open-infra, day 6), and 60 for V3 when it was new."""
+"""Of one request to an API: DeepSeek tells 20 to 22 for its own (open-infra, day 6), 60 for the new V3."""
 MIXTURE = re.compile(r"(\d+(?:\.\d+)?)b-a(\d+(?:\.\d+)?)b")
 """All parameters and those that one token is computed with, in a name such as Qwen3-235B-A22B."""
 
@@ -78,7 +78,8 @@ class Range:
 MFU = Range(0.10, 0.25, 0.40)
 """Share of peak in training; published runs imply 4 to 40 %."""
 DECODE_SHARE = Range(0.05, 0.25, 0.60)
-"""Share of the decode roofline; OpenThoughts3 had about 13 % with QwQ-32B, four 1.5B engines on one H200 about 20 %."""
+"""Share of the decode roofline; OpenThoughts3 had about 13 % with QwQ-32B, four 1.5B engines on one H200
+about 20 %."""
 KEPT = Range(0.25, 0.5, 0.8)
 """Share of the traces that pass: Open-R1 55 % of the problems, Bespoke 25 to 73 % by the verifier."""
 KEPT_ALL = Range(0.8, 0.95, 1.0)
@@ -112,7 +113,8 @@ def problem_count(source: ProblemSource) -> tuple[int, bool]:
 
 
 def trace_tokens(dataset: DatasetRecipe) -> Range:
-    """Mean tokens of a trace: R1's by domain, weighted by the number of problems, and no more than half of `max_tokens`."""
+    """Mean tokens of a trace: R1's by domain, weighted by the number of problems, at most half of
+    `max_tokens`."""
     return _mean_tokens(asked(dataset) or dataset.problems, dataset)
 
 
@@ -122,7 +124,8 @@ def asked(dataset: DatasetRecipe) -> tuple[ProblemSource, ...]:
 
 
 def draws(source: ProblemSource, dataset: DatasetRecipe) -> Range:
-    """Traces of each problem of a source: n, one that came with its problem, or with adaptive sampling from n to the most."""
+    """Traces of each problem of a source: n, one that came with its problem, or with adaptive sampling from n
+    to the most."""
     sampling = dataset.sampling
     if source.response is not None:
         return Range(1, 1, 1)
@@ -138,7 +141,7 @@ def traces(sources_of: Sequence[ProblemSource], dataset: DatasetRecipe) -> Range
 
 
 def sampled_tokens(dataset: DatasetRecipe) -> Range:
-    """Tokens that the teacher writes: traces x mean tokens, and cut ones again with the next larger budget."""
+    """Tokens that the teacher writes: traces x mean tokens, and cut ones again with a larger budget."""
     asked_for = traces(asked(dataset), dataset)
     return asked_for.by(trace_tokens(dataset)).plus(asked_for.by(CUT).times(next_budget(dataset.sampling)))
 
@@ -157,10 +160,11 @@ def decode_speed(
 
 
 def serving_speed(served: Served, device: Device, live_tokens: float, most_sequences: float = MOST_SEQUENCES) -> Range:
-    """Output tokens a second for one GPU: the roofline of weights and KV cache over bandwidth, or of FLOPs, at its usual share.
+    """Output tokens a second for one GPU: the roofline of weights and KV cache over bandwidth, or of FLOPs,
+    at its usual share.
 
-    `live_tokens` is the mean length of a sequence while it is made, `most_sequences` how many of them there are for each GPU. The
-    model is spread over as few GPUs (1, 2, 4, ...) as hold it and some cache.
+    `live_tokens` is the mean length of a sequence while it is made, `most_sequences` how many of them there
+    are for each GPU. The model is spread over as few GPUs (1, 2, 4, ...) as hold it and some cache.
     """
     kv, spread = served.kv_bytes * live_tokens, 1
     while spread < 16 and spread * device.memory_gib * memory.GIB * memory.VLLM_SHARE < served.weights * 1.2:
@@ -180,7 +184,7 @@ def row_tokens(dataset: DatasetRecipe, student: StudentRecipe) -> float:
 
 
 def teacher_speed(teacher: Teacher, device: Device, tokens: float, gpus: int = 1) -> Range | None:
-    """Output tokens a second for one GPU of so many, or None when the teacher's shape is not known."""
+    """Output tokens a second for one GPU of so many, or None for an unknown shape."""
     if is_r1(teacher.model):
         return Range(*_table("r1")["tokens_per_gpu_second"])
     model = served(teacher)
@@ -189,7 +193,7 @@ def teacher_speed(teacher: Teacher, device: Device, tokens: float, gpus: int = 1
 
 
 def teacher_bytes(teacher: Teacher, tokens: float) -> float | None:
-    """Weights and one sequence's cache: the least that serving takes; None when the teacher's shape is not known."""
+    """Weights and one sequence's cache: the least that serving takes; None for an unknown shape."""
     model = served(teacher)
     return None if model is None else model.weights + model.kv_bytes * tokens
 
@@ -245,7 +249,8 @@ def _kept(source: ProblemSource, dataset: DatasetRecipe) -> Range:
 
 
 def _passing(source: ProblemSource, dataset: DatasetRecipe) -> Range:
-    """Share of a source's traces that pass: nearly all where nothing is checked, none where nothing can be."""
+    """Share of a source's traces that pass: nearly all where nothing is checked, none where nothing can
+    be."""
     selection = dataset.curation.selection
     if selection.policy == "none" or source.kind in selection.keep_unverified:
         return KEPT_ALL

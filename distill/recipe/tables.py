@@ -1,4 +1,5 @@
-"""Tables of `configs/` that are no recipes and go stale: GPUs and prices, shapes of models, public benchmarks.
+"""Tables of `configs/` that are no recipes and go stale: GPUs and prices, shapes of models, public
+benchmarks.
 
 A folder of one's own in DISTILL_CONFIGS may leave a table out: then the shipped one is read.
 """
@@ -38,7 +39,7 @@ def section(name: str, key: str) -> dict[str, Any]:
 
 
 def records(name: str, key: str, make: Callable[..., R]) -> dict[str, R]:
-    """The rows of one section as records by name; raises RecipeError that says which row lacks a key, or has another one."""
+    """The rows of one section as records by name; raises RecipeError that names a row with wrong keys."""
     found: dict[str, R] = {}
     for row, values in section(name, key).items():
         try:

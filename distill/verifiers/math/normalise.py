@@ -1,7 +1,8 @@
-r"""One spelling for the many ways to write the same LaTeX: macros, spaces, full-width characters, thousands separators.
+r"""One spelling for the many ways to write the same LaTeX: macros, spaces, full-width characters, thousands
+separators.
 
-Only spelling changes here; no value does. Braceless arguments get their braces, and text macros become `\text`. The rules
-are `words.toml`'s, in its order, each with its example.
+Only spelling changes here; no value does. Braceless arguments get their braces, and text macros become
+`\text`. The rules are `words.toml`'s, in its order, each with its example.
 """
 
 import re
@@ -22,7 +23,7 @@ def _choose(match: re.Match[str]) -> str:
 
 
 def _rows(match: re.Match[str]) -> str:
-    """The equations of a system as a list, the branches of a function as a set of pairs of value and condition."""
+    """The equations of a system as a list, the branches of a function as a set of (value, condition)."""
     body = re.sub(r"&(?=\s*(?:[=<>]|\\[lg]eq?(?![a-z])|\\in(?![a-z])))", "", match.group(1))
     if "&" not in body:
         return body.replace(r"\\", ",")

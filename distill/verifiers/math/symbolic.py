@@ -1,12 +1,13 @@
 r"""Comparing two answers with symbolic algebra: what a worker process runs, under its limits.
 
-Leaves are first compared by value: numbers to more digits than their texts have, expressions with variables at fixed
-points. Only what has no value (equations, inequalities, sets) is left to `math_verify.verify`, whose rounding to six
-decimals would accept different numbers. Decimals are turned into exact fractions before they are parsed. This module
-may hang or run out of memory: it is never called in the process that judges.
+Leaves are first compared by value: numbers to more digits than their texts have, expressions with variables
+at fixed points. Only what has no value (equations, inequalities, sets) is left to `math_verify.verify`, whose
+rounding to six decimals would accept different numbers. Decimals are turned into exact fractions before they
+are parsed. This module may hang or run out of memory: it is never called in the process that judges.
 
-Sets of real numbers that are written with unions, intersections and differences are compared by their elements. Only sets
-whose ends and elements are numbers are; sets with a parameter are equal here when they are written alike.
+Sets of real numbers that are written with unions, intersections and differences are compared by their
+elements. Only sets whose ends and elements are numbers are; sets with a parameter are equal here when they
+are written alike.
 """
 
 import math
@@ -95,7 +96,8 @@ def _same_set(gold: Group, answer: Group) -> bool:
     known: list[Any] = []
 
     def endpoint(text: str) -> Any:
-        """The number that an element or an end of an interval stands for, one object for equal ones; None for what is no number."""
+        """The number that an element or an end of an interval stands for, one object for equal ones; None for
+        what is no number."""
         value = _parsed(text)
         if not _is_number(value):
             return None
@@ -131,7 +133,8 @@ def _set(node: Node, value: Value) -> Any:
 
 
 def _set_operation(operator: str, operands: list[Any]) -> Any:
-    """The union, difference or intersection of sets; joined inequalities that exclude each other name their union."""
+    """The union, difference or intersection of sets; joined inequalities that exclude each other are a
+    union."""
     import sympy
 
     if any(operand is None for operand in operands):
@@ -147,7 +150,8 @@ def _set_operation(operator: str, operands: list[Any]) -> Any:
 
 
 def _in_words_of(gold: str, answer: str) -> str:
-    r"""The answer with the reference's constant of integration, and with `\ln` for a bare `\log` where the reference has `\ln`."""
+    r"""The answer with the reference's constant of integration, and with `\ln` for a bare `\log` where the
+    reference has `\ln`."""
     if r"\ln" in gold and r"\ln" not in answer:
         answer = re.sub(r"\\log(?![A-Za-z_])", r"\\ln", answer)
     constant = re.search(r"(?<=\+)(?:([cKk])|C_\{?\w\}?)$", answer) if gold.endswith("+C") else None
@@ -158,12 +162,12 @@ def _in_words_of(gold: str, answer: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _parsed(text: str) -> Any:
-    """The expression that a text stands for, with decimals as exact fractions; None when it cannot be read."""
+    """The expression that a text stands for, with decimals as exact fractions; None when it is unreadable."""
     from latex2sympy2_extended import NormalizationConfig, latex2sympy
     from latex2sympy2_extended.latex2sympy2 import ConversionConfig
 
     if re.search(r"\d \d", text) or re.search(r"\\[lc]?dots|\.\.\.|…", text):
-        return None  # two numbers side by side are no product, and nobody knows what three dots stand for
+        return None  # two numbers side by side are no product, and three dots stand for anything
     text = re.sub(r"(\d{1,3})!!(?!!)", lambda m: str(math.prod(range(int(m.group(1)), 0, -2))), text)
     if "!!" in text or re.search(r"\\frac\{[^{}]*\}\{0+\}|/0(?![\d.])", text):
         return None

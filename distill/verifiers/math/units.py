@@ -1,7 +1,7 @@
 """Units and other words that stand beside a number in an answer.
 
-A unit may be left off or added; another unit fails. `6 apples` and `6` agree, `5 cm` and `5 m` do not, and no unit is
-converted into another (`100 cm` is not `1 m` here).
+A unit may be left off or added; another unit fails. `6 apples` and `6` agree, `5 cm` and `5 m` do not, and no
+unit is converted into another (`100 cm` is not `1 m` here).
 """
 
 import re
@@ -94,7 +94,7 @@ def _singular(word: str) -> str:
 
 
 def _unknown_chinese(token: str, put: Callable[[str], None]) -> list[str]:
-    """The run of Chinese characters when it is more than filler and units; its units are put down on the way."""
+    """The run of Chinese characters when it is more than filler and units; its units are put down."""
     rest = token
     while rest:
         for length in range(min(4, len(rest)), 0, -1):

@@ -1,9 +1,9 @@
 r"""The values of simple expressions, without symbolic algebra: `\frac{3+\sqrt{2}}{2}`, `x^{2}-4x+1`, `12\pi`.
 
-What is read: numbers, single letters, `\pi`, sums, products, quotients, roots and whole powers. Everything else, and what
-could be read in two ways (`1/2x`, `2\frac{x}{3}`, `f(x)`), has no value here and is left to symbolic algebra. Expressions
-are equal when they agree to more digits than their texts could hide a difference in, letters being put at fixed points, which
-is how symbolic algebra is asked too.
+What is read: numbers, single letters, `\pi`, sums, products, quotients, roots and whole powers. Everything
+else, and what could be read in two ways (`1/2x`, `2\frac{x}{3}`, `f(x)`), has no value here and is left to
+symbolic algebra. Expressions are equal when they agree to more digits than their texts could hide a
+difference in, letters being put at fixed points, which is how symbolic algebra is asked too.
 """
 
 import re
@@ -66,7 +66,7 @@ def _equal(gold: str, answer: str) -> bool:
 
 
 def _tokens(text: str) -> list[str]:
-    """Numbers, commands, letters and signs; raises NoValueError for others and for what has several readings."""
+    """Numbers, commands, letters and signs; raises NoValueError for others."""
     found = _TOKEN.findall(text) if len(text) <= LONGEST_TEXT else []
     if len("".join(found)) != len(text.replace(" ", "")) or _OTHER_MEANINGS.intersection(found):
         raise NoValueError

@@ -1,4 +1,5 @@
-"""Answers that are words: one spelling for phrases that mean the same, for days of the year, and for digits that are no arithmetic.
+"""Answers that are words: one spelling for phrases that mean the same, for days of the year, and for digits
+that are no arithmetic.
 
 A closed list, not a dictionary: other words are compared letter by letter.
 """
@@ -21,18 +22,21 @@ _DATES = (
     re.compile(r"(?:(?P<year>\d{4})年)?(?P<month>\d{1,2})月(?P<day>\d{1,2})[日号]"),
 )
 _LABEL = re.compile(r"\d+([-/.])\d+(?:\1\d+)+")
-"""Three groups of digits or more, joined by one sign without spaces: a date, a version, a phone number, an order; never `3/4` or `1.2`."""
+"""Three groups of digits or more, joined by one sign without spaces: a date, a version, a phone number, an
+order; never `3/4` or `1.2`."""
 _POINTED_THOUSANDS = re.compile(r"\d{1,3}(?:\.\d{3})+")
 _HAS_MONTH = re.compile(r"(?i)(?<![a-z\\])(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)|月")
 
 
 def is_label(text: str) -> bool:
-    """True for digits that are joined to a text: `2019-03-01` is no difference, `1/2/2020` no quotient; `10 - 3 - 2` is one."""
+    """True for digits that are joined to a text: `2019-03-01` is no difference, `1/2/2020` no quotient; `10 -
+    3 - 2` is one."""
     return _LABEL.fullmatch(text) is not None and _POINTED_THOUSANDS.fullmatch(text) is None
 
 
 def label(text: str) -> str:
-    """The one spelling of joined digits: a date that begins with its year as `date` writes it, one that ends with it without zeros."""
+    """The one spelling of joined digits: a date that begins with its year as `date` writes it, one that ends
+    with it without zeros."""
     sign = next((sign for sign in "-/." if sign in text), "")
     groups = text.split(sign) if sign else []
     if len(groups) != 3 or not all(group.isdecimal() for group in groups):
@@ -55,7 +59,7 @@ def phrase(words: str) -> str:
 
 
 def date(text: str) -> str | None:
-    """`june 20` for any way to write a day of the year, with the year after it where there is one; else None."""
+    """`june 20` for any way to write a day of the year, with the year where there is one; else None."""
     if not _HAS_MONTH.search(text):
         return None
     text = " ".join(re.sub(r"\\text|[{}^]", " ", text).casefold().strip(" .").split())
