@@ -1,13 +1,12 @@
 """Progress of long work: one line with done and total, time left and rate.
 
-On a terminal the line is rewritten in place; elsewhere a plain line is written every few seconds, so that a log stays
-readable. Everything goes to the `distill` logger as well, where Prefect picks it up for the page of a flow run. Nothing is
-shown unless `showing` is entered: a library stays silent.
+On a terminal rich keeps the line in place; elsewhere a plain line is written every few seconds, so that a log
+stays readable. Everything goes to the `distill` logger as well, where Prefect picks it up for the page of a
+flow run. Nothing is shown unless `showing` is entered: a library stays silent.
 """
 
 import logging
 import os
-import shutil
 import sys
 import threading
 import time
@@ -15,7 +14,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TextIO, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TextIO, TypeVar
+
+if TYPE_CHECKING:
+    from rich.live import Live
 
 LOGGER = logging.getLogger("distill")
 LOGGER.setLevel(logging.INFO)
@@ -33,51 +35,46 @@ R = TypeVar("R")
 
 
 class Console(logging.Handler):
-    """Writes the `distill` logger's lines to a stream, with at most one status line that is rewritten below them."""
+    """Writes the `distill` logger's lines to a stream, above at most one live line on a terminal."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(logging.INFO)
         self.stream = stream
-        self.rewrites = stream.isatty()
-        self.status_shown = False
+        self.rewrites = stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
         self.reused: list[str] = []
         """Labels of what was reused, in order, for the summary at the end of a run."""
         self._told: set[str] = set()
+        self._live: Live | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         """Writes one line; lines that a meter has already shown are left out."""
-        if getattr(record, "shown", False):
+        once = getattr(record, "once", "")
+        if getattr(record, "shown", False) or once in self._told:
             return
-        if (once := getattr(record, "once", "")) in self._told:
-            return
-        if once:
-            self._told.add(once)
-        if label := getattr(record, "reused", ""):
-            self.reused.append(label)
-        self.clear()
-        self.stream.write(record.getMessage() + "\n")
-        self.stream.flush()
+        self._told |= {once} - {""}
+        self.reused += [label] if (label := getattr(record, "reused", "")) else []
+        if self._live:
+            self._live.console.print(record.getMessage())
+        else:
+            self.stream.write(record.getMessage() + "\n")
+            self.stream.flush()
 
     def status(self, text: str) -> None:
-        """Shows a status: in place on a terminal, as a line of its own elsewhere."""
-        self.stream.write(f"\r{self._fitting(text)}\x1b[K" if self.rewrites else text + "\n")
-        self.status_shown = self.rewrites
-        self.stream.flush()
+        """Shows a status: in place on a terminal, cut to its width, and as a line of its own elsewhere."""
+        if not self.rewrites:
+            self.stream.write(text + "\n")
+            self.stream.flush()
+            return
+        from rich.text import Text
+
+        self._live = self._live or _live(self.stream)
+        self._live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
 
     def clear(self) -> None:
         """Takes the status line away."""
-        if self.status_shown:
-            self.stream.write("\r\x1b[K")
-            self.status_shown = False
-
-    def _fitting(self, text: str) -> str:
-        """The text in one line of the terminal: a longer one would be wrapped and could not be rewritten."""
-        try:
-            columns = os.get_terminal_size(self.stream.fileno()).columns
-        except OSError:
-            columns = 0
-        width = (columns or shutil.get_terminal_size().columns) - 1
-        return text if len(text) <= width else text[: width - 3] + "..."
+        if self._live:
+            self._live.stop()
+            self._live = None
 
 
 @contextmanager
@@ -96,27 +93,34 @@ def showing(stream: TextIO | None = None) -> Iterator[Console]:
 
 
 def say(text: str, reused: str = "", once: str = "") -> None:
-    """Writes one line of progress; `reused` names what it says was reused, and of lines with one `once` only the first is written."""
+    """Writes one line of progress; `reused` names what it says was reused, and of lines with one `once` only
+    the first is written."""
     LOGGER.info(text, extra={"reused": reused, "once": once})
+
+
+class Mark(NamedTuple):
+    """How far the work was at a time."""
+
+    at: float
+    done: int
+    tokens: int
 
 
 class Meter:
     """Counts work done against a total and shows how fast it goes and how long it will take.
 
-    Rates are those of the last minute, or of the last rows where rows take longer. A time left is shown once the rate is steady.
+    Rates are those of the last minute, or of the last rows where rows take longer. A time left is shown once
+    the rate is steady.
     """
 
     def __init__(self, label: str, total: int, done: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
-        self.label = label
-        self.total = total
-        self.done = done
-        self.tokens = 0
-        self.note = ""
+        self.label, self.total, self.done = label, total, done
+        self.tokens, self.note = 0, ""
         self._clock = clock
         self._before = done
         """What was there already: it says nothing about the rate."""
-        self._seen: deque[tuple[float, int, int]] = deque()
-        """(seconds, done, tokens) of the last minute; it begins with the first work, since loading a model says nothing about the rate."""
+        self._seen: deque[Mark] = deque()
+        """The last minute, from the first work on: loading a model says nothing about the rate."""
         self._ended = ""
         self._started = self._shown = self._logged = clock()
         self._lock = threading.RLock()
@@ -131,21 +135,26 @@ class Meter:
         LOGGER.info(self.line())
 
     def add(self, count: int = 1, tokens: int = 0, note: str = "") -> None:
-        """Adds finished work, the tokens that came of it, and a note such as the current loss; threads may share a meter."""
+        """Adds finished work, the tokens that came of it, and a note such as the current loss; threads may
+        share a meter."""
         with self._lock:
             self.done += count
             self.tokens += tokens
             self.note = note or self.note
             now = self._clock()
-            self._remember(now)
-            self._refresh(now)
+            if not self._seen or now - self._seen[-1].at >= 1:
+                self._seen.append(Mark(now, self.done, self.tokens))
+            while len(self._seen) > 2 and now - self._seen[1].at >= WINDOW_SECONDS and self.done - self._seen[1].done >= WINDOW_ROWS:
+                self._seen.popleft()
+            if not self.done >= self.total > 0:  # else the last line comes when the block is left
+                self._show(now)
 
     def found(self, count: int) -> None:
         """Adds work that was done before: it counts, and not as speed."""
         with self._lock:
             self.done += count
             self._before += count
-            self._seen = deque((at, done + count, tokens) for at, done, tokens in self._seen)
+            self._seen = deque(mark._replace(done=mark.done + count) for mark in self._seen)
 
     def expect(self, total: int) -> None:
         """Sets another total, where less or more turns out to be needed."""
@@ -170,13 +179,13 @@ class Meter:
     def line(self) -> str:
         """The status as text: `sampling 120/400 (30 %), 4 min left, $3.21 of $50, 1.2/s, 1,850 tokens/s`."""
         with self._lock:
-            of_total = f"/{self.total:,} ({100 * self.done // self.total} %)" if self.total else ""
-            parts = [f"{self.label} {self.done:,}{of_total}"]
-            seconds, rows, tokens = self._window()
-            if self._ended or self.done >= self.total > 0:
-                seconds, rows, tokens = self._clock() - self._started, self.done - self._before, self.tokens
-                parts.append(f"{self._ended or 'took'} {duration(seconds)}")
-            elif self.total and self._steady():
+            parts = [f"{self.label} {self.done:,}" + (f"/{self.total:,} ({100 * self.done // self.total} %)" if self.total else "")]
+            ended = self._ended or ("took" if self.done >= self.total > 0 else "")
+            since = Mark(self._started, self._before, 0) if ended or not self._seen else self._seen[0]
+            seconds, rows, tokens = self._clock() - since.at, self.done - since.done, self.tokens - since.tokens
+            if ended:
+                parts.append(f"{ended} {duration(seconds)}")
+            elif self.total and self._steady(seconds, rows):
                 parts.append(f"{duration(seconds * (self.total - self.done) / rows)} left")
             parts += [self.note] if self.note else []
             if seconds >= 1:
@@ -184,31 +193,16 @@ class Meter:
                 parts += [f"{tokens / seconds:,.0f} tokens/s"] if tokens else []
             return ", ".join(parts)
 
-    def _remember(self, now: float) -> None:
-        """Notes how far the work is, at most once a second, and forgets what is older than the window."""
-        if self._seen and now - self._seen[-1][0] < 1:
-            return
-        self._seen.append((now, self.done, self.tokens))
-        while len(self._seen) > 2 and now - self._seen[1][0] >= WINDOW_SECONDS and self.done - self._seen[1][1] >= WINDOW_ROWS:
-            self._seen.popleft()
-
-    def _window(self) -> tuple[float, int, int]:
-        """(seconds, rows, tokens) since the beginning of the window."""
-        at, done, tokens = self._seen[0] if self._seen else (self._clock(), self.done, self.tokens)
-        return self._clock() - at, self.done - done, self.tokens - tokens
-
-    def _steady(self) -> bool:
-        """Whether the window says how fast it goes: it is full, or its halves agree within a factor of two."""
-        seconds, rows, _ = self._window()
+    def _steady(self, seconds: float, rows: int) -> bool:
+        """Whether the window says how fast it goes: it is full, or its halves differ by less than twice."""
         if seconds < STEADY_SECONDS or rows < STEADY_ROWS:
             return False
-        (first, before, _), (last, until, _) = self._seen[0], self._seen[-1]
-        later = until - max(done for at, done, _ in self._seen if at <= (first + last) / 2)
-        return (seconds >= WINDOW_SECONDS and rows >= WINDOW_ROWS) or until - before <= 3 * later <= 2 * (until - before)
+        first, last = self._seen[0], self._seen[-1]
+        later = last.done - max(mark.done for mark in self._seen if mark.at <= (first.at + last.at) / 2)
+        halves_agree = last.done - first.done <= 3 * later <= 2 * (last.done - first.done)
+        return halves_agree or (seconds >= WINDOW_SECONDS and rows >= WINDOW_ROWS)
 
-    def _refresh(self, now: float) -> None:
-        if self.done >= self.total > 0:
-            return  # the last line comes when the block is left
+    def _show(self, now: float) -> None:
         for console in _consoles():
             if now - self._shown >= (TERMINAL_SECONDS if console.rewrites else PLAIN_SECONDS):
                 console.status(self.line())
@@ -226,9 +220,7 @@ def duration(seconds: float) -> str:
     if minutes < 90:
         return f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes:02d} min"
-    return f"{hours // 24} d {hours % 24} h"
+    return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 
 def amount(count: int) -> str:
@@ -245,6 +237,17 @@ def rate(each_second: float) -> str:
         if each_second * size >= 1:
             return f"{each_second * size:,.{0 if each_second * size >= 10 else 1}f}/{unit}"
     return f"{each_second * 3600:.1f}/h"
+
+
+def _live(stream: TextIO) -> "Live":
+    """A live line that is drawn when it is told to, by no thread of its own; loads rich."""
+    from rich.console import Console as Terminal
+    from rich.live import Live
+
+    terminal = Terminal(file=stream, force_terminal=True, soft_wrap=True, markup=False, emoji=False, highlight=False)
+    live = Live(console=terminal, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False)
+    live.start()
+    return live
 
 
 def _consoles() -> list[Console]:

@@ -1,5 +1,7 @@
 import io
-import os
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from random import Random
 
@@ -36,6 +38,29 @@ def text(console: Console) -> str:
     stream = console.stream
     assert isinstance(stream, io.StringIO)
     return stream.getvalue()
+
+
+def screen(written: str) -> list[str]:
+    """What a terminal shows after some codes: line ends, returns, "up" and "erase the line", which are all
+    that is used."""
+    lines, row, column = [""], 0, 0
+    for code in re.findall(r"\x1b\[\?25[lh]|\x1b\[1A|\x1b\[2K|\r|\n|[^\x1b\r\n]+|\x1b", written):
+        match code:
+            case "\n":
+                row, column = row + 1, 0
+                lines += [""] * (row == len(lines))
+            case "\r":
+                column = 0
+            case "\x1b[1A":
+                row -= 1
+            case "\x1b[2K":
+                lines[row] = ""
+            case _ if code.startswith("\x1b"):
+                assert "?25" in code
+            case _:
+                lines[row] = lines[row][:column].ljust(column) + code + lines[row][column + len(code) :]
+                column += len(code)
+    return [line for line in lines if line]
 
 
 def test_a_line_says_what_was_done_how_fast_and_how_long_it_will_take() -> None:
@@ -127,19 +152,41 @@ def test_a_terminal_gets_one_line_that_is_rewritten(monkeypatch: pytest.MonkeyPa
         progress.say("a line in between")
         meter.add()
     shown = text(console)
-    assert "\rtraining 1/3 (33 %), loss 1.5\x1b[K" in shown
-    assert "\r\x1b[Ka line in between\n" in shown
-    assert shown.count("\n") == 2
+    assert screen(shown) == ["a line in between", "training 2/3 (66 %), took 0 s, loss 1.5"]
+    assert "training 1/3 (33 %), loss 1.5" in shown and shown.endswith("took 0 s, loss 1.5\n")
 
 
-def test_a_line_is_never_wider_than_the_terminal() -> None:
-    leader, follower = os.openpty()
-    with os.fdopen(follower, "w") as terminal, os.fdopen(leader, "rb"):
-        columns = os.get_terminal_size(follower).columns or 80
-        with progress.showing(terminal) as console:
-            assert console._fitting("x" * (columns - 1)) == "x" * (columns - 1)
-            fitted = console._fitting("sampling" + "x" * columns)
-    assert len(fitted) == columns - 1 and fitted.endswith("...")
+def test_a_line_is_never_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    with progress.showing(Terminal()) as console:
+        console.status("采样" * 30)
+        wide = text(console)
+        console.status("x" * 40)
+        whole = text(console).removeprefix(wide)
+        progress.say("a longer line is wrapped by the terminal and not by us: " + "y" * 40)
+    assert "采样" * 9 + "采 …" in wide and "采样" * 10 not in wide
+    assert "x" * 40 in whole and "…" not in whole
+    assert "y" * 40 + "\n" in text(console)
+
+
+def test_a_terminal_that_cannot_go_back_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    with progress.showing(Terminal()) as console:
+        console.status("training 1/3")
+    assert text(console) == "training 1/3\n"
+
+
+def test_what_is_printed_meanwhile_goes_where_it_should(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress.showing(Terminal()) as console:
+        console.status("training 1/3")
+        print("the last line is the path of the report")
+    assert capsys.readouterr() == ("the last line is the path of the report\n", "")
+
+
+def test_nothing_loads_rich_but_a_terminal() -> None:
+    program = "import io, sys; import flows.cli; from distill import progress\nwith progress.showing(io.StringIO()): progress.say('x')"
+    done = subprocess.run([sys.executable, "-c", program + "\nprint('rich' in sys.modules)"], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_what_was_reused_is_kept_for_the_summary(console: Console) -> None:

@@ -1,15 +1,20 @@
 """A fake teacher for dry runs and tests: no model, no network, and it says so (its model name is `scripted`).
 
-It knows the reference, so it can write a right trace for a problem, and it writes every failure that real teachers are known
-for in fixed shares. What it writes depends on the problem, the sample index and the sampling seed only. The texts are
-composed of stock sentences: they exercise the pipeline and teach nothing. Tokens are counted as four characters each.
+It knows the reference, so it can write a right trace for a problem, and it writes every failure that real
+teachers are known for in fixed shares. What it writes depends on the problem, the sample index and the
+sampling seed only. The texts are composed of the stock sentences of `scripted.toml`: they exercise the
+pipeline and teach nothing. Tokens are counted as four characters each.
 """
 
 import json
 import random
 import time
+import tomllib
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from distill.engines import Completion, Request
 from distill.recipe.dataset import Sampling, Teacher
@@ -39,59 +44,15 @@ FAILURES: dict[str, str | None] = {
     "language_switch": "mixed_language",
     "duplicate": "exact_duplicate",
 }
-"""Every way in which a scripted completion differs from a plain right one, with the reason it must be dropped for, or None
-where it must be kept: `two_boxes` says a wrong box before the right one, `duplicate` repeats sample 0 of its problem."""
+"""Every way in which a scripted completion differs from a plain right one, with the reason it must be dropped
+for, or None where it must be kept: `two_boxes` says a wrong box before the right one, `duplicate` repeats
+sample 0 of its problem."""
 
-ENGLISH = (
-    "First I write down what is given, and I see {a} things that matter here.",
-    "Let me try a small case with {a} in the place of {b} to see how it behaves.",
-    "That attempt gives {a} on the left and {b} on the right, so it does not balance yet.",
-    "Wait, I should check the step where {a} became {b} before I go on.",
-    "Another way to look at it: split the whole into {a} parts and treat each one alone.",
-    "If the bound were {a} then the last condition would fail, so it has to be larger.",
-    "Collecting the terms leaves {a} times the unknown, and a remainder near {b}.",
-    "I can compare this with the simpler question about {a} and {b}, which has a known result.",
-    "The order of these {a} operations matters, so I keep them as they were stated.",
-    "Working backwards from the end, the previous value must have been {a} or {b}.",
-    "Hmm, the units should agree; converting {a} gives {b}, which is plausible.",
-    "So far nothing contradicts the assumption that was made about {a}.",
-    "A quick estimate says between {a} and {b}, and the exact value lies inside.",
-    "Let me verify by substitution: with {a} the statement holds, with {b} it does not.",
-    "There are {a} cases left, and by symmetry only {b} of them are different.",
-    "Now I combine both observations about {a} and simplify what remains.",
-)
-PHRASES = {
-    "en": {
-        "result": "The result is as follows.",
-        "guess": "At first one may expect this.",
-        "check": "But after the check:",
-        "above": "The result was derived above.",
-        "refusal": "I am sorry, but I cannot help with this request.",
-        "again": "Wait, let me check this again from the start. ",
-    },
-    "zh": {
-        "result": "结果如下。",
-        "guess": "一开始可能会以为是这样。",
-        "check": "但是检查以后应当是：",
-        "above": "结果已经在上面推导出来了。",
-        "refusal": "抱歉，我不能帮助完成这个请求。",
-        "again": "等一下，让我从头再检查一遍这个过程是否正确。",
-    },
-}
-CHINESE = (
-    "首先把已知条件写下来，这里有{a}个重要的量需要考虑。",
-    "先试一个小的例子，用{a}代替{b}，看看结果怎么变化。",
-    "这样左边得到{a}而右边得到{b}，两边还不相等。",
-    "等一下，应该再检查从{a}到{b}的那一步是否正确。",
-    "换一个角度来看，可以分成{a}个部分分别讨论。",
-    "如果上界是{a}，那么最后一个条件就不能成立。",
-    "合并同类项以后剩下{a}倍的未知数，余下的大约是{b}。",
-    "从结果往回推，前面的值只能是{a}或者{b}。",
-    "到目前为止，没有发现与关于{a}的假设矛盾的地方。",
-    "粗略估计在{a}和{b}之间，准确的值就在这个范围里。",
-    "代入验证一下：取{a}的时候成立，取{b}的时候不成立。",
-    "最后把关于{a}的两个结论合起来再化简。",
-)
+
+@cache
+def _said() -> dict[str, dict[str, Any]]:
+    """The sentences and phrases of `scripted.toml` by language."""
+    return tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 
 
 class ScriptedEngine:
@@ -128,7 +89,8 @@ def choose(problem: Problem, index: int, seed: int) -> str:
 
 
 def write(request: Request, name: str, sampling: Sampling) -> Completion:
-    """The completion of a request that shows one of `FAILURES`, or a `"right"` one; longer than `max_tokens` it is cut."""
+    """The completion of a request that shows one of `FAILURES`, or a `"right"` one; longer than `max_tokens`
+    it is cut."""
     problem, index = request.problem, request.sample_index
     if name in ("null_content", "empty"):
         nothing = None if name == "null_content" else ""
@@ -144,13 +106,13 @@ def write(request: Request, name: str, sampling: Sampling) -> Completion:
 
 def final_answer(problem: Problem) -> str:
     """An answer that the problem's verifier accepts, where the fake can write one."""
-    return f"{_phrases(problem)['result']}\n\n{_solution(problem)}"
+    return f"{_stock(problem)['result']}\n\n{_solution(problem)}"
 
 
 def _text(name: str, problem: Problem, thinking: str, answer: str, dice: random.Random) -> str:
     """The whole assistant turn of a script."""
     think = f"<think>\n{thinking}\n</think>\n\n"
-    say = _phrases(problem)
+    say = _stock(problem)
     scripts: dict[str, Callable[[], str]] = {
         "right": lambda: think + answer,
         "duplicate": lambda: think + answer,
@@ -164,7 +126,9 @@ def _text(name: str, problem: Problem, thinking: str, answer: str, dice: random.
         "box_only_in_thinking": lambda: f"<think>\n{thinking}\n\n{_solution(problem)}\n</think>\n\n{say['above']}",
         "refusal": lambda: think + say["refusal"],
         "loop": lambda: f"<think>\n{thinking}\n{say['again'] * 100}\n</think>\n\n{answer}",
-        "language_switch": lambda: f"<think>\n{thinking}\n{_sentences(_other(problem), dice, 14)}\n</think>\n\n{answer}",
+        "language_switch": lambda: (
+            f"<think>\n{thinking}\n{_sentences(_stock(problem, other=True)['sentences'], dice, 14)}\n</think>\n\n{answer}"
+        ),
     }
     return scripts[name]()
 
@@ -196,25 +160,22 @@ def _complete(request: Request, content: str, reasoning: str | None = None, cut:
 
 
 def _thinking(problem: Problem, dice: random.Random) -> str:
-    return _sentences(CHINESE if problem.language == "zh" else ENGLISH, dice, 9)
+    return _sentences(_stock(problem)["sentences"], dice, 9)
 
 
-def _phrases(problem: Problem) -> dict[str, str]:
-    return PHRASES["zh" if problem.language == "zh" else "en"]
+def _stock(problem: Problem, other: bool = False) -> dict[str, Any]:
+    """What is said in a problem's language, or in the `other` one."""
+    return _said()["zh" if (problem.language == "zh") is not other else "en"]
 
 
-def _other(problem: Problem) -> tuple[str, ...]:
-    return ENGLISH if problem.language == "zh" else CHINESE
-
-
-def _sentences(stock: tuple[str, ...], dice: random.Random, count: int) -> str:
+def _sentences(stock: list[str], dice: random.Random, count: int) -> str:
     """So many sentences in random order with random numbers: no two traces are near-duplicates."""
     chosen = [sentence for _ in range(-(-count // len(stock))) for sentence in dice.sample(stock, len(stock))][:count]
     return "\n".join(sentence.format(a=dice.randint(2, 9999), b=dice.randint(2, 9999)) for sentence in chosen)
 
 
 def _solution(problem: Problem) -> str:
-    """The reference, or a program that knows the tests by heart, in the form that the kind of problem asks for."""
+    """The reference, or a program that knows the tests by heart, in the form of the problem's kind."""
     match problem.kind:
         case "code":
             return f"```python\n{_program(problem)}\n```"

@@ -1,7 +1,8 @@
 """How much memory training and serving need, as bands, from a model's shape and a recipe.
 
-Full fine-tuning shards weights, gradients and optimizer over all GPUs (FSDP, as `train` runs it); activations and logits
-are each GPU's own. The band is not a guarantee: kernels, fragmentation and other programs are not modelled, only allowed for.
+Full fine-tuning shards weights, gradients and optimizer over all GPUs (FSDP, as `train` runs it); activations
+and logits are each GPU's own. The band is not a guarantee: kernels, fragmentation and other programs are not
+modelled, only allowed for.
 """
 
 from dataclasses import dataclass
@@ -65,7 +66,8 @@ def training_memory(student: StudentRecipe, gpus: int, *, on_gpu: bool = True) -
 
 
 def state_bytes(shape: Architecture, parameters: int, training: Training, *, lowest: bool = False) -> float:
-    """Weights, gradients and optimizer over all GPUs: 16 B a parameter (8 all in bf16), or a frozen base and 16 B an adapter parameter."""
+    """Weights, gradients and optimizer over all GPUs: 16 B a parameter (8 all in bf16), or a frozen base and
+    16 B an adapter parameter."""
     if training.lora_rank is not None:
         frozen = parameters * (4 if training.precision == "fp32" else 2)
         return float(frozen + TRAINED_BYTES * shape.adapter_parameters(training.lora_rank))
@@ -80,13 +82,13 @@ def activation_bytes(shape: Architecture, training: Training, tokens: int, numbe
 
 
 def logit_bytes(shape: Architecture, training: Training, tokens: int, *, on_gpu: bool) -> float:
-    """fp32 logits of the loss: of one chunk where `trainer` uses a chunked or fused loss, else of the whole sequence."""
+    """fp32 logits of the loss: of one chunk where `trainer` uses a chunked or fused loss, else of all."""
     chunked = on_gpu and (training.liger or training.lora_rank is None)
     return shape.logits(min(tokens, CHUNK_TOKENS) if chunked else tokens) * LOGIT_COPIES
 
 
 def gpus_needed(student: StudentRecipe, device: Device) -> int | None:
-    """The fewest GPUs (1, 2, 4, ...) of a kind that the likely estimate fits on; None when no number is enough."""
+    """The fewest GPUs (1, 2, 4, ...) of a kind that the likely estimate fits on; None for none."""
     count = 1
     while count <= MOST_GPUS:
         if training_memory(student, count).likely <= device.memory_gib:

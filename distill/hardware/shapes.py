@@ -1,17 +1,21 @@
 """Shapes of decoder models, and what they need: the formulae of memory and compute that `plan` adds up.
 
-For dense Llama and Qwen2 shapes. It promises nothing for mixtures of experts, sliding windows or multi-token heads.
-Sizes are in bytes, lengths in tokens.
+For dense Llama and Qwen2 shapes. It promises nothing for mixtures of experts, sliding windows or multi-token
+heads. Sizes are in bytes, lengths in tokens.
 """
 
 import json
 import re
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from distill.recipe import tables
+
 TRAINED_BYTES = 16
-"""Bytes a parameter in full fine-tuning: bf16 weight and gradient, fp32 master and two Adam moments (EleutherAI, transformer math)."""
+"""Bytes a parameter in full fine-tuning: bf16 weight and gradient, fp32 master and two Adam moments
+(EleutherAI, transformer math)."""
 TRAINED_BYTES_BF16 = 8
 """Everything in bf16, as one process on one GPU holds it."""
 TRAINED_BYTES_FP32_GRADIENTS = 18
@@ -57,7 +61,7 @@ class Architecture:
         return tokens * (4 * self.hidden + 2 * (self.heads + self.kv_heads) * self.head_dim + 3 * self.ffn) * number_bytes
 
     def all_activations(self, tokens: int, number_bytes: int = 2) -> int:
-        """Without checkpointing: 34·s·h·L at two bytes a number, attention not materialised (Korthikanti et al.)."""
+        """Without checkpointing: 34·s·h·L at two bytes a number, without attention (Korthikanti et al.)."""
         return 34 * tokens * self.hidden * self.layers * number_bytes // 2
 
     def logits(self, tokens: int) -> int:
@@ -75,40 +79,19 @@ class Architecture:
         return 6.0 * self.layers * self.heads * self.head_dim * tokens
 
     def training_flops(self, tokens: int, *, checkpointing: bool) -> float:
-        """Of one trained token: 6N and attention, a third more when the forward pass is computed again (8N)."""
+        """Of one trained token: 6N and attention, a third more when the forward pass is repeated (8N)."""
         return (6.0 * self.parameters + self.attention_flops(tokens)) * (4 / 3 if checkpointing else 1)
 
 
-QWEN_7B = Architecture(28, 3584, 28, 4, 128, 18944, 152064)
-QWEN_32B = Architecture(64, 5120, 40, 8, 128, 27648, 152064)
-QWEN_1_5B = Architecture(28, 1536, 12, 2, 128, 8960, 151936, tied=True)
-QWEN_14B = Architecture(48, 5120, 40, 8, 128, 13824, 152064)
-LLAMA_8B = Architecture(32, 4096, 32, 8, 128, 14336, 128256)
-LLAMA_70B = Architecture(80, 8192, 64, 8, 128, 28672, 128256)
 SIZE = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)[bB](?![\w])")
-KNOWN = {
-    "qwen2.5-0.5b": Architecture(24, 896, 14, 2, 64, 4864, 151936, tied=True),
-    "qwen2.5-1.5b": QWEN_1_5B,
-    "qwen2.5-3b": Architecture(36, 2048, 16, 2, 128, 11008, 151936, tied=True),
-    "qwen2.5-7b": QWEN_7B,
-    "qwen2.5-14b": QWEN_14B,
-    "qwen2.5-32b": QWEN_32B,
-    "qwen2.5-72b": Architecture(80, 8192, 64, 8, 128, 29568, 152064),
-    "qwen2.5-math-1.5b": QWEN_1_5B,
-    "qwen2.5-math-7b": QWEN_7B,
-    "qwq-32b": QWEN_32B,
-    "llama-3.2-1b": Architecture(16, 2048, 32, 8, 64, 8192, 128256, tied=True),
-    "llama-3.2-3b": Architecture(28, 3072, 24, 8, 128, 8192, 128256, tied=True),
-    "llama-3.1-8b": LLAMA_8B,
-    "llama-3.1-70b": LLAMA_70B,
-    "llama-3.3-70b": LLAMA_70B,
-    "deepseek-r1-distill-qwen-1.5b": QWEN_1_5B,
-    "deepseek-r1-distill-qwen-7b": QWEN_7B,
-    "deepseek-r1-distill-qwen-14b": QWEN_14B,
-    "deepseek-r1-distill-qwen-32b": QWEN_32B,
-    "deepseek-r1-distill-llama-8b": LLAMA_8B,
-    "deepseek-r1-distill-llama-70b": LLAMA_70B,
-}
+TABLE = "models.toml"
+
+
+@cache
+def known() -> dict[str, Architecture]:
+    """The shapes of `configs/models.toml` by the model's name in lower case; raises RecipeError."""
+    shapes = tables.records(TABLE, "shapes", Architecture)
+    return shapes | {name: shapes[other] for name, other in tables.section(TABLE, "same_shape").items()}
 
 
 def local_folder(model: str) -> Path | None:
@@ -125,22 +108,22 @@ def is_path(model: str) -> bool:
 
 
 def of(model: str) -> Architecture | None:
-    """The shape of a model: from the config of a local folder, or by its name; None when it is not known here."""
+    """The shape of a model: from the config of a local folder, or by its name; None when it is unknown."""
     folder = local_folder(model)
     if folder is not None and (folder / "config.json").is_file():
         return _from_config(json.loads((folder / "config.json").read_text(encoding="utf-8")))
-    return KNOWN.get(model.rsplit("/", 1)[-1].lower().removesuffix("-instruct"))
+    return known().get(model.rsplit("/", 1)[-1].lower().removesuffix("-instruct"))
 
 
 def guess(model: str) -> Architecture | None:
-    """The shape of a model, or for an unknown name that says its size ("Some-8B") the known shape of about that size."""
+    """The shape of a model, or for an unknown name that says its size ("Some-8B") a known one."""
     size = SIZE.search(model.rsplit("/", 1)[-1])
     return of(model) or (nearest(int(float(size.group(1)) * 1e9)) if size else None)
 
 
 def nearest(parameters: int) -> Architecture:
-    """A plausible shape of so many parameters: the known one that is closest in size, scaled in every direction."""
-    shape = min(KNOWN.values(), key=lambda known: abs(known.parameters - parameters))
+    """A plausible shape of so many parameters: the known one closest in size, scaled in all directions."""
+    shape = min(known().values(), key=lambda one: abs(one.parameters - parameters))
     scale = parameters / shape.parameters
     if 0.9 < scale < 1.1:
         return shape

@@ -8,7 +8,7 @@
 from dataclasses import dataclass
 
 from distill import hardware
-from distill.hardware import DEVICES, Device, memory
+from distill.hardware import Device, devices, memory
 from distill.plan import costs, sampling
 from distill.plan.costs import Estimate, Range, exact, number
 from distill.plan.preflight import CannotRun, preflight
@@ -39,7 +39,7 @@ class Plan:
 def plan(student: StudentRecipe, dataset: DatasetRecipe, gpu: str | None = None, gpus: int | None = None) -> Plan:
     """The estimates of a run; raises RecipeError for an unknown GPU name, and for a cap in money without prices.
 
-    `gpu` is a name in `hardware.DEVICES` or `"cpu"`; None: this machine's, else an H100. `gpus`: None for the fewest that fit.
+    `gpu` is a name in `hardware.devices()` or `"cpu"`; None: this machine's, else an H100. `gpus`: None for the fewest that fit.
     """
     device, count = _device(student, gpu, gpus)
     estimates = (
@@ -87,9 +87,9 @@ def _device(student: StudentRecipe, gpu: str | None, gpus: int | None) -> tuple[
         return hardware.device_of(here[0]), gpus or len(here)
     if gpu == "cpu":
         return hardware.this_cpu(), 1
-    device = DEVICES.get(gpu or "h100")
+    device = devices().get(gpu or "h100")
     if device is None:
-        raise RecipeError(f"no GPU {gpu!r}; known are {', '.join(DEVICES)} and cpu")
+        raise RecipeError(f"no GPU {gpu!r}; known are {', '.join(devices())} and cpu")
     return device, gpus or memory.gpus_needed(student, device) or memory.MOST_GPUS
 
 

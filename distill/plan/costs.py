@@ -1,6 +1,7 @@
 """Tokens, speeds and hours of a run as bands: the formulae that `plan` prints and `preflight` judges by.
 
-The bands are what published runs spread over, not confidence intervals. No network: rows of hub datasets are from their cards.
+The bands are what published runs spread over, not confidence intervals. No network: what is
+known of models and hub datasets by name stands in `configs/models.toml`.
 """
 
 import gzip
@@ -9,11 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
+from typing import Any
 
 from distill.files import readers
 from distill.hardware import Device, memory, shapes
 from distill.hardware.shapes import Architecture
 from distill.plan import adaptive
+from distill.recipe import tables
 from distill.recipe.dataset import DatasetRecipe, ProblemSource, Sampling, StudentRecipe, Teacher
 from distill.sample.adaptive import Rounds
 
@@ -21,32 +24,15 @@ TOKENS = {"math": 6094, "code": 7436, "choice": 4929, "sql": 4929, "logic": 2739
 """Mean tokens of R1's traces by domain (DeepSeek-R1 paper, Table 5); shorter problems make shorter traces."""
 SHARE_OF_LIMIT = 0.5
 """Mean length is at most this share of `max_tokens`."""
-ROWS = {
-    ("openai/gsm8k", "train"): 7473,
-    ("openai/gsm8k", "test"): 1319,
-    ("open-r1/OpenR1-Math-220k", "train"): 93_733,
-    ("AI-MO/NuminaMath-1.5", "train"): 896_215,
-    ("open-r1/verifiable-coding-problems-python", "train"): 35_735,
-    ("TIGER-Lab/WebInstruct-verified", "train"): 231_833,
-    ("allenai/tulu-3-sft-personas-instruction-following", "train"): 29_980,
-    ("HuggingFaceH4/aime_2024", "train"): 30,
-    ("MathArena/aime_2025", "train"): 30,
-    ("HuggingFaceH4/MATH-500", "test"): 500,
-}
-"""Rows of the shipped recipes' hub datasets, from their cards."""
 ASSUMED_ROWS = 10_000
 COUNTED_BYTES = 64 << 20
 PROMPT_TOKENS = 200
 STEP_SECONDS = 0.005
 MOST_SEQUENCES = 1024
-R1_TOKENS_PER_GPU_SECOND = (25.0, 440.0, 1850.0)
-"""671B mixture of experts, FP8: Open-R1's 15 traces an H100-hour; TensorRT-LLM on H200 at 32k output; DeepSeek's own 14.8k a node of 8."""
 REQUEST_TOKENS_PER_SECOND = (10.0, 21.0, 60.0)
-"""Of one request to an API: DeepSeek tells 20 to 22 for its own (open-infra, day 6), and 60 for V3 when it was new."""
+"""Of one request to an API: DeepSeek tells 20 to 22 for its own (open-infra, day 6), 60 for the new V3."""
 MIXTURE = re.compile(r"(\d+(?:\.\d+)?)b-a(\d+(?:\.\d+)?)b")
 """All parameters and those that one token is computed with, in a name such as Qwen3-235B-A22B."""
-MIXTURE_KV_BYTES = {"235": 192_512, "30": 98_304}
-"""Of one token of Qwen3's mixtures by their size: 2 x 94 and 48 layers x 4 KV heads x 128 x 2 B (their configs)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +47,6 @@ class Served:
     """Of the weights that one token reads: 1, or less for a mixture of experts."""
     kv_bytes: int
     """Of one token."""
-
-
-R1 = Served(671e9, 37e9, 37 / 671, 70_272)
-"""FP8 weights, which 8 x 80 GB do not hold; multi-head latent attention, 61 x (512 + 64) x 2 B a token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +78,8 @@ class Range:
 MFU = Range(0.10, 0.25, 0.40)
 """Share of peak in training; published runs imply 4 to 40 %."""
 DECODE_SHARE = Range(0.05, 0.25, 0.60)
-"""Share of the decode roofline; OpenThoughts3 had about 13 % with QwQ-32B, four 1.5B engines on one H200 about 20 %."""
+"""Share of the decode roofline; OpenThoughts3 had about 13 % with QwQ-32B, four 1.5B engines on one H200
+about 20 %."""
 KEPT = Range(0.25, 0.5, 0.8)
 """Share of the traces that pass: Open-R1 55 % of the problems, Bespoke 25 to 73 % by the verifier."""
 KEPT_ALL = Range(0.8, 0.95, 1.0)
@@ -123,14 +106,15 @@ def exact(name: str, value: float, formula: str, unit: str = "") -> Estimate:
 def problem_count(source: ProblemSource) -> tuple[int, bool]:
     """(rows of a problem source, whether that is known rather than assumed)."""
     place = readers.locate(source)
-    rows = ROWS.get((source.path, source.split)) if place is None else _file_rows(place)
+    rows = _table("rows").get(source.path, {}).get(source.split) if place is None else _file_rows(place)
     known = rows is not None or source.limit is not None
     rows = rows if rows is not None else source.limit or ASSUMED_ROWS
     return min(rows, source.limit or rows), known
 
 
 def trace_tokens(dataset: DatasetRecipe) -> Range:
-    """Mean tokens of a trace: R1's by domain, weighted by the number of problems, and no more than half of `max_tokens`."""
+    """Mean tokens of a trace: R1's by domain, weighted by the number of problems, at most half of
+    `max_tokens`."""
     return _mean_tokens(asked(dataset) or dataset.problems, dataset)
 
 
@@ -140,7 +124,8 @@ def asked(dataset: DatasetRecipe) -> tuple[ProblemSource, ...]:
 
 
 def draws(source: ProblemSource, dataset: DatasetRecipe) -> Range:
-    """Traces of each problem of a source: n, one that came with its problem, or with adaptive sampling from n to the most."""
+    """Traces of each problem of a source: n, one that came with its problem, or with adaptive sampling from n
+    to the most."""
     sampling = dataset.sampling
     if source.response is not None:
         return Range(1, 1, 1)
@@ -156,7 +141,7 @@ def traces(sources_of: Sequence[ProblemSource], dataset: DatasetRecipe) -> Range
 
 
 def sampled_tokens(dataset: DatasetRecipe) -> Range:
-    """Tokens that the teacher writes: traces x mean tokens, and cut ones again with the next larger budget."""
+    """Tokens that the teacher writes: traces x mean tokens, and cut ones again with a larger budget."""
     asked_for = traces(asked(dataset), dataset)
     return asked_for.by(trace_tokens(dataset)).plus(asked_for.by(CUT).times(next_budget(dataset.sampling)))
 
@@ -175,10 +160,11 @@ def decode_speed(
 
 
 def serving_speed(served: Served, device: Device, live_tokens: float, most_sequences: float = MOST_SEQUENCES) -> Range:
-    """Output tokens a second for one GPU: the roofline of weights and KV cache over bandwidth, or of FLOPs, at its usual share.
+    """Output tokens a second for one GPU: the roofline of weights and KV cache over bandwidth, or of FLOPs,
+    at its usual share.
 
-    `live_tokens` is the mean length of a sequence while it is made, `most_sequences` how many of them there are for each GPU. The
-    model is spread over as few GPUs (1, 2, 4, ...) as hold it and some cache.
+    `live_tokens` is the mean length of a sequence while it is made, `most_sequences` how many of them there
+    are for each GPU. The model is spread over as few GPUs (1, 2, 4, ...) as hold it and some cache.
     """
     kv, spread = served.kv_bytes * live_tokens, 1
     while spread < 16 and spread * device.memory_gib * memory.GIB * memory.VLLM_SHARE < served.weights * 1.2:
@@ -198,16 +184,16 @@ def row_tokens(dataset: DatasetRecipe, student: StudentRecipe) -> float:
 
 
 def teacher_speed(teacher: Teacher, device: Device, tokens: float, gpus: int = 1) -> Range | None:
-    """Output tokens a second for one GPU of so many, or None when the teacher's shape is not known."""
+    """Output tokens a second for one GPU of so many, or None for an unknown shape."""
     if is_r1(teacher.model):
-        return Range(*R1_TOKENS_PER_GPU_SECOND)
+        return Range(*_table("r1")["tokens_per_gpu_second"])
     model = served(teacher)
     live = min(PROMPT_TOKENS, tokens) + tokens / 2
     return None if model is None else serving_speed(model, device, live, teacher.concurrency / gpus)
 
 
 def teacher_bytes(teacher: Teacher, tokens: float) -> float | None:
-    """Weights and one sequence's cache: the least that serving takes; None when the teacher's shape is not known."""
+    """Weights and one sequence's cache: the least that serving takes; None for an unknown shape."""
     model = served(teacher)
     return None if model is None else model.weights + model.kv_bytes * tokens
 
@@ -216,12 +202,14 @@ def served(teacher: Teacher) -> Served | None:
     """What serving a teacher takes, by its name or its folder's config; None where neither tells the size."""
     name = teacher.model.rstrip("/").rsplit("/", 1)[-1].lower()
     if is_r1(name):
-        return R1
+        r1 = _table("r1")  # its weights are in FP8
+        total, active = r1["parameters"], r1["active_parameters"]
+        return Served(total, active, active / total, r1["kv_bytes"])
     cache_bytes = memory.NUMBER_BYTES[teacher.dtype]
     number_bytes = 1 if "fp8" in name else cache_bytes
     if found := MIXTURE.search(name):
         parameters, active = (float(size) * 1e9 for size in found.groups())
-        kv = MIXTURE_KV_BYTES.get(found[1]) or shapes.nearest(int(active)).kv_bytes()
+        kv = _table("mixture_kv_bytes").get(found[1]) or shapes.nearest(int(active)).kv_bytes()
         return Served(parameters * number_bytes, active, active / parameters, kv * cache_bytes // 2)
     shape = shapes.guess(teacher.model)
     return None if shape is None else Served(shape.parameters * number_bytes, shape.parameters, 1.0, shape.kv_bytes(cache_bytes))
@@ -261,7 +249,8 @@ def _kept(source: ProblemSource, dataset: DatasetRecipe) -> Range:
 
 
 def _passing(source: ProblemSource, dataset: DatasetRecipe) -> Range:
-    """Share of a source's traces that pass: nearly all where nothing is checked, none where nothing can be."""
+    """Share of a source's traces that pass: nearly all where nothing is checked, none where nothing can
+    be."""
     selection = dataset.curation.selection
     if selection.policy == "none" or source.kind in selection.keep_unverified:
         return KEPT_ALL
@@ -288,6 +277,11 @@ def number(value: float) -> str:
         if value >= limit:
             return f"{value / limit:.3g} {suffix}"
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _table(section: str) -> dict[str, Any]:
+    """What is known of models and hub datasets by name, with its sources."""
+    return tables.section("models.toml", section)
 
 
 def _mean_tokens(sources_of: Sequence[ProblemSource], dataset: DatasetRecipe) -> Range:

@@ -14,7 +14,7 @@ from distill.engines import EngineError, usage
 from distill.engines.vllm.arguments import places
 from distill.engines.vllm.processes import vllm_python
 from distill.files import readers
-from distill.hardware import DEVICES, Device, memory, shapes
+from distill.hardware import Device, devices, memory, shapes
 from distill.plan import costs
 from distill.plan.costs import number
 from distill.recipe.dataset import DatasetRecipe, StudentRecipe
@@ -147,8 +147,8 @@ def _has(device: Device, gpus: int) -> str:
 
 def _remedy(student: StudentRecipe) -> str:
     """What would do, how to see it, and what runs here."""
-    counts = {name: memory.gpus_needed(student, DEVICES[name]) for name in ("h100", "h200")}
-    enough = [f"{count} x {name} ({DEVICES[name].memory_gib:.0f} GiB each)" for name, count in counts.items() if count is not None]
+    counts = {name: memory.gpus_needed(student, devices()[name]) for name in ("h100", "h200")}
+    enough = [f"{count} x {name} ({devices()[name].memory_gib:.0f} GiB each)" for name, count in counts.items() if count is not None]
     if counts["h100"] is None:
         return f"{' or '.join(enough) or 'A lower training.max_length'} would do. {HERE}"
     plan = f"distill plan --student {student.name} --gpu h100 --gpus {counts['h100']}"

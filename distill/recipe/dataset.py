@@ -5,8 +5,6 @@ declared with `place()` says where or how fast a room runs. What is kept of the 
 `recipe_curation.py`. Recipes hold the *names* of environment variables, never a secret.
 """
 
-import os
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -14,9 +12,8 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from distill.recipe.benchmarks import named
 from distill.recipe.curation import Decontamination, Duplicates, Preferences, Screens, Selection
 from distill.recipe.section import Section, later, place
+from distill.recipe.tables import CONFIGS as CONFIGS
 from distill.records import Kind
-
-CONFIGS = Path(os.environ.get("DISTILL_CONFIGS", Path(__file__).parents[2] / "configs"))
 
 
 class ProblemSource(Section):

@@ -1,8 +1,10 @@
-"""Which language a question is in, what share of a text keeps to it (DeepSeek-R1's language consistency), and where it does not.
+"""Which language a question is in, what share of a text keeps to it (DeepSeek-R1's language consistency), and
+where it does not.
 
-`distill.text.scripts` tells Chinese, Russian or Arabic apart from English, `distill.text.latin` languages in Latin letters, for those that
-it has lists of. Formulas, code, links and, among Latin letters, identifiers and short quotations are no words; a lone foreign word is no
-switch. What another language is, if its script or its words are those of the text's own, nothing here can say.
+`distill.text.scripts` tells Chinese, Russian or Arabic apart from English, `distill.text.latin` languages in
+Latin letters, for those that it has lists of. Formulas, code, links and, among Latin letters, identifiers and
+short quotations are no words; a lone foreign word is no switch. What another language is, if its script or
+its words are those of the text's own, nothing here can say.
 """
 
 import re
@@ -16,7 +18,8 @@ from distill.text.latin import Passage
 
 VERSION = 3
 LONE_WORDS = 2.0
-"""So many words of another script, each inside a sentence of the text's own language, are a quotation or a name and no mixing."""
+"""So many words of another script, each inside a sentence of the text's own language, are a quotation or a
+name and no mixing."""
 EXCERPT_CHARACTERS = 200
 QUOTED_WORDS = 2
 """A question with so many words of another script or language makes that one at home in an answer to it."""
@@ -50,12 +53,14 @@ _NO_PROSE = re.compile(
     r"|\b[^\W\d_]*+[\d_]\w*|\b\w++(?:[-.]\w+)+|\b\w++[(\[]|\(\w{1,3}\)\w*|(?<![\w.+-])[\w.+-]++@[\w.-]+|(?:[~.]?/[\w.-]+)+",
     re.MULTILINE,
 )
-"""Quotations, lines of code, identifiers, compounds and paths: what a text has in it without being written in another language.
-Each word is begun at its start only and never given back, and a formula ends at the next that opens: linear in any text."""
+"""Quotations, lines of code, identifiers, compounds and paths: what a text has in it without being written in
+another language. Each word is begun at its start only and never given back, and a formula ends at the next
+that opens: linear in any text."""
 
 
 class Measured(NamedTuple):
-    """The share of a text's words in its language, 0 to 1 and None without words, and the passages that are in another one."""
+    """The share of a text's words in its language, 0 to 1 and None without words, and the passages that are
+    in another one."""
 
     share: float | None
     passages: list[Passage]
@@ -69,10 +74,12 @@ class Home(NamedTuple):
 
 
 def measure(text: str, language: str, question: str = "", everything: bool = False) -> Measured:
-    """The share of a text's words in its language, and every passage that is long enough to be a switch, with its place.
+    """The share of a text's words in its language, and every passage that is long enough to be a switch, with
+    its place.
 
-    A script or a language that the question itself quotes is at home in an answer to it. With `everything`, quotations, identifiers
-    and lines of code are read like prose, for texts whose writer would gain from hiding something there.
+    A script or a language that the question itself quotes is at home in an answer to it. With `everything`,
+    quotations, identifiers and lines of code are read like prose, for texts whose writer would gain from
+    hiding something there.
     """
     home = _home(language, question)
     masked = _masked(text) if home.languages and "`" in text else None  # code has many words that look foreign; else masking can wait
@@ -103,7 +110,8 @@ def spans(part: str, text: str, measured: Measured) -> Iterator[Span]:
 
 
 def detect(text: str) -> str:
-    """The language code that the script of a text stands for, in Latin letters the one whose words it has; `"en"` for no words."""
+    """The language code that the script of a text stands for, in Latin letters the one whose words it has;
+    `"en"` for no words."""
     masked = _masked(text)
     found = None if text.isascii() else scripts.language(masked)
     if found is not None:
@@ -137,7 +145,8 @@ def _merged(passages: list[Passage]) -> list[Passage]:
 
 
 def _share(text: str, home: Home, sentences: list[scripts.Sentence], mixed: float) -> float | None:
-    """Words at home by all words, with so many words of Latin passages as foreign ones; lone words of another script are let pass."""
+    """Words at home by all words, with so many words of Latin passages as foreign ones; lone words of another
+    script are let pass."""
     own = scripts.words(text, home.scripts) - mixed
     apart = mixed + sum(sentence.foreign for sentence in sentences if not sentence.own)
     lone = sum(sentence.foreign for sentence in sentences if sentence.own)

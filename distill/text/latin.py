@@ -1,9 +1,15 @@
-"""Passages in another language where both languages are written in Latin letters: Spanish in an English trace, English in a French one.
+"""Passages in another language where both languages are written in Latin letters: Spanish in an English
+trace, English in a French one.
 
-A passage is a stretch of words that one other language's lists have and the text's own lists do not have. The lists are
-`distill.text.function_words`: short words that no sentence does without, numerals, words of reasoning. A language without a list is
-neither found nor looked into; a name, a title or a quoted phrase of fewer than three such words is no passage. One short sentence of
-rare words alone may be missed, several in a row are not.
+A passage is a stretch of words that one other language's lists have and the text's own lists do not have. A
+language without a list is neither found nor looked into; a name, a title or a quoted phrase of fewer than
+three such words is no passage. One short sentence of rare words alone may be missed, several in a row are
+not.
+
+The lists are `function_words/<language>.txt`, written down for this project: function words, numerals and
+words of reasoning of 17 languages. They are no dictionaries, and Norwegian counts as Danish, Malay as
+Indonesian. A word stands in each list of a language that it is common in; the English list is the longest,
+because an English word ("die", "hay") must not count for another language.
 """
 
 import re
@@ -11,20 +17,61 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache, lru_cache
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distill.text import scripts
-from distill.text.function_words import ENDINGS, LETTERS, SHARED, WORDS
+
+LANGUAGES = ("en", "es", "fr", "de", "pt", "it", "nl", "sv", "da", "fi", "pl", "cs", "ro", "hu", "tr", "id", "vi")
+"""Those with a list; where two have as many words of a text, the one that stands first is taken."""
+ENDINGS = {
+    "es": "ción ciones amos emos imos ando iendo mente idad aron ieron aría ería",
+    "pt": "ção ções amos emos ando endo mente idade aram eram aria",
+    "it": "zione zioni iamo ando endo mente arono ata ità",
+    "fr": "eaux euse aient erons eront issons quons geons onnent",
+    "de": "ungen lich lichen keit heit schaft ieren iert",
+    "nl": "lijk lijke ingen heid heden",
+    "id": "kannya annya nya kan",
+    "pl": "ować ości ście ami ymi ych amy emy",
+    "cs": "ování osti ých ými íme",
+    "ro": "ție ții ului ilor ește ând",
+    "fi": "ssa ssä sta stä lla llä lta ltä taan tään",
+    "hu": "ban ben nak nek ból ből tól től juk jük",
+    "tr": "lar ler dır dir nın nin lık iyor ıyor",
+    "sv": "ningen arna erna",
+    "da": "ningen erne",
+}
+"""Endings that make a longer word probable; a sentence is never told by them alone."""
+
+LETTERS = {
+    "es": "áéíóúñü",
+    "fr": "àâæçéèêëîïôœùûÿ",
+    "de": "äöüß",
+    "pt": "áâãàçéêíóôõú",
+    "it": "àèéìòù",
+    "nl": "ëïé",
+    "sv": "åäöé",
+    "da": "æøåéö",
+    "fi": "äöå",
+    "pl": "ąćęłńóśźż",
+    "cs": "áčďéěíňóřšťúůýž",
+    "ro": "ăâîșțşţ",
+    "hu": "áéíóöőúüű",
+    "tr": "çğıöşüâ",
+    "vi": "àáâãèéêìíòóôõùúăđĩũơưý" + "".join(map(chr, range(0x1EA0, 0x1EFA))),
+}
+"""Letters beyond a to z: a word that no list has is taken for a language that has all of its letters."""
 
 ALIKE = {"no": "da", "nb": "da", "nn": "da", "ms": "id"}
 """Languages that are counted as another one."""
 LEAST_CHARACTERS = 12
 """Shorter sentences are not looked at."""
 NEUTRAL, ENDING = -0.12, 0.7
-"""What a word that no list has counts, and one of the language's endings; a word of its lists counts 1, of one's own lists -1."""
+"""What a word that no list has counts, and one of the language's endings; a word of its lists counts 1, of
+one's own lists -1."""
 LEAST_SCORE, LEAST_DISTINCT = 2.0, 3
 """A passage inside a sentence."""
 LEAST_SENTENCE_SCORE, LEAST_SENTENCE_WORDS = 0.9, 4
@@ -44,7 +91,14 @@ _PARTICLES = frozenset(
 )
 _ARTICLES = frozenset(["la", "las", "los", "el", "le", "les", "der", "den", "ter", "ten"])
 """What may stand in a name before its last word, and what only after one of those."""
-_LISTS = {language: frozenset(word for word in words.split() if len(word) > 1) - set(SHARED.split()) for language, words in WORDS.items()}
+_FOLDER = Path(__file__).with_name("function_words")
+_SHARED = frozenset((_FOLDER / "shared.txt").read_text(encoding="utf-8").split())
+"""Words of two or more languages, or of formulas and code: they speak for none. Most are English words that
+another list would have."""
+_LISTS = {
+    language: frozenset(word for word in (_FOLDER / f"{language}.txt").read_text(encoding="utf-8").split() if len(word) > 1) - _SHARED
+    for language in LANGUAGES
+}
 _ENDINGS = {language: re.compile(f".{{4,}}(?:{'|'.join(words.split())})", re.DOTALL) for language, words in ENDINGS.items()}
 
 
@@ -58,7 +112,8 @@ class Passage(NamedTuple):
 
 
 class Token(NamedTuple):
-    """One word of a text: where it stands, in lower case, in which sentence, and whether it looks like a name."""
+    """One word of a text: where it stands, in lower case, in which sentence, and whether it is like a
+    name."""
 
     start: int
     end: int
@@ -74,7 +129,8 @@ def known(language: str) -> frozenset[str]:
 
 
 def suspects(text: str, home: frozenset[str]) -> list[tuple[int, int]]:
-    """Where a text has to be looked at closely: sentences that look foreign at a quick glance, those in a row as one."""
+    """Where a text has to be looked at closely: sentences that look foreign at a quick glance, rows as
+    one."""
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
     plain = _plain().take(codes, mode="clip").tobytes().decode("utf-32-le")
     foreign, own = _foreign(home), _only_own(home)
@@ -97,7 +153,8 @@ def suspects(text: str, home: frozenset[str]) -> list[tuple[int, int]]:
 
 
 def passages(text: str, start: int, home: frozenset[str]) -> list[Passage]:
-    """The passages of a part of a text that are in none of the languages that are at home in it, in order and apart from one another."""
+    """The passages of a part of a text that are in none of the languages that are at home in it, in order and
+    apart from one another."""
     tokens = list(_tokens(text, start))
     foreign = _foreign(home)
     words = {token.word for token in tokens if token.word in foreign or not token.word.isascii()}
@@ -148,7 +205,8 @@ def _foreign(home: frozenset[str]) -> frozenset[str]:
 
 @cache
 def _plain() -> NDArray[np.uint32]:
-    """Code points of letters in lower case, line ends for ends of sentences, and blanks: the quickest way to the words of a text."""
+    """Code points of letters in lower case, line ends for ends of sentences, and blanks: the quickest way to
+    the words of a text."""
     lower = [ord(char.lower()) if char.isalpha() and len(char.lower()) == 1 else 32 for char in map(chr, range(LAST_LETTER + 2))]
     table = np.array(lower, np.uint32)
     table[[ord(end) for end in ".!?;:\n"]] = 10
@@ -201,7 +259,8 @@ def _passages(tokens: list[Token], home: frozenset[str], language: str) -> Itera
 def _passage(
     tokens: list[Token], values: list[float], at: tuple[int, int], score: float, language: str, sentence_distinct: int
 ) -> Passage | None:
-    """The stretch with the words around it that are nobody's, up to the ends of its sentences; None when it is too little."""
+    """The stretch with the words around it that no list has, up to the ends of its sentences; None when it
+    is too little."""
     first, last = at
     hits = {tokens[place].word for place in range(first, last + 1) if values[place] > 0}
     distinct = len(hits)
@@ -226,7 +285,8 @@ def _passage(
 
 
 def _weighed(tokens: list[Token], place: int, home: frozenset[str], language: str) -> float:
-    """A word's value where it stands; the capital at the start of a sentence may be a name's ("Tom", "Dan")."""
+    """A word's value where it stands; the capital at the start of a sentence may be a name's ("Tom",
+    "Dan")."""
     value = _value(tokens[place].word, home, language)
     if value <= 0:
         return value
@@ -236,7 +296,8 @@ def _weighed(tokens: list[Token], place: int, home: frozenset[str], language: st
 
 
 def _is_name(tokens: list[Token], place: int) -> bool:
-    """A capital inside a sentence, or a particle between two capitals ("Juan de la Cruz", "van der Waals")."""
+    """A capital inside a sentence, or a particle between two capitals ("Juan de la Cruz", "van der
+    Waals")."""
     if tokens[place].name:
         return True
     if tokens[place].word in _ARTICLES and place and tokens[place - 1].word in _PARTICLES:

@@ -1,4 +1,5 @@
-r"""Plain numbers as exact fractions: integers, decimals, fractions, mixed and repeating numbers, powers of ten.
+r"""Plain numbers as exact fractions: integers, decimals, fractions, mixed and repeating numbers, powers of
+ten.
 
 What is not plain (`\sqrt{2}`, `2^{100}`) is None here and left to symbolic algebra.
 """
@@ -45,7 +46,7 @@ def decimals(text: str) -> int | None:
 
 
 def last_place(text: str) -> Fraction | None:
-    """What a unit in the last written place of a decimal, scientific or whole number is worth; None for other texts."""
+    """What a unit in the last written place of a decimal, scientific or whole number is worth; else None."""
     match = _WRITTEN.fullmatch(text)
     if match is None or abs(int(match[3] or 0)) > LARGEST_EXPONENT:
         return None

@@ -1,8 +1,10 @@
-"""The scripts of a text: which letters and words of them stand where, and which rows of them are long enough to be a switch.
+"""The scripts of a text: which letters and words of them stand where, and which rows of them are long enough
+to be a switch.
 
-Languages that share a script are not told apart here, so Chinese in Japanese or Bulgarian in Russian is not found. Han and kana count
-1.5 characters a word, Thai 4; single letters are variables and no words; in a text without Latin letters of its own, units and names of
-functions such as `sin` are no foreign words either. The texts that come here have blanks where formulas, code and links were.
+Languages that share a script are not told apart here, so Chinese in Japanese or Bulgarian in Russian is not
+found. Han and kana count 1.5 characters a word, Thai 4; single letters are variables and no words; in a text
+without Latin letters of its own, units and names of functions such as `sin` are no foreign words either. The
+texts that come here have blanks where formulas, code and links were.
 """
 
 import re
@@ -19,7 +21,8 @@ PASSAGE_WORDS = 1.3
 PASSAGE_WORDS_INSIDE = 6.0
 """A switch: so many words of whole foreign sentences, or so many foreign words in a row inside a sentence."""
 PASSAGE_WORDS_LATIN = 12.0
-"""The same for Latin letters in a text of another script, which has names, code and terms in them and is no less in its language."""
+"""The same for Latin letters in a text of another script, which has names, code and terms in them and is no
+less in its language."""
 
 LETTERS = {
     "latin": ("A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u1e00-\u1eff", 2),
@@ -56,7 +59,7 @@ _TECHNICAL = re.compile(
 
 
 class Sentence(NamedTuple):
-    """Words of one sentence in its text's scripts and in others, where the latter stand, and the longest run of them."""
+    """Words of one sentence in its text's scripts and in others, where these stand, and their longest run."""
 
     own: float
     foreign: float
@@ -76,7 +79,8 @@ class Switch(NamedTuple):
 
 
 def language(text: str) -> str | None:
-    """The language code that the most common script of a text stands for; None for Latin letters and for no words."""
+    """The language code that the most common script of a text stands for; None for Latin letters or no
+    words."""
     found = counts(text)
     if found.get("kana", 0) > 0.1 * found.get("han", 0):
         found["kana"] += found.pop("han", 0)
@@ -98,7 +102,8 @@ def counts(text: str) -> dict[str, float]:
 
 
 def strange(text: str, home: frozenset[str]) -> NDArray[np.intp]:
-    """Where words stand, or begin, in scripts that are not at home; single letters are left out where a word has more."""
+    """Where words stand, or begin, in scripts that are not at home; no single letters where a word has
+    more."""
     if "latin" in home and text.isascii():
         return np.empty(0, np.intp)
     kinds = _kinds(frozenset(LETTERS) - home).take(_codes(text), mode="clip")
@@ -116,7 +121,8 @@ def words(text: str, home: frozenset[str]) -> float:
 
 
 def sentences(text: str, places: NDArray[np.intp], home: frozenset[str]) -> Iterator[Sentence]:
-    """The sentences of a text that have words in scripts that are not at home, from the places of these; the others are not looked at."""
+    """The sentences of a text that have words in scripts that are not at home, from the places of these; the
+    others are not looked at."""
     end = index = 0
     while index < len(places):
         place = int(places[index])
@@ -182,7 +188,8 @@ def _codes(text: str) -> NDArray[np.uint32]:
 
 @cache
 def _letters(names: frozenset[str]) -> NDArray[np.bool_]:
-    """Whether each code point is a letter of some scripts; the last entry stands for all that follow, which are Han or symbols."""
+    """Whether each code point is a letter of some scripts; the last entry stands for all that follow, which
+    are Han or symbols."""
     table = np.zeros(0x20001, bool)
     for name in names:
         for first, last in re.findall("(.)-(.)", LETTERS[name][0], re.DOTALL):
@@ -192,7 +199,8 @@ def _letters(names: frozenset[str]) -> NDArray[np.bool_]:
 
 @cache
 def _kinds(names: frozenset[str]) -> NDArray[np.uint8]:
-    """As `_letters`: 1 for letters that are words by themselves, 2 for those that are words in rows only, else 0."""
+    """As `_letters`: 1 for letters that are words by themselves, 2 for those that are words in rows, else
+    0."""
     rows = frozenset(name for name in names if LETTERS[name][1] > 1)
     return _letters(names - rows) + np.uint8(2) * _letters(rows)
 

@@ -1,7 +1,8 @@
 """Words and numbers of a text, as the duplicate, repetition and contamination screens count them.
 
-A word is what stands between spaces; Chinese and Japanese, which have none, are cut into pieces of two characters from
-the start of each run. Punctuation stays with its word. Thai, Lao and Khmer are not cut: a sentence of theirs is a word.
+A word is what stands between spaces; Chinese and Japanese, which have none, are cut into pieces of two
+characters from the start of each run. Punctuation stays with its word. Thai, Lao and Khmer are not cut: a
+sentence of theirs is a word.
 """
 
 import re
@@ -32,7 +33,7 @@ def words(text: str) -> list[str]:
 
 
 def plain_words(text: str) -> list[str]:
-    """The words of a text in lower case without any punctuation: what is left when a question is typed again."""
+    """The words of a text in lower case without any punctuation: what a question typed again keeps."""
     return _PLAIN.findall(unicodedata.normalize("NFKC", text).lower())
 
 
@@ -42,6 +43,7 @@ def numbers(text: str) -> list[str]:
 
 
 def quantities(text: str) -> list[str]:
-    """The numbers of a text and its English and Chinese words for numbers: what tells apart two problems of one template."""
+    """The numbers of a text and its English and Chinese words for numbers: what tells problems of a template
+    apart."""
     written = [word for word in _LETTERS.findall(text.lower()) if word in _NUMBER_WORDS]
     return numbers(text) + written + ([] if text.isascii() else _HAN_NUMBER.findall(text))

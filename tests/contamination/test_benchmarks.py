@@ -10,10 +10,12 @@ import pytest
 from pydantic import ValidationError
 
 from distill.contamination.benchmarks import questions
-from distill.recipe.benchmarks import PUBLIC
+from distill.recipe import tables
 from distill.recipe.dataset import Curation
 from distill.recipe.load import load_parts
 from distill.recipe.section import RecipeError
+
+PUBLIC = tables.names("benchmarks")
 
 
 def curation(*benchmarks: Any) -> Curation:
@@ -28,7 +30,9 @@ def lines(path: Path, *rows: Any) -> str:
 @pytest.mark.parametrize("name", PUBLIC)
 def test_a_public_benchmark_is_known_by_its_name(name: str) -> None:
     (source,) = curation(name).benchmarks
-    assert (source.name, source.path, source.question) == (name, PUBLIC[name]["path"], PUBLIC[name]["question"])
+    written = tables.read(f"benchmarks/{name}.toml")
+    assert (source.name, source.kind, source.reference) == (name, "open", None)
+    assert {key: getattr(source, key) for key in written} == written
     assert curation(source.model_dump()).identity() == curation(name).identity()
 
 
@@ -37,8 +41,14 @@ def test_names_and_tables_stand_side_by_side_on_the_command_line() -> None:
     assert [(source.name, source.path) for source in found.benchmarks] == [("aime24", "HuggingFaceH4/aime_2024"), ("mine", "mine.jsonl")]
 
 
+def test_the_identity_of_a_named_benchmark_is_what_stores_were_made_with() -> None:
+    aime = {"name": "aime24", "path": "HuggingFaceH4/aime_2024", "question": "problem", "licence": "MAA (evaluation only)"}
+    assert curation("aime24").identity() == curation(aime | {"kind": "open", "reference": ""}).identity()
+    assert len(PUBLIC) == 16
+
+
 def test_an_unknown_name_is_an_error_that_lists_those_there_are() -> None:
-    with pytest.raises(ValidationError, match=r"no benchmark 'aime99'; there are: aime24, .*ifeval"):
+    with pytest.raises(ValidationError, match=r"no benchmark 'aime99'; there are: aime24, .*olympiadbench"):
         curation("aime99")
 
 

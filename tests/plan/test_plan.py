@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from distill import hardware, plan
-from distill.hardware import DEVICES, Device, Gpu, memory, shapes
+from distill.hardware import Device, Gpu, devices, memory, shapes
 from distill.plan import costs
 from distill.recipe import load
 from distill.recipe.dataset import DatasetRecipe, StudentRecipe
@@ -77,7 +77,7 @@ def test_an_unknown_model_gets_a_shape_of_its_size(parameters: int) -> None:
 def published_hours(run: tuple[str, str, int, int, int, str, float]) -> tuple[costs.Range, float]:
     _, shape, rows, epochs, tokens, gpu, hours = run
     trained = rows * epochs * tokens
-    return costs.training_hours(shapes.KNOWN[shape], trained, tokens, DEVICES[gpu], 1, checkpointing=True), hours
+    return costs.training_hours(shapes.known()[shape], trained, tokens, devices()[gpu], 1, checkpointing=True), hours
 
 
 @pytest.mark.parametrize("run", TRAINED, ids=[run[0] for run in TRAINED])
@@ -93,15 +93,15 @@ def test_the_slowest_published_runs_are_within_three_times_the_band(run: tuple[s
 
 
 def test_published_sampling_speeds_lie_in_the_band() -> None:
-    qwq = costs.decode_speed(shapes.KNOWN["qwq-32b"], DEVICES["h100"], 200 + 10_000 / 2)
+    qwq = costs.decode_speed(shapes.known()["qwq-32b"], devices()["h100"], 200 + 10_000 / 2)
     assert qwq.low <= 1_200_000 * 10_000 / 22_000 / 3600 <= qwq.high  # OpenThoughts3: 22,000 H100-hours, about 10k tokens a trace
-    small = costs.decode_speed(shapes.KNOWN["qwen2.5-1.5b"], DEVICES["h200"], 300)
+    small = costs.decode_speed(shapes.known()["qwen2.5-1.5b"], devices()["h200"], 300)
     assert small.low <= 67_000 <= small.high  # four engines on one H200
 
 
 def test_published_long_context_runs_fit_or_do_not() -> None:
-    assert memory.training_memory(student("openr1-distill-7b"), 8).high <= DEVICES["h100"].memory_gib
-    shape, training = shapes.KNOWN["qwen2.5-32b"], student("qwen2.5-32b").training
+    assert memory.training_memory(student("openr1-distill-7b"), 8).high <= devices()["h100"].memory_gib
+    shape, training = shapes.known()["qwen2.5-32b"], student("qwen2.5-32b").training
 
     def olympic_coder(tokens: int) -> float:
         """GiB a GPU on 128 GPUs with the whole sequence's logits, upper end."""
@@ -109,13 +109,13 @@ def test_published_long_context_runs_fit_or_do_not() -> None:
         held = memory.activation_bytes(shape, training, tokens, 2) + memory.logit_bytes(shape, training, tokens, on_gpu=False)
         return (states + held) * memory.FRAGMENTATION / memory.GIB + memory.OVERHEAD_GIB
 
-    assert olympic_coder(20_000) < DEVICES["h100"].memory_gib < olympic_coder(S32K)
+    assert olympic_coder(20_000) < devices()["h100"].memory_gib < olympic_coder(S32K)
 
 
 def test_full_fine_tuning_of_70b_needs_many_gpus_and_7b_few() -> None:
-    assert memory.gpus_needed(student("llama-3.3-70b"), DEVICES["h100"]) in (32, 64)
-    assert memory.gpus_needed(student("qwen2.5-math-7b"), DEVICES["h100"]) in (2, 4)
-    assert memory.gpus_needed(student("tiny-qwen2"), DEVICES["t4"]) == 1
+    assert memory.gpus_needed(student("llama-3.3-70b"), devices()["h100"]) in (32, 64)
+    assert memory.gpus_needed(student("qwen2.5-math-7b"), devices()["h100"]) in (2, 4)
+    assert memory.gpus_needed(student("tiny-qwen2"), devices()["t4"]) == 1
 
 
 def test_lora_needs_less_memory_and_keeps_its_logits_whole() -> None:
@@ -271,7 +271,7 @@ def test_gpus_are_read_from_the_listing_and_their_visibility() -> None:
     assert [gpu.name for gpu in hardware.read_listing(listing, None)] == ["NVIDIA H100 80GB HBM3"] * 2
     assert len(hardware.read_listing(listing, "1")) == len(hardware.read_listing(listing, "GPU-bb")) == 1
     assert hardware.read_listing(listing, "") == hardware.read_listing("No devices were found\n", None) == []
-    assert hardware.device_of(hardware.read_listing(listing, "0")[0]).tflops == DEVICES["h100"].tflops
+    assert hardware.device_of(hardware.read_listing(listing, "0")[0]).tflops == devices()["h100"].tflops
     assert hardware.device_of(Gpu("NVIDIA A100-SXM4-40GB", 40.0)).memory_gib == 40.0
     assert hardware.device_of(Gpu("NVIDIA GeForce RTX 4090", 24.0)).name == "rtx4090"
     assert hardware.device_of(Gpu("Some Card", 12.0)).memory_gib == 12.0

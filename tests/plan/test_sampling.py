@@ -3,14 +3,14 @@
 import pytest
 
 from distill import plan
-from distill.hardware import DEVICES
+from distill.hardware import devices
 from distill.plan import adaptive as odds
 from distill.plan import costs, sampling
 from distill.plan.costs import Estimate, Range
 from distill.recipe.dataset import DatasetRecipe, Teacher
 from distill.recipe.section import RecipeError
 
-H200 = DEVICES["h200"]
+H200 = devices()["h200"]
 API = {"model": "some-api", "prompt_usd_per_million": 1.0, "cached_prompt_usd_per_million": 0.1, "completion_usd_per_million": 4.0}
 
 

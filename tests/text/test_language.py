@@ -164,3 +164,10 @@ def test_spans_show_where_a_passage_stands():
 )
 def test_the_script_and_the_words_tell_the_language(text, code):
     assert language.detect(text) == code
+
+
+def test_each_list_of_function_words_is_read_and_each_language_has_one() -> None:
+    files = {file.stem for file in Path(latin.__file__).with_name("function_words").glob("*.txt")}
+    assert files == {*latin.LANGUAGES, "shared"}
+    assert all(latin.known(language) for language in latin.LANGUAGES)
+    assert {"die", "sin", "elif"} <= latin._SHARED

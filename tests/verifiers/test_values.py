@@ -76,7 +76,7 @@ def test_what_agrees_in_many_digits_and_not_in_all_is_different():
         ),
         *(
             "x^{1/2}",
-            "x^{99}",
+            "x^{999}",
             "x_1",
             "+",
             "(x",

@@ -1,10 +1,11 @@
 r"""Math answers: the last `\boxed{}` of the answer against the reference.
 
-Equal spellings and plain numbers are decided here, in microseconds; other texts are read once for each distinct pair of
-reference and answer, and what neither spelling nor plain arithmetic decides goes to a worker process, once for each such pair. Conventions:
-the reference is bare or boxed; an exact reference needs an exact answer; tuples are ordered and sets are not; open and
-closed ends differ; a unit may be left off or added, another unit fails; `x = 5` is 5; a number in a base is not the same
-digits without it; dates and other joined digits are no arithmetic. Nothing is read out of prose.
+Equal spellings and plain numbers are decided here, in microseconds; other texts are read once for each
+distinct pair of reference and answer, and what neither spelling nor plain arithmetic decides goes to a worker
+process, once for each such pair. Conventions: the reference is bare or boxed; an exact reference needs an
+exact answer; tuples are ordered and sets are not; open and closed ends differ; a unit may be left off or
+added, another unit fails; `x = 5` is 5; a number in a base is not the same digits without it; dates and other
+joined digits are no arithmetic. Nothing is read out of prose.
 """
 
 import os
@@ -54,7 +55,8 @@ def judge(problem: Problem, answer: str, section: Verification) -> "Verdict | Fu
 
 
 def judge_reference(problem: Problem, section: Verification) -> Verdict:
-    """The verdict on the reference as its own answer: correct when the verifier can read it and finds it equal to itself."""
+    """The verdict on the reference as its own answer: correct when the verifier can read it and finds it
+    equal to itself."""
     reference = bare(problem.reference)
     if not reference:
         return Verdict("unparsed_reference", None, "no reference", 0.0, VERSION)
@@ -119,7 +121,8 @@ def _value(number: str) -> Decimal:
 
 @lru_cache(maxsize=8192)
 def _by_reading(reference: str, answer: str, most_characters: int) -> tuple[str, str] | None:
-    """(outcome, detail) where spelling or plain values decide, or where a text is too deep or too large for algebra; else None."""
+    """(outcome, detail) where spelling or plain values decide, or where a text is too deep or too large for
+    algebra; else None."""
     outcome = "unparsed_reference"
     try:
         gold = parse.read(reference)

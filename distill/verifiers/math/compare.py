@@ -1,7 +1,8 @@
-r"""Comparing two expressions by their spelling and as plain numbers: exact, in microseconds, without symbolic algebra.
+r"""Comparing two expressions by their spelling and as plain numbers: exact, in microseconds, without symbolic
+algebra.
 
-An exact reference needs an exact answer: 0.333 is not 1/3. A decimal reference of six places or more stands for what
-rounds to it.
+An exact reference needs an exact answer: 0.333 is not 1/3. A decimal reference of six places or more stands
+for what rounds to it.
 """
 
 import re
@@ -10,7 +11,7 @@ from fractions import Fraction
 from distill.text import numbers
 from distill.verifiers.math import units
 from distill.verifiers.math.tree import Leaf
-from distill.verifiers.math.words import label, no_solution, phrase
+from distill.verifiers.math.words import TABLE, label, no_solution, phrase
 
 ROUNDED_DECIMALS = 6
 """math_verify's `float_rounding`."""
@@ -18,7 +19,7 @@ ROUNDED_OR_CUT = Fraction(999, 1000)
 """Of a unit in the last place: what rounding and cutting off stay below."""
 RELATIONS = re.compile(r"=|<|>|\\leq|\\geq|\\neq")
 _LETTERS = re.compile(r"[^\W\d_]{2,3}")
-_SHORT_WORDS = frozenset("no on yes odd all one two six ten tie won now own not ton god dog win red may add".split())  # noqa: SIM905
+_SHORT_WORDS = frozenset(TABLE["short_words"].split())
 _ONE_LETTER_UNIT = re.compile(r"(\d+(?:\.\d+)?)([mgshlLNJWVK])")
 _NAMED_FIGURE = re.compile(r"\\(?:angle|triangle|overline|overrightarrow|overleftrightarrow|overset|widehat|vec|hat)")
 _CLOCK = re.compile(r"\d{1,2}:\d{2}(?::\d{2})?")
@@ -64,8 +65,8 @@ def by_spelling(gold: Leaf, answer: Leaf, trust_equal_texts: bool = True) -> boo
 
 
 def tolerance(gold: Leaf, answer: Leaf) -> Fraction | None:
-    r"""How far two numbers may differ: half a unit in the last place of a reference long enough to be a rounded one, and a unit
-    in the last place of either beside `\approx`; None where they may not."""
+    r"""How far two numbers may differ: half a unit in the last place of a reference long enough to be a
+    rounded one, and a unit in the last place of either beside `\approx`; None where they may not."""
     if gold.nearly:
         return max(numbers.last_place(leaf.text) or Fraction(0) for leaf in (gold, answer)) * ROUNDED_OR_CUT
     places = numbers.decimals(gold.text)
@@ -82,7 +83,8 @@ def _same_number(gold: Leaf, left: Fraction, answer: Leaf, right: Fraction) -> b
 
 
 def _with_unit(leaf: Leaf, other: Leaf) -> Leaf:
-    """The leaf with a one-letter unit apart from its number, where the other has a unit: `3 m` beside `3 meters`."""
+    """The leaf with a one-letter unit apart from its number, where the other has one: `3 m` beside `3
+    meters`."""
     match = _ONE_LETTER_UNIT.fullmatch(leaf.text)
     if match is None or leaf.words or not other.words or _ONE_LETTER_UNIT.fullmatch(other.text):
         return leaf
@@ -120,7 +122,8 @@ def _in_base(text: str, based: tuple[str, str] | None) -> tuple[str, str]:
 
 
 def _ratio(gold: str, answer: str, left: Fraction | None, right: Fraction | None) -> bool | None:
-    """Times of day by spelling, ratios by proportion, a ratio of two also as a fraction; None for other uses of a colon."""
+    """Times of day by spelling, ratios by proportion, a ratio of two also as a fraction; None for other uses
+    of a colon."""
     if (":" in gold) != (":" in answer) and (left is not None or right is not None):
         value, ratio = (left, answer) if right is None else (right, gold)
         terms = [Fraction(part) for part in ratio.split(":")] if _RATIO.fullmatch(ratio) else []

@@ -1,4 +1,5 @@
-r"""Inequalities that are solved for one variable, as intervals: `x > 3`, `1 < x \leq 3`, `x \neq 0`, `|x| < 2`.
+r"""Inequalities that are solved for one variable, as intervals: `x > 3`, `1 < x \leq 3`, `x \neq 0`, `|x| <
+2`.
 
 Others (`2x + 1 > 3`, `|x - 1| < 2`) are no intervals here and stay expressions. Nothing is evaluated.
 """
@@ -17,7 +18,7 @@ _MINUS_INFINITY = Leaf(r"-\infty")
 
 
 def relation(text: str, read: Callable[[str], Node]) -> Node | None:
-    """The set of numbers that a solved inequality describes, with its variable as name; None for other texts."""
+    """The set of numbers that a solved inequality describes, named as its variable; None for others."""
     unequal = [side.strip() for side in split_at(text, r"\neq")]
     if len(unequal) == 2 and variable(unequal[0]):
         excluded = read(unequal[1])

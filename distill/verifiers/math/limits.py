@@ -1,4 +1,5 @@
-r"""What is too large to be read or for symbolic algebra, and is refused before it is tried: long or deep texts, power towers."""
+r"""What is too large to be read or for symbolic algebra, and is refused before it is tried: long or deep
+texts, power towers."""
 
 import math
 import re
@@ -6,7 +7,8 @@ import re
 DEEPEST = 60
 """Brackets inside brackets."""
 MOST_LINKS = 40
-r"""Of a chain in which each link holds the next, such as `1 \pmod{2} \pmod{3}`, `x \in y \in z` and `\text{it is} \text{it is} 5`."""
+r"""Of a chain in which each link holds the next, such as `1 \pmod{2} \pmod{3}`, `x \in y \in z` and `\text{it
+is} \text{it is} 5`."""
 MOST_POWERS = 200
 MOST_DIGITS = 20_000
 LARGEST_POWER_OF_A_SUM = 400
@@ -31,7 +33,8 @@ def too_large(text: str, most_characters: int) -> str | None:
 
 
 def too_deep(text: str) -> str | None:
-    """Why a text in its one spelling is not read at all, or None: reading and comparing take Python's stack for each level."""
+    """Why a text in its one spelling is not read at all, or None: reading and comparing take Python's stack
+    for each level."""
     if sum(map(text.count, "({[")) > DEEPEST:
         depth = deepest = 0
         for character in text:
@@ -45,7 +48,8 @@ def too_deep(text: str) -> str | None:
 
 
 def _tower(text: str) -> bool:
-    """True when some power of plain numbers has more than MOST_DIGITS digits, or there are many; innermost powers are worked out first."""
+    """True when some power of plain numbers has more than MOST_DIGITS digits, or there are many; innermost
+    powers are worked out first."""
     for _ in range(MOST_POWERS):
         match = _last(text)
         if match is None:

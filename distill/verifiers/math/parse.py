@@ -1,11 +1,12 @@
 r"""Reading a written answer: what is a set, a tuple, an interval, a matrix, a number with a unit.
 
-`read` turns LaTeX (or plain text) into a small tree whose leaves are expressions. Conventions: `x = 5` is 5, as is
-`5 = x`; a chain of numbers such as `6 + 12 = 18` is 18 when each side is; inequalities joined by "or" are a union, those joined
-by "and" an intersection, and those with a comma an intersection, or a union where that is empty. In `a \approx b` one side has
-to be the reference and the other has to round to it; `809 \pmod{100}` is no remainder; a set-builder binds its variable;
-`2019-03-01` and `\text{3-2}` are no differences, and `1/2/2020` is no quotient.
-Nothing here evaluates an expression, so nothing here can hang; what is nested too deep is not read.
+`read` turns LaTeX (or plain text) into a small tree whose leaves are expressions. Conventions: `x = 5` is 5,
+as is `5 = x`; a chain of numbers such as `6 + 12 = 18` is 18 when each side is; inequalities joined by "or"
+are a union, those joined by "and" an intersection, and those with a comma an intersection, or a union where
+that is empty. In `a \approx b` one side has to be the reference and the other has to round to it; `809
+\pmod{100}` is no remainder; a set-builder binds its variable; `2019-03-01` and `\text{3-2}` are no
+differences, and `1/2/2020` is no quotient. Nothing here evaluates an expression, so nothing here can hang;
+what is nested too deep is not read.
 """
 
 import re
@@ -45,7 +46,7 @@ _MATRIX = re.compile(
     r"([^&]*?)([(\[|]?)\s*\\begin\{([pbBvV]?matrix|array)\}(?:\{[^}]*\})?(.*)\\end\{\3\}\s*([)\]|]?)(\^\{?(?:T|\\top)\}?)?", re.DOTALL
 )
 _TUPLE_MARKS = re.compile(r"^(?:(?!C)[A-Z]'?(?:_\d)?)?(\([^()]*,[^()]*\))(?:\^\{?(?:T|\\top)\}?)?$")
-"""A point's name before a tuple, and the sign of transposition after it; C(10, 3) is a binomial coefficient."""
+"""A point's name before a tuple, and the sign of transposition after it; C(10, 3) is a binomial."""
 _NAMES = re.compile(r"\\text\{([^\W\d_]+(?: [^\W\d_]+)?(?:(?:\s*,\s*|\s*,?\s*\\text\{and\}\s*)[^\W\d_]+(?: [^\W\d_]+)?)+)\}")
 _POSITIVE = re.compile(r"\\mathbb\{R\}[\^_]\{?(?:\+|>0)\}?|\\mathbb\{R\}\^\{?\+\}?")
 _CHOICE = re.compile(r"\\text\{\s*\(([A-E])\)\s*\}\s*(\S.*)", re.DOTALL)
@@ -188,7 +189,7 @@ def _determinant(rows: list[list[str]]) -> str:
 
 
 def _listed(parts: list[str], joined: str = JOINED) -> Node:
-    r"""A bare list, with each `a \pm b` as its two values; a set of numbers when all parts are inequalities."""
+    r"""A bare list, with each `a \pm b` as its two values; a set of numbers for inequalities."""
     items: list[Node] = []
     for part in filter(str.strip, parts):
         node = _node(part)
@@ -244,7 +245,7 @@ def _bracketed(text: str) -> Node | None:
 
 
 def _builder(head: str, condition: str) -> Node:
-    """The set of what the condition says of the head, which may be a variable with its domain, or an expression."""
+    """The set of what the condition says of the head, a variable with its domain, or an expression."""
     variable_of, domain = member.groups() if (member := _MEMBER.fullmatch(head)) else (head, None)
     described = _node(condition)
     listed = isinstance(described, Group) and described.left == "" and all(item.name == variable_of for item in described.items)
@@ -317,7 +318,8 @@ def _leaf_of(text: str) -> Leaf:
 
 
 def _is_words(text: str, apart: bool) -> bool:
-    """True for words that are no product of variables: a known unit, or a word of three letters (four where no space is before it)."""
+    """True for words that are no product of variables: a known unit, or a word of three letters (four where
+    no space is before it)."""
     if re.match(r"[ap]\.?m\b", text):
         return True
     first = re.match(r"[^\W\d_]+|", text)

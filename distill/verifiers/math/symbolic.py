@@ -1,19 +1,24 @@
 r"""Comparing two answers with symbolic algebra: what a worker process runs, under its limits.
 
-Leaves are first compared by value: numbers to more digits than their texts have, expressions with variables at fixed
-points. Only what has no value (equations, inequalities, sets) is left to `math_verify.verify`, whose rounding to six
-decimals would accept different numbers. Decimals are turned into exact fractions before they are parsed. This module
-may hang or run out of memory: it is never called in the process that judges.
+Leaves are first compared by value: numbers to more digits than their texts have, expressions with variables
+at fixed points. Only what has no value (equations, inequalities, sets) is left to `math_verify.verify`, whose
+rounding to six decimals would accept different numbers. Decimals are turned into exact fractions before they
+are parsed. This module may hang or run out of memory: it is never called in the process that judges.
+
+Sets of real numbers that are written with unions, intersections and differences are compared by their
+elements. Only sets whose ends and elements are numbers are; sets with a parameter are equal here when they
+are written alike.
 """
 
 import math
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from distill.verifiers.math import parse, sets
+from distill.verifiers.math import parse
 from distill.verifiers.math.compare import RELATIONS, by_spelling, tolerance
-from distill.verifiers.math.tree import Group, Leaf, whole
+from distill.verifiers.math.tree import DIFFERENCE, JOINED, SET_OPERATORS, UNION, Group, Leaf, Node, whole
 
 POINTS = (
     ("1.37", "0.83", "2.19"),
@@ -32,6 +37,8 @@ _BEFORE_FRACTION = re.compile(r"(?<=[}!])(?=\\frac)")
 _FUNCTION = re.compile(r"\\[A-Za-z]+(?:[_^](?:\{[^{}]*\}|\w))*$")
 EQUATION_DIGITS = 60
 LIKELY_INTEGERS = ("3", "4", "7")
+MOST_INTEGERS = 1000
+Value = Callable[[str], Any]
 
 
 class UnparsedError(Exception):
@@ -89,18 +96,62 @@ def _same_set(gold: Group, answer: Group) -> bool:
     known: list[Any] = []
 
     def endpoint(text: str) -> Any:
-        """The number that an element or an end of an interval stands for, one object for equal ones; None for what is no number."""
+        """The number that an element or an end of an interval stands for, one object for equal ones; None for
+        what is no number."""
         value = _parsed(text)
         if not _is_number(value):
             return None
         known.append(value.doit())
         return next(number for number in known if number == known[-1] or _close(number, known[-1], EQUATION_DIGITS + len(text)))
 
-    return sets.same(gold, answer, endpoint)
+    return _same_elements(gold, answer, endpoint)
+
+
+def _same_elements(gold: Group, answer: Group, value: Value) -> bool:
+    """True when both are sets of numbers with the same elements."""
+    first, second = _set(gold, value), _set(answer, value)
+    return first is not None and second is not None and bool(first == second or first.symmetric_difference(second).is_empty)
+
+
+def _set(node: Node, value: Value) -> Any:
+    """The sympy set of a node, or None when an end or element is no number."""
+    import sympy
+
+    if isinstance(node, Leaf):
+        return {r"\emptyset": sympy.EmptySet, r"\mathbb{Z}": sympy.Integers, r"\mathbb{R}": sympy.Reals}.get(node.text)
+    if node.left in SET_OPERATORS:
+        return _set_operation(node.left, [_set(item, value) for item in node.items])
+    ends: list[Any] = [value(item.text) if isinstance(item, Leaf) and item.text and not item.words else None for item in node.items]
+    if any(end is None or not end.is_extended_real for end in ends) or node.columns:
+        return None
+    if node.left in (r"\{", ""):
+        return sympy.FiniteSet(*ends)
+    closed_infinity = (node.left == "[" and ends[0].is_infinite) or (node.right == "]" and ends[-1].is_infinite)
+    if node.left in ("(", "[") and len(ends) == 2 and not closed_infinity:
+        return sympy.Interval(*ends, left_open=node.left == "(", right_open=node.right == ")")
+    return None
+
+
+def _set_operation(operator: str, operands: list[Any]) -> Any:
+    """The union, difference or intersection of sets; joined inequalities that exclude each other are a
+    union."""
+    import sympy
+
+    if any(operand is None for operand in operands):
+        return None
+    if operator == UNION:
+        return sympy.Union(*operands)
+    if operator == DIFFERENCE:
+        return operands[0] - sympy.Union(*operands[1:])
+    common = sympy.Intersection(*operands)
+    if isinstance(common, sympy.Range) and common.size <= MOST_INTEGERS:
+        return sympy.FiniteSet(*common)
+    return sympy.Union(*operands) if operator == JOINED and common.is_empty else common
 
 
 def _in_words_of(gold: str, answer: str) -> str:
-    r"""The answer with the reference's constant of integration, and with `\ln` for a bare `\log` where the reference has `\ln`."""
+    r"""The answer with the reference's constant of integration, and with `\ln` for a bare `\log` where the
+    reference has `\ln`."""
     if r"\ln" in gold and r"\ln" not in answer:
         answer = re.sub(r"\\log(?![A-Za-z_])", r"\\ln", answer)
     constant = re.search(r"(?<=\+)(?:([cKk])|C_\{?\w\}?)$", answer) if gold.endswith("+C") else None
@@ -111,12 +162,12 @@ def _in_words_of(gold: str, answer: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _parsed(text: str) -> Any:
-    """The expression that a text stands for, with decimals as exact fractions; None when it cannot be read."""
+    """The expression that a text stands for, with decimals as exact fractions; None when it is unreadable."""
     from latex2sympy2_extended import NormalizationConfig, latex2sympy
     from latex2sympy2_extended.latex2sympy2 import ConversionConfig
 
     if re.search(r"\d \d", text) or re.search(r"\\[lc]?dots|\.\.\.|…", text):
-        return None  # two numbers side by side are no product, and nobody knows what three dots stand for
+        return None  # two numbers side by side are no product, and three dots stand for anything
     text = re.sub(r"(\d{1,3})!!(?!!)", lambda m: str(math.prod(range(int(m.group(1)), 0, -2))), text)
     if "!!" in text or re.search(r"\\frac\{[^{}]*\}\{0+\}|/0(?![\d.])", text):
         return None

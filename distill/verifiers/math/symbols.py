@@ -1,7 +1,9 @@
-r"""What stands before the `=` of an answer: a variable, a function, or a quantity that a problem asks the value of.
+r"""What stands before the `=` of an answer: a variable, a function, or a quantity that a problem asks the
+value of.
 
-Quantities are sums, products and ratios of several letters, values of functions, combined sets, integrals, extremes. An
-equation that is still to be solved (`2x = 10`, `x^{2} = 9`) begins with none of these, and is no value.
+Quantities are sums, products and ratios of several letters, values of functions, combined sets, integrals,
+extremes. An equation that is still to be solved (`2x = 10`, `x^{2} = 9`) begins with none of these, and is no
+value.
 """
 
 import re

@@ -1,8 +1,9 @@
 r"""The tree of a written answer, and the walk that compares two trees.
 
-Leaves are expressions; groups are sets, tuples, intervals, matrices, residue classes. Conventions: tuples are ordered,
-sets and bare lists are not; open and closed ends differ; a vector may be written as a tuple; a modulus may be left off;
-`f(t)` is `f(x)` renamed. What leaves and sets are worth is the business of the two functions given.
+Leaves are expressions; groups are sets, tuples, intervals, matrices, residue classes. Conventions: tuples are
+ordered, sets and bare lists are not; open and closed ends differ; a vector may be written as a tuple; a
+modulus may be left off; `f(t)` is `f(x)` renamed. What leaves and sets are worth is the business of the two
+functions given.
 """
 
 import re
@@ -108,7 +109,7 @@ def whole(leaf: Leaf) -> Leaf:
 
 
 def _families(gold: Group, answer: Group, leaf: LeafComparison, sets: SetComparison) -> bool | None:
-    """Values with an integer parameter, which may have another name, sign or beginning: `k\\pi` is `(n+1)\\pi`."""
+    """Values with an integer parameter, of any name, sign or beginning: `k\\pi` is `(n+1)\\pi`."""
     (values, parameter), (others, another) = gold.items, answer.items
     if not parameter.name or not another.name:
         return _all((compare(values, others, leaf, sets), compare(parameter, another, leaf, sets)))

@@ -1,24 +1,17 @@
-"""Answers that are words: one spelling for phrases that mean the same, for days of the year, and for digits that are no arithmetic.
+"""Answers that are words: one spelling for phrases that mean the same, for days of the year, and for digits
+that are no arithmetic.
 
 A closed list, not a dictionary: other words are compared letter by letter.
 """
 
 import re
+import tomllib
+from pathlib import Path
+from typing import Any
 
-_NO_SOLUTION = re.compile(
-    r"(?:there (?:is|are|exists?) |(?:(?:the|this) (?:equation|system|inequality)|it) has |has )?"
-    r"no (?:real |such )?(?:solutions?|roots?|values?)(?: exists?)?"
-    r"|none|(?:the )?empty set|(?:原?方程|不等式|方程组)?无(?:实数)?(?:解|根)|空集"
-)
-_ABSENT = re.compile(r"(?:the |this )?(?:limit |it )?(?:does not|doesn't|do not) exist|dne|极?限?不存在")
-_SAME = {
-    "是": "yes",
-    "否": "no",
-    "正确": "true",
-    "错误": "false",
-    "infinitely many solutions": "infinitely many",
-    "infinitely many": "infinitely many",
-}
+TABLE: dict[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+"""Words and spellings of answers."""
+_PHRASES = {phrase: re.compile(pattern) for phrase, pattern in TABLE["phrases"].items()}
 _MONTHS = "january february march april may june july august september october november december".split()  # noqa: SIM905
 _MONTH = rf"(?P<month>{'|'.join(f'{name[:3]}(?:{name[3:]})?' for name in _MONTHS)}|sept)\.?"
 _DAY = r"(?:the\s+)?(?P<day>\d{1,2})\s*(?:st|nd|rd|th)?"
@@ -29,18 +22,21 @@ _DATES = (
     re.compile(r"(?:(?P<year>\d{4})年)?(?P<month>\d{1,2})月(?P<day>\d{1,2})[日号]"),
 )
 _LABEL = re.compile(r"\d+([-/.])\d+(?:\1\d+)+")
-"""Three groups of digits or more, joined by one sign without spaces: a date, a version, a phone number, an order; never `3/4` or `1.2`."""
+"""Three groups of digits or more, joined by one sign without spaces: a date, a version, a phone number, an
+order; never `3/4` or `1.2`."""
 _POINTED_THOUSANDS = re.compile(r"\d{1,3}(?:\.\d{3})+")
 _HAS_MONTH = re.compile(r"(?i)(?<![a-z\\])(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)|月")
 
 
 def is_label(text: str) -> bool:
-    """True for digits that are joined to a text: `2019-03-01` is no difference, `1/2/2020` no quotient; `10 - 3 - 2` is one."""
+    """True for digits that are joined to a text: `2019-03-01` is no difference, `1/2/2020` no quotient; `10 -
+    3 - 2` is one."""
     return _LABEL.fullmatch(text) is not None and _POINTED_THOUSANDS.fullmatch(text) is None
 
 
 def label(text: str) -> str:
-    """The one spelling of joined digits: a date that begins with its year as `date` writes it, one that ends with it without zeros."""
+    """The one spelling of joined digits: a date that begins with its year as `date` writes it, one that ends
+    with it without zeros."""
     sign = next((sign for sign in "-/." if sign in text), "")
     groups = text.split(sign) if sign else []
     if len(groups) != 3 or not all(group.isdecimal() for group in groups):
@@ -53,17 +49,17 @@ def label(text: str) -> str:
 
 def no_solution(words: str) -> bool:
     """True for words that name the empty set of solutions."""
-    return _NO_SOLUTION.fullmatch(words.casefold()) is not None
+    return _PHRASES["no solution"].fullmatch(words.casefold()) is not None
 
 
 def phrase(words: str) -> str:
     """The one spelling of a phrase."""
     words = words.casefold()
-    return "does not exist" if _ABSENT.fullmatch(words) else _SAME.get(words, words)
+    return next((phrase for phrase, pattern in _PHRASES.items() if pattern.fullmatch(words)), words)
 
 
 def date(text: str) -> str | None:
-    """`june 20` for any way to write a day of the year, with the year after it where there is one; else None."""
+    """`june 20` for any way to write a day of the year, with the year where there is one; else None."""
     if not _HAS_MONTH.search(text):
         return None
     text = " ".join(re.sub(r"\\text|[{}^]", " ", text).casefold().strip(" .").split())
