@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from distill.recipe.benchmarks import named
 from distill.recipe.curation import Decontamination, Duplicates, Preferences, Screens, Selection
 from distill.recipe.section import Section, later, place
+from distill.recipe.think_tags import ThinkTags
 from distill.records import Kind
 
 CONFIGS = Path(os.environ.get("DISTILL_CONFIGS", Path(__file__).parents[2] / "configs"))
@@ -80,6 +81,12 @@ class Teacher(Section):
     """Run code that comes with the model's weights: leave it off unless you have read it."""
     prefill: str = ""
     """Text that opens the assistant turn (`"<think>\\n"` where the model's own template does not open it)."""
+    think_tags: ThinkTags = later(None)
+    """Tags around the model's thinking where they are not `<think>` and `</think>`: a pair (`["<plan>", "</plan>"]`), or a name:
+    `think` (`<THINK>`, `<think mode="long">`), `thinking`, `reasoning`, `thought`, `scratchpad`, `reflection` (as `<thinking>`), `mistral`
+    (`[THINK]`), `kimi` (`◁think▷`), `seed` (`<seed:think>`), `longcat` (`<longcat_think>`), `harmony` (gpt-oss: channels `analysis` and
+    `final`), `gemma` (`<|channel>`), `medgemma` (`<unused94>`), `cohere` (`<|START_THINKING|>`), `begin_of_thought`. No completion is asked
+    again for it. Files, `replay` and ready responses need none where a text is one block of a named family and an answer."""
     response: str = "response"
     """`replay`: column with the raw completion (or `thinking` and `answer` columns)."""
     extra_body: dict[str, Any] = later({})
