@@ -97,6 +97,8 @@ class Teacher(Section):
     """Of the teacher's outputs; it goes onto the dataset card."""
     urls: tuple[str, ...] = place(("http://127.0.0.1:8000/v1",))
     """Base URLs of the servers; requests are spread over them."""
+    stream: bool | Literal["auto"] = place("auto")
+    """Whether a server sends completions in pieces (SSE); `auto`: whole, and in pieces from a server that refuses to send them whole."""
     url_weights: tuple[float, ...] = place(())
     """Share of the requests that each of `urls` gets, relative to the others; empty: alike."""
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = place("max_tokens")
