@@ -83,7 +83,7 @@ class Client:
         limit = self._limit if seconds is None else aiohttp.ClientTimeout(total=seconds)
         try:
             async with self._session.post(url, data=body, allow_redirects=False, timeout=limit) as response:
-                if response.status == 200 and response.content_type == "text/event-stream":
+                if response.status == 200 and "event-stream" in response.headers.get("Content-Type", ""):
                     return self._put_together(key, url, await _streamed(response), max_tokens, response.headers)
                 text = await response.read()
         except (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError) as error:

@@ -23,9 +23,15 @@ class Said(NamedTuple):
 
 def said(message: dict[str, Any]) -> Said:
     """The text and the thinking of a message; raises ValueError for content that is neither text nor parts."""
-    content, parts = _content(message.get("content"))
-    found = [text for text in (*(thinking(message.get(name)) for name in FIELDS), parts) if text]
-    return Said(content, next((text for text in found if text.strip()), found[0] if found else None))
+    content, blank = message.get("content"), ""
+    if content is not None and not isinstance(content, str):
+        content, blank = _content(content)
+    for name in FIELDS:
+        if (value := message.get(name)) and (text := thinking(value)):
+            if not text.isspace():
+                return Said(content, text)
+            blank = blank or text
+    return Said(content, blank or None)
 
 
 def thinking(value: Any, between: str = "\n\n") -> str:
@@ -40,10 +46,8 @@ def thinking(value: Any, between: str = "\n\n") -> str:
     return ""
 
 
-def _content(value: Any) -> Said:
-    """The text of `content`, and the thinking among its parts."""
-    if value is None or isinstance(value, str):
-        return Said(value, "")
+def _content(value: Any) -> tuple[str, str]:
+    """The text of content that is no text, and the thinking among its parts."""
     if isinstance(value, dict):
         value = [value]
     if not isinstance(value, list):
@@ -59,7 +63,7 @@ def _content(value: Any) -> Said:
             texts.append(text if isinstance(text, str) else "")
         else:
             raise ValueError(f"{type(part).__name__} where a part of a text was expected")
-    return Said("".join(texts), "\n\n".join(filter(None, thoughts)))
+    return "".join(texts), "\n\n".join(filter(None, thoughts))
 
 
 def _is_thinking(part: dict[str, Any]) -> bool:

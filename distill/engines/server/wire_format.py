@@ -90,30 +90,38 @@ def usage(reply: Any) -> dict[str, Any]:
     """The tokens that a reply counts, by the names of `Completion`'s fields; None for what it does not say, whatever its form."""
     counts = _inner(reply, "usage")
     if not counts:
-        return ollama_usage(reply)
-    prompt, details = _inner(counts, "prompt_tokens_details"), _inner(counts, "completion_tokens_details")
-    cached = _first_count((prompt, "cached_tokens"), (counts, "prompt_cache_hit_tokens"), (counts, "cached_tokens"))
-    if (prompt_tokens := _count(counts.get("prompt_tokens"))) is None:  # Anthropic's names leave out what its cache gave or took
-        prompt_tokens = _count(counts.get("input_tokens"))
-        read, written = (_count(counts.get(f"cache_{name}_input_tokens")) for name in ("read", "creation"))
-        if prompt_tokens is not None:
-            prompt_tokens += (read or 0) + (written or 0)
-        cached = (
-            _first_count((_inner(counts, "input_tokens_details"), "cached_tokens"), (counts, "cache_read_input_tokens"))
-            if cached is None
-            else cached
-        )
+        return _ollama_usage(reply)
+    if "prompt_tokens" not in counts and "input_tokens" in counts:
+        counts = counts | _anthropic_prompt(counts)
+    if "completion_tokens" not in counts:
+        counts = counts | {
+            "completion_tokens": counts.get("output_tokens"),
+            "completion_tokens_details": counts.get("output_tokens_details"),
+        }
+    cached = _count(_inner(counts, "prompt_tokens_details").get("cached_tokens"))  # OpenAI, vLLM
+    if cached is None:
+        cached = _count(counts.get("prompt_cache_hit_tokens", counts.get("cached_tokens")))  # DeepSeek, Moonshot
+    reasoning = _count(_inner(counts, "completion_tokens_details").get("reasoning_tokens"))
     return {
-        "prompt_tokens": prompt_tokens,
-        "completion_tokens": _first_count((counts, "completion_tokens"), (counts, "output_tokens")),
-        "reasoning_tokens": _first_count(
-            (details, "reasoning_tokens"), (_inner(counts, "output_tokens_details"), "reasoning_tokens"), (counts, "reasoning_tokens")
-        ),
+        "prompt_tokens": _count(counts.get("prompt_tokens")),
+        "completion_tokens": _count(counts.get("completion_tokens")),
+        "reasoning_tokens": _count(counts.get("reasoning_tokens")) if reasoning is None else reasoning,
         "cached_prompt_tokens": cached,
     }
 
 
-def ollama_usage(reply: Any) -> dict[str, Any]:
+def _anthropic_prompt(counts: dict[str, Any]) -> dict[str, Any]:
+    """The prompt's tokens by OpenAI's names: Anthropic counts what its cache gave, and what it took, apart from the others."""
+    read, written = (_count(counts.get(f"cache_{name}_input_tokens")) for name in ("read", "creation"))
+    asked = _count(counts["input_tokens"])
+    total = None if asked is None else asked + (read or 0) + (written or 0)
+    return {
+        "prompt_tokens": total,
+        "prompt_tokens_details": counts.get("input_tokens_details") or {"cached_tokens": read},
+    }
+
+
+def _ollama_usage(reply: Any) -> dict[str, Any]:
     """The tokens that Ollama counts beside the message."""
     counts = reply if isinstance(reply, dict) else {}
     return {
@@ -170,11 +178,6 @@ def _text(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
     raise ValueError(f"{type(value).__name__} where text was expected")
-
-
-def _first_count(*places: tuple[dict[str, Any], str]) -> int | None:
-    """The first count among fields of objects: OpenAI's and vLLM's names come before DeepSeek's and Anthropic's."""
-    return next((count for holder, name in places if (count := _count(holder.get(name))) is not None), None)
 
 
 def _count(value: Any) -> int | None:
