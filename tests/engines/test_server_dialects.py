@@ -244,9 +244,20 @@ REFUSING_WHOLE = [
     "`stream` is required",
     "Streaming only",
 ]
+MORE_REFUSING_WHOLE = [
+    "enable_thinking only support stream call",
+    "Please use stream mode",
+    "Streaming is required for operations that may take longer than 10 minutes",
+    "This model does not support synchronous calls, use streaming",
+    "stream=false is not supported",
+    "stream is false, but this model can only be called with stream = true",
+    "Unsupported value: 'stream' does not support false",
+    "'stream' parameter must be enabled",
+    "此模型仅支持流式输出",
+]
 
 
-@pytest.mark.parametrize("words", REFUSING_WHOLE)
+@pytest.mark.parametrize("words", REFUSING_WHOLE[:3])
 def test_a_server_that_streams_only_is_asked_so_from_its_first_refusal_on(words):
     with serving("--streams", words) as url:
         found = ask(url, [f"streamed {number}" for number in range(20)], concurrency=2, max_retries=0)
@@ -258,7 +269,22 @@ def test_a_server_that_streams_only_is_asked_so_from_its_first_refusal_on(words)
     assert all(body["stream_options"] == {"include_usage": True} for body in asked if body["stream"])
 
 
-@pytest.mark.parametrize("words", ["streaming is not supported", "stream must be false", "does not support streaming", "no such field"])
+@pytest.mark.parametrize("words", [*REFUSING_WHOLE, *MORE_REFUSING_WHOLE])
+def test_words_of_servers_that_stream_only(words):
+    assert other_way(400, words, "whole") == "stream"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "streaming is not supported",
+        "stream must be false",
+        "does not support streaming",
+        "Unsupported value: 'stream' does not support true with this model",
+        "your organization must be verified to stream this model",
+        "no such field",
+    ],
+)
 def test_other_refusals_are_no_wish_for_a_stream(words):
     assert other_way(400, words, "whole") is None
 

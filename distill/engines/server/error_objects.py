@@ -40,32 +40,35 @@ STATUSES = _table(
     {
         400: "bad_request invalid_request invalid_argument invalid_parameter failed_precondition context_length_exceeded validation",
         401: "invalid_api_key incorrect_api_key missing_api_key invalid_key api_key_invalid authentication authentication_failed "
-        "unauthenticated unauthorized invalid_authentication no_auth_credentials invalid_token token_expired invalid_auth",
+        "account_deactivated unauthenticated unauthorized "
+        "invalid_authentication no_auth_credentials invalid_token token_expired invalid_auth",
         402: "insufficient_quota insufficient_user_quota insufficient_credits insufficient_credit insufficient_balance insufficient_funds "
         "payment_required billing billing_not_active billing_hard_limit_reached credit_limit_exceeded credits_exhausted arrearage "
         "account_overdue quota_exhausted exceeded_current_quota free_tier_exhausted out_of_credits",
         403: "forbidden permission permission_denied access_denied not_allowed model_access_denied access_terminated",
         404: "not_found model_not_found model_not_exist model_not_found_error no_such_model unknown_model invalid_model "
-        "resource_not_found deployment_not_found",
+        "resource_not_found deployment_not_found model_not_available",
         408: "request_timeout",
         429: "rate_limit rate_limit_exceeded rate_limit_reached rate_limited rate_limit_reached_error too_many_requests "
         "requests_limit_exceeded resource_exhausted throttling throttled throttling_rate_quota throttling_allocation_quota "
-        "requests_per_minute_limit_exceeded tokens_per_minute_limit_exceeded concurrency_limit_exceeded",
+        "quota_exceeded requests_per_minute_limit_exceeded "
+        "tokens_per_minute_limit_exceeded concurrency_limit_exceeded",
         500: "internal internal_server server api internal_failure unknown_error",
         502: "bad_gateway provider upstream upstream_failure",
         503: "service_unavailable unavailable engine_overloaded overloaded server_overloaded model_overloaded model_loading "
-        "system_busy capacity_exceeded no_available_workers",
+        "system_busy capacity_exceeded no_available_workers no_healthy_upstream",
         504: "gateway_timeout timeout deadline_exceeded",
     }
 )
 """By name; those of OpenAI, Anthropic, Google, OpenRouter, Azure, DashScope, Moonshot, Bedrock and one-api."""
 _CREDIT = r"insufficient\W+(user\W+)?(credits?|balance|quota|funds)|exceeded your current quota|payment required|out of credits"
+_BALANCE = r"balance is (insufficient|too low)|余额不足|欠费"
 _KEY = r"(invalid|incorrect|missing|expired|no)\W+(\w+\W+)?(api[- ]?key|auth(entication)? credentials|token provided)"
 _KEY_IS = r"api[- ]?key\W+(is )?(not valid|invalid|expired|missing)"
 MESSAGE_STATUSES = (
-    (402, rf"{_CREDIT}|余额不足|欠费"),
-    (401, rf"{_KEY}|{_KEY_IS}|unauthorized"),
-    (429, r"rate[- ]?limit|too many requests|throttl|requests per (minute|second)|请求过于频繁|限流"),
+    (402, rf"{_CREDIT}|{_BALANCE}"),
+    (401, rf"{_KEY}|{_KEY_IS}|unauthorized|authentication (error|failed|required)|无效的(令牌|API)"),
+    (429, r"rate[- ]?limit|too many requests|throttl|requests per (minute|second)|请求过于频繁|限流|速率限制"),
     (404, r"(model|deployment)\W+(\S+\W+){0,3}(does not exist|not found|not exist)|no such model|unknown model"),
     (403, r"permission denied|access denied|forbidden|do(es)? not have access"),
     (503, r"overloaded|temporarily unavailable|service unavailable|no available (server|worker|instance)|server (is )?busy|at capacity"),
@@ -150,9 +153,10 @@ def _objects(body: Any) -> Iterator[dict[str, Any]]:
     for holder in (body, first, message):
         if not isinstance(holder, dict):
             continue
-        for name in ("error", "errors", "base_resp", "err"):
+        for name in ("error", "errors", "base_resp", "err", "detail"):
             inner = holder.get(name)
             inner = inner[0] if isinstance(inner, list) and inner else inner
+            inner = inner["error"] if isinstance(inner, dict) and isinstance(inner.get("error"), dict) else inner
             if isinstance(inner, str) and inner:
                 yield {**{key: value for key, value in holder.items() if key in NUMBERS}, "name": inner, "message": inner}
             elif isinstance(inner, dict) and inner:

@@ -36,14 +36,20 @@ REFUSES = re.compile(
     r"|not accept|not compatible",
     re.IGNORECASE,
 )
+ONLY_STREAMS = re.compile(
+    r"\bnon[-_ ]?stream|stream\W{0,3}false\W+(is\W+)?(not|un)|stream\W+does not support\W+false"
+    r"|synchronous\W.*\bstream|非流式|[仅只]支持流式",
+    re.IGNORECASE,
+)
+"""Words that leave no doubt."""
 WHOLE_REFUSED = re.compile(
-    r"\bnon[-_ ]?stream|\b(only|requires?|must|should|has to|have to|needs? to|please)\W+(\w+\W+){0,4}(be\W+)?stream"
-    r"|\bstream\w*\W+(\w+\W+){0,2}(required|mandatory|only)\b|\bstream\w*\W+(\w+\W+){0,5}true\b|\benable\W+(\w+\W+)?stream",
+    r"\b(only|requires?|must|should|has to|have to|needs? to|please)\W+(\w+\W+){0,4}(be\W+)?stream"
+    r"|\bstream\w*\W+(\w+\W+){0,2}(required|mandatory|only|must be enabled)\b|\bstream\w*\W+(\w+\W+){0,5}true\b|\benable\W+(\w+\W+)?stream",
     re.IGNORECASE,
 )
 STREAM_REFUSED = re.compile(
     r"not (yet )?(support|allow|available|permit)\w*\W+(\w+\W+)?stream|stream\w*\W+(\w+\W+){0,2}(not|unsupported|disabled)\b"
-    r"|stream\w*\W+(\w+\W+){0,5}false\b",
+    r"|stream\w*\W+(must|should|has to|can only)\W+be\W+(set\W+)?(to\W+)?false\b|set\W+stream\W+to\W+false|verified to stream",
     re.IGNORECASE,
 )
 SETTINGS = ("temperature", "top_p", "top_k", "min_p", "seed")
@@ -72,7 +78,7 @@ def other_way(status: int, text: str, way: Way) -> Way | None:
         return None
     if way == "stream" and "stream_options" in text:
         return "bare_stream"
-    refused = re.search(r"\bnon[-_ ]?stream", text, re.IGNORECASE) or (WHOLE_REFUSED.search(text) and not STREAM_REFUSED.search(text))
+    refused = ONLY_STREAMS.search(text) or (WHOLE_REFUSED.search(text) and not STREAM_REFUSED.search(text))
     return "stream" if way == "whole" and refused else None
 
 
