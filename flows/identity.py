@@ -16,7 +16,7 @@ from distill.files import readers
 from distill.hardware import shapes
 from distill.recipe.dataset import Base, Curation, DatasetRecipe, Judge, ProblemSource, Sampling, StudentRecipe, Teacher, Verification
 from distill.records import Candidate, Example, Problem, Trace
-from distill.sample import prompt_checks
+from distill.sample import keys, prompt_checks
 from distill.store import folders
 from distill.text import prompts, student_template
 
@@ -124,7 +124,8 @@ def journals(problems: Place, asked: Model, sampling: Sampling) -> Place:
     """Journals of paid completions: `n`, `max_tokens` and the problems' content are left to each completion's own key."""
     settings = {name: value for name, value in _sampling(sampling).items() if name not in ("n", "max_tokens", "adaptive", "again")}
     order = {"sources": problems.name, "shard_problems": problems.key["shard_problems"]}
-    key = {"sample": sample.VERSION, "problems": order, "teacher": _teacher(asked), "sampling": settings}
+    teacher = {name: value for name, value in _teacher(asked).items() if name not in keys.NOT_ASKED}
+    key = {"sample": sample.VERSION, "problems": order, "teacher": teacher, "sampling": settings}
     return Place(f"{asked.within}journals", asked.name, key)
 
 

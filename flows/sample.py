@@ -22,7 +22,7 @@ from prefect import flow, task
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
-from distill.curate.dropped import Lookout
+from distill.curate.dropped import ALLOW, Lookout
 from distill.curate.filters import MALFORMED, TRUNCATED, truncated, unthinking
 from distill.engines import Completion, Engine, EngineError, Request, open_engine
 from distill.engines.cancellation import Brake, Stopped
@@ -94,11 +94,34 @@ class LazyEngine:
 
 
 class Looks:
-    """Looks at completions as they come: whether nearly all of a source are cut, or come without thinking."""
+    """Looks at completions as they come, and at ready responses: whether nearly all of a source are cut, and how many do not think."""
 
     def __init__(self, teacher: Teacher, sampling: Sampling, screens: Screens) -> None:
         self._teacher, self._screens, self._lookout = teacher, screens, Lookout()
         self._most_tokens = max(sampling.max_tokens, *(sampling.adaptive.budgets if sampling.adaptive else ()), 0)
+        self._lock = threading.Lock()
+        self._rows: Counter[str] = Counter()
+        self._unthinking: Counter[str] = Counter()
+
+    def over(self, rows: Iterable[Trace]) -> Iterator[Trace]:
+        """The same traces; those that came to something are counted by source, and those of them without thinking."""
+        for trace in rows:
+            source = trace.problem.source
+            if trace.failure is None:
+                with self._lock:
+                    self._rows[source] += 1
+                    self._unthinking[source] += not (trace.thinking or "").strip()
+            if trace.teacher.startswith(traces.READY) and self._lookout.wants(source):
+                self._see(trace)
+            yield trace
+
+    def tell(self) -> None:
+        """Says how many traces of each source came without thinking in this run."""
+        with self._lock:
+            found = [(source, count) for source, count in self._unthinking.items() if count]
+        if found:
+            told = ", ".join(f"{count:,} of {self._rows[source]:,} traces of {source}" for source, count in found)
+            say(f"without thinking: {told} (dropped as {MALFORMED}, unless {ALLOW})")
 
     def at(self, request: Request, completion: Completion) -> None:
         """Looks at one completion; a failed one, and one that is asked again with a larger budget, says nothing."""
@@ -106,7 +129,10 @@ class Looks:
         cut = completion.finish_reason == "length" and request.max_tokens < self._most_tokens
         if completion.failure is not None or cut or not self._lookout.wants(problem.source):
             return
-        trace = traces.of_tries(problem, [completion], self._teacher, request.seed, request.sample_index)
+        self._see(traces.of_tries(problem, [completion], self._teacher, request.seed, request.sample_index))
+
+    def _see(self, trace: Trace) -> None:
+        problem = trace.problem
         if (found := truncated(trace)) is not None:
             self._lookout.see(problem.source, TRUNCATED, found)
         else:
@@ -118,9 +144,9 @@ class Looks:
 class Watch:
     """Tells the meter and the ledger what is asked and what comes back."""
 
-    def __init__(self, meter: Meter, ledger: Ledger) -> None:
+    def __init__(self, meter: Meter, ledger: Ledger, looks: Looks | None = None) -> None:
         self.ledger = ledger
-        self._meter = meter
+        self._meter, self._looks = meter, looks
 
     def asks(self) -> bool:
         """Whether a request may be handed out."""
@@ -134,6 +160,11 @@ class Watch:
     def settled(self) -> None:
         """One problem more has all its draws."""
         self._meter.add(1)
+
+    def over(self, rows: Iterable[Trace]) -> Iterator[Trace]:
+        """The same traces, looked at as they pass."""
+        rows = self.ledger.over(rows)
+        return rows if self._looks is None else self._looks.over(rows)
 
 
 @flow(name="sample", task_runner=RUNNER, **rooms.FLOW)
@@ -156,8 +187,9 @@ def sample_room(
         usable = {source: _usable(source) for source in sources}
         left, total = sum(usable[source] for source, _, _ in todo), sum(usable.values())
         with ExitStack() as stack, Meter(f"sampling {model.name}", total, total - left) as meter, _by_hand(brake):
-            engine = LazyEngine(model.teacher, stack, brake, Looks(model.teacher, sampling, screens) if screens else None)
-            here: Any = quote((terms, engine, Watch(meter, ledger), brake))  # Prefect hands it over as it is
+            looks = Looks(model.teacher, sampling, screens) if screens else None
+            engine = LazyEngine(model.teacher, stack, brake, looks)
+            here: Any = quote((terms, engine, Watch(meter, ledger, looks), brake))  # Prefect hands it over as it is
             if model.teacher.engine in OVERLAPPING:
                 _overlapping(todo, here, brake)
             else:
@@ -168,6 +200,8 @@ def sample_room(
         rooms.finish(place, targets, calls=engine.calls, failures=failures, of_rows=sums, spent=ledger.summary())
         say(f"made {place.label}: {engine.calls:,} teacher calls")
         _tell_failures(failures, sampling)
+        if looks is not None:
+            looks.tell()
     return place
 
 
@@ -177,7 +211,7 @@ def sample_shard(source: str, target: str, journal: str, here: tuple[Asked, Lazy
     terms, engine, watch, brake = here
     with Journal(journal) as pages:
         rows = sample(rooms.read(Problem, source), terms, engine, pages, watch, brake)
-        return shards.write(Trace, watch.ledger.over(rows), target)
+        return shards.write(Trace, watch.over(rows), target)
 
 
 def _overlapping(work: Sequence[tuple[str, str, str]], here: Any, brake: Brake) -> None:

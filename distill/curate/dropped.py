@@ -23,7 +23,8 @@ ALLOW = "curation.screens.thinking_optional keeps the problem's kind without thi
 REMEDIES = {
     filters.FAILED: "see what the teacher's server said; sampling.again asks for them once more",
     filters.TRUNCATED: "raise sampling.max_tokens: only what was cut is asked again",
-    filters.MALFORMED: f"make the teacher think (its reasoning settings in teacher.extra_body, or teacher.prefill), or {ALLOW}",
+    filters.MALFORMED: "make the teacher think (its reasoning settings in teacher.extra_body, or teacher.prefill), name the tags of its "
+    f"thinking (teacher.think_tags), or {ALLOW}",
     filters.REFUSAL: "see sampling.system and sampling.prompt; curation.screens.drop_refusals keeps them",
     filters.ANSWER_LEAK: "see the source's question column; curation.screens.drop_answer_leaks keeps them",
     filters.MISMATCH: "curation.screens.drop_mismatches keeps them",

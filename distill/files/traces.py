@@ -205,7 +205,7 @@ def _language(question: str) -> str:
 def _parts(row: Row) -> thinking.Parts:
     response = _text(row, "response")
     if response is not None:
-        return thinking.split(response)
+        return thinking.split_any(response)
     answer = _text(row, "answer")
     if answer is None:
         raise UnusableRowError("no response, and no answer either")

@@ -13,6 +13,7 @@ from distill.recipe.benchmarks import named
 from distill.recipe.curation import Decontamination, Duplicates, Preferences, Screens, Selection
 from distill.recipe.section import Section, later, place
 from distill.recipe.tables import CONFIGS as CONFIGS
+from distill.recipe.think_tags import ThinkTags
 from distill.records import Kind
 
 
@@ -77,6 +78,12 @@ class Teacher(Section):
     """Run code that comes with the model's weights: leave it off unless you have read it."""
     prefill: str = ""
     """Text that opens the assistant turn (`"<think>\\n"` where the model's own template does not open it)."""
+    think_tags: ThinkTags = later(None)
+    """Tags around the model's thinking where they are not `<think>` and `</think>`: a pair (`["<plan>", "</plan>"]`), or a name:
+    `think` (`<THINK>`, `<think mode="long">`), `thinking`, `reasoning`, `thought`, `scratchpad`, `reflection` (as `<thinking>`), `mistral`
+    (`[THINK]`), `kimi` (`◁think▷`), `seed` (`<seed:think>`), `longcat` (`<longcat_think>`), `harmony` (gpt-oss: channels `analysis` and
+    `final`), `gemma` (`<|channel>`), `medgemma` (`<unused94>`), `cohere` (`<|START_THINKING|>`), `begin_of_thought`. No completion is asked
+    again for it. Files, `replay` and ready responses need none where a text is one block of a named family and an answer."""
     response: str = "response"
     """`replay`: column with the raw completion (or `thinking` and `answer` columns)."""
     extra_body: dict[str, Any] = later({})
@@ -87,6 +94,8 @@ class Teacher(Section):
     """Of the teacher's outputs; it goes onto the dataset card."""
     urls: tuple[str, ...] = place(("http://127.0.0.1:8000/v1",))
     """Base URLs of the servers; requests are spread over them."""
+    stream: bool | Literal["auto"] = place("auto")
+    """Whether a server sends completions in pieces (SSE); `auto`: whole, and in pieces from a server that refuses to send them whole."""
     url_weights: tuple[float, ...] = place(())
     """Share of the requests that each of `urls` gets, relative to the others; empty: alike."""
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = place("max_tokens")

@@ -13,13 +13,15 @@ from distill.text import prompts
 
 NOT_THE_DISTRIBUTION = ("n", "max_tokens", "adaptive", "again", "prompt")
 """Settings that decide which completions are drawn and not how; the prompt is in by its text."""
+NOT_ASKED = ("licence", "think_tags")
+"""Settings of a teacher that say how its completions are read, or may be used."""
 
 
 class Draws:
     """The keys and seeds of a teacher's completions under some settings."""
 
     def __init__(self, teacher: Teacher, sampling: Sampling) -> None:
-        asked_of = {name: value for name, value in teacher.identity().items() if name != "licence"}
+        asked_of = {name: value for name, value in teacher.identity().items() if name not in NOT_ASKED}
         asked_how = {name: value for name, value in sampling.identity().items() if name not in NOT_THE_DISTRIBUTION}
         asked_how["prompt"] = prompts.identity(sampling.prompt)
         self._distribution = digest(json.dumps([asked_of, asked_how], sort_keys=True))

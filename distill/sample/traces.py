@@ -6,10 +6,11 @@ from functools import reduce
 
 from distill.engines import Completion
 from distill.engines.usage import Spent, cost_usd, spent_on
+from distill.progress import say
 from distill.recipe.dataset import Teacher
 from distill.records import Problem, Trace
 from distill.store.folders import digest
-from distill.text import thinking
+from distill.text import think_tags, thinking
 
 READY = "ready:"
 """Before the source's name it is the teacher of a trace that came with its problem."""
@@ -20,7 +21,7 @@ REFUSED = "refused:"
 def of_tries(problem: Problem, tries: Sequence[Completion], teacher: Teacher, seed: int, index: int) -> Trace:
     """The trace of a draw: its text is the last try's, its cost that of all tries."""
     last, spent = tries[-1], reduce(Spent.plus, map(spent_on, tries))
-    parts = thinking.split(last.content, last.reasoning, teacher.prefill)
+    parts = _parts(last, teacher)
     thinking_tokens, answer_tokens = token_split(last, parts)
     return Trace(
         problem=problem,
@@ -44,7 +45,7 @@ def of_tries(problem: Problem, tries: Sequence[Completion], teacher: Teacher, se
 
 def ready(problem: Problem, response: str) -> Trace:
     """The trace of a problem that came with its response, which the trace's problem does not hold a second time."""
-    parts = thinking.split(response)
+    parts = thinking.split_any(response)
     return Trace(
         problem=replace(problem, response=None),
         id=digest(f"{READY}{problem.problem_id}/{digest(response)}")[:16],
@@ -62,6 +63,20 @@ def refused(problem: Problem, teacher: Teacher, reason: str) -> Trace:
     identifier = digest(f"{REFUSED}{problem.problem_id}/{reason}")[:16]
     model = thinking.well_formed(teacher.model)
     return Trace(problem, identifier, 0, None, "", False, "error", teacher=model, failure=reason)
+
+
+def _parts(completion: Completion, teacher: Teacher) -> thinking.Parts:
+    """Thinking and answer by the teacher's tags; tells once when it does not think in those of the recipe but in others.
+
+    The texts of `replay` may be of any model: without `teacher.think_tags` each text's own are found.
+    """
+    if teacher.engine == "replay" and teacher.think_tags is None and not teacher.prefill:
+        return thinking.split_any(completion.content, completion.reasoning)
+    parts = thinking.split(completion.content, completion.reasoning, teacher.prefill, teacher.think_tags)
+    if parts.thinking is None and completion.failure is None and (name := think_tags.suspected(completion.content or "")):
+        hint = f'{teacher.model} thinks in tags that the recipe does not name: set teacher.think_tags = "{name}"'
+        say(f"{hint} (completions that are there are read again, and none is asked again)", once=f"think_tags/{teacher.model}")
+    return parts
 
 
 def token_split(completion: Completion, parts: thinking.Parts) -> tuple[int | None, int | None]:

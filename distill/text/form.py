@@ -9,7 +9,7 @@ import re
 from fractions import Fraction
 
 from distill.records import Trace
-from distill.text import boxed, numbers
+from distill.text import boxed, numbers, think_tags
 
 VERSION = 1
 TAIL_CHARACTERS = 300
@@ -20,7 +20,7 @@ LONGEST_NUMBER = 60
 FACTORS = frozenset(map(Fraction, (7, 12, 24, 30, 52, 60, 365, 3600)))
 """Beside powers of ten, what one number is of another that means the same: days, dozens, hours, months, weeks, minutes, seconds."""
 
-_STRAY = re.compile(r"</?think>|<\|[a-z0-9_]{2,40}\|>|<\uff5c[^\uff5c\n]{1,40}\uff5c>", re.IGNORECASE)
+_STRAY = re.compile(rf"{think_tags.STRAY}|<\uff5c[^\uff5c\n]{{1,40}}\uff5c>", re.IGNORECASE)
 _NUMBER = r"[-\u2212]?\\?\$?\s?(?:\d[\d,]*(?:\.\d+)?(?:\s?/\s?\d+)?|\.\d+|\\[dt]?frac\{\d+\}\{\d+\})(?:\s?\\?%)?"
 _OPEN, _CLOSE = r"(?:[\s:：*$]|\\[(\[])*", r"(?:[\s*$]|\\[)\]])*"
 _END = rf"{_CLOSE}(?:[.!。！](?=\s|\Z|<)|\Z|(?<=\n))"
@@ -57,7 +57,7 @@ _NOUNS = ("nswer", "答案", "espuesta", "éponse", "ntwort")
 def fault(trace: Trace) -> str | None:
     """What is wrong with the form of thinking and answer beyond their lengths, or None; code has no box to agree with."""
     for part, text in (("thinking", trace.thinking or ""), ("answer", trace.answer)):
-        if stray := _STRAY.search(text) if "<" in text else None:
+        if stray := _STRAY.search(text) if "<" in text or "[/THINK]" in text or "[THINK]" in text or "◁" in text else None:
             return f"{stray.group()} inside the {part}"
     return None if trace.problem.kind in ("code", "sql") else _two_answers(trace)
 

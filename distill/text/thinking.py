@@ -2,12 +2,15 @@
 
 Servers mark thinking with tags in the text, with a closing tag only (their template opened the block), or with a field of
 its own. All of them come out as the same `Parts`, and nothing is repaired: a block that was not closed stays unclosed, and
-a tag in the middle of the thinking stays there for the screens to find. Only the tags `<think>` and `</think>` are known.
+a tag in the middle of the thinking stays there for the screens to find. The tags are `<think>` and `</think>`; those of
+other models (`think_tags`) are read where a recipe names them, and in texts of files that are one block of them at the start.
 """
 
 from dataclasses import dataclass
 
-OPEN, CLOSE = "<think>", "</think>"
+from distill.text.think_tags import CLOSE, OPEN, Tags, detected, rewritten
+
+__all__ = ["CLOSE", "OPEN", "Parts", "Tags", "detected", "join", "split", "split_any", "well_formed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +24,16 @@ class Parts:
     think_closed: bool
 
 
-def split(content: str | None, reasoning: str | None = None, prefill: str = "") -> Parts:
+def split(content: str | None, reasoning: str | None = None, prefill: str = "", tags: Tags = None) -> Parts:
     """The parts of a completion from the server's text, its field for thinking, and the text that opened the turn.
 
     A field for thinking without content is a block that was not closed: the completion was cut while the model thought.
+    `tags` are those of the model, where they are others.
     """
     if content is None and not reasoning:
         return Parts(None, "", True)
+    if tags is not None:
+        content, reasoning, prefill = (rewritten(part or "", tags) for part in (content, reasoning, prefill))
     text = well_formed(_joined(content or "", reasoning or "", prefill))
     thinking, closed, answer = text.rpartition(CLOSE)
     if closed and OPEN not in answer:
@@ -35,6 +41,11 @@ def split(content: str | None, reasoning: str | None = None, prefill: str = "") 
     if OPEN in text:
         return Parts(_unopened(text), "", False)
     return Parts(None, text.strip(), True)
+
+
+def split_any(content: str | None, reasoning: str | None = None) -> Parts:
+    """The parts of a text whose model is not known: tags of another family are read where they hold one block at the start."""
+    return split(content, reasoning, tags=None if reasoning else detected(content))
 
 
 def join(thinking: str | None, answer: str) -> str:
@@ -56,7 +67,10 @@ def _joined(content: str, reasoning: str, prefill: str) -> str:
     opened = OPEN + prefill + reasoning
     if not content.strip():
         return opened
-    return opened.rstrip().removesuffix(CLOSE) + CLOSE + content.lstrip().removeprefix(CLOSE)
+    thinking, closed, answer = content.partition(CLOSE)
+    if closed and thinking.strip().removeprefix(OPEN).strip() in ("", reasoning.strip()):  # the same once more, or an empty block
+        content = answer
+    return opened.rstrip().removesuffix(CLOSE) + CLOSE + content.lstrip()
 
 
 def _unopened(text: str) -> str:

@@ -66,14 +66,14 @@ def render(trace: Trace, nonce: str, max_answer_characters: int) -> tuple[Messag
     return (Message("user", _PLACES.sub(lambda place: values[place.group(1)], PROMPT)),)
 
 
-def read(reply: Completion, nonce: str, prefill: str = "") -> Reading:
+def read(reply: Completion, nonce: str, prefill: str = "", tags: thinking.Tags = None) -> Reading:
     """The one verdict with this nonce that a reply gives after its thinking, or why there is none."""
     model = thinking.well_formed(reply.model)
     if reply.failure is not None:
         return Reading("error", reply.failure, model)
     if reply.finish_reason == "length":
         return Reading("error", "the reply was cut at its token limit", model)
-    said = thinking.split(reply.content, reply.reasoning, prefill).answer
+    said = thinking.split(reply.content, reply.reasoning, prefill, tags).answer
     verdicts = _verdicts(said, nonce)
     if len(verdicts) != 1:
         cause = "two verdicts that differ" if verdicts else "no verdict sealed with the request's nonce in"

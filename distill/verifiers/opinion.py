@@ -151,7 +151,8 @@ class _Window:
         """Gives the row its reading; an unusable one puts the question once more before that."""
         nonce, text = (kept.content or "")[:NONCE_CHARACTERS], (kept.content or "")[NONCE_CHARACTERS:]
         try:
-            reading = judge_prompt.read(replace(kept, content=text), nonce, self._judge.model.prefill)
+            model = self._judge.model
+            reading = judge_prompt.read(replace(kept, content=text), nonce, model.prefill, model.think_tags)
         except Exception as error:  # the boundary of a reply that is read
             reading = Reading("error", row_errors.told(error, question.trace.id), kept.model)
         if reading.outcome == "error" and question.attempt + 1 < TRIES:

@@ -6,14 +6,16 @@ from contextlib import ExitStack
 import pytest
 from teacher_questions import log, serving
 
+from distill.engines import Completion
 from distill.engines.cancellation import Brake, Stopped
 from distill.engines.completions import Journal
 from distill.engines.usage import Ledger, Spent
 from distill.progress import Meter
+from distill.recipe.curation import Screens
 from distill.recipe.dataset import Adaptive, Sampling, Teacher, Verification
 from distill.records import Problem
-from distill.sample import Asked, sample
-from flows.sample import LazyEngine, Watch
+from distill.sample import Asked, sample, traces
+from flows.sample import LazyEngine, Looks, Watch
 
 SHARDS = 40
 
@@ -40,3 +42,29 @@ def test_more_shards_than_slots_come_to_the_budget_and_stop(tmp_path, concurrenc
         assert len(log(url)["requests"]) == ledger.spent().completions
     assert brake.reason is not None and None in rows
     assert 95 * 27 <= ledger.spent().tokens() <= 105 * 27  # at first a completion is taken to cost `max_tokens`, without its prompt
+
+
+def test_traces_without_thinking_are_counted_by_source_ready_responses_too(caplog):
+    caplog.set_level("INFO", "distill")
+    teacher = Teacher(model="teacher")
+    texts = ["<think>a</think>b", "b", "<think>\n\n</think>b"]
+    sources = {
+        name: [Problem(f"{name}{n}", name, "math", "What?", "b", response=texts[n % 3]) for n in range(30)] for name in ("mine", "asked")
+    }
+    rows = [traces.ready(problem, problem.response) for problem in sources["mine"]]
+    for number, problem in enumerate(sources["asked"]):
+        failure = "timeout" if number > 5 else None
+        rows.append(traces.of_tries(problem, [Completion(problem.problem_id, texts[0], failure=failure)], teacher, 0, 0))
+    looks = Looks(teacher, Sampling(), Screens())
+    assert list(looks.over(rows)) == rows
+    looks.tell()
+    (line,) = caplog.messages
+    assert line.startswith("without thinking: 20 of 30 traces of mine (") and "thinking_optional" in line
+
+
+def test_ready_responses_that_nearly_all_lack_thinking_are_told_as_they_pass(caplog):
+    caplog.set_level("INFO", "distill")
+    looks = Looks(Teacher(model="teacher"), Sampling(), Screens())
+    list(looks.over(traces.ready(Problem(f"{n}", "mine", "math", "What?", "b"), "b") for n in range(40)))
+    assert [line.split(":")[0] for line in caplog.messages] == ["mine"]
+    assert "20 of 20 traces so far are malformed (for example no think block)" in caplog.text

@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import pytest
 
 from distill.engines import Completion
-from distill.recipe.dataset import Teacher
+from distill.recipe.dataset import Sampling, Teacher
 from distill.records import Problem
-from distill.sample.traces import of_tries, refused, token_split
+from distill.sample.keys import Draws
+from distill.sample.traces import of_tries, ready, refused, token_split
 from distill.text.thinking import Parts
 
 PROBLEM = Problem("0" * 16, "test", "math", "What is 1 + 1?", "2")
@@ -58,3 +61,35 @@ def test_a_draw_costs_all_of_its_tries_and_has_the_text_of_the_last():
 def test_a_refused_prompt_is_a_failed_row_that_cost_nothing():
     trace = refused(PROBLEM, Teacher(model="m"), "empty")
     assert (trace.failure, trace.finish_reason, trace.cost_usd, trace.spent_tokens, trace.teacher) == ("empty", "error", None, None, "m")
+
+
+TAGGED = "[THINK]1 + 1[/THINK]2"
+
+
+def test_tags_of_another_family_are_read_by_the_recipe_and_told_once_without_it(caplog):
+    caplog.set_level("INFO", "distill")
+    for tags, found in ((None, Parts(None, TAGGED, True)), ("mistral", Parts("1 + 1", "2", True))):
+        trace = of_tries(PROBLEM, [Completion("k", TAGGED)], Teacher(model="m", think_tags=tags), 0, 0)
+        assert Parts(trace.thinking, trace.answer, trace.think_closed) == found
+    told = [record for record in caplog.records if 'set teacher.think_tags = "mistral"' in record.getMessage()]
+    assert [record.once for record in told] == ["think_tags/m"]
+
+
+@pytest.mark.parametrize("content", ["2", "I write </b> and [x]", "<think>a</think>2", None])
+def test_texts_without_such_tags_are_told_nothing(content, caplog):
+    caplog.set_level("INFO", "distill")
+    of_tries(PROBLEM, [Completion("k", content)], Teacher(model="m"), 0, 0)
+    assert "think_tags" not in caplog.text
+
+
+def test_replayed_and_ready_texts_are_read_in_their_own_tags():
+    replayed = of_tries(PROBLEM, [Completion("k", TAGGED)], Teacher(engine="replay", model="m"), 0, 0)
+    came = ready(replace(PROBLEM, response=TAGGED), TAGGED)
+    assert [(trace.thinking, trace.answer) for trace in (replayed, came)] == [("1 + 1", "2")] * 2
+
+
+def test_a_teacher_s_tags_are_part_of_its_traces_and_not_of_what_it_is_asked():
+    plain, tagged = Teacher(model="m"), Teacher(model="m", think_tags="mistral")
+    assert plain.identity() != tagged.identity()
+    keys = [Draws(teacher, Sampling()).key(PROBLEM, 0, 100) for teacher in (plain, tagged)]
+    assert keys[0] == keys[1]

@@ -1,5 +1,6 @@
 """What the tests of the server engine share: a teacher server, and questions to it."""
 
+import base64
 import json
 import subprocess
 import sys
@@ -50,6 +51,12 @@ def ask(url, questions, prefill="", **teacher):
         found = {completion.key: completion for completion in engine.complete(requests, SAMPLING)}
     assert len(found) == len(requests)
     return [found[one.key] for one in requests]
+
+
+def sends(status, body):
+    """The fault of a question that is answered with a body of one's own; events come as they are."""
+    data = base64.urlsafe_b64encode((body if isinstance(body, str) else json.dumps(body)).encode()).decode().rstrip("=")
+    return f"[fault=events-{data}]" if status == "events" else f"[fault=sends-{status}-{data}]"
 
 
 def bodies(url, mark):

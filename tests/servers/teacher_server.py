@@ -3,11 +3,13 @@
 `python tests/servers/teacher_server.py [--port N] [--key K]` prints its port. A question with `[fault=NAME*K]` gets that fault for its
 first K tries (for ever without `*K`); `GET /everything/NAME` gives it to every request, and `/everything/well` ends that. `GET /log`
 tells every request that arrived, questions of one token apart. `--models JSON` is what it lists, `--refuses NAME` a field of the
-body that it does not take. It models no templates; a prompt has seven tokens.
+body that it does not take, `--streams WORDS` what it says to those who do not ask for a stream. It models no templates; a prompt has
+seven tokens. The fault `sends-STATUS-BASE64` is a body of one's own, as `sends(status, body)` of `teacher_questions.py` writes it.
 """
 
 import argparse
 import asyncio
+import base64
 import hashlib
 import json
 import re
@@ -33,8 +35,8 @@ FAULT = re.compile(r"\[fault=([A-Za-z0-9_-]+?)(?:\*(\d+))?\]")
 class TeacherServer:
     """State of one server process: which key it wants, and what arrived."""
 
-    def __init__(self, key: str | None, models: list[dict], refuses: str | None) -> None:
-        self.key, self.models, self.refuses = key, models, refuses
+    def __init__(self, key: str | None, models: list[dict], refuses: str | None, streams: str | None) -> None:
+        self.key, self.models, self.refuses, self.streams = key, models, refuses, streams
         self.everything: str | None = None
         self.controls = 0
         self.tries: Counter[str] = Counter()
@@ -48,7 +50,13 @@ class TeacherServer:
         question = next(message["content"] for message in asked["messages"] if message["role"] == "user")
         if question == "Hi":
             self.controls += 1
-            return web.json_response(reply(asked)) if self.everything is None else await misbehave(self.everything, asked, request)
+            if (refused := self.refusal(asked)) is not None:
+                return web.Response(status=400, text=json.dumps({"error": {"message": refused}}))
+            return (
+                await answered(reply(asked), asked, request)
+                if self.everything is None
+                else await misbehave(self.everything, asked, request)
+            )
         self.tries[identity(asked)] += 1
         self.log.append({"body": asked, "authorization": request.headers.get("Authorization"), "query": request.query_string})
         self.in_flight += 1
@@ -63,12 +71,14 @@ class TeacherServer:
             fault = FAULT.search(question)
             if fault and self.tries[identity(asked)] <= int(fault.group(2) or 10**9):
                 return await misbehave(fault.group(1), asked, request)
-            return web.json_response(reply(asked))
+            return await answered(reply(asked), asked, request)
         finally:
             self.in_flight -= 1
 
     def refusal(self, asked: dict) -> str | None:
         """Why a request is not taken, in the words of OpenAI for a field and of vLLM for the context; None when it is."""
+        if self.streams and not asked.get("stream"):
+            return self.streams
         if self.refuses in asked:
             other = " Use 'max_completion_tokens' instead." if self.refuses == "max_tokens" else ""
             return f"Unsupported parameter: '{self.refuses}' is not supported with this model.{other}"
@@ -135,7 +145,15 @@ async def misbehave(fault: str, asked: dict, request: web.Request) -> web.Stream
             return web.Response(status=307, headers={"Location": "http://127.0.0.1:9/v1/chat/completions"})
         case "slow":
             await asyncio.sleep(float(argument) / 1000)
-            return web.json_response(reply(asked))
+            return await answered(reply(asked), asked, request)
+        case "sends":
+            status, data = argument.split("-", 1)
+            said = base64.urlsafe_b64decode(data + "=" * (-len(data) % 4))
+            if status == "200" and asked.get("stream"):
+                return await answered(json.loads(said), asked, request)
+            return web.Response(status=int(status), body=said, content_type="application/json")
+        case "events":
+            return web.Response(body=base64.urlsafe_b64decode(argument + "=" * (-len(argument) % 4)), content_type="text/event-stream")
         case "hang":
             await asyncio.sleep(3600)
             return web.Response()
@@ -148,10 +166,42 @@ async def misbehave(fault: str, asked: dict, request: web.Request) -> web.Stream
             ended = reply(asked)
             ended["choices"][0]["finish_reason"] = None if argument == "null" else argument
             return web.json_response(ended)
+        case "cut" if asked.get("stream"):
+            return await answered(reply(asked), asked, request, cut=True)
         case "drip" | "cut":
             return await partly(name, asked, request)
         case _:
-            return web.Response(body=body(name, asked), content_type="application/json")
+            data = body(name, asked)
+            if asked.get("stream"):
+                return await answered(json.loads(data), asked, request)
+            return web.Response(body=data, content_type="application/json")
+
+
+async def answered(good: dict, asked: dict, request: web.Request, cut: bool = False) -> web.StreamResponse:
+    """A reply as it was asked for: whole, or as events of a few characters with the usage in the last one."""
+    if not asked.get("stream"):
+        return web.json_response(good)
+    choice = good["choices"][0]
+    events: list[dict] = [{"delta": {"role": "assistant", "content": ""}}]
+    for name, value in choice["message"].items():
+        texts = [value[at : at + 9] for at in range(0, len(value), 9)] if isinstance(value, str) and name != "role" else []
+        events += [{"delta": {name: text}} for text in texts] or ([{"delta": {name: value}}] if isinstance(value, list | dict) else [])
+    if cut:
+        events = events[: len(events) // 2]
+    else:
+        events.append({"delta": {}, "finish_reason": choice["finish_reason"]})
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
+    await response.prepare(request)
+    await response.write(b": keep-alive\n\n")
+    for event in events:
+        chunk = {"model": good["model"], "choices": [{"index": 0, "finish_reason": None} | event], "usage": None}
+        await response.write(f"data: {json.dumps(chunk)}\n\n".encode())
+    if not cut:
+        if asked.get("stream_options", {}).get("include_usage"):
+            await response.write(f"data: {json.dumps(good | {'choices': []})}\n\n".encode())
+        await response.write(b"data: [DONE]\n\n")
+    await response.write_eof()
+    return response
 
 
 async def partly(name: str, asked: dict, request: web.Request) -> web.StreamResponse:
@@ -245,8 +295,9 @@ async def main() -> None:
     parser.add_argument("--key")
     parser.add_argument("--models", type=json.loads, default=[])
     parser.add_argument("--refuses")
+    parser.add_argument("--streams")
     arguments = parser.parse_args()
-    teacher = TeacherServer(arguments.key, arguments.models, arguments.refuses)
+    teacher = TeacherServer(arguments.key, arguments.models, arguments.refuses, arguments.streams)
     app = web.Application()
     app.add_routes([web.post("/v1/chat/completions", teacher.complete), web.get("/v1/models", teacher.list_models)])
     app.add_routes([web.get("/log", teacher.tell), web.get("/everything/{fault}", teacher.afflict)])

@@ -16,6 +16,7 @@ from typing import Any
 from yarl import URL
 
 from distill.engines import EngineError
+from distill.engines.server.errors import Way
 from distill.engines.server.http import Client, Reply
 from distill.engines.server.outage import Patience
 from distill.recipe.dataset import Teacher
@@ -26,7 +27,9 @@ SICK_AFTER = 3
 FEWEST = 6
 """Halvings of the share of a server that lets time run out, at most."""
 TELL_SECONDS = 60.0
-SOUND = ("good", "final", "barred", "unfit", "request")
+TURNS = (("whole", "stream"), ("stream", "bare_stream"))
+"""From one way of asking to another; there is no way back, so no request turns for ever."""
+SOUND = ("good", "final", "barred", "unfit", "way", "request")
 """Fates of tries that show a server at work."""
 
 log = logging.getLogger(__name__)
@@ -52,6 +55,8 @@ class Endpoint:
     """A question of one token on its way."""
     said: str = ""
     """Its last failure, for a person to read."""
+    way: Way = "whole"
+    """How it sends completions."""
 
     def load(self) -> float:
         """What another request would make of it: requests over weight."""
@@ -67,6 +72,8 @@ class Endpoints:
         if len(weights) != len(teacher.urls) or min(weights, default=0.0) <= 0:
             raise EngineError("teacher.urls and teacher.url_weights do not fit: name an address, and a weight above 0 for each")
         self.all = [endpoint(url, weight) for url, weight in zip(teacher.urls, weights, strict=True)]
+        for one in self.all:
+            one.way = "stream" if teacher.stream is True else "whole"
         self._first_wait_seconds = first_wait_seconds
         self._woken: asyncio.Future[None] | None = None
         self._told: float | None = None
@@ -106,6 +113,12 @@ class Endpoints:
             self._rest(endpoint, self._until_well(endpoint))
         elif reply.rest_seconds:
             self._rest(endpoint, self._left_alone(endpoint))
+
+    def turn(self, endpoint: Endpoint, reply: Reply) -> None:
+        """Asks a server in another way from now on; several requests in flight may find so together."""
+        if reply.way is not None and (endpoint.way, reply.way) in TURNS:
+            endpoint.way = reply.way
+            log.info("completions are asked for as a %s from now on: %s", reply.way, reply.detail)
 
     async def serves(self, endpoint: Endpoint) -> bool:
         """Whether a server answers a question of one token just now; it rests if it does not."""
@@ -172,7 +185,7 @@ class Endpoints:
     async def _ask(self, endpoint: Endpoint) -> bool:
         began = self._loop.time()
         try:
-            reply = await self._client.control(endpoint.chat)
+            reply = await self._client.control(endpoint.chat, endpoint.way)
         finally:
             endpoint.control = None
         if reply.fate in SOUND:

@@ -10,9 +10,11 @@ from typing import Literal
 from distill.engines import EngineError
 from distill.recipe.dataset import Teacher
 
-Fate = Literal["good", "final", "barred", "unfit", "request", "server", "busy", "gone"]
+Fate = Literal["good", "final", "barred", "unfit", "way", "request", "server", "busy", "gone"]
 """Of a try: a completion; not worth another; not for this key or at this address, although others were served; too long for the
-context; the model's doing; the server's or the request's; the server has no time; nobody is there."""
+context; to be asked in another `Way`; the model's doing; the server's or the request's; the server has no time; nothing is there."""
+Way = Literal["whole", "stream", "bare_stream"]
+"""How a completion is sent: whole, in pieces with its tokens counted at the end, or in pieces from servers that know no such count."""
 
 BARRED = (403, 404)
 """Statuses that, once the teacher has served, may be about one request: gateways filter what is asked."""
@@ -22,7 +24,8 @@ REMEDIES = {
     403: "this key may not use the model: correct teacher.model, or ask for access",
     404: "there is no such model or address: correct teacher.model, or teacher.urls (they usually end in /v1)",
 }
-NO_CREDIT = re.compile(r"insufficient_quota|exceeded your current quota", re.IGNORECASE)  # OpenAI says so with a 429
+NO_CREDIT = re.compile(r"insufficient[_ ](quota|balance|credits?|funds)|exceeded your current quota|余额不足|欠费", re.IGNORECASE)
+"""OpenAI and others say so with a 429."""
 TOO_LONG = re.compile(
     r"maximum context length|context_length_exceeded|longer than the (maximum model|model's context) length|too long to fit into the model"
     r"|exceed_context_size|exceeds the available context size|exceeds the maximum allowed length|(prompt|input) is too long",
@@ -31,6 +34,22 @@ TOO_LONG = re.compile(
 REFUSES = re.compile(
     r"unsupported|not support|unknown|unrecognized|expected|valid|not permitted|not allowed|deprecated|only the default|must be|cannot be"
     r"|not accept|not compatible",
+    re.IGNORECASE,
+)
+ONLY_STREAMS = re.compile(
+    r"\bnon[-_ ]?stream|stream\W{0,3}false\W+(is\W+)?(not|un)|stream\W+does not support\W+false"
+    r"|synchronous\W.*\bstream|非流式|[仅只]支持流式",
+    re.IGNORECASE,
+)
+"""Words that leave no doubt."""
+WHOLE_REFUSED = re.compile(
+    r"\b(only|requires?|must|should|has to|have to|needs? to|please)\W+(\w+\W+){0,4}(be\W+)?stream"
+    r"|\bstream\w*\W+(\w+\W+){0,2}(required|mandatory|only|must be enabled)\b|\bstream\w*\W+(\w+\W+){0,5}true\b|\benable\W+(\w+\W+)?stream",
+    re.IGNORECASE,
+)
+STREAM_REFUSED = re.compile(
+    r"not (yet )?(support|allow|available|permit)\w*\W+(\w+\W+)?stream|stream\w*\W+(\w+\W+){0,2}(not|unsupported|disabled)\b"
+    r"|stream\w*\W+(must|should|has to|can only)\W+be\W+(set\W+)?(to\W+)?false\b|set\W+stream\W+to\W+false|verified to stream",
     re.IGNORECASE,
 )
 SETTINGS = ("temperature", "top_p", "top_k", "min_p", "seed")
@@ -51,6 +70,16 @@ def fate(status: int, text: str) -> Fate:
     if status == 429:
         return "busy"
     return "server" if status >= 500 or status in (408, 425) else "final"
+
+
+def other_way(status: int, text: str, way: Way) -> Way | None:
+    """The way in which a server wants to be asked when it refuses this one; None when it refuses something else."""
+    if status not in (400, 405, 406, 422, 501):
+        return None
+    if way == "stream" and "stream_options" in text:
+        return "bare_stream"
+    refused = ONLY_STREAMS.search(text) or (WHOLE_REFUSED.search(text) and not STREAM_REFUSED.search(text))
+    return "stream" if way == "whole" and refused else None
 
 
 def refused_setting(status: int, text: str, teacher: Teacher) -> str | None:

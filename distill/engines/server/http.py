@@ -1,7 +1,8 @@
 """One try: posts a request and says what came back. Choosing a server, waiting and trying again are others' business.
 
-Completions are asked for whole, never streamed. Redirects are not followed and proxies are not used; the API key goes to the
-configured servers only and is written nowhere, whatever a server repeats of it.
+A completion is asked for whole, or in pieces from a server that wants that. An error object in a reply of 200 counts as the status that
+it names. Redirects are not followed and proxies are not used; the API key goes to the configured servers only and is written nowhere,
+whatever a server repeats of it.
 """
 
 import json
@@ -9,6 +10,7 @@ import logging
 import os
 import resource
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,8 +18,9 @@ import aiohttp
 from yarl import URL
 
 from distill.engines import Completion, EngineError
-from distill.engines.server import errors, wire_format
-from distill.engines.server.errors import Fate
+from distill.engines.server import error_objects, errors, wire_format
+from distill.engines.server.errors import Fate, Way
+from distill.engines.server.stream import Stream, is_stream
 from distill.recipe.dataset import Teacher
 from distill.text import endings
 
@@ -40,6 +43,8 @@ class Reply:
     detail: str = ""
     rest_seconds: float = 0.0
     """How long the server asked to be left alone."""
+    way: Way | None = None
+    """How the server wants to be asked instead."""
 
 
 class Client:
@@ -68,14 +73,18 @@ class Client:
     async def close(self) -> None:
         await self._session.close()
 
-    async def post(self, url: URL, key: str, body: bytes, seconds: float | None = None, max_tokens: int | None = None) -> Reply:
-        """The reply to one request, in so many seconds or the teacher's; raises EngineError when asking on is of no use to anybody.
+    async def post(
+        self, url: URL, key: str, body: bytes, seconds: float | None = None, max_tokens: int | None = None, way: Way = "whole"
+    ) -> Reply:
+        """The reply to one request, in so many seconds or the teacher's; raises EngineError when asking on is of no use at all.
 
-        `max_tokens` is what the body allows, for a completion that may be cut.
+        `max_tokens` is what the body allows, for a completion that may be cut; `way` is how it asks for it.
         """
         limit = self._limit if seconds is None else aiohttp.ClientTimeout(total=seconds)
         try:
             async with self._session.post(url, data=body, allow_redirects=False, timeout=limit) as response:
+                if response.status == 200 and "event-stream" in response.headers.get("Content-Type", ""):
+                    return self._put_together(key, url, await _streamed(response), max_tokens, response.headers)
                 text = await response.read()
         except (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError) as error:
             return self._failed(key, "no_connection", "gone", f"{shown(url)}: {error}")
@@ -84,14 +93,21 @@ class Client:
             return self._failed(key, "broken_connection", "server", f"{shown(url)}: {type(error).__name__} {words}")
         except TimeoutError:
             return self._failed(key, "timeout", "server", f"{shown(url)}: no completion in {self._teacher.timeout_seconds:g} s")
-        return self._read(key, text, max_tokens) if response.status == 200 else self._refused(key, url, response, text)
+        if response.status != 200:
+            return self._refused(key, url, response.status, text, response.headers, way)
+        if is_stream(text):
+            pieces = Stream()
+            pieces.feed(text)
+            return self._put_together(key, url, pieces, max_tokens, response.headers)
+        return self._read(key, url, text, max_tokens, response.headers, way)
 
-    async def control(self, url: URL) -> Reply:
+    async def control(self, url: URL, way: Way = "whole") -> Reply:
         """The reply to a question of two letters with an answer of one token, to see whether a server serves at all."""
         self._controls += 1
         asked = {"model": self._teacher.model, "messages": [{"role": "user", "content": "Hi"}], "seed": self._controls}
-        body = json.dumps(asked | {self._teacher.max_tokens_field: 1}).encode()
-        return await self.post(url, "", body, min(CONTROL_SECONDS, self._teacher.timeout_seconds))
+        more = {} if way == "whole" else wire_format.WAYS[way]
+        body = json.dumps(asked | more | {self._teacher.max_tokens_field: 1}).encode()
+        return await self.post(url, "", body, min(CONTROL_SECONDS, self._teacher.timeout_seconds), way=way)
 
     async def listed(self, url: URL) -> list[dict[str, Any]]:
         """The models that a server lists; empty where it does not answer, or not in that form. Raises EngineError for a refused key."""
@@ -106,10 +122,20 @@ class Client:
             return []
         return [entry for entry in data if isinstance(entry, dict)] if isinstance(data, list) else []
 
-    def _refused(self, key: str, url: URL, response: aiohttp.ClientResponse, text: bytes) -> Reply:
-        """A reply that is no 200."""
-        status, words = response.status, text.decode(errors="replace")
-        said = self._said(url, status, text)
+    def _refused(self, key: str, url: URL, status: int, text: bytes, headers: Mapping[str, str], way: Way) -> Reply:
+        """A reply that is no 200, or that says in a 200 that it should be none."""
+        said, words, body = self._said(url, status, text), text.decode(errors="replace"), _parsed(text)
+        if error_objects.moderated(status, body):
+            return self._failed(key, "content_filter", "final", said)
+        told = error_objects.told(status, body)
+        if told is not None:
+            status = told.status
+        if (other := errors.other_way(status, words, way)) is not None:
+            if way == "whole" and self._teacher.stream is False:
+                raise EngineError(f'the server sends completions in pieces only: set teacher.stream = "auto"; {said}')
+            return replace(self._failed(key, f"http_{status}", "way", said), way=other)
+        if way != "whole" and errors.other_way(status, words, "whole") is not None:
+            raise EngineError(f"the server wants completions in pieces and refuses those too: correct teacher.extra_body; {said}")
         if status in errors.BARRED and self.models and key:  # the question of one token, which has no key, tells whether it is for all
             return self._failed(key, f"http_{status}", "barred", said)
         try:
@@ -119,19 +145,44 @@ class Client:
         remedy = errors.refused_setting(status, words, self._teacher) if fate == "final" and not self.models else None
         if remedy is not None:
             raise EngineError(f"{remedy}; {said}")
-        after, date = (response.headers.get(name, "") for name in ("Retry-After", "Date"))
+        after, date = headers.get("Retry-After") or (told.retry_after if told else ""), headers.get("Date", "")
         wait = wire_format.retry_after_seconds(after, date) if fate in ("busy", "server") else None
-        return self._failed(key, "prompt_too_long" if fate == "unfit" else f"http_{status}", fate, said, wait or 0.0)
+        failure = "prompt_too_long" if fate == "unfit" else f"http_{status}"
+        return self._failed(key, failure, fate, said, wait or 0.0, wire_format.usage(body))
 
-    def _read(self, key: str, text: bytes, max_tokens: int | None) -> Reply:
+    def _put_together(self, key: str, url: URL, pieces: Stream, max_tokens: int | None, headers: Mapping[str, str]) -> Reply:
+        """The reply that came in pieces."""
+        pieces.end()
+        whole = pieces.reply()
+        if pieces.fault or pieces.broken:
+            failure = "bad_response" if pieces.fault else "broken_connection"
+            detail = f"{shown(url)}: {pieces.fault or 'the stream ended before its completion did'}"
+            return self._failed(key, failure, "server", detail, tokens=wire_format.usage(whole))
+        return self._made(key, url, whole, max_tokens, headers, "stream")
+
+    def _read(self, key: str, url: URL, text: bytes, max_tokens: int | None, headers: Mapping[str, str], way: Way) -> Reply:
         """The completion in the body of a good reply; what is none is a failure to try again."""
-        data: Any = None
         try:
             data = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            return self._failed(key, "bad_response", "server", f"{type(error).__name__}: {error} in {self._quoted(text)}")
+        return self._made(key, url, data, max_tokens, headers, way, text)
+
+    def _made(
+        self, key: str, url: URL, data: Any, max_tokens: int | None, headers: Mapping[str, str], way: Way, text: bytes | None = None
+    ) -> Reply:
+        """What a reply of 200 comes to: a completion, the status that it names instead, or a failure; `text` is the reply as it came."""
+        completion, cause = None, ""
+        try:
             completion = wire_format.completion(key, data, self._teacher.model, max_tokens)
         except (ValueError, RecursionError) as error:
-            detail = f"{type(error).__name__}: {error} in {self._quoted(text)}"
-            return self._failed(key, "bad_response", "server", detail, tokens=wire_format.usage(data))
+            cause = f"{type(error).__name__}: {error}"
+        if completion is None or (completion.failure is not None and not completion.content and not completion.reasoning):
+            said = json.dumps(data).encode() if text is None else text
+            if error_objects.told(200, data) is not None or error_objects.moderated(200, data):
+                return self._refused(key, url, 200, said, headers, way)
+            if completion is None:
+                return self._failed(key, "bad_response", "server", f"{cause} in {self._quoted(said)}", tokens=wire_format.usage(data))
         if completion.failure is not None:
             fate: Fate = "final" if completion.failure == "content_filter" else "request"
             return Reply(completion, fate, f"finish_reason {completion.finish_reason}")
@@ -180,6 +231,24 @@ def api_key(teacher: Teacher) -> str | None:
 def shown(url: URL) -> str:
     """An address without its query, which may be secret."""
     return str(url.with_query(None))
+
+
+async def _streamed(response: aiohttp.ClientResponse) -> Stream:
+    """The pieces of a completion as they come; a server may leave the connection open behind the last one."""
+    pieces = Stream()
+    async for data in response.content.iter_any():
+        pieces.feed(data)
+        if pieces.done or pieces.fault:
+            break
+    return pieces
+
+
+def _parsed(text: bytes) -> Any:
+    """A body as JSON; None where it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _allow_files(wanted: int) -> None:

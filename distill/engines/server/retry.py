@@ -24,6 +24,8 @@ from distill.recipe.dataset import Sampling, Teacher
 FAILURES_IN_A_ROW = 32
 DEAR = ("timeout", "null_content", "empty")  # failures that cost a whole completion each time
 DEAR_RETRIES = 2
+OF_THE_PROBLEM = ("prompt_too_long", "content_filter")
+"""Failures that say nothing about the teacher, however many follow each other."""
 SETTLED = ("good", "final", "unfit", "barred")
 
 log = logging.getLogger(__name__)
@@ -75,11 +77,13 @@ class Tries:
 
     async def _ask(self, request: Request, sampling: Sampling, tried: "_Tried") -> Completion:
         limited = not self._fills_context(request.max_tokens)
-        body = self._body(request, sampling, limited)
         while True:
-            reply, endpoint = await self._try(request.key, body, request.max_tokens if limited else None)
+            reply, endpoint = await self._try(request, sampling, limited)
+            if reply.fate == "way":
+                self._endpoints.turn(endpoint, reply)
+                continue
             if reply.fate == "unfit" and limited:  # the prompt may fit without it: the server then goes to the end of its context
-                limited, body = False, self._body(request, sampling, False)
+                limited = False
                 continue
             if reply.fate == "barred":  # raises if the question of one token is refused too
                 await self._waits.until(self._endpoints.serves(endpoint))
@@ -126,13 +130,14 @@ class Tries:
         never_served = self._open_requests == 1 and not self._client.models  # then there is nothing to tell it by
         return never_served or self._patience.good > good_before or await self._endpoints.serves(endpoint)
 
-    async def _try(self, key: str, body: bytes, max_tokens: int | None) -> tuple[Reply, Endpoint]:
-        """One request at the server whose turn it is."""
+    async def _try(self, request: Request, sampling: Sampling, limited: bool) -> tuple[Reply, Endpoint]:
+        """One request at the server whose turn it is, in the way that this one wants."""
         endpoint = await self._waits.until(self._endpoints.take())
         self.on_the_wire += 1
         try:
-            began = self._clock()
-            reply = await self._client.post(endpoint.chat, key, body, max_tokens=max_tokens)
+            began, way = self._clock(), endpoint.way
+            body = json.dumps(wire_format.body(request, self._teacher, sampling, limited, way)).encode()
+            reply = await self._client.post(endpoint.chat, request.key, body, None, request.max_tokens if limited else None, way)
         finally:
             self.on_the_wire -= 1
             endpoint.busy -= 1
@@ -149,16 +154,13 @@ class Tries:
         if failure is None:
             self._failed_in_a_row = 0
             return
-        self._failed_in_a_row += failure != "prompt_too_long"  # that one is the problem's
+        self._failed_in_a_row += failure not in OF_THE_PROBLEM
         if self._failed_in_a_row >= FAILURES_IN_A_ROW:
             row = f"{self._failed_in_a_row} completions in a row failed, the last with {failure}"
             raise EngineError(f"{row}: {reply.detail}; see to the server or the recipe, then run the same command again")
         if failure not in self._kinds_logged:
             self._kinds_logged.add(failure)
             log.warning("a completion failed with %s (further ones are not told): %s", failure, reply.detail)
-
-    def _body(self, request: Request, sampling: Sampling, limited: bool) -> bytes:
-        return json.dumps(wire_format.body(request, self._teacher, sampling, limited)).encode()
 
 
 @dataclass(slots=True)

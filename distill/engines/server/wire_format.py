@@ -1,8 +1,8 @@
 """The wire format of OpenAI-compatible chat completions: a request's body, a reply's completion, a header's wait.
 
-Servers differ in where they put thinking (`reasoning`, `reasoning_content`, or in the text), in the words for a broken-off
-completion and in where they count what their prefix cache gave; those differences end here. Nothing is sent from here, and
-streamed replies are not read.
+Servers differ in where they put thinking (`message`), in the words for a broken-off completion and in where and under which
+names they count tokens; those differences end here. Nothing is sent from here. A completion in pieces is put together in
+`stream`, and read here like a whole one.
 """
 
 from datetime import UTC, datetime
@@ -10,15 +10,22 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from distill.engines import Completion, EngineError, Request
+from distill.engines.server.errors import Way
+from distill.engines.server.message import said
 from distill.recipe.dataset import Sampling, Teacher
 from distill.text import endings
 
 LONGEST_RETRY_AFTER_SECONDS = 600.0
-OURS = ("messages", "model", "seed", "n", "stream")
-"""Fields of a body that `teacher.extra_body` may not set: what is asked, or that one whole completion comes back."""
+OURS = ("messages", "model", "seed", "n", "stream", "stream_options")
+"""Fields of a body that `teacher.extra_body` may not set: what is asked, or that one completion comes back, and how."""
+WAYS: dict[Way, dict[str, Any]] = {
+    "whole": {"stream": False},
+    "stream": {"stream": True, "stream_options": {"include_usage": True}},
+    "bare_stream": {"stream": True},
+}
 
 
-def body(request: Request, teacher: Teacher, sampling: Sampling, limited: bool = True) -> dict[str, Any]:
+def body(request: Request, teacher: Teacher, sampling: Sampling, limited: bool = True, way: Way = "whole") -> dict[str, Any]:
     """What is posted for one completion; with a prefill the last message is gone on with and not answered (vLLM, SGLang)."""
     messages = [{"role": message.role, "content": message.content} for message in request.messages]
     asked: dict[str, Any] = {"model": teacher.model, "messages": messages, "temperature": sampling.temperature, "top_p": sampling.top_p}
@@ -28,7 +35,7 @@ def body(request: Request, teacher: Teacher, sampling: Sampling, limited: bool =
         asked["min_p"] = sampling.min_p
     if limited:
         asked[teacher.max_tokens_field] = request.max_tokens
-    asked |= {"seed": request.seed, "n": 1, "stream": False}
+    asked |= {"seed": request.seed, "n": 1, **WAYS[way]}
     if request.prefill:
         messages.append({"role": "assistant", "content": request.prefill})
         asked |= {"continue_final_message": True, "add_generation_prompt": False}
@@ -51,10 +58,12 @@ def completion(key: str, reply: Any, model: str, limit: int | None = None) -> Co
     """
     choice = _mapping(_first(_mapping(reply).get("choices")))
     message = _mapping(choice.get("message"))
-    content = _text(message.get("content"))
-    reasoning = _text(message.get("reasoning")) or _text(message.get("reasoning_content"))
+    content, reasoning = said(message)
     counts = usage(reply)
-    finish_reason, failure = endings.ending(choice.get("finish_reason")) or endings.UNKNOWN
+    word = choice.get("finish_reason")
+    finish_reason, failure = endings.ending(word) or endings.UNKNOWN
+    if word is None and (choice.get("error") or reply.get("error")):
+        finish_reason, failure = endings.BROKEN_OFF
     if failure is None and finish_reason != "length" and not content and not reasoning:
         failure = "null_content" if content is None else "empty"
     elif failure is None and endings.reaches(counts["completion_tokens"], limit):
@@ -80,12 +89,46 @@ def finish_word(reply: Any) -> Any:
 def usage(reply: Any) -> dict[str, Any]:
     """The tokens that a reply counts, by the names of `Completion`'s fields; None for what it does not say, whatever its form."""
     counts = _inner(reply, "usage")
+    if not counts:
+        return _ollama_usage(reply)
+    if "prompt_tokens" not in counts and "input_tokens" in counts:
+        counts = counts | _anthropic_prompt(counts)
+    if "completion_tokens" not in counts:
+        counts = counts | {
+            "completion_tokens": counts.get("output_tokens"),
+            "completion_tokens_details": counts.get("output_tokens_details"),
+        }
     cached = _count(_inner(counts, "prompt_tokens_details").get("cached_tokens"))  # OpenAI, vLLM
+    if cached is None:
+        cached = _count(counts.get("prompt_cache_hit_tokens", counts.get("cached_tokens")))  # DeepSeek, Moonshot
+    reasoning = _count(_inner(counts, "completion_tokens_details").get("reasoning_tokens"))
     return {
         "prompt_tokens": _count(counts.get("prompt_tokens")),
         "completion_tokens": _count(counts.get("completion_tokens")),
-        "reasoning_tokens": _count(_inner(counts, "completion_tokens_details").get("reasoning_tokens")),
-        "cached_prompt_tokens": _count(counts.get("prompt_cache_hit_tokens")) if cached is None else cached,  # DeepSeek
+        "reasoning_tokens": _count(counts.get("reasoning_tokens")) if reasoning is None else reasoning,
+        "cached_prompt_tokens": cached,
+    }
+
+
+def _anthropic_prompt(counts: dict[str, Any]) -> dict[str, Any]:
+    """The prompt's tokens by OpenAI's names: Anthropic counts what its cache gave, and what it took, apart from the others."""
+    read, written = (_count(counts.get(f"cache_{name}_input_tokens")) for name in ("read", "creation"))
+    asked = _count(counts["input_tokens"])
+    total = None if asked is None else asked + (read or 0) + (written or 0)
+    return {
+        "prompt_tokens": total,
+        "prompt_tokens_details": counts.get("input_tokens_details") or {"cached_tokens": read},
+    }
+
+
+def _ollama_usage(reply: Any) -> dict[str, Any]:
+    """The tokens that Ollama counts beside the message."""
+    counts = reply if isinstance(reply, dict) else {}
+    return {
+        "prompt_tokens": _count(counts.get("prompt_eval_count")),
+        "completion_tokens": _count(counts.get("eval_count")),
+        "reasoning_tokens": None,
+        "cached_prompt_tokens": None,
     }
 
 
