@@ -40,6 +40,9 @@ class ProblemSource(Section):
     """Column with the reference answer; `""` or None when there is none (tests judge, or nothing does)."""
     tests: str | None = None
     """Column with the tests (JSON, Python source that asserts, or an object)."""
+    options: str | tuple[str, ...] | None = later(None)
+    """`choice`: column with the options (a list, or texts with labels as ARC has them), or columns with one option each, whose order is
+    drawn from the problem (GPQA); they become lines `A) ...` of the question, and `reference` may be a label, letter, text or index."""
     response: str | None = None
     """Column with a ready completion: such rows are taken as they are, and no teacher is asked."""
     setup: str | None = None
