@@ -51,14 +51,15 @@ def judge(problem: Problem, answer: str, section: Verification) -> Verdict:
     """The verdict on the chosen option."""
     started = perf_counter()
     listed = options(problem.question)
-    if cause := unusable(problem.reference, listed):
-        return Verdict("unparsed_reference", None, cause, perf_counter() - started, VERSION)
+    cause = unusable(problem.reference, listed)
     try:
         text, chosen = extract(answer, listed)
     except ValueError as error:
-        return Verdict("unparsed_answer", None, str(error), perf_counter() - started, VERSION)
+        return Verdict("unparsed_reference" if cause else "unparsed_answer", None, cause or str(error), perf_counter() - started, VERSION)
     extracted = ", ".join(sorted(chosen)) or (text and text[: section.max_answer_characters])
     outcome, detail = _compared(named(problem.reference or "", listed), chosen, text)
+    if cause:
+        outcome, detail = "unparsed_reference", cause
     return Verdict(outcome, extracted, detail, perf_counter() - started, VERSION)
 
 
