@@ -207,6 +207,9 @@ class Sandbox(Section):
     """Size of the folder for temporary files, the only place that a program can write to."""
     python: str = ""
     """Interpreter to run programs with, and its installed packages; empty: this one, with the standard library only."""
+    tolerance: float | None = later(None, ge=0, lt=1)
+    """How far a number may be from an expected one with a decimal point, absolutely or relatively; one with more decimal places than
+    the tests have may also differ by half a unit of their last place. None: 1e-6; 0: not at all. Integers are always exact."""
     unsafe_local: bool = False
     """Run programs as ordinary child processes when there is no working sandbox. They can then read, send and destroy what you can."""
 

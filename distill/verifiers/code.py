@@ -12,6 +12,7 @@ import re
 import signal
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +22,7 @@ from distill.sandbox import Boxes, InfraError, Job, Ran, boxes
 from distill.verifiers import code_blocks, code_outputs, code_tests
 from distill.verifiers.code_tests import Asserting, Printing, Returning, Tests
 
-VERSION = "code/1"
+VERSION = "code/2"
 _CALLED = re.compile(r"\b([A-Za-z_]\w*)\s*\(")
 _FUNCTION = re.compile(r"^(?:async[ \t]+)?def[ \t]+(\w+)", re.MULTILINE)
 _SYNTAX = re.compile(r"^(?:SyntaxError|IndentationError|TabError)\b")
@@ -39,7 +40,7 @@ def judge(problem: Problem, answer: str, section: Verification) -> Verdict | Fut
         tests = _tests(problem)
     except ValueError as error:
         return Verdict("unparsed_reference", None, str(error), 0.0, VERSION)
-    found = code_blocks.python(answer, _names(tests))
+    found = code_blocks.python(answer, _names(tests), isinstance(tests, Printing))
     if found is None:
         return Verdict("no_answer", None, "no Python code block", 0.0, VERSION)
     code, fenced = found
@@ -62,7 +63,7 @@ def judge_reference(problem: Problem, section: Verification) -> Verdict:
 def _bare(reference: str, tests: Tests) -> str:
     """The reference solution without a fence around it."""
     fenced = any(block.label in code_blocks.PYTHON for block in code_blocks.blocks(reference)) or reference.lstrip().startswith("```")
-    found = code_blocks.python(reference, _names(tests)) if fenced else None
+    found = code_blocks.python(reference, _names(tests), isinstance(tests, Printing)) if fenced else None
     return found[0] if found else reference
 
 
@@ -135,7 +136,7 @@ def _printed(opened: Boxes, tests: Printing, program: str, index: int) -> Findin
     if ran.code:
         return "wrong", _last_line(ran.stderr) or f"exit status {ran.code}", ran.seconds
     printed = ran.stdout.decode("utf-8", "backslashreplace")
-    if code_outputs.same_text(expected, printed, tests.tolerance):
+    if code_outputs.same_text(expected, printed, _tolerance(opened, tests)):
         return "correct", "", ran.seconds
     return (
         "wrong",
@@ -158,10 +159,26 @@ def _returned(opened: Boxes, tests: Returning, code: str, index: int) -> Finding
         value = code_outputs.json_value(report["value"])
     except (ValueError, TypeError, RecursionError) as error:
         return "wrong", str(error), ran.seconds
-    if any(code_outputs.same_value(expected, value) for expected in accepted):
+    tolerance = _tolerance(opened, tests)
+    if any(code_outputs.same_value(expected, value, tolerance) for expected in accepted):
         return "correct", "", ran.seconds
+    if value is None and tests.changes_argument and report.get("in_place") is True and report.get("changed"):
+        with suppress(ValueError, TypeError, RecursionError):
+            value = code_outputs.json_value(report["changed"])[0]
+        if any(code_outputs.same_value(expected, value, tolerance) for expected in accepted):
+            return "correct", "", ran.seconds
     detail = f"for {code_outputs.shown(arguments)} returned {code_outputs.shown(value)}, expected {code_outputs.shown(accepted[0])}"
     return "wrong", detail, ran.seconds
+
+
+def _tolerance(opened: Boxes, tests: Printing | Returning) -> code_outputs.Tolerance:
+    """What the tests themselves say, or the sandbox's tolerance for numbers that are rounded like the expected ones."""
+    within = code_outputs.USUAL if opened.limits.tolerance is None else opened.limits.tolerance
+    if isinstance(tests, Printing):
+        if tests.tolerance is not None:
+            return code_outputs.Tolerance(tests.tolerance, integers=True)
+        return code_outputs.rounded((output for _, output in tests.cases), within)
+    return code_outputs.rounded((accepted for _, accepted in tests.cases), within)
 
 
 def _asserted(opened: Boxes, tests: Asserting, code: str) -> Finding:

@@ -12,6 +12,7 @@ import sys
 import types
 from typing import Any, BinaryIO
 
+from . import prelude
 from .serialise import described, encode
 
 MODULE = "answer"
@@ -22,7 +23,11 @@ def main(data: dict[str, Any], result: BinaryIO, inbox: int | None, outbox: int 
     """Writes `{"value": ...}` or `{"raised": [...]}` for one call and ends the process."""
     try:
         function = resolve(load(data["setup"], data["source"]), data["entry_point"])
-        report = {"value": encode(function(*data["arguments"]), refuse)}
+        value = function(*data["arguments"])
+        report = {"value": encode(value, refuse)}
+        if value is None:  # it may have worked on its first argument
+            report["changed"] = encode(data["arguments"][:1], refuse)
+            report["in_place"] = type(getattr(function, "__self__", None)).__name__ == "Solution" or returns_none(function)
     except BaseException as error:  # SystemExit too: a program that ends before it has an answer has none
         report = {"raised": described(error)}
     result.write(json.dumps(report).encode())
@@ -32,6 +37,7 @@ def main(data: dict[str, Any], result: BinaryIO, inbox: int | None, outbox: int 
 
 def load(setup: str, source: str) -> dict[str, Any]:
     """The names that a setup and the model's code define, run one after the other in one module."""
+    prelude.install()
     module = types.ModuleType(MODULE)
     sys.modules[MODULE] = module
     names = vars(module)
@@ -64,6 +70,12 @@ def resolve(names: dict[str, Any], entry_point: str) -> Any:
     if not owner:
         return names[name]
     return getattr(names[name](), method)
+
+
+def returns_none(function: Any) -> bool:
+    """Whether a function is annotated to return nothing."""
+    notes = getattr(function, "__annotations__", {})
+    return "return" in notes and notes["return"] in (None, "None")
 
 
 def refuse(value: Any) -> Any:
