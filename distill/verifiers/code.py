@@ -25,6 +25,7 @@ from distill.verifiers.code_tests import Asserting, Printing, Returning, Tests
 VERSION = "code/2"
 _CALLED = re.compile(r"\b([A-Za-z_]\w*)\s*\(")
 _FUNCTION = re.compile(r"^(?:async[ \t]+)?def[ \t]+(\w+)", re.MULTILINE)
+_METHOD = re.compile(r"^[ \t]+def[ \t]+(\w+)[ \t]*\([ \t]*self\b", re.MULTILINE)
 _SYNTAX = re.compile(r"^(?:SyntaxError|IndentationError|TabError)\b")
 _MISSING = "ModuleNotFoundError"
 DETAIL_CHARACTERS = 2000
@@ -73,7 +74,8 @@ def _tests(problem: Problem) -> Tests:
     if not isinstance(tests, Asserting):
         return tests
     called = {name for name in _CALLED.findall(tests.source) if hasattr(builtins, name)}
-    return replace(tests, shadowed=tuple(sorted(called & code_blocks.definitions(problem.reference or ""))))
+    defined = code_blocks.definitions(problem.reference or "")
+    return replace(tests, shadowed=tuple(sorted(called & defined)), owed=tuple(sorted(defined)))
 
 
 def _verdict(opened: Boxes, tests: Tests, code: str, fenced: bool) -> Verdict:
@@ -185,8 +187,12 @@ def _asserted(opened: Boxes, tests: Asserting, code: str) -> Finding:
     """The finding of the process that runs the tests against the process that runs the code."""
     answer = Job("serve", {"setup": tests.setup, "source": code}, waits_for_peer=True)
     entry_point = tests.entry_point or (_last_function(tests.setup, code) if tests.has_check else None)
+    if entry_point is None and tests.has_check and not tests.checks_itself and "class Solution" in code:
+        return "unparsed_reference", "the tests check a candidate and name none (entry_point)", 0.0
     data: dict[str, Any] = {"setup": tests.setup, "source": tests.source, "entry_point": entry_point, "shadowed": list(tests.shadowed)}
     data["checks_itself"] = tests.checks_itself
+    data |= {"owed": list(tests.owed), "framework": tests.framework, "needs_tests": tests.needs_tests}
+    data["called"] = _CALLED.findall(tests.source_without_definitions)
     served, checked = opened.run_pair(answer, Job("check", data, waits_for_peer=True))
     seconds = served.seconds + checked.seconds
     report = _report(checked) if checked.ending == "exit" else {}
@@ -260,4 +266,5 @@ def _last_function(setup: str, code: str) -> str | None:
     for source in (setup, code):
         if found := [name for name in _FUNCTION.findall(source) if name != "main"]:
             return str(found[-1])
-    return None
+    methods = [name for name in _METHOD.findall(code) if not name.startswith("_")] if "class Solution" in code else []
+    return f"Solution.{methods[0]}" if len(methods) == 1 else None

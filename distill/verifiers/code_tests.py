@@ -49,6 +49,24 @@ class Asserting:
     shadowed: tuple[str, ...] = ()
     """Built-in names that mean the answer's functions in the source."""
 
+    owed: tuple[str, ...] = ()
+    """Names that the reference defines: an answer that lacks one of them is wrong."""
+
+    @property
+    def needs_tests(self) -> bool:
+        """True for source that a framework runs: functions `test...`, or cases of unittest."""
+        return _FRAMEWORK.search(self.source) is not None
+
+    @property
+    def framework(self) -> bool:
+        """True when the source needs the stand-ins and the finding of tests."""
+        return self.needs_tests or _IMPORTED.search(self.source) is not None
+
+    @property
+    def source_without_definitions(self) -> str:
+        """The source without its lines `def ...`, in which names stand before parentheses too."""
+        return re.sub(r"^\s*(?:async\s+)?def .*$", "", self.source, flags=re.MULTILINE)
+
     @property
     def checks_itself(self) -> bool:
         """True when the source calls its `check` itself."""
@@ -62,7 +80,10 @@ class Asserting:
 
 Tests = Printing | Returning | Asserting
 _SPELLED = re.compile(r"\s*([A-Za-z_]\w*)(?:(?:\(\))?\.([A-Za-z_]\w*))?\s*")
-_FRAMEWORK = re.compile(r"^\s*(?:async\s+)?def test|\bTestCase\b", re.MULTILINE)
+_FRAMEWORK = re.compile(r"^\s*(?:async\s+)?def test|^class \w+\([\w.]*TestCase\):", re.MULTILINE)
+_IMPORTED = re.compile(
+    r"^\s*(?:import|from)\s+(?:numpy|pytest|unittest|solutions?|answer|main|submission|your_\w+|candidate)\b", re.MULTILINE
+)
 _ELSEWHERE = re.compile(
     r"\b(?:mock|patch|monkeypatch|capsys|capfd|tmp_path|tmpdir|tempfile|redirect_stdout|subprocess)\b|\bsys\.stdout\b|\bopen\("
 )

@@ -17,6 +17,8 @@ from .serialise import described, encode
 
 MODULE = "answer"
 """The name that the code runs under: its main guard stays shut, so that an example in it does not run."""
+LONGEST_STUB = 200
+"""Lines."""
 
 
 def main(data: dict[str, Any], result: BinaryIO, inbox: int | None, outbox: int | None) -> None:
@@ -44,19 +46,31 @@ def load(setup: str, source: str) -> dict[str, Any]:
     try:
         parts = [compile(part, MODULE, "exec", dont_inherit=True) for part in (setup, source) if part]
     except SyntaxError:
-        parts = [_continued(setup, source)]
+        parts = _continued(setup, source)
     for part in parts:
         exec(part, names)  # noqa: S102 - what the box is for
     return names
 
 
-def _continued(setup: str, source: str) -> types.CodeType:
-    """The code of a completion that goes on where its setup ends, such as a function body; raises its own SyntaxError."""
+def _continued(setup: str, source: str) -> list[types.CodeType]:
+    """The code of a completion that goes on where its setup ends, or begins it anew; raises its own SyntaxError."""
     try:
-        return compile(setup + "\n" + source, MODULE, "exec", dont_inherit=True)
+        return [compile(setup + "\n" + source, MODULE, "exec", dont_inherit=True)]
     except SyntaxError:
-        compile(source, MODULE, "exec", dont_inherit=True)
-        raise
+        whole = compile(source, MODULE, "exec", dont_inherit=True)
+    return [compile(beginning(setup), MODULE, "exec", dont_inherit=True), whole]
+
+
+def beginning(setup: str) -> str:
+    """The setup without the stub that it may end with, such as a `def` line: as many of its first lines as are a program."""
+    lines = setup.splitlines(keepends=True)
+    for end in range(len(lines), max(-1, len(lines) - LONGEST_STUB), -1):
+        try:
+            compile("".join(lines[:end]), MODULE, "exec", dont_inherit=True)
+        except SyntaxError:
+            continue
+        return "".join(lines[:end])
+    return setup
 
 
 def resolve(names: dict[str, Any], entry_point: str) -> Any:
