@@ -26,6 +26,7 @@ from types import NoneType
 from typing import Any
 
 from distill import duplicates, verifiers
+from distill.collect import options
 from distill.contamination import Match
 from distill.files.readers import BAD_ROW
 from distill.recipe.curation import Duplicates
@@ -136,6 +137,7 @@ def _problem(row: Row, source: ProblemSource, pattern: re.Pattern[str] | None, v
         question = _question(row, source)
         tests = _tests(row, source)
         reference = _reference(row, source, pattern)
+        question, reference = _with_options(row, source, question, reference)
         _require(source.kind, question, reference, tests, verification)
         response = _response(row, source)
     except Unusable as found:
@@ -183,6 +185,19 @@ def _reference(row: Row, source: ProblemSource, pattern: re.Pattern[str] | None)
     if match is None or match.group(1) is None:
         raise Unusable("no_reference", f"reference_pattern does not match in {text[-80:]!r}")
     return match.group(1).strip() or None
+
+
+def _with_options(row: Row, source: ProblemSource, question: str, reference: str | None) -> tuple[str, str | None]:
+    """The question with the options of a multiple-choice row, and the letter of its answer."""
+    if not source.options or not question:
+        return question, reference
+    value = row.get(source.reference or "")
+    answer = value if isinstance(value, (int, Decimal)) else reference
+    try:
+        question, reference = options.put_in(row, question, source.options, answer, source.reference)
+    except ValueError as error:
+        raise Unusable("no_reference", str(error)) from error
+    return _storable(question), reference
 
 
 def _tests(row: Row, source: ProblemSource) -> str | None:

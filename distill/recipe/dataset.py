@@ -38,6 +38,9 @@ class ProblemSource(Section):
     """Column with the reference answer; `""` or None when there is none (tests judge, or nothing does)."""
     tests: str | None = None
     """Column with the tests (JSON, Python source that asserts, or an object)."""
+    options: str | tuple[str, ...] | None = later(None)
+    """`choice`: column with the options (a list, or texts with labels as ARC has them), or columns with one option each, whose order is
+    drawn from the problem (GPQA); they become lines `A) ...` of the question, and `reference` may be a label, letter, text or index."""
     response: str | None = None
     """Column with a ready completion: such rows are taken as they are, and no teacher is asked."""
     setup: str | None = None
@@ -210,6 +213,9 @@ class Sandbox(Section):
     """Size of the folder for temporary files, the only place that a program can write to."""
     python: str = ""
     """Interpreter to run programs with, and its installed packages; empty: this one, with the standard library only."""
+    tolerance: float | None = later(None, ge=0, lt=1)
+    """How far a number may be from an expected one with a decimal point, absolutely or relatively; one with more decimal places than
+    the tests have may also differ by half a unit of their last place. None: 1e-6; 0: not at all. Integers are always exact."""
     unsafe_local: bool = False
     """Run programs as ordinary child processes when there is no working sandbox. They can then read, send and destroy what you can."""
 

@@ -1,8 +1,9 @@
 r"""Multiple choice: the letter, or the text of one option, in the last box or `<answer>`, the last statement or the last line.
 
-A letter is A to J; several are a set. Options are read from the question ("A. x", "(A) x", "A) x", "- A: x"); a text counts when
-it is exactly one option's, after its spelling is made uniform: 0.5 is not 1/2. With a letter and a text, the letter counts. An
-answer that names several options is none of them alone. Letters elsewhere in prose and what an answer denies are no statement.
+- A question has to list the option that the reference names among two or more: otherwise the reference is unparsed.
+- A text counts when it is exactly one option's, after its spelling is made uniform: 0.5 is not 1/2. With a letter and a text, the
+  letter counts. An answer that names several options is none of them alone. What an answer denies is no statement.
+- A box that names no option leaves the word to the statements; one that a later statement contradicts is unparsed.
 """
 
 import re
@@ -12,11 +13,12 @@ from itertools import takewhile
 from time import perf_counter
 
 from distill.recipe.dataset import Verification
-from distill.records import Problem, Verdict
+from distill.records import Outcome, Problem, Verdict
 from distill.text import boxed as boxes
+from distill.verifiers.choice_options import Options, Patterns, fold, options, patterns, plain
 from distill.verifiers.math import normalise
 
-VERSION = "choice/2"
+VERSION = "choice/3"
 Letters = frozenset[str]
 NONE: Letters = frozenset()
 LAST_STATEMENTS = 20
@@ -24,20 +26,9 @@ LAST_STATEMENTS = 20
 LONGEST_TEXT = 400
 """Characters of an option's text; what is longer is not compared."""
 
-_SPACES = re.compile(r"\s+")
-_WRAPPED = re.compile(r"\\(?:text|textbf|mathrm|mathbf|textrm|mbox)\s?\{([^{}]*)\}|\$|\*+|__|`|\\[()\[\]]|\\(?:qquad|quad|[ ,;:!])|~")
-_LETTER = r"(?:\([A-J]\)|（[A-J]）|[A-J](?![A-Za-z0-9_'])\)?)"
-_ITEMS = rf"{_LETTER}(?:(?:\s?[,;/&、，]\s?(?:(?:and|or)\s)?|\s(?:and|or)\s|\s?[和与或]\s?|\s){_LETTER})*"
-_LIST = re.compile(_ITEMS)
-_IN_ORDER = "A?B?C?D?E?F?G?H?I?J?"
-_RUN = re.compile(_IN_ORDER)
-_SAID = re.compile(rf"{_ITEMS}|(?=[A-J]{{2}}){_IN_ORDER}(?![A-Za-z0-9])")
-_WORD = r"(?i:(?:the\s)?(?:options?|choices?|answers?|letters?|选项|选择|答案))"
-_NAMED = re.compile(rf"(?:{_WORD}\s?(?:[:：]\s?|(?i:is)\s)?)?(?:({_ITEMS})|(\([A-J]\)|[A-J][).:、．])\s?(\S.*))", re.DOTALL)
-_MARKER = re.compile(r"\(([A-J])\)|(?<![A-Za-z0-9])([A-J])[).:、．](?![A-Za-z0-9])")
-_OPTION = re.compile(r"(?<![A-Za-z0-9_'\\(（\[])([(（\[]?)([A-J])([)）\]:：.．、])(?:(?<=[.:])(?=[\s\u0080-\uffff])|(?<![.:]))")
 _DENIAL = re.compile(r"\b(?:not|never|neither|wrong|incorrect|false)\b|n't\b|[不非错]")
 _LEFT_OPEN = re.compile(r"\bor\b|/|或")
+_RELATION = re.compile(r"[=<>≈≤≥≠∈]|\\(?:approx|l[el]q?|g[eg]q?|ll|gg|neq?|in|to|sim|equiv|propto|rightarrow|implies)\b")
 
 _UNSURE = (
     r"(?i:\b(?:if|whether|unless|suppose|assume|(?:not|n't) (?:say|think|believe|mean))"
@@ -50,149 +41,193 @@ _ANSWER_IS = (
 _CHOSEN = r"(?:(?<!not )(?<!n't )(?i:\b(?:i|we)(?:'d| would| will)? (?:choose|select|pick)\b)|(?<![不误])选择?)\s?[:：]?"
 _FILLED = r"(?:\s?(?:(?i:\b(?:therefore|thus|then|hence|clearly|indeed|option|choice|letter|answer)\b)|选项|[:：]))*\s?"
 _HEAD = re.compile(rf"({_UNSURE})?(?:{_ANSWER_IS}|{_CHOSEN}){_FILLED}")
-_END = re.compile(r"\s?(?:[).,:;!|\n。，；：！）]|(?i:because|since|as|which|where|due|for|given|with|not|rather)\b|因)|\s[-–—(（]|\Z")
-_CONFIRMED = re.compile(
-    rf"(?i:\b(?:option|choice|answer)\s)({_LETTER})\s(?i:(?:is|must be) (?:therefore |thus |indeed |clearly )?"
-    rf"(?:the )?(?:only |best )?(?:correct|right|answer)\b)"
-    rf"|(?<![A-Za-z0-9(])({_LETTER})\s(?i:(?:is|must be) (?:therefore |thus )?"
-    rf"the (?:only )?(?:correct |right |best )?(?:answer|option|choice)\b)"
-)
+_END = re.compile(r"\s?(?:[).,:;!|\n。，；：！]|(?i:because|since|as|which|where|due|for|given|with|not|rather)\b|因)|\s[-–—(]|\Z")
 _SENTENCE = re.compile(r"[.;!。；！](?:\s|\Z)")
 _TAG = re.compile(r"</?answer>")
+_BOX = re.compile(r"\\f?boxed\s?\{([^{}]*)\}")
 
 
 def judge(problem: Problem, answer: str, section: Verification) -> Verdict:
     """The verdict on the chosen option."""
     started = perf_counter()
     listed = options(problem.question)
-    wanted = named(problem.reference or "", listed)
+    cause = unusable(problem.reference, listed)
     try:
         text, chosen = extract(answer, listed)
     except ValueError as error:
-        return Verdict("unparsed_answer", None, str(error), perf_counter() - started, VERSION)
+        return Verdict("unparsed_reference" if cause else "unparsed_answer", None, cause or str(error), perf_counter() - started, VERSION)
     extracted = ", ".join(sorted(chosen)) or (text and text[: section.max_answer_characters])
-    outcome, detail = _compared(wanted, chosen, text)
+    outcome, detail = _compared(named(problem.reference or "", listed), chosen, text)
+    if cause:
+        outcome, detail = "unparsed_reference", cause
     return Verdict(outcome, extracted, detail, perf_counter() - started, VERSION)
 
 
 def judge_reference(problem: Problem, section: Verification) -> Verdict:
-    """Correct when the reference is a letter or the text of one option."""
-    wanted = named(problem.reference or "", options(problem.question))
-    outcome, detail = ("correct", "") if wanted else _compared(wanted, frozenset("A"), "A")
-    return Verdict(outcome, problem.reference, detail, 0.0, VERSION)
+    """Correct when the reference names options that the question lists."""
+    cause = unusable(problem.reference, options(problem.question))
+    return Verdict("unparsed_reference" if cause else "correct", problem.reference, cause, 0.0, VERSION)
 
 
-def extract(answer: str, listed: Mapping[str, str]) -> tuple[str | None, Letters]:
-    """The text that states the choice, or None, and the letters that it names; raises ValueError for a box that is never closed."""
+def unusable(reference: str | None, listed: Options) -> str:
+    """Why no answer can be judged by a reference, or nothing."""
+    if not listed:
+        return "the question lists no options"
+    wanted = named(reference or "", listed)
+    if wanted and wanted <= set(listed):
+        return ""
+    return f"the reference is none of the options that the question lists ({', '.join(listed)}), nor the text of one of them"
+
+
+def extract(answer: str, listed: Options) -> tuple[str | None, Letters]:
+    """The text that states the choice, or None, and the options that it names; raises ValueError for a box that is never closed."""
     boxed = boxes.last_boxed(answer)
     if boxed is None and "</answer>" in answer:
         boxed = _TAG.split(answer[: answer.rfind("</answer>")])[-1]
-    if boxed is not None:
-        return boxed.strip() or None, named(boxed, listed) or _lower_case(boxed)
-    plain = _plain(answer)
-    final = [line for line in plain.splitlines() if line.strip()][-1:]
-    if final and (letters := _letters_alone(final[0])) and not _listing(plain, listed)[1:]:
-        return final[0], letters
-    text, letters = _stated(plain, listed)
+    if boxed is None:
+        return _from_words(plain(answer), listed)
+    letters = named(boxed, listed) or _lower_case(boxed, listed)
     if letters:
-        return text, letters
-    lines = _listing(plain, listed)
-    return (lines[0], NONE.union(*(named(line, listed) for line in lines))) if lines else (text, NONE)
+        later = plain(answer[answer.rfind(boxed) + len(boxed) :])
+        contradicts = letters != (_stated(later, listed)[1] or letters)
+        return boxed.strip(), NONE if contradicts else letters
+    if not boxed.strip() or _hints(boxed, listed):
+        return boxed.strip() or None, NONE
+    text, letters = _from_words(_BOX.sub(r" \1 ", plain(answer)), listed)
+    return (text, letters) if letters else (boxed.strip(), NONE)
 
 
-def _lower_case(boxed: str) -> Letters:
+def _hints(boxed: str, listed: Options) -> bool:
+    """Whether a box that is no formula speaks of options in a way that is not read: nothing beside it may settle what it means."""
+    text = plain(boxed)
+    return not _RELATION.search(text) and _names(listed).name.search(text) is not None
+
+
+def _from_words(text: str, listed: Options) -> tuple[str | None, Letters]:
+    """The choice in a last line that is one, in the last statement, or in the lines at the end."""
+    final = [line for line in text.splitlines() if line.strip()][-1:]
+    if final and (letters := _letters_alone(final[0], listed)) and not _listing(text, listed)[1:]:
+        return final[0], letters
+    said, letters = _stated(text, listed)
+    if letters:
+        return said, letters
+    lines = _listing(text, listed)
+    return (lines[0], NONE.union(*(named(line, listed) for line in lines))) if lines else (said, NONE)
+
+
+def _lower_case(boxed: str, listed: Options) -> Letters:
     """The letter when all that a box holds is one in lower case; elsewhere such a letter is a word or a variable."""
-    letter = _plain(boxed).strip().strip("().")
-    return frozenset(letter.upper()) if len(letter) == 1 and "a" <= letter <= "j" else NONE
+    letter = plain(boxed).strip().strip("().")
+    return frozenset(letter.upper()) if len(letter) == 1 and letter.upper() in listed and "a" <= letter <= "z" else NONE
 
 
-def named(text: str, listed: Mapping[str, str]) -> Letters:
-    """The letters that a short text names; empty when it is not clearly one option or several."""
-    text = _plain(text).strip()
+def named(text: str, listed: Options) -> Letters:
+    """The options that a short text names; empty when it is not clearly one option or several."""
+    text = plain(text).strip()
     if len(text) > 2 * LONGEST_TEXT:
         return NONE
-    if letters := _letters_alone(text) or _by_text(text, listed):
+    by_name, by_text = _letters_alone(text, listed), _by_text(text, listed)
+    if by_name and by_text and by_name != by_text and listed.style != "upper":
+        return NONE  # 3 is the third option, and the text of another one
+    if letters := by_name or by_text:
         return letters
-    if not (match := _NAMED.fullmatch(text.rstrip(".。"))):
-        return NONE
-    if match.group(1):
-        return _letters_alone(match.group(1))
-    letter, rest = match.group(2).strip("().:、．"), match.group(3)
-    if letter in listed and _uniform(rest) == _uniform(listed[letter]):
-        return frozenset(letter)
-    others = (found.group(1) or found.group(2) for found in _MARKER.finditer(rest))
-    return NONE if _DENIAL.search(rest) else frozenset(letter).union(others)
+    read = _names(listed)
+    match = read.named.fullmatch(text.rstrip(".。"))
+    if match and match.group(1):
+        return _letters_alone(match.group(1), listed)
+    if match:
+        letter, rest = fold(match.group(2).strip("().:、"), listed.style), match.group(3)
+        if letter in listed and _uniform(rest) == _uniform(listed[letter]):
+            return frozenset((letter,))
+        others = (fold(found.group(1) or found.group(2), listed.style) for found in read.marker.finditer(rest))
+        return NONE if _DENIAL.search(rest) else frozenset((letter,)).union(others)
+    shorter = without_texts(text, listed)
+    said = read.said.match(shorter) if shorter != text else None
+    return _letters_alone(said.group(), listed) if said and _END.match(shorter, said.end()) else NONE
 
 
-def options(question: str) -> dict[str, str]:
-    """Letter and text of the options that a question lists, in order; empty without two of them."""
-    runs: dict[str, list[re.Match[str]]] = {}
-    longest: list[re.Match[str]] = []
-    plain = _plain(question)
-    for marker in _OPTION.finditer(plain):
-        run = runs.setdefault(marker.group(1) + marker.group(3), [])
-        if marker.group(2) == "A":
-            run = runs[marker.group(1) + marker.group(3)] = []
-        if ord(marker.group(2)) == ord("A") + len(run):
-            run.append(marker)
-            longest = run if len(run) >= len(longest) else longest
-    if len(longest) < 2:
-        return {}
-    last = longest[-1]
-    line_end = plain.find("\n", last.end())
-    ends = [marker.start() for marker in longest[1:]] + [len(plain) if line_end < 0 else line_end]
-    return {marker.group(2): plain[marker.end() : end].strip(" \n-*,;，；") for marker, end in zip(longest, ends, strict=True)}
+def without_texts(text: str, listed: Options) -> str:
+    """The text with each option's name in place of the name with its own text: "C" for "C) Jupiter" and for "Jupiter (option C)"."""
+    for pattern in _own_texts(tuple(listed.items()), listed.style):
+        text = pattern.sub(lambda match: next(filter(None, match.groups())), text)
+    return text
 
 
-def _compared(wanted: Letters, chosen: Letters, text: str | None) -> tuple[str, str]:
+@lru_cache(maxsize=256)
+def _own_texts(items: tuple[tuple[str, str], ...], style: str) -> tuple[re.Pattern[str], ...]:
+    """Two patterns: of an option's name with its text behind it, and before it."""
+    behind, before = [], []
+    for name, option in items:
+        text = r"\s".join(map(re.escape, option.strip(" .。;,\"'").split()))
+        if not text or len(text) > LONGEST_TEXT or option.strip(" .") in dict(items):
+            continue
+        called = f"(?i:{name})" if style != "upper" else name
+        behind.append(rf"({called})(?=[^A-Za-z0-9])\)?[):.、]?\s?(?:[-–—:,(]\s?)?[\"']?(?i:{text})[\"']?\s?\)?")
+        before.append(
+            rf"(?i:{text})[\"']?\s?(?:,?\s(?:which|that)\sis\s|[,(]\s?|\sis\s)(?=\(|(?<=\()|(?i:option|choice|letter))"
+            rf"(?i:(?:option|choice|letter)\s)?\(?({called})(?![A-Za-z0-9])\)?"
+        )
+    if not behind:
+        return ()
+    follows = r"(?=\s?(?:[.,;:!|\n]|[。，；！]|\Z|(?i:is|was|must|because|since|as|which|due|for|given|with)\b|[是因])|\s[-–—(])"
+    return (
+        re.compile(rf"(?<![A-Za-z0-9_'])\(?(?:{'|'.join(behind)}){follows}"),
+        re.compile(rf"(?<![A-Za-z0-9_'])(?:{'|'.join(before)})"),
+    )
+
+
+def _compared(wanted: Letters, chosen: Letters, text: str | None) -> tuple[Outcome, str]:
     """(outcome, detail) of what was chosen."""
     if text is None:
         return "no_answer", "no option in a box, in a statement or on the last line"
     if not chosen:
-        return "unparsed_answer", "no letter A to J, and not the text of exactly one option"
-    if not wanted:
-        return "unparsed_reference", "the reference is no letter A to J and no option's text"
+        return "unparsed_answer", "not clearly one option, by its name or by its text"
     if len(chosen) > 1 and _LEFT_OPEN.search(text):
         return "wrong", "several options are left open"
     return ("correct" if chosen == wanted else "wrong"), ""
 
 
-def _stated(plain: str, listed: Mapping[str, str]) -> tuple[str | None, Letters]:
-    """The text and letters of the last readable statement, else the text of the last one that could be one."""
+def _stated(text: str, listed: Options) -> tuple[str | None, Letters]:
+    """The text and options of the last readable statement, else the text of the last one that could be one."""
     unread = None
-    found = [*_HEAD.finditer(plain), *_CONFIRMED.finditer(plain)]
+    text, read = without_texts(text, listed), _names(listed)
+    found = [*_HEAD.finditer(text), *read.confirmed.finditer(text)]
     for match in sorted(found, key=lambda match: match.start(), reverse=True)[:LAST_STATEMENTS]:
-        if match.re is _CONFIRMED:
-            return match.group(), _letters_alone(match.group(1) or match.group(2))
-        said = plain[match.end() : match.end() + LONGEST_TEXT].partition("\n")[0]
+        if match.re is read.confirmed:
+            return match.group(), _letters_alone(match.group(1) or match.group(2), listed)
+        said = text[match.end() : match.end() + LONGEST_TEXT].partition("\n")[0]
         if match.group(1) or _DENIAL.match(said):
             continue
-        items = _SAID.match(plain, match.end())
-        if items and _END.match(plain, items.end()):
-            return items.group(), _letters_alone(items.group())
-        for text in (said, _SENTENCE.split(said)[0]) if listed else ():
-            if letters := _by_text(text, listed):
-                return text, letters
+        items = read.said.match(text, match.end())
+        if items and _END.match(text, items.end()):
+            return items.group(), _letters_alone(items.group(), listed)
+        for part in (said, _SENTENCE.split(said)[0]) if listed else ():
+            if letters := _by_text(part, listed):
+                return part, letters
         unread = unread or (said.strip() if listed else "")
     return unread or None, NONE
 
 
-def _listing(plain: str, listed: Mapping[str, str]) -> list[str]:
+def _listing(text: str, listed: Options) -> list[str]:
     """The lines at the end that each name an option, last first."""
-    lines = [line.strip() for line in plain.splitlines() if line.strip()][-LAST_STATEMENTS:]
+    lines = [line.strip() for line in text.splitlines() if line.strip()][-LAST_STATEMENTS:]
     return list(takewhile(lambda line: named(line, listed), reversed(lines)))
 
 
-def _letters_alone(text: str) -> Letters:
-    """The letters of a text that is nothing else: "C", "(C).", "A, C", "ACD"."""
-    text = text.strip().rstrip(".。").strip()
-    if _LIST.fullmatch(text):
-        return frozenset(re.findall("[A-J]", text))
-    return frozenset(text) if _RUN.fullmatch(text) else NONE
+def _names(listed: Options) -> Patterns:
+    return patterns(listed.style, len(listed))
+
+
+def _letters_alone(text: str, listed: Options) -> Letters:
+    """The options of a text that is nothing but their names: "C", "(C).", "A, C", "ACD"."""
+    text, read = text.strip().rstrip(".。").strip(), _names(listed)
+    if read.items.fullmatch(text):
+        return frozenset(fold(match.group(1), listed.style) for match in read.name.finditer(text))
+    return frozenset(text) if text.isalpha() and read.said.fullmatch(text) else NONE
 
 
 def _by_text(text: str, listed: Mapping[str, str]) -> Letters:
-    """The letter of the one option that has this text."""
+    """The one option that has this text."""
     if not listed or not (wanted := _uniform(text)):
         return NONE
     found = [letter for letter, option in listed.items() if _uniform(option) == wanted]
@@ -202,11 +237,3 @@ def _by_text(text: str, listed: Mapping[str, str]) -> Letters:
 @lru_cache(maxsize=4096)
 def _uniform(text: str) -> str:
     return normalise.clean(text[:LONGEST_TEXT]).casefold().strip(" \"'.,;:!")
-
-
-def _plain(text: str) -> str:
-    """The text without markup, each run of white space one space or one line break."""
-    text = _SPACES.sub(lambda match: "\n" if "\n" in match.group() else " ", text)
-    for _ in range(2):  # \textbf{\text{C}}
-        text = _WRAPPED.sub(lambda match: match.group(1) or " " * match.group().startswith(("\\q", "\\ ", "\\,", "~")), text)
-    return text

@@ -12,6 +12,7 @@ import re
 import signal
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -21,9 +22,10 @@ from distill.sandbox import Boxes, InfraError, Job, Ran, boxes
 from distill.verifiers import code_blocks, code_outputs, code_tests
 from distill.verifiers.code_tests import Asserting, Printing, Returning, Tests
 
-VERSION = "code/1"
+VERSION = "code/2"
 _CALLED = re.compile(r"\b([A-Za-z_]\w*)\s*\(")
 _FUNCTION = re.compile(r"^(?:async[ \t]+)?def[ \t]+(\w+)", re.MULTILINE)
+_METHOD = re.compile(r"^[ \t]+def[ \t]+(\w+)[ \t]*\([ \t]*self\b", re.MULTILINE)
 _SYNTAX = re.compile(r"^(?:SyntaxError|IndentationError|TabError)\b")
 _MISSING = "ModuleNotFoundError"
 DETAIL_CHARACTERS = 2000
@@ -39,7 +41,7 @@ def judge(problem: Problem, answer: str, section: Verification) -> Verdict | Fut
         tests = _tests(problem)
     except ValueError as error:
         return Verdict("unparsed_reference", None, str(error), 0.0, VERSION)
-    found = code_blocks.python(answer, _names(tests))
+    found = code_blocks.python(answer, _names(tests), isinstance(tests, Printing))
     if found is None:
         return Verdict("no_answer", None, "no Python code block", 0.0, VERSION)
     code, fenced = found
@@ -62,7 +64,7 @@ def judge_reference(problem: Problem, section: Verification) -> Verdict:
 def _bare(reference: str, tests: Tests) -> str:
     """The reference solution without a fence around it."""
     fenced = any(block.label in code_blocks.PYTHON for block in code_blocks.blocks(reference)) or reference.lstrip().startswith("```")
-    found = code_blocks.python(reference, _names(tests)) if fenced else None
+    found = code_blocks.python(reference, _names(tests), isinstance(tests, Printing)) if fenced else None
     return found[0] if found else reference
 
 
@@ -72,7 +74,8 @@ def _tests(problem: Problem) -> Tests:
     if not isinstance(tests, Asserting):
         return tests
     called = {name for name in _CALLED.findall(tests.source) if hasattr(builtins, name)}
-    return replace(tests, shadowed=tuple(sorted(called & code_blocks.definitions(problem.reference or ""))))
+    defined = code_blocks.definitions(problem.reference or "")
+    return replace(tests, shadowed=tuple(sorted(called & defined)), owed=tuple(sorted(defined)))
 
 
 def _verdict(opened: Boxes, tests: Tests, code: str, fenced: bool) -> Verdict:
@@ -135,7 +138,7 @@ def _printed(opened: Boxes, tests: Printing, program: str, index: int) -> Findin
     if ran.code:
         return "wrong", _last_line(ran.stderr) or f"exit status {ran.code}", ran.seconds
     printed = ran.stdout.decode("utf-8", "backslashreplace")
-    if code_outputs.same_text(expected, printed, tests.tolerance):
+    if code_outputs.same_text(expected, printed, _tolerance(opened, tests)):
         return "correct", "", ran.seconds
     return (
         "wrong",
@@ -158,18 +161,38 @@ def _returned(opened: Boxes, tests: Returning, code: str, index: int) -> Finding
         value = code_outputs.json_value(report["value"])
     except (ValueError, TypeError, RecursionError) as error:
         return "wrong", str(error), ran.seconds
-    if any(code_outputs.same_value(expected, value) for expected in accepted):
+    tolerance = _tolerance(opened, tests)
+    if any(code_outputs.same_value(expected, value, tolerance) for expected in accepted):
         return "correct", "", ran.seconds
+    if value is None and tests.changes_argument and report.get("in_place") is True and report.get("changed"):
+        with suppress(ValueError, TypeError, RecursionError):
+            value = code_outputs.json_value(report["changed"])[0]
+        if any(code_outputs.same_value(expected, value, tolerance) for expected in accepted):
+            return "correct", "", ran.seconds
     detail = f"for {code_outputs.shown(arguments)} returned {code_outputs.shown(value)}, expected {code_outputs.shown(accepted[0])}"
     return "wrong", detail, ran.seconds
+
+
+def _tolerance(opened: Boxes, tests: Printing | Returning) -> code_outputs.Tolerance:
+    """What the tests themselves say, or the sandbox's tolerance for numbers that are rounded like the expected ones."""
+    within = code_outputs.USUAL if opened.limits.tolerance is None else opened.limits.tolerance
+    if isinstance(tests, Printing):
+        if tests.tolerance is not None:
+            return code_outputs.Tolerance(tests.tolerance, integers=True)
+        return code_outputs.rounded((output for _, output in tests.cases), within)
+    return code_outputs.rounded((accepted for _, accepted in tests.cases), within)
 
 
 def _asserted(opened: Boxes, tests: Asserting, code: str) -> Finding:
     """The finding of the process that runs the tests against the process that runs the code."""
     answer = Job("serve", {"setup": tests.setup, "source": code}, waits_for_peer=True)
     entry_point = tests.entry_point or (_last_function(tests.setup, code) if tests.has_check else None)
+    if entry_point is None and tests.has_check and not tests.checks_itself and "class Solution" in code:
+        return "unparsed_reference", "the tests check a candidate and name none (entry_point)", 0.0
     data: dict[str, Any] = {"setup": tests.setup, "source": tests.source, "entry_point": entry_point, "shadowed": list(tests.shadowed)}
     data["checks_itself"] = tests.checks_itself
+    data |= {"owed": list(tests.owed), "framework": tests.framework, "needs_tests": tests.needs_tests}
+    data["called"] = _CALLED.findall(tests.source_without_definitions)
     served, checked = opened.run_pair(answer, Job("check", data, waits_for_peer=True))
     seconds = served.seconds + checked.seconds
     report = _report(checked) if checked.ending == "exit" else {}
@@ -243,4 +266,5 @@ def _last_function(setup: str, code: str) -> str | None:
     for source in (setup, code):
         if found := [name for name in _FUNCTION.findall(source) if name != "main"]:
             return str(found[-1])
-    return None
+    methods = [name for name in _METHOD.findall(code) if not name.startswith("_")] if "class Solution" in code else []
+    return f"Solution.{methods[0]}" if len(methods) == 1 else None

@@ -1,10 +1,12 @@
 """Finding code in an answer: fenced blocks as CommonMark has them. An unclosed last block goes on to the end of the text.
 
-One block is the answer: a solution that is spread over several is not put together.
+One block is the answer; imports and definitions of earlier blocks that it lacks are put before it.
 """
 
+import ast
 import re
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 PYTHON = frozenset(("python", "py", "python3", "py3"))
@@ -20,6 +22,11 @@ _ASSIGNMENT = re.compile(
     r"|[A-Za-z_][\w.]*(?:\[[^\]\n]*\])?(?:[ \t]*,[ \t]*[A-Za-z_]\w*)*[ \t]*(?:[-+*/%|&^]|//|\*\*)?=(?!=))",
     re.MULTILINE,
 )
+_INPUT = re.compile(r"\b(?:input|raw_input)\s*\(|\bstdin\b|\bopen\s*\(\s*0|\bfileinput\b|\b(?:read|readline|readlines)\s*\(|\binput\b")
+_OUTPUT = re.compile(r"\bprint\b|\bstdout\b|\bwrite\s*\(")
+_DEFINING = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign)
+LONGEST_PARSED = 100_000
+"""Characters of a block that is parsed to see what it is."""
 _DEFINITION = re.compile(r"^(?:async[ \t]+)?(?:def|class)[ \t]+(\w+)", re.MULTILINE)
 _ASSIGNED = re.compile(r"^([A-Za-z_]\w*)[ \t]*(?::[^=\n]+)?=(?!=)", re.MULTILINE)
 _METHOD = re.compile(r"^[ \t]+(?:async[ \t]+)?def[ \t]+(\w+)", re.MULTILINE)
@@ -33,19 +40,94 @@ class Block:
     text: str
 
 
-def python(answer: str, names: frozenset[str] = frozenset()) -> tuple[str, bool] | None:
+def python(answer: str, names: frozenset[str] = frozenset(), reads_input: bool = False) -> tuple[str, bool] | None:
     """The Python code of an answer and whether a fence marks it, or None.
 
-    The last Python block counts, of those that define one of `names` if any does. A block without a label counts when no block
+    The last Python block counts that defines one of `names`, or, for a program, that reads input and prints; else the last that is more
+    than comments, samples, asserts and calls of what earlier blocks define; else the last. A block without a label counts when no block
     is labelled, or when it has a statement that no sample of values has. Without any fence an answer that looks like Python counts.
+    What the block uses, and only an earlier block defines, is put before it.
     """
     found = list(blocks(answer))
     if not found:
         return (answer, False) if looks_like_python(answer) else None
     labelled = any(block.label in PYTHON for block in found)
     codes = [block.text for block in found if _counts(block, labelled) and block.text.strip()]
-    naming = [code for code in codes if names & definitions(code)]
-    return ((naming or codes)[-1], True) if codes else None
+    if not codes:
+        return None
+    wanted = [index for index, code in enumerate(codes) if (_reads(code) if reads_input else names & definitions(code))]
+    wanted = wanted or [index for index in range(len(codes)) if not _is_demonstration(codes[index], codes[:index])]
+    chosen = (wanted or [len(codes) - 1])[-1]
+    return _with_what_it_uses(codes[chosen], codes[:chosen]), True
+
+
+def _reads(code: str) -> bool:
+    """Whether a program reads its input and prints."""
+    return bool(_INPUT.search(code) and _OUTPUT.search(code)) and not code.lstrip().startswith(">>>")
+
+
+def _is_demonstration(code: str, earlier: Sequence[str]) -> bool:
+    """Whether a block only shows how what stands before it is used, or says nothing."""
+    if code.lstrip().startswith(">>>"):
+        return True
+    tree = _tree(code)
+    if tree is None:
+        return False
+    rest = [node for node in tree.body if not isinstance(node, (ast.Assert, ast.Import, ast.ImportFrom)) and not _is_text(node)]
+    if not rest:
+        return not any(isinstance(node, (ast.Import, ast.ImportFrom)) for node in tree.body) or bool(earlier)
+    known = frozenset().union(*map(definitions, earlier))
+    return not definitions(code) & frozenset(_DEFINITION.findall(code)) and bool(_used(tree) & known)
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _with_what_it_uses(code: str, earlier: Sequence[str]) -> str:
+    """The code behind the earlier blocks that hold nothing but imports and definitions, and define what it uses and does not define."""
+    tree = _tree(code)
+    if tree is None or not earlier:
+        return code
+    missing = _used(tree) - _bound(tree)
+    parts = [code]
+    for text in reversed(earlier):
+        before = _tree(text)
+        if before is None or not all(isinstance(node, _DEFINING) or _is_text(node) for node in before.body):
+            continue
+        if missing & _bound(before):
+            parts.insert(0, text)
+            missing = (missing - _bound(before)) | (_used(before) - _bound(before))
+    return "\n".join(parts)
+
+
+def _tree(code: str) -> ast.Module | None:
+    if len(code) > LONGEST_PARSED:
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _used(tree: ast.Module) -> frozenset[str]:
+    return frozenset(node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load))
+
+
+def _bound(tree: ast.Module) -> frozenset[str]:
+    """All names that code binds, at any level."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()) | ast.arg(arg=name):
+                found.add(name)
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                found.add(name)
+            case ast.alias(name=name, asname=other):
+                found.add((other or name).partition(".")[0])
+    return frozenset(found)
 
 
 def _counts(block: Block, labelled: bool) -> bool:

@@ -1,16 +1,19 @@
 """Reading the tests of a code problem: our own format, and those in which public sets come.
 
 Read are, besides the format in data/README.md: a list of assert statements (MBPP), Python source with asserts or
-`check(candidate)` (HumanEval), `{"inputs", "outputs", "fn_name"}` (APPS, TACO) and `{"language", "test_cases"}`
-(open-r1/verifiable-coding-problems-python).
+`check(candidate)` (HumanEval, EvalPlus), pytest and unittest source (KodCode, BigCodeBench), `{"inputs", "outputs", "fn_name"}` (APPS,
+TACO), `{"language", "test_cases"}` (open-r1/verifiable-coding-problems-python), and the shapes of `code_formats`.
 Test source is only looked at here; whether it is Python, the sandbox finds out.
 """
 
+import ast
 import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+from distill.verifiers import code_formats
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,11 @@ class Returning:
     cases: tuple[tuple[list[Any], tuple[Any, ...]], ...]
     setup: str = ""
 
+    @property
+    def changes_argument(self) -> bool:
+        """Whether an expected value differs from the first argument, so that a function that does nothing cannot pass by it."""
+        return any(arguments and isinstance(arguments[0], list) and arguments[0] not in accepted for arguments, accepted in self.cases)
+
 
 @dataclass(frozen=True, slots=True)
 class Asserting:
@@ -40,6 +48,24 @@ class Asserting:
     setup: str = ""
     shadowed: tuple[str, ...] = ()
     """Built-in names that mean the answer's functions in the source."""
+
+    owed: tuple[str, ...] = ()
+    """Names that the reference defines: an answer that lacks one of them is wrong."""
+
+    @property
+    def needs_tests(self) -> bool:
+        """True for source that a framework runs: functions `test...`, or cases of unittest."""
+        return _FRAMEWORK.search(self.source) is not None
+
+    @property
+    def framework(self) -> bool:
+        """True when the source needs the stand-ins and the finding of tests."""
+        return self.needs_tests or _IMPORTED.search(self.source) is not None
+
+    @property
+    def source_without_definitions(self) -> str:
+        """The source without its lines `def ...`, in which names stand before parentheses too."""
+        return re.sub(r"^\s*(?:async\s+)?def .*$", "", self.source, flags=re.MULTILINE)
 
     @property
     def checks_itself(self) -> bool:
@@ -53,7 +79,16 @@ class Asserting:
 
 
 Tests = Printing | Returning | Asserting
-_NAME = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)?")
+_SPELLED = re.compile(r"\s*([A-Za-z_]\w*)(?:(?:\(\))?\.([A-Za-z_]\w*))?\s*")
+_FRAMEWORK = re.compile(r"^\s*(?:async\s+)?def test|^class \w+\([\w.]*TestCase\):", re.MULTILINE)
+_IMPORTED = re.compile(
+    r"^\s*(?:import|from)\s+(?:numpy|pytest|unittest|solutions?|answer|main|submission|your_\w+|candidate)\b", re.MULTILINE
+)
+_ELSEWHERE = re.compile(
+    r"\b(?:mock|patch|monkeypatch|capsys|capfd|tmp_path|tmpdir|tempfile|redirect_stdout|subprocess)\b|\bsys\.stdout\b|\bopen\("
+)
+"""What tests of a framework do to their own process, or leave in its files, for the answer to find."""
+LONGEST_LITERAL = 4 << 20
 
 
 def parse(text: str) -> Tests:
@@ -63,11 +98,13 @@ def parse(text: str) -> Tests:
     except RecursionError:
         raise ValueError("the tests are nested too deep") from None
     except ValueError:
-        return _source(text)
+        data = _literal(text)
     if isinstance(data, str):
         return _source(data)
     if isinstance(data, list) and data and all(isinstance(line, str) for line in data):
         return _source("\n".join(data))
+    if isinstance(data, list) and data:
+        return _of_cases(code_formats.cases(data))
     if not isinstance(data, dict):
         raise ValueError(f"the tests are a {type(data).__name__}, not an object or a list of assert statements")
     if "tests" in data:
@@ -77,11 +114,44 @@ def parse(text: str) -> Tests:
     return _public(data)
 
 
+def _literal(text: str) -> Any:
+    """What is no JSON: a list or an object as Python writes it, compressed tests, or source."""
+    if code_formats.looks_packed(text):
+        return json.loads(code_formats.unpacked(text))
+    if text.lstrip()[:1] in ("[", "{") and len(text) < LONGEST_LITERAL:
+        try:
+            return ast.literal_eval(text.strip())
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            return text
+    return text
+
+
 def _wrapped(data: dict[str, Any]) -> Tests:
-    """Tests of any format with the `setup` and `entry_point` that other columns of their row hold."""
+    """Tests of any format with the `setup` and `entry_point` that other columns of their row hold; raises ValueError."""
+    if data.get("checker"):
+        raise ValueError("unsupported: the tests need the problem's own checker")
     inner = data["tests"] if isinstance(data["tests"], str) else json.dumps(data["tests"])
+    named = data.get("entry_point")
+    if isinstance(named, dict) or (isinstance(named, str) and named.lstrip().startswith("{")):
+        function = code_formats.function_name(named)
+        given = json.loads(inner) if inner.lstrip()[:1] in ("[", "{") else inner
+        return replace(_of_cases(code_formats.cases(given, function)), setup=_lines(data.get("setup")))
     tests = replace(parse(inner), setup=_lines(data.get("setup")))
-    return replace(tests, entry_point=data["entry_point"]) if data.get("entry_point") and not isinstance(tests, Printing) else tests
+    return replace(tests, entry_point=_entry_point(named)) if named and not isinstance(tests, Printing) else tests
+
+
+def _entry_point(name: Any) -> str:
+    """The name of a function, or of a class and its method: `Solution().solve` is `Solution.solve`; raises ValueError."""
+    found = _SPELLED.fullmatch(name) if isinstance(name, str) else None
+    if found is None:
+        raise ValueError("the entry_point is no name")
+    return ".".join(part for part in found.groups() if part)
+
+
+def _of_cases(found: code_formats.Cases) -> Printing | Returning:
+    if found.function:
+        return _returning(found.function, code_formats.calls(found.inputs, found.outputs))
+    return _printing([(_joined(given), _joined(value)) for given, value in zip(found.inputs, found.outputs, strict=True)])
 
 
 def _lines(value: Any) -> str:
@@ -114,15 +184,17 @@ def _public(data: dict[str, Any]) -> Tests:
         kinds = {case.get("type") for case in cases}
         names = {case.get("fn_name") for case in cases} - {None, ""}
         if kinds == {"function_call"} and len(names) == 1:
-            return _returning(names.pop(), [(case["input"], _accepted(case["output"])) for case in cases])
+            return _returning(names.pop(), code_formats.calls([case["input"] for case in cases], [case["output"] for case in cases]))
         if kinds - {"stdin_stdout", None} or names:
             raise ValueError("the test cases mix types or functions")
         return _printing([(_joined(case["input"]), _joined(case["output"])) for case in cases])
+    if "inputs" not in data:
+        return _of_cases(code_formats.cases(data))
     inputs, outputs = data.get("inputs"), data.get("outputs")
     if not isinstance(inputs, list) or not isinstance(outputs, list) or len(inputs) != len(outputs):
         raise ValueError("the tests have neither a mode, nor test_cases, nor as many inputs as outputs")
     if data.get("fn_name"):
-        return _returning(data["fn_name"], [(given, _accepted(value)) for given, value in zip(inputs, outputs, strict=True)])
+        return _returning(data["fn_name"], code_formats.calls(inputs, outputs))
     return _printing([(_joined(given), _joined(value)) for given, value in zip(inputs, outputs, strict=True)])
 
 
@@ -133,8 +205,9 @@ def _printing(pairs: Sequence[tuple[str, str]], tolerance: float | None = None, 
 
 
 def _returning(entry_point: Any, calls: Sequence[tuple[Any, tuple[Any, ...]]], setup: str = "") -> Returning:
-    if not isinstance(entry_point, str) or not _NAME.fullmatch(entry_point):
+    if not entry_point:
         raise ValueError("the tests name no entry_point")
+    entry_point = _entry_point(entry_point)
     if not calls:
         raise ValueError("there are no test cases")
     for arguments, _ in calls:
@@ -150,8 +223,10 @@ def _source(text: str) -> Asserting:
 
 
 def _asserting(source: str, entry_point: Any, setup: str = "") -> Asserting:
-    if entry_point is not None and not (isinstance(entry_point, str) and _NAME.fullmatch(entry_point)):
-        raise ValueError("the entry_point is no name")
+    if entry_point is not None:
+        entry_point = _entry_point(entry_point)
+    if _FRAMEWORK.search(source) and (unsupported := _ELSEWHERE.search(source)):
+        raise ValueError(f"unsupported: the tests use {unsupported.group().strip(' (')!r}, which the answer's process does not see")
     if entry_point is None and (called := re.search(r"^check\((\w+)\)", source, re.MULTILINE)):
         entry_point = called.group(1)
     return Asserting(source, entry_point, setup)
@@ -176,8 +251,3 @@ def _text(value: Any, name: str) -> str:
 def _joined(value: Any) -> str:
     """Standard input or output that may come as a list of lines (APPS)."""
     return "\n".join(str(line) for line in value) if isinstance(value, list) else _text(value, "input or output")
-
-
-def _accepted(value: Any) -> tuple[Any, ...]:
-    """The values that pass: APPS and its descendants wrap most expected values in a list, and some not."""
-    return (value, value[0]) if isinstance(value, list) and len(value) == 1 else (value,)

@@ -12,16 +12,17 @@ from distill.verifiers import choice, judge, judge_reference
 
 SECTION = Verification()
 CASES = [json.loads(line) for line in Path(__file__).parents[1].joinpath("cases", "choice.jsonl").read_text(encoding="utf-8").splitlines()]
+LETTERS = "Which one?\n" + "\n".join(f"{letter}) the thing of {letter.lower()}" for letter in "ABCDEFGHIJ")
 CAPITALS = "What is the capital of France?\nA) Paris\nB) Rome\nC) Berlin\nD) New York"
 
 
-def verdict(reference: str | None, answer: str, question: str = "q") -> Verdict:
+def verdict(reference: str | None, answer: str, question: str = LETTERS) -> Verdict:
     return judge(Trace(Problem("p", "s", "choice", question, reference), "t", 0, None, answer, True, "stop"), SECTION)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["why"])
 def test_the_table_of_cases_holds(case):
-    assert verdict(case["reference"], case["answer"], case.get("question", "q")).outcome == case["outcome"]
+    assert verdict(case["reference"], case["answer"], case.get("question", LETTERS)).outcome == case["outcome"]
 
 
 def test_options_are_read_from_the_common_ways_to_list_them():
@@ -48,11 +49,19 @@ def test_the_choice_is_shown_as_its_letters_whatever_its_spelling():
 
 
 def test_a_reference_is_good_when_it_is_a_letter_or_the_text_of_one_option():
-    references = [("C", "q"), ("(C)", "q"), ("A, C", "q"), ("AC", "q"), ("Paris", CAPITALS)]
+    references = [("C", LETTERS), ("(C)", LETTERS), ("A, C", LETTERS), ("AC", LETTERS), ("Paris", CAPITALS)]
     assert {judge_reference(Problem("p", "s", "choice", question, reference), SECTION).outcome for reference, question in references} == {
         "correct"
     }
-    bad = [("42", "q"), ("Madrid", CAPITALS), (None, "q"), ("", "q")]
+    bad = [
+        ("42", LETTERS),
+        ("Madrid", CAPITALS),
+        ("E", CAPITALS),
+        (None, LETTERS),
+        ("", LETTERS),
+        ("C", "Which of ABC?"),
+        ("A", "Which?\nA) one"),
+    ]
     assert {judge_reference(Problem("p", "s", "choice", question, reference), SECTION).outcome for reference, question in bad} == {
         "unparsed_reference"
     }

@@ -73,6 +73,28 @@ PROBLEMS: dict[str, dict[str, object]] = {
     "checked": asserting("import unittest\ncase = unittest.TestCase()\ncase.assertEqual(answer(1), 2)\ncase.assertEqual(answer(2), 3)"),
     "unequal": asserting("assert answer(1) != 1\nassert answer(2) - 2 == 1"),
     "less": asserting("assert 2 < answer(1) < 4\nassert answer(2) > 5 and answer(2) < 7"),
+    "usual_name": asserting("assert mul(2, 3) == 6\nassert mul(4, 5) == 20"),
+    "usual_call": {"mode": "call", "entry_point": "mul", "cases": [{"input": [2, 3], "output": 6}]},
+    "in_place": {"fn_name": "turn", "inputs": [[[1, 2, 3]], [[4, 4]]], "outputs": [[3, 2, 1], [4, 4]]},
+    "json_values": {"fn_name": "upto", "inputs": [[2], [3]], "outputs": ["[1, 2]", "[1, 2, 3]"]},
+    "rounded": {"fn_name": "third", "inputs": [[2], [4]], "outputs": [0.6667, 1.3333]},
+    "pytest": asserting(
+        "from solution import minus\ndef test_more():\n    assert minus(9, 4) == 5\ndef test_less():\n    assert minus(1, 3) == -2\n"
+    ),
+    "unittest": asserting(
+        "import unittest\nfrom solution import minus\nclass TestCases(unittest.TestCase):\n    def test_more(self):\n"
+        "        self.assertEqual(minus(9, 4), 5)\n    def test_near(self):\n        self.assertAlmostEqual(minus(0.5, 0.2), 0.3)\n"
+    ),
+    "approx": asserting(
+        "import pytest\nfrom solution import minus\n@pytest.mark.parametrize('a, b, c', [(9, 4, 5), (0.5, 0.2, 0.3)])\n"
+        "def test_rows(a, b, c):\n    assert minus(a, b) == pytest.approx(c)\n"
+    ),
+    "evalplus": asserting(
+        "import numpy as np\ndef check(candidate):\n    for given, wanted in [([9, 4], 5), ([0.5, 0.2], 0.3)]:\n"
+        "        assert np.allclose(candidate(*given), wanted, rtol=1e-07, atol=1e-6)\n",
+        "",
+        "minus",
+    ),
     "linked": asserting(
         "assert values(flip(Node(1, Node(2, Node(3))))) == [3, 2, 1]\nassert flip(None) is None\nassert flip(Node(1)).next is None", LINKED
     ),

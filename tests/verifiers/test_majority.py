@@ -17,7 +17,7 @@ def judge_answer(problem: Problem, answer: str, section: Verification) -> Verdic
 
 def siblings(answers, reference=None, kind="math"):
     """Traces with these boxed answers as the rule verifier leaves them; None is a trace without an answer."""
-    problem = Problem("p", "s", kind, "q", reference)
+    problem = Problem("p", "s", kind, "Which?\nA) one\nB) two\nC) three" if kind == "choice" else "q", reference)
     traces = [
         Trace(problem, str(n), n, "so", "no idea" if answer is None else rf"\boxed{{{answer}}}", True, "stop")
         for n, answer in enumerate(answers)

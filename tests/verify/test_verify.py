@@ -21,7 +21,15 @@ SECTION = Verification(workers=2)
 
 
 def trace(reference: str | None, answer: str, kind: str = "math", identifier: str = "t") -> Trace:
-    return Trace(Problem("p", "s", kind, "q", reference), identifier, 0, "so", answer, True, "stop")
+    return Trace(
+        Problem("p", "s", kind, "Which?\nA) one\nB) two\nC) three" if kind == "choice" else "q", reference),
+        identifier,
+        0,
+        "so",
+        answer,
+        True,
+        "stop",
+    )
 
 
 def outcome(reference: str | None, answer: str, kind: str) -> str:
@@ -128,9 +136,8 @@ def test_choices_are_read_from_the_box_after_answer_is_and_on_the_last_line():
     assert {outcome("(C)", answer, "choice") for answer in right} == {"correct"}
     wrong = [r"\boxed{B}", "The answer is (A).", r"\boxed{A, C}", r"The answer is C. \boxed{D}"]
     assert {outcome("C", answer, "choice") for answer in wrong} == {"wrong"}
-    assert {outcome("C", answer, "choice") for answer in ["I think so", "C is not it, nor D, as we saw.", "The answer is a car.", ""]} == {
-        "no_answer"
-    }
+    assert {outcome("C", answer, "choice") for answer in ["I think so", "C is not it, nor D, as we saw.", ""]} == {"no_answer"}
+    assert outcome("C", "The answer is a car.", "choice") == "unparsed_answer"
     assert outcome("C", r"\boxed{42}", "choice") == "unparsed_answer"
     assert outcome("C", r"\boxed{C", "choice") == "unparsed_answer"
     assert outcome("42", r"\boxed{C}", "choice") == "unparsed_reference"

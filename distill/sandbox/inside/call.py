@@ -12,17 +12,24 @@ import sys
 import types
 from typing import Any, BinaryIO
 
+from . import prelude
 from .serialise import described, encode
 
 MODULE = "answer"
 """The name that the code runs under: its main guard stays shut, so that an example in it does not run."""
+LONGEST_STUB = 200
+"""Lines."""
 
 
 def main(data: dict[str, Any], result: BinaryIO, inbox: int | None, outbox: int | None) -> None:
     """Writes `{"value": ...}` or `{"raised": [...]}` for one call and ends the process."""
     try:
         function = resolve(load(data["setup"], data["source"]), data["entry_point"])
-        report = {"value": encode(function(*data["arguments"]), refuse)}
+        value = function(*data["arguments"])
+        report = {"value": encode(value, refuse)}
+        if value is None:  # it may have worked on its first argument
+            report["changed"] = encode(data["arguments"][:1], refuse)
+            report["in_place"] = type(getattr(function, "__self__", None)).__name__ == "Solution" or returns_none(function)
     except BaseException as error:  # SystemExit too: a program that ends before it has an answer has none
         report = {"raised": described(error)}
     result.write(json.dumps(report).encode())
@@ -32,25 +39,38 @@ def main(data: dict[str, Any], result: BinaryIO, inbox: int | None, outbox: int 
 
 def load(setup: str, source: str) -> dict[str, Any]:
     """The names that a setup and the model's code define, run one after the other in one module."""
+    prelude.install()
     module = types.ModuleType(MODULE)
     sys.modules[MODULE] = module
     names = vars(module)
     try:
         parts = [compile(part, MODULE, "exec", dont_inherit=True) for part in (setup, source) if part]
     except SyntaxError:
-        parts = [_continued(setup, source)]
+        parts = _continued(setup, source)
     for part in parts:
         exec(part, names)  # noqa: S102 - what the box is for
     return names
 
 
-def _continued(setup: str, source: str) -> types.CodeType:
-    """The code of a completion that goes on where its setup ends, such as a function body; raises its own SyntaxError."""
+def _continued(setup: str, source: str) -> list[types.CodeType]:
+    """The code of a completion that goes on where its setup ends, or begins it anew; raises its own SyntaxError."""
     try:
-        return compile(setup + "\n" + source, MODULE, "exec", dont_inherit=True)
+        return [compile(setup + "\n" + source, MODULE, "exec", dont_inherit=True)]
     except SyntaxError:
-        compile(source, MODULE, "exec", dont_inherit=True)
-        raise
+        whole = compile(source, MODULE, "exec", dont_inherit=True)
+    return [compile(beginning(setup), MODULE, "exec", dont_inherit=True), whole]
+
+
+def beginning(setup: str) -> str:
+    """The setup without the stub that it may end with, such as a `def` line: as many of its first lines as are a program."""
+    lines = setup.splitlines(keepends=True)
+    for end in range(len(lines), max(-1, len(lines) - LONGEST_STUB), -1):
+        try:
+            compile("".join(lines[:end]), MODULE, "exec", dont_inherit=True)
+        except SyntaxError:
+            continue
+        return "".join(lines[:end])
+    return setup
 
 
 def resolve(names: dict[str, Any], entry_point: str) -> Any:
@@ -64,6 +84,12 @@ def resolve(names: dict[str, Any], entry_point: str) -> Any:
     if not owner:
         return names[name]
     return getattr(names[name](), method)
+
+
+def returns_none(function: Any) -> bool:
+    """Whether a function is annotated to return nothing."""
+    notes = getattr(function, "__annotations__", {})
+    return "return" in notes and notes["return"] in (None, "None")
 
 
 def refuse(value: Any) -> Any:

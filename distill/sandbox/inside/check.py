@@ -17,6 +17,8 @@ import os
 import types
 from typing import Any, BinaryIO
 
+from . import frameworks
+from .call import beginning
 from .proxies import Client, Failed, Handle
 from .serialise import Wire
 
@@ -32,13 +34,19 @@ class Names(dict):  # type: ignore[type-arg]
     """The tests' global names; one that they lack is looked up in the answer."""
 
     client: Client
+    unknown: set[str]
+    """What neither the tests nor the answer define."""
 
     def __missing__(self, name: str) -> Any:
         if name.startswith("__") or hasattr(builtins, name):
             raise KeyError(name)  # the interpreter goes on to the built-in names
         if name in TRUSTED_MODULES:
             return importlib.import_module(name)
-        value = self.client.name(name)
+        try:
+            value = self.client.name(name)
+        except NameError:
+            self.unknown.add(name)
+            raise
         if type(value) is Handle:
             self[name] = value
         return value
@@ -72,16 +80,24 @@ def examine(source: str) -> str:
 
 def run(data: dict[str, Any], client: Client) -> dict[str, Any]:
     """The report on tests that can be read."""
+    names = Names(__name__=TESTS)
     try:
         hello = client.receive(None)
         if "raised" in hello:
             client.throw(hello["raised"])
-        test(data, client)
+        names.client, names.unknown = client, set()
+        test(data, client, names)
     except SystemExit:
         return {"broken": "the tests end the process"}
     except Failed as failed:
         return {"failed": str(failed)}
     except BaseException as error:
+        if isinstance(error, NameError) and names.unknown:
+            foreign = names.unknown - set(data["owed"]) - called_names(data["source"])
+            if foreign:
+                return {"broken": f"NameError: no answer has to define {', '.join(sorted(foreign))}"}
+        if type(error).__name__ == "SkipTest":
+            return {"broken": "the tests skip themselves"}
         if isinstance(error, ImportError) and not any(error is one for one in client.missing):
             return {"broken": f"{type(error).__name__}: {error}"}
         return {"failed": client.failure or described(error, data["source"])}
@@ -90,11 +106,18 @@ def run(data: dict[str, Any], client: Client) -> dict[str, Any]:
     return {"passed": True} if client.requests else {"broken": "the tests never use the answer"}
 
 
-def test(data: dict[str, Any], client: Client) -> None:
+def called_names(source: str) -> frozenset[str]:
+    """Names that the tests use otherwise than for an attribute: the answer may owe them. `np` in `np.array(...)` is none of them."""
+    nodes = list(ast.walk(ast.parse(source)))
+    bases = {id(node.value) for node in nodes if isinstance(node, ast.Attribute)}
+    return frozenset(node.id for node in nodes if isinstance(node, ast.Name) and id(node) not in bases)
+
+
+def test(data: dict[str, Any], client: Client, names: Names) -> None:
     """Runs the tests to their end, or raises."""
-    names = Names(__name__=TESTS)
-    names.client = client
-    exec(compile(data["setup"], "setup", "exec", dont_inherit=True), names)  # noqa: S102 - the problem's own
+    if data["framework"]:
+        frameworks.install(client)
+    exec(compile(beginning(data["setup"]), "setup", "exec", dont_inherit=True), names)  # noqa: S102 - the problem's own
     for name in [name for name, value in names.items() if isinstance(value, type)]:
         del names[name]  # a class of the setup is the answer's, so that its objects can be passed
     if data["entry_point"]:
@@ -103,6 +126,10 @@ def test(data: dict[str, Any], client: Client) -> None:
     exec(compile(data["source"], TESTS, "exec", dont_inherit=True), names)  # noqa: S102 - the problem's own
     if isinstance(names.get("check"), types.FunctionType) and not data["checks_itself"]:
         names["check"](names["candidate"])
+    elif data["framework"]:
+        ran = frameworks.run_tests(names, frozenset(data["called"]))
+        if data["needs_tests"] and not ran:
+            raise frameworks.Missing("the tests hold no test that a framework would run")
 
 
 def described(error: BaseException, source: str) -> str:

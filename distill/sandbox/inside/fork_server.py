@@ -16,7 +16,7 @@ import site
 import socket
 from typing import Any
 
-from . import isolation, supervisor
+from . import isolation, prelude, supervisor
 
 PRELOADED = (
     *("array", "ast", "bisect", "collections.abc", "copy", "ctypes", "dataclasses", "datetime", "decimal", "enum", "fractions"),
@@ -63,6 +63,7 @@ def preload() -> None:
             importlib.import_module(name)
         except ImportError:  # a Python built without, say, ctypes
             continue
+    prelude.collect()
 
 
 def drop_to(user: int) -> None:

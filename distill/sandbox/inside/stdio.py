@@ -11,6 +11,8 @@ import sys
 import types
 from typing import Any, BinaryIO
 
+from . import prelude
+
 SCRIPT = "main.py"
 
 
@@ -21,6 +23,7 @@ def main(data: dict[str, Any], result: BinaryIO, inbox: int | None, outbox: int 
     with open(path, "w", encoding="utf-8", errors="surrogatepass") as file:
         file.write(source)
     sys.argv[:] = [path]
+    prelude.install()
     module = sys.modules["__main__"] = types.ModuleType("__main__")
     module.__dict__.update(__file__=path, __builtins__=__builtins__)
     failure: BaseException | None = None
