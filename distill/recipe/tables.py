@@ -1,7 +1,8 @@
 """Tables of `configs/` that are no recipes and go stale: GPUs and prices, shapes of models, public
 benchmarks.
 
-A folder of one's own in DISTILL_CONFIGS may leave a table out: then the shipped one is read.
+A folder of one's own in DISTILL_CONFIGS may leave a table out, and a table of one's own holds only the rows that are
+added or differ.
 """
 
 import os
@@ -19,23 +20,15 @@ SHIPPED = Path(__file__).parents[2] / "configs"
 CONFIGS = Path(os.environ.get("DISTILL_CONFIGS", SHIPPED))
 
 
-@cache
 def read(name: str) -> dict[str, Any]:
-    """A table by its path under `configs/`, read once; raises RecipeError where it is missing or no TOML."""
-    path = _path(name)
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecipeError(f"no table {path}: DISTILL_CONFIGS names a folder like the project's configs/") from error
-    except ValueError as error:
-        raise RecipeError(f"{path}: {error}") from error
+    """A whole table by its path under `configs/`; raises RecipeError where it is missing or no TOML."""
+    return _read(_path(name))
 
 
 def section(name: str, key: str) -> dict[str, Any]:
-    """One section of a table; raises RecipeError where there is none."""
-    if not isinstance(found := read(name).get(key), dict):
-        raise RecipeError(f"{_path(name)}: no section [{key}]; the one in {SHIPPED / name} shows what belongs there")
-    return found
+    """One section of a table: the shipped rows, and one's own beside or in place of them."""
+    shipped = _read(SHIPPED / name) if (SHIPPED / name).is_file() else {}  # a wheel has no configs
+    return {**shipped.get(key, {}), **read(name).get(key, {})}
 
 
 def records(name: str, key: str, make: Callable[..., R]) -> dict[str, R]:
@@ -56,3 +49,13 @@ def names(folder: str) -> list[str]:
 
 def _path(name: str) -> Path:
     return CONFIGS / name if (CONFIGS / name).is_file() else SHIPPED / name
+
+
+@cache
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"no table {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise RecipeError(f"{path}: {error}") from error
