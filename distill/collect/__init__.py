@@ -51,6 +51,8 @@ NEEDED: dict[str, tuple[str, ...]] = {
 """What a problem of each kind is judged by. Where a majority is asked for, it takes the place of a reference."""
 PLACEHOLDERS = frozenset({"proof", "notfound", "not found", "n/a"})
 """What NuminaMath and others write where a problem has no short answer."""
+CHECKERS = ("generated_checker", "checker")
+"""Columns of programs that judge outputs of their problem (Codeforces): such problems have no one right output."""
 IMAGE = re.compile(r"!\[[^\]\n]*\]\(|\\includegraphics|<image|<img\b", re.IGNORECASE)
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -206,6 +208,8 @@ def _tests(row: Row, source: ProblemSource) -> str | None:
     if value is None or value == "":
         return None
     beside = {name: row[column] for name, column in (("setup", source.setup), ("entry_point", source.entry_point)) if column in row}
+    if source.kind == "code" and any(row.get(column) for column in CHECKERS):
+        beside["checker"] = True
     value = {"tests": value, **beside} if beside else value
     try:
         return _storable(value if isinstance(value, str) else json.dumps(value))

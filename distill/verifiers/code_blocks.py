@@ -4,9 +4,10 @@ One block is the answer; imports and definitions of earlier blocks that it lacks
 """
 
 import ast
+import builtins
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
 PYTHON = frozenset(("python", "py", "python3", "py3"))
@@ -56,7 +57,11 @@ def python(answer: str, names: frozenset[str] = frozenset(), reads_input: bool =
     if not codes:
         return None
     wanted = [index for index, code in enumerate(codes) if (_reads(code) if reads_input else names & definitions(code))]
-    wanted = wanted or [index for index in range(len(codes)) if not _is_demonstration(codes[index], codes[:index])]
+    if not wanted:
+        known: set[str] = set()
+        for index, code in enumerate(codes):
+            wanted += [] if _is_demonstration(code, known, bool(index)) else [index]
+            known |= definitions(code)
     chosen = (wanted or [len(codes) - 1])[-1]
     return _with_what_it_uses(codes[chosen], codes[:chosen]), True
 
@@ -66,7 +71,7 @@ def _reads(code: str) -> bool:
     return bool(_INPUT.search(code) and _OUTPUT.search(code)) and not code.lstrip().startswith(">>>")
 
 
-def _is_demonstration(code: str, earlier: Sequence[str]) -> bool:
+def _is_demonstration(code: str, known: Set[str], is_later: bool) -> bool:
     """Whether a block only shows how what stands before it is used, or says nothing."""
     if code.lstrip().startswith(">>>"):
         return True
@@ -75,9 +80,8 @@ def _is_demonstration(code: str, earlier: Sequence[str]) -> bool:
         return False
     rest = [node for node in tree.body if not isinstance(node, (ast.Assert, ast.Import, ast.ImportFrom)) and not _is_text(node)]
     if not rest:
-        return not any(isinstance(node, (ast.Import, ast.ImportFrom)) for node in tree.body) or bool(earlier)
-    known = frozenset().union(*map(definitions, earlier))
-    return not definitions(code) & frozenset(_DEFINITION.findall(code)) and bool(_used(tree) & known)
+        return not any(isinstance(node, (ast.Import, ast.ImportFrom)) for node in tree.body) or is_later
+    return not _DEFINITION.search(code) and bool(_used(tree) & known)
 
 
 def _is_text(node: ast.stmt) -> bool:
@@ -89,7 +93,7 @@ def _with_what_it_uses(code: str, earlier: Sequence[str]) -> str:
     tree = _tree(code)
     if tree is None or not earlier:
         return code
-    missing = _used(tree) - _bound(tree)
+    missing = _used(tree) - _bound(tree) - vars(builtins).keys()
     parts = [code]
     for text in reversed(earlier):
         before = _tree(text)

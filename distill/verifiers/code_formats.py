@@ -154,7 +154,7 @@ def unpacked(text: str) -> str:
         found: list[str] = []
         for opcode, argument, _ in pickletools.genops(io.BytesIO(data)):
             if opcode.name in _TEXTS:
-                found.append(argument)
+                found.append(str(argument))
             elif opcode.name not in _TEXT_OPCODES:
                 raise ValueError(f"the compressed tests hold more than a text ({opcode.name})")
     except (binascii.Error, zlib.error, UnicodeDecodeError) as error:

@@ -87,6 +87,12 @@ def test_of_equal_questions_only_the_first_is_usable(questions: list[str]) -> No
         ({"question": "Pick\nA) a\nB) b", "answer": "C"}, {"kind": "choice"}, "reference_fails", "none of the options"),
         ({"question": "q"}, {"kind": "code", "tests": "tests"}, "no_reference", "needs tests"),
         ({"question": "q", "tests": "{torn"}, {"kind": "code", "tests": "tests"}, "reference_fails", "code/"),
+        (
+            {"question": "q", "tests": [{"input": "1", "output": "1"}], "generated_checker": "import sys"},
+            {"kind": "code", "tests": "tests"},
+            "reference_fails",
+            "unsupported",
+        ),
         ({"question": "q", "tests": {"a": b"bytes"}}, {"kind": "code", "tests": "tests"}, "bad_row", "no JSON"),
         ({"question": "q", "answer": "select 1"}, {"kind": "sql"}, "no_reference", "needs tests"),
     ],

@@ -1,5 +1,9 @@
+import base64
 import json
+import pickle
+import sys
 import threading
+import zlib
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +17,7 @@ from distill.recipe.dataset import Sandbox, Verification
 from distill.records import Problem, Verdict
 from distill.sandbox import InfraError, Job, SandboxError
 from distill.sandbox.inside import serialise
-from distill.verifiers import code, code_blocks, code_outputs, code_tests
+from distill.verifiers import code, code_blocks, code_formats, code_outputs, code_tests
 
 SECTION = Verification(workers=2, sandbox=Sandbox(timeout_seconds=1.0, memory_mb=512))
 CASES = [json.loads(line) for line in Path(__file__).parents[1].joinpath("cases", "code.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -110,6 +114,43 @@ def test_a_broken_sandbox_is_an_error_and_never_a_wrong_answer(monkeypatch):
     for tests in (["assert add(1, 2) == 3"], {"mode": "stdio", "cases": [{"input": "", "output": "3"}]}):
         verdict = settled(code.judge(problem(tests), "```python\nprint(3)\n```", SECTION))
         assert (verdict.outcome, verdict.detail) == ("error", "infra_error: its warden died, twice")
+
+
+def test_the_interpreter_that_the_recipe_names_brings_its_own_packages():
+    tests = {"mode": "call", "entry_point": "f", "cases": [{"input": [], "output": [2, 4]}]}
+    answer = "```python\nimport numpy\ndef f():\n    return (2 * numpy.array([1, 2])).tolist()\n```"
+    outcomes = {}
+    for python in ("", sys.executable):
+        section = Verification(workers=1, sandbox=Sandbox(python=python, timeout_seconds=20.0, memory_mb=2048))
+        outcomes[python] = settled(code.judge(problem(tests), answer, section))
+    assert (outcomes[""].outcome, outcomes[sys.executable].outcome) == ("wrong", "correct"), outcomes
+    assert "verification.sandbox.python" in outcomes[""].detail
+
+
+def test_the_tolerance_of_a_recipe_replaces_the_usual_one():
+    tests = {"inputs": ["3\n"], "outputs": ["0.3333\n"]}
+    for tolerance, printed, outcome in (
+        (None, "0.33333333", "correct"),
+        (0.0, "0.33333333", "wrong"),
+        (0.01, "0.3399", "correct"),
+        (None, "0.3399", "wrong"),
+    ):
+        section = Verification(workers=1, sandbox=Sandbox(tolerance=tolerance))
+        verdict = settled(code.judge(problem(tests), f"```python\nn = int(input())\nprint('{printed}')\n```", section))
+        assert verdict.outcome == outcome, (tolerance, printed, verdict)
+
+
+def test_compressed_tests_of_any_make_are_refused_or_read_and_never_run():
+    def packed(data: bytes) -> str:
+        return base64.b64encode(zlib.compress(data)).decode()
+
+    assert code_formats.unpacked(packed(pickle.dumps("[1]"))) == code_formats.unpacked(packed(b"[1]")) == "[1]"
+    for protocol in range(2, 6):
+        assert code_formats.unpacked(packed(pickle.dumps("[1]", protocol))) == "[1]"
+    huge = b"\x80\x04r\xff\xff\xff\xff."  # an entry of the memo that would take 64 GiB
+    for data in (pickle.dumps(["[1]"]), pickle.dumps(len), pickle.dumps(Path("x")), huge, b"\x80\x04", b"\x80\xff"):
+        with pytest.raises(ValueError, match=r"tests|pickle|opcode|protocol|bytes"):
+            code_formats.unpacked(packed(data))
 
 
 def test_without_a_sandbox_nothing_is_judged():

@@ -178,13 +178,11 @@ def run_tests(names: dict[str, Any], called: frozenset[str]) -> int:
         elif isinstance(value, type) and name.startswith("Test") and value.__module__ == names["__name__"]:
             for method in [one for one in vars(value) if one.startswith("test")]:
                 instance = value()
-                getattr(instance, "setup_method", lambda *_: None)(*[None][: takes(getattr(instance, "setup_method", None))])
+                prepare = getattr(instance, "setup_method", None)
+                if prepare is not None:
+                    prepare(*[None][: len(inspect.signature(prepare).parameters)])
                 ran += run_function(getattr(instance, method), vars(value)[method], names)
     return ran
-
-
-def takes(function: Any) -> int:
-    return len(inspect.signature(function).parameters) if function else 0
 
 
 def run_function(function: Any, marked: Any, names: dict[str, Any]) -> int:
