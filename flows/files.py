@@ -1,8 +1,8 @@
 """Verify and curate anybody's traces: files in, a file or a dataset folder out, without a store and without Prefect.
 
-Rows may come in any order; `curate` keeps siblings together and leaves problems in the order in which they first appear. A folder that
-`curate` made can be its input, too: what was measured is in it, so another policy or threshold is a matter of seconds. Killed, the
-same command goes on where it was.
+Rows may come in any order; `curate` brings siblings together and promises no order of problems. A folder that `curate` made can be
+its input, too: what was measured is in it, so another policy or threshold is a matter of seconds. Killed, the same command goes on
+where it was.
 """
 
 import errno

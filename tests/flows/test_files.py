@@ -103,8 +103,9 @@ def test_every_row_has_its_reason_and_its_columns(tmp_path: Path) -> None:
         "truncated",
         None,
     }
-    kept = [row["extra"] for path in shards.list_shards(str(tmp_path / "out" / "candidates")) for row in shards.read_rows(path)]
-    assert json.loads(kept[7]) == {"site": {"page": 1}}
+    paths = shards.list_shards(str(tmp_path / "out" / "candidates"))
+    extra = {row["id"]: row["extra"] for path in paths for row in shards.read_rows(path)}
+    assert json.loads(extra["1-3"]) == {"site": {"page": 1}}
     report = json.loads((tmp_path / "out" / "contamination.json").read_text(encoding="utf-8"))
     assert BENCHMARK in json.dumps(report) and (tmp_path / "out" / "README.md").exists()
     assert not (tmp_path / "out" / files.WORK).exists() and not (tmp_path / "out" / write.DECISIONS).exists()
