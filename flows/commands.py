@@ -21,6 +21,7 @@ from distill.store import catalogue, shards
 from distill.store.folders import StoreError
 from distill.text import tables as reports
 from distill.train import TrainingError
+from distill.verify import summary
 from flows import files
 from flows.server_process import ServerError
 
@@ -91,7 +92,8 @@ def verify(options: Options) -> None:
     if _file_mode(options):
         verification = _dataset(options).verification if options.dataset else load.load_parts(tuple(options.set))[0]
         with progress.showing():
-            print(files.verify_file(options.input, options.output, verification))
+            summaries = files.verify_file(options.input, options.output, verification)
+        print(f"{summary.table(summaries)}\n\n{summary.totals(summaries)}")
         files.require_verdicts(options.input, options.output)
         print(options.output)
         return
