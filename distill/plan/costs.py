@@ -282,14 +282,6 @@ def training_range(student: StudentRecipe, dataset: DatasetRecipe, device: Devic
     return trained, training_hours(shape, trained.likely, row, device, gpus, checkpointing=training.gradient_checkpointing)
 
 
-def number(value: float) -> str:
-    """Three digits, with K, M, B or T for large numbers."""
-    for limit, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M")):
-        if value >= limit:
-            return f"{value / limit:.3g} {suffix}"
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
 def _mean_tokens(sources_of: Sequence[ProblemSource], dataset: DatasetRecipe) -> Range:
     """Mean tokens of a trace of some sources: a problem counts once, however often it is asked."""
     counts = [(problem_count(source)[0], TOKENS[source.kind]) for source in sources_of]
