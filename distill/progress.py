@@ -231,6 +231,24 @@ def amount(count: int) -> str:
     return f"{count:,}"
 
 
+def number(value: float) -> str:
+    """Three digits of an estimate: `0.25`, `950`, `1.85 M`, `700 B`, `3 T`."""
+    for limit, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M")):
+        if value >= limit:
+            return f"{value / limit:.3g} {suffix}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def dollars(value: float) -> str:
+    """Money as a person writes it: `$50`, `$3.21`, `$0.0034`."""
+    return f"${value:.2g}" if 0 < abs(value) < 0.1 else f"${value:,.2f}".removesuffix(".00")
+
+
+def percent(share: float) -> str:
+    """A share of 0 to 1 in percent: `12.5 %`."""
+    return f"{100 * share:.1f} %"
+
+
 def rate(each_second: float) -> str:
     """A speed in the unit that makes it a number to read: `310/s`, `1.2/s`, `34/min`, `2.5/h`."""
     for size, unit in ((1, "s"), (60, "min")):

@@ -10,6 +10,7 @@ from distill.curate import funnel, hub
 from distill.curate.hub import HubError
 from distill.engines import EngineError
 from distill.engines.cancellation import Stopped
+from distill.evaluate import report as reports
 from distill.files.traces import UnknownFormatError
 from distill.plan.preflight import CannotRun, preflight
 from distill.recipe import load
@@ -19,8 +20,9 @@ from distill.records import Report
 from distill.sandbox import SandboxError
 from distill.store import catalogue, shards
 from distill.store.folders import StoreError
-from distill.text import tables as reports
+from distill.text.tables import inert
 from distill.train import TrainingError
+from distill.verify import summary
 from flows import files
 from flows.server_process import ServerError
 
@@ -91,7 +93,8 @@ def verify(options: Options) -> None:
     if _file_mode(options):
         verification = _dataset(options).verification if options.dataset else load.load_parts(tuple(options.set))[0]
         with progress.showing():
-            print(files.verify_file(options.input, options.output, verification))
+            summaries = files.verify_file(options.input, options.output, verification)
+        print(f"{summary.table(summaries)}\n\n{summary.totals(summaries)}")
         files.require_verdicts(options.input, options.output)
         print(options.output)
         return
@@ -185,9 +188,9 @@ def trace(options: Options) -> None:
     texts = ("question", "thinking", "answer")
     for name, value in row.items():
         if name not in texts and value is not None and not isinstance(value, bytes):
-            print(f"{name:22} {reports.inert(str(value))}")
+            print(f"{name:22} {inert(str(value))}")
     for name in texts:
-        print(f"\n--- {name}\n{reports.inert(str(row.get(name)), keep=chr(10))}")
+        print(f"\n--- {name}\n{inert(str(row.get(name)), keep=chr(10))}")
     print(f"\n{path}")
 
 

@@ -14,12 +14,11 @@ from prefect import flow, task
 
 from distill import evaluate, hardware, plots, verifiers
 from distill.curate import funnel
-from distill.evaluate import Measured
+from distill.evaluate import Measured, report
 from distill.progress import say
 from distill.recipe.dataset import Base, DatasetRecipe, Evaluation, Sampling, StudentRecipe, Teacher
 from distill.records import Candidate, Report
 from distill.store import folders, shards
-from distill.text import tables
 from distill.train import prepare
 from flows import identity, rooms
 from flows.collect import collect_room
@@ -115,7 +114,7 @@ def write_report(found: Report, student: str, dataset: str) -> str:
     """Writes report.json, report.md and the chart beside the student, and puts the tables on the run's page."""
     path = f"{student}/report.json"
     yields = funnel.markdown(funnel.from_json(shards.read_text(f"{dataset}/funnel.json")))
-    text = tables.markdown(found, yields, {"student": student, "dataset": dataset})
+    text = report.markdown(found, yields, {"student": student, "dataset": dataset})
     if plots.available():
         plots.pass_at_1(found.scores, f"{student}/plots/pass_at_1.png")
     shards.write_text(

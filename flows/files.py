@@ -1,60 +1,172 @@
-"""Verify and curate anybody's traces: files in, a file or a dataset folder out, without a store and without Prefect.
+"""File mode of verify and curate: files in, a file or a dataset folder out, without a store and without Prefect.
 
-Rows may come in any order; `curate` keeps siblings together and leaves problems in the order in which they first appear. A folder that
-`curate` made can be its input, too: what was measured is in it, so another policy or threshold is a matter of seconds. Killed, the
-same command goes on where it was.
+`verify_file` gives each row of a file its verdict, one for one and in order; a row that is no trace is an `error` row with its
+cause. Work in progress lies beside the result (`<output>.parts`). `curate_file` takes rows in any order, brings siblings together
+and promises no order of problems. A folder that it made can be its input, too: what was measured is in it, so another cut takes
+seconds. A run that was killed goes on where it was, and asks no judge twice, as long as file, settings and verifiers are the same.
 """
 
 import errno
 import json
 import os
 import shutil
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
+from functools import partial
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
-from distill import curate, hardware
-from distill.contamination import Benchmarks, Match, benchmarks, matches
-from distill.curate import dropped, funnel, preferences, write
-from distill.curate.funnel import Funnel
-from distill.duplicates import pairs
-from distill.duplicates.pairs import Pair
+import pyarrow as pa
+
+from distill import curate, hardware, verifiers
+from distill.curate import dropped, funnel, preferences, steps, write
+from distill.curate.steps import Job, Stage
+from distill.engines.completions import Journal
 from distill.files import grouping, traces
+from distill.files.readers import Row
 from distill.progress import Meter, say
 from distill.recipe.dataset import Curation, DatasetRecipe, Verification
-from distill.records import Candidate, Verdict
+from distill.recipe.section import RecipeError
+from distill.records import Opinions, Trace, Verdict
 from distill.store import folders, shards
 from distill.store.folders import StoreError
 from distill.store.remote import filesystem
-from distill.store.schema import schema
-from distill.text import prompts
+from distill.store.schema import schema, to_row
+from distill.text import endings, prompts
 from distill.verify import summary
-from flows import file_verdicts
+from distill.verify.summary import Summary
 
+ROWS_OF_PART = 2048
+"""What a kill costs `verify_file` at most, in rows."""
 WORK = ".work"
-"""Folder inside the dataset's: what a killed run goes on from."""
+"""Folder inside the dataset's: what a killed run of `curate_file` goes on from."""
 KEY = "key.json"
 ROWS_FOR_PROCESSES = 8_192
 """Below, the start of worker processes takes longer than they save."""
-
 UNJUDGED = ("error", "unparsed_reference", "unverified")
 """Outcomes that say nothing about an answer."""
 
-ShardWork = Callable[[str, str, Curation], int]
+T = TypeVar("T")
 
 
 class UnfinishedError(StoreError):
     """A dataset that is not whole; the message says what to do."""
 
 
-def verify_file(source: str, target: str, verification: Verification) -> str:
-    """Writes each row of a file with its verdict, and returns the summary as text."""
-    summaries = file_verdicts.verify_file(source, target, verification)
-    return f"{summary.table(summaries)}\n\n{summary.totals(summaries)}"
+class Judged(NamedTuple):
+    """A row of a file with what was said about it."""
+
+    row: Row
+    verdict: Verdict
+    opinions: Opinions
+
+
+def verify_file(source: str, target: str, section: Verification) -> list[Summary]:
+    """Writes each row of a file with its verdict, goes on where a killed run of the same kind stopped, and sums up."""
+    columns, total = traces.outline(source)
+    traces.require_question(source, columns.names)
+    wanted, parts = _wanted(columns, section), f"{target}.parts"
+    if section.majority:
+        _require_siblings_together(source)
+    with folders.locked(parts) if "://" not in target else nullcontext():
+        done = _finished(parts, _verifying_key(source, section))
+        before = sum(shards.count(path) for path in done)
+        if before:
+            say(f"going on after {before:,} rows that are judged already")
+        with Meter("verifying", total, before) as meter, _journal(parts, section) as journal:
+            rows = meter.over(_rows(judged(source, section, before, journal), columns, wanted))
+            while part := list(islice(rows, ROWS_OF_PART)):
+                path = f"{parts}/{len(done):06}.parquet"
+                shards.write_rows(wanted, part, path)
+                done.append(path)
+        shards.write_tables(wanted, (table for path in done for table in shards.read_tables(path)), target)
+        if "://" not in target:
+            shutil.rmtree(parts)
+    stem = target.removesuffix(".parquet")
+    return summary.write(partial(shards.read_rows, target), f"{stem}.summary.json", f"{stem}.disagreements.jsonl")
+
+
+def judged(path: str, section: Verification, skip: int = 0, journal: Journal | None = None) -> Iterator[Judged]:
+    """Each row of a file after the first `skip` with its verdict and the opinions of others, one for one and in order."""
+    waiting: deque[tuple[Row, Trace | str]] = deque()
+
+    def good() -> Iterator[Trace]:
+        for row, found in islice(traces.traces_from(path, untold=endings.Untold(f"{path} has the")), skip, None):
+            waiting.append((row, found))
+            if isinstance(found, Trace):
+                yield found
+
+    for _, verdict, opinions in verifiers.judge_all(good(), section, journal):
+        yield from _errors(waiting)
+        yield Judged(waiting.popleft()[0], verdict, opinions)
+    yield from _errors(waiting)
+
+
+def _errors(waiting: deque[tuple[Row, Trace | str]]) -> Iterator[Judged]:
+    """Takes the unusable rows off the front."""
+    while waiting and isinstance(cause := waiting[0][1], str):
+        yield Judged(waiting.popleft()[0], Verdict("error", None, cause), Opinions())
+
+
+def _wanted(columns: pa.Schema, section: Verification) -> pa.Schema:
+    """The columns of the file with those of verdicts, and of opinions where anybody gives one; a column of that name is replaced."""
+    opinions = schema(Opinions) if section.judge or section.majority else ()
+    added = {field.name: field for field in (*schema(Verdict), *opinions)}
+    return pa.schema([added.pop(field.name, field) for field in columns] + list(added.values()))
+
+
+def _rows(judgements: Iterable[Judged], columns: pa.Schema, wanted: pa.Schema) -> Iterator[dict[str, Any]]:
+    for row, verdict, opinions in judgements:
+        given = {field.name: traces.stored(row.get(field.name), field.type) for field in columns}
+        said = to_row(verdict) | to_row(opinions)
+        yield given | {name: traces.stored(value, wanted.field(name).type) for name, value in said.items() if name in wanted.names}
+
+
+def _verifying_key(source: str, section: Verification) -> str:
+    """What a part must have been made from to be gone on with."""
+    files, name = filesystem(source)
+    key = {
+        "input": files.ukey(name),
+        "verification": section.identity(),
+        "verifiers": verifiers.versions(verifiers.RULES, section),
+        "rows": ROWS_OF_PART,
+    }
+    return json.dumps(key, sort_keys=True)
+
+
+def _finished(parts: str, key: str) -> list[str]:
+    """The parts of an earlier run with the same key; those of another run are removed."""
+    stored = f"{parts}/key.json"
+    if shards.exists(stored) and shards.read_text(stored) == key:
+        return shards.list_shards(parts)
+    for path in shards.list_shards(parts):
+        shards.remove(path)
+    shards.write_text(stored, key)
+    return []
+
+
+def _journal(parts: str, section: Verification) -> Any:
+    """The journal of the judge's replies, for a result on this machine."""
+    return Journal(Path(parts) / "judge.journal") if section.judge and "://" not in parts else nullcontext()
+
+
+def _require_siblings_together(source: str) -> None:
+    """Raises RecipeError when traces of a problem are scattered over the file: a majority needs them side by side."""
+    seen: set[str] = set()
+    before = ""
+    for number, (_, found) in enumerate(traces.traces_from(source)):
+        problem = found.problem.problem_id if isinstance(found, Trace) else before
+        if problem != before and problem in seen:
+            raise RecipeError(
+                f"verification.majority: row {number} of {source} belongs to a problem seen before; sort the file by problem_id"
+            )
+        seen.add(problem)
+        before = problem
 
 
 def require_verdicts(source: str, target: str) -> None:
@@ -88,11 +200,8 @@ def curate_file(source: str, folder: str, curation: Curation, recipe: DatasetRec
         if finished(folder):  # killed between the last file and the end
             shutil.rmtree(work)
             return funnel.table(funnel.from_json(shards.read_text(f"{folder}/funnel.json")))
-        same = _measured_alike(source, curation)
-        measured = shards.list_shards(f"{source}/candidates") if same["measures"] else _measured(source, work, curation)
-        _pair(measured, folder, curation, source if same["pairs"] else None)
-        _match(measured, folder, curation, source if same["matches"] else None)
-        found = _cut(measured, folder, curation, recipe)
+        stages = steps.stages(_candidates(source, work), curation, partial(_made, source, work, curation))
+        found = steps.cut(stages, folder, curation, recipe, on_cores)
         write.describe(folder, recipe.name if recipe else Path(folder).name, curation, curate.measuring(curation), found, recipe)
         shutil.rmtree(work)
     dropped.tell_funnel(found)
@@ -143,7 +252,7 @@ def _stored_key(folder: str) -> str | None:
 def _key(inputs: list[Any], curation: Curation, recipe: DatasetRecipe | None) -> str:
     """All that decides what a run writes: only with the same key it goes on where another one stopped."""
     settings = [curation.identity(), curate.measuring(curation), curate.DECIDES, preferences.VERSION]
-    asked = [recipe.name, _prompt(recipe), prompts.identity(_prompt(recipe)[0]), _shares(recipe)] if recipe else []
+    asked = [recipe.name, steps.prompt(recipe), prompts.identity(recipe.sampling.prompt), steps.shares(recipe)] if recipe else []
     return json.dumps([inputs, settings, asked])
 
 
@@ -164,100 +273,36 @@ def _work(folder: str, key: str) -> str:
     return work
 
 
-def _measured_alike(source: str, curation: Curation) -> dict[str, bool]:
-    """Which of the measures, pairs and matches of a dataset folder are those that these settings would give."""
+def _candidates(source: str, work: str) -> list[str]:
+    """The shards of candidates: those of a dataset folder, or what is gathered from files."""
+    if is_dataset(source):
+        return shards.list_shards(f"{source}/candidates")
+    with Meter("reading traces", 0) as meter:
+        return grouping.gather(meter.over(traces.candidates_from_all(source)), f"{work}/candidates")
+
+
+def _made(source: str, work: str, curation: Curation, stage: Stage, sources: Sequence[str]) -> list[str]:
+    """The shards of a stage: taken over from a dataset folder where these settings would give the same, else made."""
     wanted, path = curate.measuring(curation), Path(source, write.CURATION)
     stored = json.loads(path.read_text(encoding="utf-8")) if is_dataset(source) else {}
-    return {name: all(stored.get(one) == wanted[one] for one in ("measures", name)) for name in wanted}
+    if all(stored.get(one) == wanted[one] for one in ("measures", stage)):
+        return list(sources) if stage == "measures" else [f"{source}/{write.PAIRS if stage == 'pairs' else write.MATCHES}"]
+    return steps.make(stage, sources, f"{work}/{'measured' if stage == 'measures' else stage}", curation, on_cores)
 
 
-def _measured(source: str, work: str, curation: Curation) -> list[str]:
-    """The shards of measured candidates."""
-    if is_dataset(source):
-        gathered = shards.list_shards(f"{source}/candidates")
-    else:
-        with Meter("reading traces", 0) as meter:
-            gathered = grouping.gather(meter.over(traces.candidates_from_all(source)), f"{work}/candidates")
-    return _each(_measure_shard, "measuring", gathered, f"{work}/measured", curation)
-
-
-def _pair(measured: Sequence[str], folder: str, curation: Curation, before: str | None) -> None:
-    """Writes the pairs of near-duplicates, or takes them over from the dataset that is cut again."""
-    target = f"{folder}/{write.PAIRS}"
-    if shards.exists(target):
+def on_cores(step: Callable[..., T], jobs: Sequence[Job], *settings: Any) -> Generator[T, None, None]:
+    """Runs a step on all cores: what reads texts in processes, what writes shards in threads."""
+    heavy = step in (steps.measure_shard, steps.match_shard)
+    if len(jobs) < 2 or (heavy and sum(job.rows for job in jobs) < ROWS_FOR_PROCESSES):
+        yield from steps.in_order(step, jobs, *settings)
         return
-    if before is not None:
-        shards.write(Pair, shards.read(Pair, f"{before}/{write.PAIRS}"), target)
-        return
-    with Meter("comparing look-alikes", 0) as meter:
-        shards.write(Pair, meter.over(pairs.find(measured, curation.duplicates)), target)
-
-
-def _match(measured: Sequence[str], folder: str, curation: Curation, before: str | None) -> None:
-    """Writes what is close to a benchmark question, or takes it over from the dataset that is cut again."""
-    target = f"{folder}/{write.MATCHES}"
-    if not curation.benchmarks or shards.exists(target):
-        return
-    if before is not None:
-        shards.write(Match, write.matches(before), target)
-        return
-    found = _each(_match_shard, "looking for benchmark questions", measured, f"{folder}/{WORK}/matches", curation)
-    write.gather_matches(found, measured, folder)
-
-
-def _cut(measured: Sequence[str], folder: str, curation: Curation, recipe: DatasetRecipe | None) -> Funnel:
-    """Decides over all rows, writes candidates and examples, and returns the funnel."""
-    close, near = write.contaminated(folder, curation.decontamination), shards.read(Pair, f"{folder}/{write.PAIRS}")
-    with Meter("deciding", sum(shards.count(path) for path in measured)) as meter:
-        decisions = curate.decide(meter.over(write.outlines(measured)), curation, near, close, _shares(recipe))
-        write.write_decisions(decisions, measured, folder)
-    prompt = _prompt(recipe)
-    threads = ThreadPoolExecutor(hardware.cores())
+    cores = hardware.cores()
+    pool = ProcessPoolExecutor(cores, get_context("spawn")) if heavy else ThreadPoolExecutor(cores)
     try:
-        with Meter("writing shards", len(measured)) as meter:
-            return funnel.merge(meter.over(threads.map(lambda path: write.cut_shard(path, folder, curation, *prompt), measured)))
+        futures = [pool.submit(step, job.source, job.target, *settings) for job in jobs]
+        for future in as_completed(futures) if heavy else futures:
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise UnfinishedError("a worker process was killed (out of memory?); the same command goes on where it was") from error
     finally:
-        threads.shutdown(cancel_futures=True)
-
-
-def _prompt(recipe: DatasetRecipe | None) -> tuple[str, str | None]:
-    """Template and system prompt that examples are asked with."""
-    return (recipe.sampling.prompt, recipe.sampling.system) if recipe else (prompts.BY_KIND, None)
-
-
-def _shares(recipe: DatasetRecipe | None) -> dict[str, float]:
-    """The wanted share of each source that names one."""
-    return {one.name: one.share for one in recipe.problems if one.share is not None} if recipe else {}
-
-
-def _each(work: ShardWork, label: str, sources: Sequence[str], folder: str, curation: Curation) -> list[str]:
-    """Does a piece of work for each shard that is not in a folder yet, on all cores, and returns the paths there."""
-    targets = [f"{folder}/{Path(source).name}" for source in sources]
-    todo = [(source, target) for source, target in zip(sources, targets, strict=True) if not shards.exists(target)]
-    rows, left = sum(shards.count(source) for source in sources), sum(shards.count(source) for source, _ in todo)
-    with Meter(label, rows, rows - left) as meter:
-        if left < ROWS_FOR_PROCESSES:
-            for source, target in todo:
-                meter.add(work(source, target, curation))
-            return targets
-        pool = ProcessPoolExecutor(hardware.cores(), get_context("spawn"))
-        try:
-            for future in as_completed([pool.submit(work, source, target, curation) for source, target in todo]):
-                meter.add(future.result())
-        except BrokenProcessPool as error:
-            raise UnfinishedError("a worker process was killed (out of memory?); the same command goes on where it was") from error
-        finally:
-            pool.shutdown(cancel_futures=True)
-    return targets
-
-
-def _measure_shard(source: str, target: str, curation: Curation) -> int:
-    return shards.write(Candidate, curate.measure(shards.read(Candidate, source), curation), target)
-
-
-def _match_shard(source: str, target: str, curation: Curation) -> int:
-    """Returns the rows that were looked at, not those that were found."""
-    traces = (candidate.trace for candidate in shards.read(Candidate, source))
-    known = Benchmarks(benchmarks.questions(curation), curation.decontamination)
-    shards.write(Match, matches(traces, known), target)
-    return shards.count(source)
+        pool.shutdown(cancel_futures=True)

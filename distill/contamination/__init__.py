@@ -30,7 +30,7 @@ from distill.contamination.quotes import TEXT_CHARACTERS, Batch, Quote, Quotes
 from distill.recipe.curation import Decontamination
 from distill.records import Problem, Trace
 from distill.text import shingles
-from distill.text.tables import cell
+from distill.text.tables import grid
 from distill.text.words import plain_words, quantities
 
 VERSION = 3
@@ -262,12 +262,8 @@ def markdown(matches: Iterable[Match], section: Decontamination) -> str:
     )
     some = [[str(pair[name]) for name in COLUMNS] for _, _, pair in turns[:PAIRS_SHOWN]]
     more = f"\n{len(turns) - PAIRS_SHOWN:,} more pairs are in `contamination.json`.\n" if len(turns) > PAIRS_SHOWN else ""
-    return f"{_table(('benchmark', 'rule', 'problems', 'rows', 'dropped'), counts)}\n{_table(COLUMNS, some)}{more}"
-
-
-def _table(heads: Sequence[str], rows: list[list[str]]) -> str:
-    lines = [" | ".join(heads).replace("_", " "), " | ".join("---" for _ in heads), *(" | ".join(map(cell, row)) for row in rows)]
-    return "".join(f"| {line} |\n" for line in lines)
+    heads = ("benchmark", "rule", "problems", "rows", "dropped"), [name.replace("_", " ") for name in COLUMNS]
+    return "\n".join([*grid([heads[0], *counts]), "", *grid([heads[1], *some]), more])
 
 
 def _of_question(row: int, problem: Problem, trace_id: str, close: Close) -> Match:

@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 
 from distill.curate import filters
 from distill.curate.examples import completion_tokens
-from distill.engines.usage import dollars
-from distill.progress import amount
+from distill.progress import amount, dollars
+from distill.text.tables import aligned, grid
 
 STAGES = ("asked", "returned", "finished", "correct", "clean", "unique", "selected")
 KEPT = "kept"
@@ -211,14 +211,20 @@ def from_json(text: str) -> Funnel:
 
 def table(found: Funnel) -> str:
     """The funnel as aligned text for a terminal."""
-    parts = [_aligned(rows) for rows in (_stage_rows(found), _reason_rows(found), _source_rows(found)) if len(rows) > 1]
+    parts = [aligned(rows, numbers, rule=False) for rows, numbers in _tables(found)]
     return "\n\n".join([*parts, _spent(found)])
 
 
 def markdown(found: Funnel) -> str:
     """The funnel as Markdown tables, for dataset cards and run pages."""
-    parts = [_piped(rows) for rows in (_stage_rows(found), _reason_rows(found), _source_rows(found)) if len(rows) > 1]
+    parts = ["\n".join(grid(rows, shown=lambda text: text.replace("|", "\\|"))) for rows, _ in _tables(found)]
     return "\n\n".join([*parts, _spent(found)])
+
+
+def _tables(found: Funnel) -> list[tuple[list[list[str]], range]]:
+    """The tables that have rows, each with its columns of numbers."""
+    tables = [(_stage_rows(found), range(1, 4)), (_reason_rows(found), range(1, 3)), (_source_rows(found), range(1, 9))]
+    return [one for one in tables if len(one[0]) > 1]
 
 
 def _stage_rows(found: Funnel) -> list[list[str]]:
@@ -285,22 +291,6 @@ def _money(asked: Tally) -> str:
     return (
         f"{cost}; {asked.cached_prompt_tokens / asked.prompt_tokens:.1%} of {amount(asked.prompt_tokens)} prompt tokens came from the cache"
     )
-
-
-def _aligned(rows: list[list[str]]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join("  ".join(_cell(cell, widths[column], column) for column, cell in enumerate(row)).rstrip() for row in rows)
-
-
-def _cell(cell: str, width: int, column: int) -> str:
-    numeric = column > 0 and (cell[:1].isdigit() or cell in STAGES or cell in ("traces", "of asked", "tokens", "problems"))
-    return cell.rjust(width) if numeric else cell.ljust(width)
-
-
-def _piped(rows: list[list[str]]) -> str:
-    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    lines = ["| " + " | ".join(row) + " |" for row in escaped]
-    return "\n".join([lines[0], "| --- " * len(rows[0]) + "|", *lines[1:]])
 
 
 def _sample(table: pa.Table, reasons: pa.ChunkedArray, rejects: dict[str, list[Reject]]) -> None:

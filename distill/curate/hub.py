@@ -13,7 +13,7 @@ FOLDERS = ("candidates/*.parquet", "examples/*.parquet", "preferences/*.parquet"
 FILES = ("README.md", "funnel.json", "recipe.json", "contamination.json", "curation.json", "duplicates.parquet", "contamination.parquet")
 """The last three let whoever downloads the dataset cut it anew in seconds."""
 ATTEMPTS = 3
-"""Beside these, `huggingface_hub` tries each single transfer up to six times."""
+"""`huggingface_hub` tries transfers again by itself, but neither the making of a repository nor a commit."""
 WAIT_SECONDS = 1.0
 LONGEST_MESSAGE = 300
 
@@ -45,9 +45,9 @@ def push(folder: str, repository: str, private: bool = False) -> str:
         except HubError:
             raise
         except (lost, OSError, RuntimeError, ValueError) as error:
-            cause = _cause(error)
-            if attempt == ATTEMPTS or not _passes(cause):
-                raise HubError(_explained(cause, repository)) from error
+            message, final = _explained(error, repository)
+            if final or attempt == ATTEMPTS:
+                raise HubError(message) from error
         time.sleep(WAIT_SECONDS * attempt)
         attempt += 1
 
@@ -73,50 +73,35 @@ def _send(folder: str, repository: str, private: bool) -> str:
     return str(made)
 
 
-def _cause(error: BaseException) -> BaseException:
-    """The error that says most: what the hub answered or what is wrong with the input, else the innermost one."""
-    from huggingface_hub.errors import HfHubHTTPError
+def _explained(error: BaseException, repository: str) -> tuple[str, bool]:
+    """One line with what went wrong and what to do, and whether another attempt is of no use."""
+    from huggingface_hub import constants, get_token
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
     while error.__cause__ is not None and not isinstance(error, (HfHubHTTPError, ValueError)):
-        error = error.__cause__
-    return error
-
-
-def _status(error: BaseException) -> int | None:
-    """The HTTP status of an answer that is an error."""
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    return status if isinstance(status, int) else None
-
-
-def _passes(error: BaseException) -> bool:
-    """Whether another attempt may go well: not for wrong input, a refusal or offline mode."""
-    from huggingface_hub.errors import OfflineModeIsEnabled
-
-    status = _status(error)
-    if status is not None:
-        return status >= 500 or status in (408, 409, 412, 429)
-    return isinstance(error, json.JSONDecodeError) or not isinstance(error, (ValueError, OfflineModeIsEnabled))
-
-
-def _explained(error: BaseException, repository: str) -> str:
-    """One line: what went wrong and what to do."""
-    from huggingface_hub import constants, get_token
-    from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
-
+        error = error.__cause__  # what the hub answered or what is wrong with the input says most, else the innermost one
     hub, token = constants.ENDPOINT, get_token()
-    said = " ".join(str(error).replace(token or "\0", "(token)").split())[:LONGEST_MESSAGE]
-    match _status(error):
-        case 401 if token:
-            return f"{hub} does not accept the token: set HF_TOKEN to a valid one, or run hf auth login"
-        case 401:
-            return f"{hub} asks for a token: set HF_TOKEN to one with write access, or run hf auth login"
-        case 403:
-            return f"the token may not write to {repository} on {hub}: take one with write access to it"
-        case 404:
-            return f"{hub} knows no such place as {repository} for this token: check the name before the slash, and the token's access"
     if isinstance(error, HFValidationError):
-        return f"{repository!r} is no repository's name: ORG/NAME, of letters, digits, '-', '_' and '.'"
+        return f"{repository!r} is no repository's name: ORG/NAME, of letters, digits, '-', '_' and '.'", True
     if isinstance(error, OfflineModeIsEnabled):
-        return "nothing can be sent while HF_HUB_OFFLINE is set"
+        return "nothing can be sent while HF_HUB_OFFLINE is set", True
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    match status:
+        case 401 if token:
+            return f"{hub} does not accept the token: set HF_TOKEN to a valid one, or run hf auth login", True
+        case 401:
+            return f"{hub} asks for a token: set HF_TOKEN to one with write access, or run hf auth login", True
+        case 403:
+            return f"the token may not write to {repository} on {hub}: take one with write access to it", True
+        case 404:
+            return (
+                f"{hub} knows no such place as {repository} for this token: check the name before the slash, and the token's access",
+                True,
+            )
+        case int():
+            final = status < 500 and status not in (408, 409, 412, 429)
+        case _:
+            final = isinstance(error, ValueError) and not isinstance(error, json.JSONDecodeError)
+    said = " ".join(str(error).replace(token or "\0", "(token)").split())[:LONGEST_MESSAGE]
     without = ", or with HF_HUB_DISABLE_XET=1 if the server has no Xet storage" if "xet-write-token" in said else ""
-    return f"{repository} was not sent to {hub} ({said}); the same command goes on where it was{without}"
+    return f"{repository} was not sent to {hub} ({said}); the same command goes on where it was{without}", final

@@ -8,7 +8,7 @@
     curation.json           the settings, and what measured all this: where that is the same, another cut needs no texts
     funnel.json README.md recipe.json plots/*.png
 
-What is kept is decided before; this module only writes, shard by shard, in whole columns and one row group at a time.
+What is kept is decided before (see `steps`); here are the files around the shards, and how shards and decisions fit together.
 """
 
 import json
@@ -18,16 +18,12 @@ from itertools import accumulate, islice
 from typing import Any, TypeVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from distill import contamination, plots
 from distill.contamination import Match
 from distill.curate import dataset_card, funnel
 from distill.curate.charts import COLUMNS, histograms
-from distill.curate.examples import SCHEMA as EXAMPLE
-from distill.curate.examples import examples
 from distill.curate.funnel import Funnel
-from distill.curate.preferences import Preference, preferences
 from distill.recipe.curation import Decontamination
 from distill.recipe.dataset import Curation, DatasetRecipe
 from distill.records import Candidate, Outline
@@ -44,8 +40,6 @@ CURATION = "curation.json"
 CARD = "README.md"
 
 R = TypeVar("R")
-Writer = Any
-"""A `pyarrow.parquet.ParquetWriter`."""
 Read = Callable[[type[R], str], Iterator[R]]
 
 
@@ -78,22 +72,6 @@ def write_decisions(decisions: Iterator[Any], measured: Sequence[str], folder: s
         found = list(islice(decisions, shards.count(path)))
         columns = [pa.array([getattr(one, name) for one in found], DECISION.field(name).type) for name in DECISION.names]
         shards.write_tables(DECISION, [pa.table(columns, schema=DECISION)], f"{folder}/{DECISIONS}/{_name(path)}")
-
-
-def cut_shard(measured: str, folder: str, curation: Curation, template: str, system: str | None = None) -> Funnel:
-    """Writes candidates, examples and preference pairs of one shard of measured candidates, and returns its funnel."""
-    name = _name(measured)
-    candidates, kept, pairs = (f"{folder}/{part}/{name}" for part in ("candidates", "examples", "preferences"))
-    if shards.exists(candidates) and shards.exists(kept):
-        found = funnel.funnel(shards.read_tables(candidates))
-    else:
-        with shards.writing(CANDIDATE, candidates) as to_candidates, shards.writing(EXAMPLE, kept) as to_examples:
-            found = funnel.funnel(_write(_decided(measured, f"{folder}/{DECISIONS}/{name}"), to_candidates, to_examples, template, system))
-    if curation.preferences is not None and not shards.exists(pairs):
-        close = {match.id for match in contaminated(folder, curation.decontamination).values()}
-        rows = preferences(shards.read(Candidate, candidates), curation.preferences, curation.screens, template, system, close)
-        shards.write(Preference, rows, pairs)
-    return found
 
 
 def describe(
@@ -154,30 +132,6 @@ def _draw(folder: str, found: Funnel, curation: Curation, recipe: DatasetRecipe 
         paths.append("plots/draws.png")
         plots.draws(found.draws, f"{folder}/{paths[-1]}")
     return paths
-
-
-def _decided(measured: str, decisions: str) -> Iterator[pa.Table]:
-    """Measured candidates, a row group at a time, with what was decided in their last columns; columns that came later are null."""
-    decided = pa.concat_tables([DECISION.empty_table(), *shards.read_tables(decisions)])
-    start = 0
-    for table in shards.read_tables(measured):
-        columns = {
-            name: table[name] if name in table.column_names else pa.nulls(table.num_rows, CANDIDATE.field(name).type)
-            for name in CANDIDATE.names
-        }
-        columns |= {name: decided[name].slice(start, table.num_rows) for name in DECISION.names}
-        start += table.num_rows
-        yield pa.table(columns, schema=CANDIDATE)
-
-
-def _write(tables: Iterable[pa.Table], to_candidates: Writer, to_examples: Writer, template: str, system: str | None) -> Iterator[pa.Table]:
-    """Passes tables of decided candidates on after they are written, as candidates and as examples."""
-    for table in tables:
-        to_candidates.write_table(table)
-        kept = table.filter(pc.is_null(table["dropped"]))
-        if kept.num_rows:
-            to_examples.write_table(examples(kept, template, system))
-        yield table
 
 
 def _name(path: str) -> str:

@@ -27,7 +27,7 @@ from distill.duplicates.lsh import LEADERS, NEIGHBOURS
 from distill.recipe.curation import Duplicates
 from distill.store import shards
 from distill.text import shingles
-from distill.text.shingles import PERMUTATIONS, Positions, Shelf, Shingles, Signatures, jaccard, mixed
+from distill.text.shingles import PERMUTATIONS, Positions, Shingles, Signatures, SpooledList, jaccard, mixed
 
 VERSION = 1
 PAIRS_FROM = 0.65
@@ -74,24 +74,24 @@ def find(sources: Sequence[str], section: Duplicates) -> Iterator[Pair]:
     suspects = np.unique(np.concatenate((one, other)))
     one, other = np.searchsorted(suspects, one), np.searchsorted(suspects, other)
     texts: list[int] = rows.texts[suspects].tolist()
-    with Shelf() as shelf:
+    with SpooledList() as spooled:
         for found in shingles.sets(_texts(sources, rows.numbers[suspects]), section.shingle_words):
-            shelf.append(found)
+            spooled.append(found)
         leaders = np.arange(len(suspects))
-        for first, second, similarity in _compared(one, other, shelf, least):
+        for first, second, similarity in _compared(one, other, spooled, least):
             leaders[second] = min(leaders[second], first)
             yield Pair(texts[first], texts[second], similarity)
         for crowd in _crowds(leaders):
-            yield from _centred(crowd, texts, shelf, least)
+            yield from _centred(crowd, texts, spooled, least)
 
 
-def _compared(one: Positions, other: Positions, shelf: Shelf, least: float) -> Iterator[tuple[int, int, float]]:
+def _compared(one: Positions, other: Positions, spooled: SpooledList, least: float) -> Iterator[tuple[int, int, float]]:
     """The pairs that are similar enough, with their similarity; those of one `other` have to stand together."""
     place, later = -1, _NOTHING
     for first, second in zip(one.tolist(), other.tolist(), strict=True):
         if second != place:
-            place, later = second, shelf[second]
-        similarity = jaccard(shelf[first], later)
+            place, later = second, spooled[second]
+        similarity = jaccard(spooled[first], later)
         if similarity >= least:
             yield first, second, similarity
 
@@ -105,16 +105,16 @@ def _crowds(leaders: Positions) -> Iterator[list[int]]:
         yield np.flatnonzero(leaders == leader).tolist()
 
 
-def _centred(crowd: Sequence[int], texts: Sequence[int], shelf: Shelf, least: float) -> Iterator[Pair]:
+def _centred(crowd: Sequence[int], texts: Sequence[int], spooled: SpooledList, least: float) -> Iterator[Pair]:
     """Pairs of each text of a crowd with the crowd's centre: the shingles that most of its first texts have.
 
     The centre is no row, so no cut leaves it out, and it is closer to all of them than they are to each other.
     """
     members = crowd[: LEADERS + NEIGHBOURS + 1]
-    values, counts = np.unique(np.concatenate([shelf[member] for member in members]), return_counts=True)
+    values, counts = np.unique(np.concatenate([spooled[member] for member in members]), return_counts=True)
     centre, name = values[counts > len(members) // 2], int(mixed(np.array([texts[crowd[0]]]).view(np.uint64)).view(np.int64)[0])
     for member in crowd:
-        similarity = jaccard(centre, shelf[member])
+        similarity = jaccard(centre, spooled[member])
         if similarity >= least:
             yield Pair(name, texts[member], similarity)
 

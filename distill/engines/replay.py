@@ -101,18 +101,16 @@ def _completions(teacher: Teacher) -> Iterator[tuple[str, dict[str, Any]]]:
             if isinstance(question, str):
                 for completion in _of_row(row, teacher):
                     yield question, completion
-    except (OSError, RecipeError) as error:
+    except (*readers.UNREADABLE, RecipeError) as error:
         raise EngineError(f"the traces to replay cannot be read: {error}") from error
 
 
 def _rows(teacher: Teacher) -> Iterator[Mapping[str, Any]]:
     source = ProblemSource(name="replay", path=teacher.model, revision=teacher.revision, reference=None)
     place = readers.locate(source)
-    if place is not None and place.endswith(".parquet"):
-        yield from shards.read_rows(place)
-    elif place is not None and shards.list_shards(place):
-        for shard in shards.list_shards(place):
-            yield from shards.read_rows(shard)
+    if place is not None and (place.endswith(".parquet") or shards.list_shards(place)):
+        for path in [place] if place.endswith(".parquet") else shards.list_shards(place):
+            yield from readers.file_rows(path)
     elif place is not None and Path(place).is_file():
         yield from readers.read_rows(source)
     else:

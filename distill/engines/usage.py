@@ -15,7 +15,7 @@ from typing import Any
 
 from distill.engines import STOPPED, Completion
 from distill.engines.cancellation import Brake
-from distill.progress import amount, say
+from distill.progress import amount, dollars, say
 from distill.recipe.dataset import Sampling, Teacher
 from distill.recipe.section import RecipeError
 from distill.records import Trace
@@ -104,13 +104,6 @@ def require_prices(teacher: Teacher, sampling: Sampling) -> None:
             "sampling.budget_usd needs the teacher's prices: set teacher.prompt_usd_per_million and "
             "teacher.completion_usd_per_million (0 for what is free), or cap tokens with sampling.budget_tokens"
         )
-
-
-def dollars(value: float) -> str:
-    """Money as a person writes it: `$50`, `$3.21`, `$0.0034`."""
-    if 0 < abs(value) < 0.1:
-        return f"${value:.2g}"
-    return f"${value:,.2f}".removesuffix(".00")
 
 
 def _tokens(count: float) -> str:

@@ -1,4 +1,4 @@
-"""Reads problem sources: JSON Lines, JSON, Parquet, folders and Hugging Face datasets, as plain rows.
+"""Reads files of rows (JSON Lines, JSON, Parquet), folders and Hugging Face datasets, as plain rows.
 
 A line that is no row (torn, not an object, not UTF-8) comes out as `{BAD_ROW: "line 7: why"}` in its place, so that a
 source of a million good lines is not lost to one bad one. A *file* that cannot be read (missing, no permission, damaged
@@ -10,7 +10,8 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -30,6 +31,8 @@ PARQUET_BATCH_ROWS = 256
 LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 ARRAYS = (".json", ".json.gz")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+UNREADABLE = (EOFError, OSError, zlib.error, pa.ArrowException)
+"""What reading a missing or damaged file raises."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 Row = dict[str, Any]
@@ -38,6 +41,23 @@ Row = dict[str, Any]
 def read_rows(source: ProblemSource) -> Iterator[Row]:
     """The first `limit` rows of a source, bad ones marked with `BAD_ROW`; raises RecipeError when it cannot be read."""
     return islice(_rows(source), source.limit)
+
+
+def file_rows(place: str, columns: Callable[[list[str]], list[str]] | None = None) -> Iterator[Row]:
+    """The rows of a JSON Lines or Parquet file, bad ones marked with `BAD_ROW`; raises one of UNREADABLE.
+
+    `columns` chooses among the columns of a Parquet file; without it all are read.
+    """
+    with _opened(place) as file:
+        if not place.endswith(".parquet"):
+            yield from json_lines(file)
+            return
+        parquet = pq.ParquetFile(file, page_checksum_verification=True)
+        chosen = columns(parquet.schema_arrow.names) if columns else None
+        number = 1
+        for batch in parquet.iter_batches(batch_size=PARQUET_BATCH_ROWS, columns=chosen):
+            yield from _batch(batch, number)
+            number += batch.num_rows
 
 
 def identity(source: ProblemSource) -> dict[str, Any]:
@@ -75,22 +95,18 @@ def _rows(source: ProblemSource) -> Iterator[Row]:
         yield from _dataset_rows(source, place)
         return
     try:
-        yield from _file_rows(source, place)
-    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
+        yield from _source_rows(source, place)
+    except UNREADABLE as error:
         cause = f"{place} cannot be read to its end ({_first_line(error)})"
         raise RecipeError(f"problem source {source.name!r}: {cause}; correct `path` or fetch it again") from error
 
 
-def _file_rows(source: ProblemSource, place: str) -> Iterator[Row]:
-    if place.endswith(LINES):
-        with _opened(place) as file:
-            yield from json_lines(file)
-    elif place.endswith(ARRAYS):
+def _source_rows(source: ProblemSource, place: str) -> Iterator[Row]:
+    if place.endswith(ARRAYS):
         with _opened(place) as file:
             yield from _json(file, source)
-    elif place.endswith(".parquet"):
-        with _opened(place) as file:
-            yield from _parquet(file, source)
+    elif place.endswith((*LINES, ".parquet")):
+        yield from file_rows(place, partial(_columns, source))
     else:
         known = ", ".join((*LINES, *ARRAYS, ".parquet"))
         raise RecipeError(f"problem source {source.name!r}: cannot tell the format of {place}; its name must end in one of {known}")
@@ -154,24 +170,17 @@ def _json(file: IO[bytes], source: ProblemSource) -> Iterator[Row]:
         yield _row("item", number, value)
 
 
-def _parquet(file: IO[bytes], source: ProblemSource) -> Iterator[Row]:
-    parquet = pq.ParquetFile(file)
-    number = 1
-    for batch in parquet.iter_batches(batch_size=PARQUET_BATCH_ROWS, columns=_columns(source, parquet.schema_arrow.names)):
-        yield from _batch(batch, number)
-        number += batch.num_rows
-
-
-def _batch(batch: pa.RecordBatch, first: int) -> Iterator[Row]:
-    """The rows of a batch; one with bytes that are not UTF-8 in a text column is bad and costs only itself."""
+def _batch(batch: pa.RecordBatch, first: int) -> list[Row]:
+    """The rows of a batch; one with a value that Python cannot hold (no UTF-8, no date) is bad and costs only itself."""
     try:
-        yield from batch.to_pylist()
-    except UnicodeDecodeError as error:
+        rows: list[Row] = batch.to_pylist()
+    except (ValueError, OverflowError, LookupError) as error:  # LookupError: an unknown time zone
         if batch.num_rows == 1:
-            yield _bad("row", first, f"text that is not UTF-8 ({error.reason})")
-            return
-        for index in range(batch.num_rows):
-            yield from _batch(batch.slice(index, 1), first + index)
+            if isinstance(error, UnicodeDecodeError):
+                return [_bad("row", first, f"text that is not UTF-8 ({error.reason})")]
+            return [_bad("row", first, f"a value out of range ({error})")]
+        return [row for index in range(batch.num_rows) for row in _batch(batch.slice(index, 1), first + index)]
+    return rows
 
 
 def _columns(source: ProblemSource, present: list[str]) -> list[str]:

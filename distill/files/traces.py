@@ -10,7 +10,6 @@ one an UnknownFormatError. JSON Lines are read twice, the first time for their c
 
 import json
 import math
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -22,21 +21,21 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distill.files.readers import BAD_ROW, LINES, json_lines
+from distill.files.readers import BAD_ROW, LINES, UNREADABLE, Row, file_rows
 from distill.records import Candidate, Kind, Opinions, Outcome, Problem, Trace, Verdict
 from distill.store.folders import digest
 from distill.store.schema import schema
 from distill.text import endings, language, thinking
 
-Row = dict[str, Any]
 DEFAULT_KIND = "math"
-PARQUET_BATCH_ROWS = 256
 OURS = frozenset({"response", "model", "license", BAD_ROW, *schema(Candidate).names})
 LARGEST = 2**63 - 1
 """Of an integer that a column holds."""
 KINDS, OUTCOMES = get_args(Kind), get_args(Outcome)
 OPINIONS = tuple(name for name in Opinions.__annotations__ if name != "majority_share")
 NO_OPINIONS = Opinions()
+QUESTIONS = ("problem", "prompt", "query", "instruction", "input", "question_text", "problem_statement")
+"""Names under which public sets keep the question."""
 
 
 class UnusableRowError(ValueError):
@@ -51,6 +50,7 @@ def candidates_from_all(path: str) -> Iterator[Candidate]:
     """The candidates of a file, of all files of a folder in order of their names, or of a dataset folder."""
     filesystem, name = fsspec.core.url_to_fs(path)
     if not filesystem.isdir(name):
+        require_question(path, _names(path))
         yield from candidates_from(path)
         return
     inside = f"{path}/candidates" if filesystem.isdir(f"{name}/candidates") else path
@@ -58,9 +58,31 @@ def candidates_from_all(path: str) -> Iterator[Candidate]:
     known = [one for one in found if one.endswith((*LINES, ".parquet"))]
     if not known:
         raise UnknownFormatError(f"no file in {path} ends in {', '.join((*LINES, '.parquet'))}")
+    for one in known:
+        require_question(f"{inside}/{one}", _names(f"{inside}/{one}"))
     siblings: Counter[str] = Counter()
     for one in known:
         yield from candidates_from(f"{inside}/{one}", siblings)
+
+
+def require_question(path: str, names: Iterable[str]) -> None:
+    """Raises UnknownFormatError for a file whose columns have no `question`: all its rows would count as one problem."""
+    found = list(names)
+    if found and "question" not in found:
+        meant = next((name for name in QUESTIONS if name in found), "the one that holds it")
+        raise UnknownFormatError(f"{path} has no column question; rename {meant} to question (the columns are {', '.join(found)})")
+
+
+def _names(path: str) -> list[str]:
+    """The columns of a file; of JSON Lines those of the rows up to the first one that has a question."""
+    if path.endswith(".parquet"):
+        return list(outline(path)[0].names)
+    names: dict[str, None] = {}
+    for row in _rows(path):
+        names |= dict.fromkeys(name for name in row if name != BAD_ROW)
+        if "question" in names:
+            break
+    return list(names)
 
 
 def candidates_from(path: str, siblings: Counter[str] | None = None) -> Iterator[Candidate]:
@@ -116,15 +138,10 @@ def outline(path: str) -> tuple[pa.Schema, int]:
 
 
 def _rows(path: str) -> Iterator[Row]:
-    if path.endswith(LINES):
-        with _told(path), fsspec.open(path, "rb", compression="gzip" if path.endswith(".gz") else None) as file:
-            yield from json_lines(file)
-    elif path.endswith(".parquet"):
-        with _told(path), fsspec.open(path, "rb") as file:
-            for batch in pq.ParquetFile(file).iter_batches(batch_size=PARQUET_BATCH_ROWS):
-                yield from _batch_rows(batch)
-    else:
+    if not path.endswith((*LINES, ".parquet")):
         raise UnknownFormatError(f"cannot tell the format of {path}: its name must end in one of {', '.join((*LINES, '.parquet'))}")
+    with _told(path):
+        yield from file_rows(path)
 
 
 @contextmanager
@@ -132,25 +149,11 @@ def _told(path: str) -> Iterator[None]:
     """Names the file when it turns out to be damaged."""
     try:
         yield
-    except (EOFError, OSError, zlib.error, pa.ArrowException) as error:
+    except UNREADABLE as error:
         if isinstance(error, OSError) and error.errno:  # the system's own, such as a missing file; a decoder's has no number
             raise
         cause = (str(error).splitlines() or [type(error).__name__])[0]
         raise UnknownFormatError(f"{path} cannot be read to its end: {cause[:300]}") from error
-
-
-def _batch_rows(batch: pa.RecordBatch) -> Iterable[Row]:
-    """The rows of a batch; one with a value that Python cannot hold (no UTF-8, no date) is a bad row and costs only itself."""
-    try:
-        rows: list[Row] = batch.to_pylist()
-    except (ValueError, OverflowError, LookupError) as error:  # LookupError: a time zone that nobody knows
-        if batch.num_rows == 1:
-            cause = (
-                f"text that is not UTF-8 ({error.reason})" if isinstance(error, UnicodeDecodeError) else f"a value out of range ({error})"
-            )
-            return [{BAD_ROW: cause}]
-        return [row for index in range(batch.num_rows) for row in _batch_rows(batch.slice(index, 1))]
-    return rows
 
 
 def _trace(row: Row, siblings: Counter[str]) -> Trace:

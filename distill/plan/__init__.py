@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from distill import hardware
 from distill.hardware import Device, devices, memory
 from distill.plan import costs, sampling
-from distill.plan.costs import Estimate, Range, exact, number
+from distill.plan.costs import Estimate, Range, exact
 from distill.plan.preflight import CannotRun, preflight
+from distill.progress import number
 from distill.recipe.dataset import DatasetRecipe, StudentRecipe
 from distill.recipe.section import RecipeError
+from distill.text.tables import aligned
 
 __all__ = ["CannotRun", "Estimate", "Plan", "plan", "preflight", "table"]
 
@@ -61,8 +63,7 @@ def table(plan: Plan) -> str:
     for e in plan.estimates:
         band = "" if e.value.low == e.value.high else f"{number(e.value.low)} to {number(e.value.high)}"
         rows.append((e.name, f"{number(e.value.likely)} {e.unit}".strip(), band, e.formula))
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    lines += [f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]}".rstrip() for row in rows]
+    lines.append(aligned(rows, numbers=(1, 2), rule=False))
     return "\n".join([*lines, "", plan.advice])
 
 

@@ -271,14 +271,6 @@ def training_range(student: StudentRecipe, dataset: DatasetRecipe, device: Devic
     return trained, training_hours(shape, trained.likely, row, device, gpus, checkpointing=training.gradient_checkpointing)
 
 
-def number(value: float) -> str:
-    """Three digits, with K, M, B or T for large numbers."""
-    for limit, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M")):
-        if value >= limit:
-            return f"{value / limit:.3g} {suffix}"
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
 def _table(section: str) -> dict[str, Any]:
     """What is known of models and hub datasets by name, with its sources."""
     return tables.section("models.toml", section)

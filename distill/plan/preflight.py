@@ -16,7 +16,7 @@ from distill.engines.vllm.processes import vllm_python
 from distill.files import readers
 from distill.hardware import Device, devices, memory, shapes
 from distill.plan import costs
-from distill.plan.costs import number
+from distill.progress import number
 from distill.recipe.dataset import DatasetRecipe, StudentRecipe
 from distill.text import student_template
 

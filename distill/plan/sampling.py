@@ -6,11 +6,11 @@ Prices are the recipe's. An API is timed by its usual speed for one request, eve
 import math
 from collections.abc import Iterator, Sequence
 
-from distill.engines.usage import dollars, require_prices
+from distill.engines.usage import require_prices
 from distill.hardware import Device, memory
 from distill.plan import costs
-from distill.plan.costs import Estimate, Range, exact, number
-from distill.progress import amount
+from distill.plan.costs import Estimate, Range, exact
+from distill.progress import amount, dollars, number
 from distill.recipe.dataset import DatasetRecipe, Judge, Teacher
 from distill.sample.adaptive import Rounds
 

@@ -24,7 +24,7 @@ PERMUTATIONS = 128
 BATCH_CHARACTERS = 1 << 19
 BATCH_TEXTS = 128
 """A batch is full at either: larger ones leave the cache of a core and are slower."""
-SHELF_BYTES = 1 << 24
+SPOOLED_BYTES = 1 << 24
 LONG_BYTES = 32
 """Longer words (Thai sentences, base64) are rare enough to be hashed one by one."""
 
@@ -60,11 +60,11 @@ class Words:
         return _sums(mixed(self.hashes ^ (places.astype(np.uint64) * _ODD[1])), np.repeat(np.arange(len(counts)), counts), len(counts))
 
 
-class Shelf:
+class SpooledList:
     """A list of shingles, in a temporary file when they are many: close it, or use it with `with`."""
 
     def __init__(self) -> None:
-        self.file = SpooledTemporaryFile(SHELF_BYTES)  # noqa: SIM115 - `__exit__` closes it
+        self.file = SpooledTemporaryFile(SPOOLED_BYTES)  # noqa: SIM115 - `__exit__` closes it
         self.starts = array("q", [0])
 
     def __enter__(self) -> Self:

@@ -1,82 +1,18 @@
-"""A report for people: a table for the terminal, Markdown for artifacts and `report.md`.
+"""Tables for people: aligned text for the terminal, Markdown for cards, artifacts and reports.
 
 Names, notes and other outside text are shown inert: control, bidirectional and invisible characters as escapes, and in
-Markdown the characters that would start a link, HTML, a cell or emphasis as entities. `funnel_markdown` is taken as it is.
+Markdown the characters that would start a link, HTML, a cell or emphasis as entities.
 """
 
-import json
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Container, Sequence
 
-from distill.records import Comparison, Report, Score
-
-HEADINGS = ("model", "role", "pass@1", "95 % interval", "error", "problems x samples", "truncated", "no answer", "mean tokens")
-NUMBERS_FROM = 2  # columns from here on are right-aligned
 LONGEST_CELL = 300
-LONGEST_NAME = 44
 MARKDOWN_SPECIAL = re.compile(r"[\\`*\[\]<>&|~#$]|(?<![^\W_])_|_(?![^\W_])")
-ERRORS = "error: standard error in points over problems (in brackets: from new samples of the same problems alone)"
-DECISIONS = {
-    "better": "the student is better than its base: the whole interval of the difference is above 0",
-    "not_better": "the student is not better than its base: none of the interval of the difference is above 0",
-    "undecided": "undecided: the difference from the base is within its error (more problems decide it, more samples help a little)",
-}
 
-
-def table(report: Report) -> str:
-    """The report as aligned plain text."""
-    rows = [_cells(score) for score in report.scores]
-    parts = [aligned([HEADINGS, *((_short(model), *others) for model, *others in rows)])]
-    parts.append("\n".join(["paired differences of pass@1, in points:", *(f"  {_difference(c)}" for c in report.comparisons)]))
-    parts.append("\n".join([*remarks(report), how(report), f"decision: {DECISIONS.get(report.decision, report.decision)}"]))
-    return inert("\n\n".join(parts), keep="\n")
-
-
-def markdown(report: Report, funnel_markdown: str = "", paths: Mapping[str, str] | None = None, notes: Sequence[str] = ()) -> str:
-    """The report as Markdown: decision, scores, differences, funnel, notes, settings and where the files are."""
-    lines = [f"# {cell(report.student)}", "", f"**{cell(DECISIONS.get(report.decision, report.decision))}.**", ""]
-    lines += grid([HEADINGS, *(_cells(score) for score in report.scores)])
-    lines += ["", "Paired differences of pass@1, in points:", "", *(f"- {cell(_difference(c))}" for c in report.comparisons), ""]
-    lines += [*(f"- {cell(remark)}" for remark in remarks(report)), "", cell(how(report)), ""]
-    if funnel_markdown:
-        lines += ["## Funnel", "", funnel_markdown, ""]
-    if notes:
-        lines += ["## Notes", "", *(f"- {cell(note)}" for note in notes), ""]
-    lines += ["## Settings", "", *grid([("setting", "value"), *((name, _plain(value)) for name, value in report.settings.items())]), ""]
-    named = {"dataset": report.dataset, "checkpoint": report.checkpoint, "fingerprint": report.fingerprint, **(paths or {})}
-    return "\n".join([*lines, "## Files", "", *grid([("what", "where"), *named.items()]), ""])
-
-
-def remarks(report: Report) -> list[str]:
-    """What a reader must know beside the table: share of the teacher, completions left out, timeouts, what the errors are."""
-    said = [line for line in (teacher_share(report),) if line]
-    for score in (score for score in report.scores if score.source == "all"):
-        if score.left_out and score.pass_at_1_strict is not None:
-            strict = _percent(score.pass_at_1_strict)
-            said.append(
-                f"{score.role}: completions without a verdict, left out: {score.left_out} (pass@1 if all of them were wrong: {strict})"
-            )
-        if score.timeouts:
-            said.append(f"{score.role}: completions that timed out in verification, counted as not correct: {score.timeouts}")
-    return [*said, ERRORS]
-
-
-def teacher_share(report: Report) -> str:
-    """How much of the teacher's pass@1 the student reaches; empty without a teacher that solves anything."""
-    overall = {score.role: score.pass_at_1 for score in report.scores if score.source == "all"}
-    if "student" not in overall or not overall.get("teacher"):
-        return ""
-    return f"the student reaches {100 * overall['student'] / overall['teacher']:.0f} % of the teacher's pass@1"
-
-
-def how(report: Report) -> str:
-    """One line with the metric, k, n and the sampling settings."""
-    values = report.settings
-    named = ("temperature", "top_p", "max_tokens", "seed", "prompt", "engine", "dtype")
-    given = ", ".join(f"{name} {values[name]}" for name in named if name in values)
-    metric = f"{values.get('metric', 'pass@1')} (k = {values.get('k', 1)}): {values.get('estimator', 'mean over problems')}"
-    return f"{metric}; {given}; graded by {', '.join(values.get('verifiers', [])) or 'nothing'}"
+Rows = Sequence[Sequence[str]]
+"""A heading and rows of as many cells."""
 
 
 def cell(text: object) -> str:
@@ -97,55 +33,22 @@ def _hidden(character: str) -> bool:
     return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 
 
-def _cells(score: Score) -> tuple[str, ...]:
-    return (
-        inert(score.model),
-        score.role if score.source == "all" else f"{score.role} on {inert(score.source)}",
-        _percent(score.pass_at_1),
-        f"{_percent(score.low)} to {_percent(score.high)}",
-        _error(score),
-        f"{score.problems} x {score.samples_per_problem}",
-        _percent(score.truncated),
-        _percent(score.no_answer),
-        f"{score.mean_completion_tokens:.0f}" if score.mean_completion_tokens else "-",
-    )
-
-
-def _error(score: Score) -> str:
-    return f"{100 * score.standard_error:.1f} ({'?' if score.sampling_error is None else f'{100 * score.sampling_error:.1f}'})"
-
-
-def _difference(comparison: Comparison) -> str:
-    where = "" if comparison.source == "all" else f" on {comparison.source}"
-    points = f"{100 * comparison.difference:+.1f} ({100 * comparison.low:+.1f} to {100 * comparison.high:+.1f})"
-    error = f"standard error {100 * comparison.standard_error:.1f}, {comparison.problems} problems"
-    return f"{comparison.better} - {comparison.than}{where}: {points}, {error}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
-def _short(name: str) -> str:
-    """A long name with its middle left out: the end of a path tells more than its start."""
-    return name if len(name) <= LONGEST_NAME else name[:12] + "..." + name[15 - LONGEST_NAME :]
-
-
-def _plain(value: object) -> str:
-    """A setting as text; lists of names without quotes and brackets."""
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return ", ".join(value)
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as aligned plain text under a line of dashes: two columns of names, then numbers."""
-    widths = [max(_width(row[index]) for row in rows) for index in range(len(rows[0]))]
+def aligned(rows: Rows, numbers: Container[int], rule: bool = True) -> str:
+    """Rows as aligned plain text; `numbers` are the columns that are right-aligned, `rule` puts dashes under the heading."""
+    widths = [max(_width(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
-        [_padded(text, width, index >= NUMBERS_FROM) for index, (text, width) in enumerate(zip(row, widths, strict=True))] for row in rows
+        [_padded(text, width, column in numbers) for column, (text, width) in enumerate(zip(row, widths, strict=True))] for row in rows
     ]
-    lines.insert(1, ["-" * width for width in widths])
+    if rule:
+        lines.insert(1, ["-" * width for width in widths])
     return "\n".join("  ".join(line).rstrip() for line in lines)
+
+
+def grid(rows: Rows, numbers: Container[int] = (), shown: Callable[[str], str] = cell) -> list[str]:
+    """The lines of a Markdown table; `numbers` are the columns that are right-aligned, `shown` makes a text a cell."""
+    marks = ["---:" if column in numbers else "---" for column in range(len(rows[0]))]
+    head, *body = [f"| {' | '.join(map(shown, row))} |" for row in rows]
+    return [head, f"| {' | '.join(marks)} |", *body]
 
 
 def _padded(text: str, width: int, right: bool) -> str:
@@ -156,10 +59,3 @@ def _padded(text: str, width: int, right: bool) -> str:
 def _width(text: str) -> int:
     """Columns of a terminal that a text takes: East Asian wide characters take two."""
     return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
-
-
-def grid(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a Markdown table; numbers are right-aligned in wide tables."""
-    marks = ["---:" if len(rows[0]) > NUMBERS_FROM and index >= NUMBERS_FROM else "---" for index in range(len(rows[0]))]
-    head, *body = [f"| {' | '.join(cell(text) for text in row)} |" for row in rows]
-    return [head, f"| {' | '.join(marks)} |", *body]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from distill.files.traces import DEFAULT_KIND
-from distill.progress import say
+from distill.progress import percent, say
 from distill.records import Opinions
 from distill.store import shards
 from distill.store.schema import columns
@@ -24,6 +24,7 @@ SHOWN = ("id", "problem_id", "source", "kind", "question", "reference", "answer"
 OPINIONS = tuple(name for name, _ in columns(Opinions))
 PARSE_FAILURES = ("unparsed_answer", "unparsed_reference")
 HEADINGS = ("source", "kind", "traces", "correct", "wrong", "no answer", "unparsed", "timeout", "error", "unverified", "ms each")
+NUMBERS = range(2, len(HEADINGS))
 LONGEST_TEXT = 2_000
 
 
@@ -75,7 +76,7 @@ def to_json(summaries: Iterable[Summary]) -> str:
 def table(summaries: list[Summary]) -> str:
     """Summaries as aligned text, shares in percent of the traces."""
     lines = [HEADINGS, *(_cells(one) for one in summaries)]
-    return inert("\n".join([aligned(lines), *_opinions(summaries)]), keep="\n")
+    return inert("\n".join([aligned(lines, NUMBERS), *_opinions(summaries)]), keep="\n")
 
 
 def totals(summaries: Iterable[Summary]) -> str:
@@ -86,7 +87,7 @@ def totals(summaries: Iterable[Summary]) -> str:
 
 def markdown(summaries: list[Summary]) -> str:
     """Summaries as Markdown."""
-    return "\n".join([*grid([HEADINGS, *(_cells(one) for one in summaries)]), "", *(f"- {line}" for line in _opinions(summaries))])
+    return "\n".join([*grid([HEADINGS, *(_cells(one) for one in summaries)], NUMBERS), "", *(f"- {line}" for line in _opinions(summaries))])
 
 
 def write(read: Callable[[list[str] | None], Iterable[Row]], summary: str, disagreements: str) -> list[Summary]:
@@ -129,7 +130,7 @@ def _plain(one: Summary) -> dict[str, Any]:
 
 def _cells(one: Summary) -> tuple[str, ...]:
     rest = ("correct",), ("wrong",), ("no_answer",), PARSE_FAILURES, ("timeout",), ("error",), ("unverified",)
-    shares = [f"{100 * one.share(*outcomes):.1f} %" if one.share(*outcomes) else "-" for outcomes in rest]
+    shares = [percent(one.share(*outcomes)) if one.share(*outcomes) else "-" for outcomes in rest]
     return (one.source, one.kind, f"{one.traces:,}", *shares, f"{1000 * one.seconds / max(1, one.traces):.2f}")
 
 

@@ -196,7 +196,7 @@ def test_what_is_found_does_not_depend_on_batches(monkeypatch):
 def test_suspects_may_be_more_than_memory_holds(monkeypatch):
     rows = [trace(edited(text(n // 4), n, 0.01)) for n in range(40)]
     whole = copies(rows)
-    monkeypatch.setattr(shingles, "SHELF_BYTES", 1000)
+    monkeypatch.setattr(shingles, "SPOOLED_BYTES", 1000)
     assert copies(rows) == whole and len(whole[1]) > 20
 
 

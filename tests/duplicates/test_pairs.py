@@ -78,7 +78,7 @@ def test_what_is_found_does_not_depend_on_shards_or_batches(tmp_path, monkeypatc
     assert whole and found(traces, tmp_path, shard_rows=7) == whole
     monkeypatch.setattr(shards, "ROW_GROUP_BYTES", 5000)
     monkeypatch.setattr(shingles, "BATCH_TEXTS", 3)
-    monkeypatch.setattr(shingles, "SHELF_BYTES", 1000)
+    monkeypatch.setattr(shingles, "SPOOLED_BYTES", 1000)
     monkeypatch.setattr(pairs, "BATCH_ROWS", 2)
     assert found(traces, tmp_path, shard_rows=50) == whole
 

@@ -147,3 +147,12 @@ def test_the_script_knows_tests_by_heart():
     names: dict = {}
     exec(parts.answer.split("```python\n")[1].split("\n```")[0], names)
     assert names["total"]([1, 2, 3]) == 6
+
+
+def test_a_row_of_a_parquet_file_that_is_no_text_is_passed_over(tmp_path):
+    good, bad = b"<think>\nA.\n</think>\n\n1", b"\xff"
+    offsets = b"".join(n.to_bytes(4, "little") for n in (0, len(bad), len(bad) + len(good)))
+    response = pa.Array.from_buffers(pa.string(), 2, [None, pa.py_buffer(offsets), pa.py_buffer(bad + good)])
+    pq.write_table(pa.table({"question": ["Q0?", "Q1?"], "response": response}), tmp_path / "traces.parquet")
+    found = replayed(tmp_path / "traces.parquet", [("Q0?", 0), ("Q1?", 0)])
+    assert [one.failure for one in found] == ["no_more_traces", None]

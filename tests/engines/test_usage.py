@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from distill import progress
 from distill.engines import Completion
 from distill.engines.cancellation import Brake
-from distill.engines.usage import COMPARED_PROBLEMS, UNCOUNTED_ALLOWED, Ledger, Spent, cost_usd, dollars, spent_on
+from distill.engines.usage import COMPARED_PROBLEMS, UNCOUNTED_ALLOWED, Ledger, Spent, cost_usd, spent_on
+from distill.progress import dollars
 from distill.recipe.dataset import Sampling, Teacher
 from distill.recipe.section import RecipeError
 from distill.records import Problem, Trace

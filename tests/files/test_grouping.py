@@ -1,4 +1,4 @@
-"""The traces of a problem come to lie together in one shard, in the order in which problems and traces first appear."""
+"""The traces of a problem lie together in one shard, in their order; no row is lost, and the file's mix of problems has no effect."""
 
 import random
 import resource
@@ -30,25 +30,47 @@ def gathered(rows: list[Candidate], folder: Path) -> list[list[Candidate]]:
     st.lists(st.tuples(st.integers(0, 12), st.integers(0, 3)), max_size=40, unique=True),
     st.integers(1, 9),
     st.integers(1, 5),
-    st.integers(0, 3),
     st.sampled_from([600, 4000, 1 << 20]),
+    st.randoms(use_true_random=False),
 )
-def test_all_rows_are_there_with_siblings_together_in_first_order(
-    tmp_path_factory: pytest.TempPathFactory, places: list[tuple[int, int]], shard_rows: int, piles: int, strangers: int, characters: int
+def test_all_rows_are_there_with_siblings_together_whatever_the_mix_of_problems(
+    tmp_path_factory: pytest.TempPathFactory,
+    places: list[tuple[int, int]],
+    shard_rows: int,
+    parts: int,
+    characters: int,
+    dice: random.Random,
 ) -> None:
     rows = [candidate(*place) for place in places]
-    settings = {"SHARD_ROWS": shard_rows, "PILE_BYTES": 1, "MOST_PILES": piles, "STRANGERS": strangers, "SHARD_CHARACTERS": characters}
+    settings = {"SHARD_ROWS": shard_rows, "PARTS": parts, "SHARD_CHARACTERS": characters}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in settings.items():
             patch.setattr(grouping, name, value)
-        found = gathered(rows, tmp_path_factory.mktemp("gather") / "candidates")
-    order = list(dict.fromkeys(row.trace.problem.problem_id for row in rows))
-    assert [row for shard in found for row in shard] == sorted(rows, key=lambda row: order.index(row.trace.problem.problem_id))
+        folder = tmp_path_factory.mktemp("gather")
+        found = gathered(rows, folder / "candidates")
+        others = gathered(shuffled(rows, dice), folder / "mixed")
+    assert others == found
+    flat = [row for shard in found for row in shard]
+    assert sorted(flat, key=rows.index) == rows
+    for problem in {row.trace.problem.problem_id for row in rows}:
+        at = [number for number, row in enumerate(flat) if row.trace.problem.problem_id == problem]
+        assert at == list(range(at[0], at[-1] + 1)), "siblings lie together"
+        assert [flat[number] for number in at] == [row for row in rows if row.trace.problem.problem_id == problem]
     homes = [{row.trace.problem.problem_id for row in shard} for shard in found]
-    assert sum(map(len, homes)) == len(order)
+    assert sum(map(len, homes)) == len({row.trace.problem.problem_id for row in rows})
     for shard in found[:-1] if found else []:
         siblings_of_last = sum(row.trace.problem == shard[-1].trace.problem for row in shard)
         assert len(shard) - siblings_of_last < shard_rows
+
+
+def shuffled(rows: list[Candidate], dice: random.Random) -> list[Candidate]:
+    """The rows with problems mixed otherwise, the traces of each in their order."""
+    waiting = {row.trace.problem.problem_id: [] for row in rows}
+    for row in rows:
+        waiting[row.trace.problem.problem_id].append(row)
+    turns = [row.trace.problem.problem_id for row in rows]
+    dice.shuffle(turns)
+    return [waiting[problem].pop(0) for problem in turns]
 
 
 def test_the_folder_appears_when_all_is_in_it(tmp_path: Path) -> None:
@@ -66,38 +88,20 @@ def test_the_folder_appears_when_all_is_in_it(tmp_path: Path) -> None:
     assert gathered([], tmp_path / "candidates") == first
 
 
-def torn(number: int) -> Candidate:
-    asked = Problem(f"torn{number}", "file", "open", "", None)
-    return Candidate(Trace(asked, f"torn{number}", 0, None, "", True, "error", failure="not JSON"), Verdict("error"))
-
-
-def test_torn_lines_between_siblings_scatter_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [one for problem in range(40) for one in (candidate(problem, 0), torn(problem), candidate(problem, 1), candidate(problem, 2))]
-    dealt: list[object] = []
-    monkeypatch.setattr(grouping, "_deal", lambda *given: dealt.append(given))
-    monkeypatch.setattr(grouping, "SHARD_ROWS", 7)
-    found = gathered(rows, tmp_path / "candidates")
-    assert not dealt and len(found) > 10
-    names = [row.trace.problem.problem_id for shard in found for row in shard]
-    assert names == [name for problem in range(40) for name in (*[f"p{problem}"] * 3, f"torn{problem}")]
-
-
-def test_many_scattered_problems_need_few_open_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grouping, "PILE_BYTES", 1)
+def test_many_problems_need_few_open_files(tmp_path: Path) -> None:
     usual = resource.getrlimit(resource.RLIMIT_NOFILE)
     taken = len(list(Path("/proc/self/fd").iterdir()))
     try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (taken + grouping.MOST_PILES + 32, usual[1]))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (taken + grouping.PARTS + 32, usual[1]))
         found = gathered([candidate(problem, sample) for sample in range(2) for problem in range(1_000)], tmp_path / "candidates")
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, usual)
-    assert len(found) == grouping.MOST_PILES
-    assert [row.trace.id for shard in found for row in shard] == [f"t{problem}-{sample}" for problem in range(1_000) for sample in range(2)]
+    assert len(found) == 1 and len(found[0]) == 2_000
 
 
-def test_a_pile_becomes_several_shards_and_takes_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_becomes_several_shards_and_takes_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grouping, "SHARD_CHARACTERS", 1 << 20)
-    monkeypatch.setattr(grouping, "PILE_BYTES", 4 << 20)
+    monkeypatch.setattr(grouping, "PARTS", 8)
     monkeypatch.setattr(shards, "ROW_GROUP_BYTES", 1 << 20)
     text = "Thinking. " * 1_000
     rows = (
@@ -105,14 +109,14 @@ def test_a_pile_becomes_several_shards_and_takes_bounded_memory(tmp_path: Path, 
         for one in (candidate(problem, sample) for sample in range(8) for problem in range(400))
     )
     before, peaks = pa.total_allocated_bytes(), []
-    order_pile = grouping._order_pile
+    write = shards.Writer.write_table
 
-    def watched(*given: Any) -> int:
+    def watched(writer: Any, table: pa.Table) -> None:
         peaks.append(pa.total_allocated_bytes() - before)
-        return order_pile(*given)
+        write(writer, table)
 
-    monkeypatch.setattr(grouping, "_order_pile", watched)
+    monkeypatch.setattr(shards.Writer, "write_table", watched)
     paths = grouping.gather(rows, str(tmp_path / "candidates"))
-    assert len(peaks) > 4 and max(peaks) < 1 << 20, "nothing of a pile is left when the next one begins"
+    assert len(peaks) > 20 and max(peaks) < 12 << 20, "a part of 4 MB, its hashes and a few row groups"
     sizes = [shards.count(path) for path in paths]
     assert len(paths) > 20 and max(sizes) <= (1 << 20) // len(text) + 8 and sum(sizes) == 3_200

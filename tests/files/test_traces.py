@@ -15,7 +15,7 @@ from distill.recipe.dataset import Verification
 from distill.records import Candidate
 from distill.store import shards
 from distill.text import language
-from flows import file_verdicts
+from flows import files
 from flows.cli import main
 
 ROW = {"question": "What is 2 + 3?", "reference": "5", "answer": "It is 5."}
@@ -90,7 +90,7 @@ def test_numbers_beyond_the_columns_are_written_all_the_same(tmp_path: Path) -> 
         encoding="utf-8",
     )
     grouping.gather(traces.candidates_from_all(str(tmp_path / "in.jsonl")), str(tmp_path / "out"))
-    file_verdicts.verify_file(str(tmp_path / "in.jsonl"), str(tmp_path / "out.parquet"), Verification(workers=1))
+    files.verify_file(str(tmp_path / "in.jsonl"), str(tmp_path / "out.parquet"), Verification(workers=1))
     assert pq.read_table(tmp_path / "out.parquet")["score"].to_pylist() == [0.5, 2.0**60]
 
 
@@ -144,7 +144,7 @@ def test_a_column_named_extra_is_kept_whatever_it_holds(tmp_path: Path, row: dic
 def damaged(folder: Path, name: str) -> Path:
     path = folder / name
     lines = gzip.compress("".join(json.dumps(ROW | {"id": number}) + "\n" for number in range(5_000)).encode())
-    pq.write_table(pa.table({"answer": [str(number) for number in range(5_000)]}), folder / "whole.parquet")
+    pq.write_table(pa.table({"question": ["x"] * 5_000, "answer": [str(number) for number in range(5_000)]}), folder / "whole.parquet")
     columns = (folder / "whole.parquet").read_bytes()
     path.write_bytes(
         {

@@ -12,8 +12,8 @@ import pytest
 from distill import verifiers
 from distill.recipe.dataset import Majority, Verification
 from distill.recipe.section import RecipeError
-from flows import file_verdicts
-from flows.file_verdicts import ROWS_OF_PART
+from flows import files
+from flows.files import ROWS_OF_PART
 
 SECTION = Verification(workers=1)
 PROJECT = Path(__file__).parents[2]
@@ -23,7 +23,8 @@ COLUMNS = ("id", "outcome", "extracted", "detail", "verifier")
 def rows(count: int) -> str:
     answers = (r"\boxed{5}", r"\boxed{6}", "none", rf"\boxed{{x+{'1'}}}")
     return "\n".join(
-        json.dumps({"id": str(n), "problem_id": str(n // 4), "reference": "5", "response": answers[n % 4]}) for n in range(count)
+        json.dumps({"id": str(n), "problem_id": str(n // 4), "question": "2 + 3?", "reference": "5", "response": answers[n % 4]})
+        for n in range(count)
     )
 
 
@@ -52,7 +53,7 @@ def test_a_run_that_was_killed_goes_on_after_its_last_part_and_ends_as_if_it_had
     assert again.returncode == 0
     assert "going on after" in progress
     assert said.splitlines()[-1] == str(target)
-    file_verdicts.verify_file(str(source), str(undisturbed), SECTION)
+    files.verify_file(str(source), str(undisturbed), SECTION)
     assert verdicts(target) == verdicts(undisturbed)
     assert not second.parent.exists()
 
@@ -61,17 +62,17 @@ def test_parts_of_another_input_or_other_settings_are_not_gone_on_with(tmp_path)
     source, target = tmp_path / "in.jsonl", tmp_path / "out.parquet"
     source.write_text(rows(8))
     parts = tmp_path / "out.parquet.parts"
-    for key in ("another", file_verdicts._key(str(source), SECTION.model_copy(update={"timeout_seconds": 1.0}))):
+    for key in ("another", files._verifying_key(str(source), SECTION.model_copy(update={"timeout_seconds": 1.0}))):
         parts.mkdir()
         (parts / "key.json").write_text(key)
         (parts / "000000.parquet").write_bytes(b"never read")
-        file_verdicts.verify_file(str(source), str(target), SECTION)
+        files.verify_file(str(source), str(target), SECTION)
         assert len(verdicts(target)) == 8
 
 
 def test_the_summary_lies_beside_the_verdicts_by_source_and_kind(tmp_path):
     (tmp_path / "in.jsonl").write_text(rows(8) + "\n" + json.dumps({"source": "quiz", "kind": "choice", "reference": "A", "response": "A"}))
-    found = file_verdicts.verify_file(str(tmp_path / "in.jsonl"), str(tmp_path / "out.parquet"), SECTION)
+    found = files.verify_file(str(tmp_path / "in.jsonl"), str(tmp_path / "out.parquet"), SECTION)
     summary = json.loads((tmp_path / "out.summary.json").read_text())
     assert [(one["source"], one["kind"], one["traces"]) for one in summary] == [("file", "math", 8), ("quiz", "choice", 1)]
     assert summary[0]["outcomes"] == {"correct": 2, "wrong": 4, "no_answer": 2} == dict(found[0].outcomes)
@@ -81,7 +82,7 @@ def test_the_summary_lies_beside_the_verdicts_by_source_and_kind(tmp_path):
 
 
 def test_a_majority_over_scattered_siblings_is_refused_before_anything_is_judged(tmp_path):
-    lines = [json.dumps({"problem_id": name, "response": r"\boxed{1}"}) for name in ("a", "b", "a")]
+    lines = [json.dumps({"problem_id": name, "question": "x", "response": r"\boxed{1}"}) for name in ("a", "b", "a")]
     (tmp_path / "in.jsonl").write_text("\n".join(lines))
     with pytest.raises(RecipeError, match="row 2"):
-        file_verdicts.verify_file(str(tmp_path / "in.jsonl"), str(tmp_path / "out.parquet"), Verification(majority=Majority()))
+        files.verify_file(str(tmp_path / "in.jsonl"), str(tmp_path / "out.parquet"), Verification(majority=Majority()))

@@ -20,6 +20,7 @@ from distill.recipe.load import load_dataset, load_made
 from distill.recipe.section import RecipeError
 from distill.store import shards
 from flows import files
+from flows.cli import main
 from flows.files import UnfinishedError
 
 PROJECT = Path(__file__).parents[2]
@@ -103,8 +104,9 @@ def test_every_row_has_its_reason_and_its_columns(tmp_path: Path) -> None:
         "truncated",
         None,
     }
-    kept = [row["extra"] for path in shards.list_shards(str(tmp_path / "out" / "candidates")) for row in shards.read_rows(path)]
-    assert json.loads(kept[7]) == {"site": {"page": 1}}
+    paths = shards.list_shards(str(tmp_path / "out" / "candidates"))
+    extra = {row["id"]: row["extra"] for path in paths for row in shards.read_rows(path)}
+    assert json.loads(extra["1-3"]) == {"site": {"page": 1}}
     report = json.loads((tmp_path / "out" / "contamination.json").read_text(encoding="utf-8"))
     assert BENCHMARK in json.dumps(report) and (tmp_path / "out" / "README.md").exists()
     assert not (tmp_path / "out" / files.WORK).exists() and not (tmp_path / "out" / write.DECISIONS).exists()
@@ -249,3 +251,20 @@ def test_worker_processes_stop_at_once(tmp_path: Path) -> None:
     child.send_signal(signal.SIGINT)
     assert child.wait(10) == 130
     assert len(list(measured.glob("*.parquet"))) < 500
+
+
+@pytest.mark.parametrize("command", ["curate", "verify"])
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_file_without_a_question_column_is_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, folder: bool
+) -> None:
+    given = tmp_path / "given" / "rows.jsonl"
+    given.parent.mkdir()
+    rows = [{"problem": f"What is {number} plus 7?", "reference": "9", "response": "<think>x</think>9"} for number in range(3)]
+    given.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    if folder and command == "verify":
+        pytest.skip("verify takes one file")
+    source = given.parent if folder else given
+    assert main([command, "--input", str(source), "--output", str(tmp_path / "out.parquet")]) == 1
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("distill:"))
+    assert "no column question; rename problem to question (the columns are problem, reference, response)" in line

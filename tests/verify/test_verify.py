@@ -15,7 +15,7 @@ from distill.records import Problem, Trace
 from distill.sandbox import SandboxError
 from distill.verifiers import LOOK_AHEAD_TRACES, RULES, judge, judge_reference, require
 from distill.verify import verify
-from flows import file_verdicts
+from flows import files
 
 SECTION = Verification(workers=2)
 
@@ -80,7 +80,7 @@ def test_a_kind_without_a_verifier_is_unverified_and_says_so():
 def test_every_kind_is_judged_in_one_stream_and_in_order(tmp_path):
     examples = Path(__file__).parents[2] / "data" / "seed" / "every_kind.jsonl"
     section = SECTION.model_copy(update={"sandbox": Sandbox(timeout_seconds=1.0)})
-    file_verdicts.verify_file(str(examples), str(tmp_path / "out.parquet"), section)
+    files.verify_file(str(examples), str(tmp_path / "out.parquet"), section)
     given = [json.loads(line)["id"] for line in examples.read_text().splitlines()]
     found = pq.read_table(tmp_path / "out.parquet", columns=["id", "outcome"]).to_pylist()
     assert [row["id"] for row in found] == given
@@ -200,7 +200,7 @@ def test_a_file_gets_one_row_for_one_row_and_bad_rows_are_errors_with_a_cause(tm
     data = b"\xef\xbb\xbf" + b"\r\n".join(line for line, _ in LINES)
     source, target = str(tmp_path / name), str(tmp_path / "out.parquet")
     (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
-    summaries = file_verdicts.verify_file(source, target, SECTION)
+    summaries = files.verify_file(source, target, SECTION)
     rows = pq.read_table(target).to_pylist()
     assert [row["outcome"] for row in rows] == [outcome for _, outcome in LINES]
     assert sum(one.traces for one in summaries) == len(LINES)
@@ -214,9 +214,10 @@ def test_parquet_columns_keep_their_types_and_text_that_is_not_utf8_costs_only_i
     response = pa.Array.from_buffers(
         pa.string(), 3, [None, pa.py_buffer(b"\0\0\0\0\x09\0\0\0\x0a\0\0\0\x13\0\0\0"), pa.py_buffer(b"\\boxed{5}\xff\\boxed{6}")]
     )
-    table = pa.table({"kind": ["math"] * 3, "reference": ["5"] * 3, "response": response, "tags": [["a"], [], None], "outcome": ["x"] * 3})
+    given = {"kind": ["math"] * 3, "question": ["2 + 3?"] * 3, "reference": ["5"] * 3, "outcome": ["x"] * 3}
+    table = pa.table(given | {"response": response, "tags": [["a"], [], None]})
     pq.write_table(table, tmp_path / "in.parquet")
-    file_verdicts.verify_file(str(tmp_path / "in.parquet"), str(tmp_path / "out.parquet"), SECTION)
+    files.verify_file(str(tmp_path / "in.parquet"), str(tmp_path / "out.parquet"), SECTION)
     written = pq.read_table(tmp_path / "out.parquet")
     assert written["outcome"].to_pylist() == ["correct", "error", "wrong"]
     assert written["tags"].to_pylist() == [["a"], None, None]
@@ -236,4 +237,4 @@ def test_candidates_carry_the_outcome_of_their_row_and_are_unverified_without_on
 
 def test_a_file_of_unknown_format_is_refused_by_name(tmp_path):
     with pytest.raises(traces.UnknownFormatError, match=r"\.parquet"):
-        file_verdicts.verify_file(str(tmp_path / "in.csv"), str(tmp_path / "out.parquet"), SECTION)
+        files.verify_file(str(tmp_path / "in.csv"), str(tmp_path / "out.parquet"), SECTION)
