@@ -3,6 +3,7 @@
 The committed tiny teacher runs for real, in its child process. Not tested: a GPU.
 """
 
+import hashlib
 import os
 import random
 import shutil
@@ -87,6 +88,11 @@ def test_in_float64_a_completion_does_not_depend_on_its_batch(texts: dict[str, C
         again = {completion.key: completion for completion in other.complete(shuffled[:40], Sampling(temperature=1.2, top_p=0.95))}
     assert len(again) == 40
     assert all(texts[key] == completion for key, completion in again.items())
+
+
+def test_the_embedded_teachers_draws_are_those_of_earlier_versions(texts: dict[str, Completion]) -> None:
+    told = "\n".join(f"{key} {texts[key].content} {texts[key].completion_tokens}" for key in sorted(texts))
+    assert hashlib.sha256(told.encode()).hexdigest()[:16] == "11153d22550d0560"
 
 
 def test_a_requests_own_limit_of_new_tokens_ends_a_completion_as_length(engine: LocalEngine) -> None:
@@ -268,13 +274,16 @@ def test_tokens_are_drawn_from_the_nucleus_by_their_probability() -> None:
     assert choose(logits[None], draws[:1], 0.0, 0.9).tolist() == [int(logits.argmax())]
 
 
+@pytest.mark.parametrize("parts", [False, True])
 @pytest.mark.parametrize("kind", ["full", "sliding", "recurrent"])
-def test_a_batch_gives_what_the_model_alone_gives_row_by_row(kind: str) -> None:
+def test_a_batch_gives_what_the_model_alone_gives_row_by_row(kind: str, parts: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from distill.engines.transformers.generation import Generator, Row, Sampling
 
+    if parts:
+        monkeypatch.setattr("distill.engines.transformers.generation.PREFILL_TOKENS", 50)
     torch.manual_seed(0)
     shape: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
     shape |= {"num_key_value_heads": 2, "head_dim": 8, "vocab_size": 61, "initializer_range": 0.5}

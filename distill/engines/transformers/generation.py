@@ -54,8 +54,8 @@ Report = Callable[[list[Row]], None]
 class Draw(LogitsProcessor):
     """Chooses each row's next token in place of `generate`, which has one random stream for all rows and rounds logits to float32."""
 
-    def __init__(self, model: Any, rows: list[Row], ends: frozenset[int], chosen_by: Sampling, report: Report) -> None:
-        self.rows, self.ends, self.sampling, self.report = rows, ends, chosen_by, report
+    def __init__(self, model: Any, rows: list[Row], ends: frozenset[int], sampling: Sampling, report: Report) -> None:
+        self.rows, self.ends, self.sampling, self.report = rows, ends, sampling, report
         self.running = len(rows)
         self.seeds = numpy.array([row.seed % 2**64 for row in rows], numpy.uint64)
         self.steps = numpy.array([len(row.tokens) for row in rows], numpy.uint64)
@@ -126,8 +126,7 @@ class Generator:
 
     def __init__(self, model: Any, ends: frozenset[int], size: int) -> None:
         self.model, self.ends, self.size = model, ends, size
-        fresh: Any = GenerationConfig
-        model.generation_config = fresh()  # penalties and cuts of the model's own one are not the recipe's
+        model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call] # the recipe decides, not the model's settings
         if model.config._attn_implementation == "sdpa":
             model.set_attn_implementation("folded")
         layers = DynamicCache(config=model.config).layers
