@@ -68,7 +68,7 @@ class Servers:
         os.environ.setdefault(KEY, secrets.token_urlsafe(24))
         python = vllm_python()
         try:
-            self.keeper = Child([python, str(Path(__file__).with_name("supervisor.py"))], workers.environment())
+            self.keeper = Child([python, str(Path(__file__).with_name("supervisor.py"))], {**os.environ, "PYTHONSAFEPATH": "1"})
         except OSError as error:
             raise EngineError(f"vllm: cannot start {python}: {error.strerror}; check DISTILL_VLLM_PYTHON") from error
         self._reader = threading.Thread(target=self._listen, daemon=True)
