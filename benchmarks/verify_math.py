@@ -39,7 +39,7 @@ from math_verify import LatexExtractionConfig, parse, verify
 from distill.recipe.dataset import Verification
 from distill.records import Problem, Trace
 from distill.verifiers import judge_all
-from distill.workers import pool
+from distill.verifiers.math.worker_pool import pool
 
 SAMPLES = 8
 LONG_CHARACTERS = 32_000

@@ -1,245 +1,198 @@
-"""Killable verifier processes behind a pool of threads, for work that may hang, crash or eat memory.
+"""Child processes: started, spoken to in lines of JSON, and ended with all that they started.
 
-A worker is started when it is first needed, kept for the life of this process, and replaced when it dies or hangs.
-Works from any thread, and in a forked child, which gets workers of its own. A task that used up its CPU is a `timeout`; a
-task whose worker died for another reason is tried again in a fresh worker, and is an `error` after ATTEMPTS. No fault of
-a worker is ever a `wrong`. Workers are not told apart: which of them judges a task changes no verdict.
+A child leads a process group of its own, so a signal from the keyboard is its parent's affair. Its standard output carries
+messages only; what it or its libraries print goes to a log. It ends soon after its parent, however that ended, when it
+calls `begin` or `end_with_parent`. What a message means, and what follows a death, is for the caller to say.
 """
 
-import atexit
 import json
 import os
 import select
 import signal
 import subprocess
-import sys
+import tempfile
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import cache
-from itertools import islice
 from pathlib import Path
-from queue import LifoQueue
-from typing import Any
+from typing import IO, Any, BinaryIO, cast
 
-from distill.row_errors import INFRA_ERROR
+ROOT = Path(__file__).parents[1]
+LOG_BYTES = 65_536
+DIE_SECONDS = 15.0
+"""What a child may take to end after it has closed its standard output."""
+LOOK_SECONDS = 1.0
+"""Between looks whether the parent is there."""
+PARENT = "DISTILL_PARENT"
+"""Variable of a child's environment with the id of the process that it ends with."""
 
-NEAR = 64
-"""So many waiting tasks are looked at for one with the same reference."""
-START_SECONDS = 300.0
-"""Wall seconds to import symbolic algebra on a loaded machine."""
-LOAD_FACTOR = 20.0
-"""Wall seconds allowed for a CPU second: an oversubscribed machine is slow, not wrong."""
-ATTEMPTS = 3
-"""Workers that one task may lose: other work on the machine may get a worker killed, twice in a row only by bad luck."""
-
-Task = dict[str, Any]
-Result = dict[str, Any]
+Say = Callable[..., None]
+"""`say(kind, **values)` sends a message."""
 
 
-class DiedError(Exception):
-    """A worker ended or hung; `spent` is True when it had used up its CPU limit."""
+class ChildError(Exception):
+    """A child has ended, or has not answered in time."""
 
-    def __init__(self, cause: str, spent: bool = False) -> None:
+    def __init__(self, cause: str, code: int | None = None) -> None:
         super().__init__(cause)
-        self.spent = spent
+        self.code = code
+        """Exit code, or minus the signal; None when the child has not ended."""
 
 
-class Worker:
-    """One child process, spoken to in lines of JSON."""
+class Child:
+    """A process with two pipes and a log; OSError when its command cannot be started."""
 
-    def __init__(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "distill.verifiers.math.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=_environment(),
-        )
-        self.rest = b""
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        log: Path | None = None,
+        speaks: bool = True,
+        descriptors: Sequence[int] = (),
+    ) -> None:
+        """`log` is appended to (None: a temporary file); a child that does not speak has its standard output in its log."""
+        self.log: BinaryIO = tempfile.TemporaryFile() if log is None else open(log, "a+b")  # noqa: SIM115
+        self._rest = b""
         try:
-            self._line(START_SECONDS)
-        except DiedError:
-            self.close()
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE if speaks else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if speaks else self.log,
+                stderr=self.log,
+                env={**environment, PARENT: str(os.getpid())},
+                pass_fds=descriptors,
+                start_new_session=True,
+            )
+        except OSError:
+            self.log.close()
             raise
 
-    def ask(self, task: Task, wall_seconds: float) -> Result:
-        """The result of one task; raises DiedError."""
-        assert self.process.stdin is not None
+    def send(self, kind: str, **values: object) -> None:
+        """Sends a message; ChildError when the child has ended."""
+        self.write(json.dumps({"kind": kind, **values}))
+
+    def write(self, line: str) -> None:
+        """Sends a line; ChildError when the child has ended."""
+        pipe = cast(IO[bytes], self.process.stdin)
         try:
-            self.process.stdin.write(json.dumps(task).encode() + b"\n")
-            self.process.stdin.flush()
+            pipe.write(line.encode() + b"\n")
+            pipe.flush()
         except BrokenPipeError:
-            raise self._died() from None
-        result: Result = json.loads(self._line(wall_seconds))
-        return result
+            raise self._ended() from None
 
-    def close(self) -> None:
-        """Ends the process now."""
-        self.process.kill()
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                with suppress(BrokenPipeError):  # closing flushes what the dead child never read
-                    pipe.close()
+    def receive(self, seconds: float | None = None) -> dict[str, Any]:
+        """The next message; ChildError when the child has ended or says nothing for so long."""
+        line = self.line(seconds)
+        if not line:
+            raise self._ended()
+        message: dict[str, Any] = json.loads(line)
+        return message
 
-    def _line(self, wall_seconds: float) -> bytes:
-        assert self.process.stdout is not None
-        descriptor = self.process.stdout.fileno()
-        deadline = time.monotonic() + wall_seconds
+    def line(self, seconds: float | None = None) -> bytes:
+        """The next line of standard output; nothing at its end, where half a line is dropped."""
+        descriptor = cast(IO[bytes], self.process.stdout).fileno()
+        deadline = None if seconds is None else time.monotonic() + seconds
         poll = select.poll()
         poll.register(descriptor, select.POLLIN | select.POLLHUP)
-        while b"\n" not in self.rest:
-            if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-                raise DiedError(f"no answer in {wall_seconds:.0f} s")
+        while b"\n" not in self._rest:
+            if deadline is not None and not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                raise ChildError(f"no answer in {seconds:.0f} s")
             received = os.read(descriptor, 1 << 16)
             if not received:
-                raise self._died()
-            self.rest += received
-        line, _, self.rest = self.rest.partition(b"\n")
-        return line
+                return b""
+            self._rest += received
+        line, _, self._rest = self._rest.partition(b"\n")
+        return line + b"\n"
 
-    def _died(self) -> DiedError:
-        code = self.process.wait()
-        return DiedError(f"the verifier process ended with {_name(code)}", spent=code == -signal.SIGXCPU)
+    def tail(self, lines: int) -> list[str]:
+        """The last lines of the log."""
+        return read_end(self.log).strip().splitlines()[-lines:]
+
+    def close(self, seconds: float) -> None:
+        """Lets the child end by itself for so long, then ends what is left of it."""
+        self.end_input(seconds)
+        self.kill()
+
+    def end_input(self, seconds: float) -> None:
+        """Ends the child's standard input, waits so long for it to end by itself, and kills it when it does not."""
+        if self.process.stdin is not None:
+            with suppress(BrokenPipeError):  # closing flushes what a dead child never read
+                self.process.stdin.close()
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def kill(self) -> None:
+        """Ends the child and its process group now, and waits until its memory is free."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout, self.log):
+            if pipe is not None:
+                with suppress(BrokenPipeError):
+                    pipe.close()
+
+    def _ended(self) -> ChildError:
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(DIE_SECONDS)
+        code = self.process.returncode
+        name = signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
+        return ChildError(f"the process ended with {name}", code)
 
 
-class Threads:
-    """Daemon threads that do what is submitted: a process that ends does not wait for answers that nobody will read.
+def environment() -> dict[str, str]:
+    """This process's environment, with this package on the path of a child, also where it is not installed."""
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
 
-    A thread goes on with the reference that it had, else takes one that nobody has: a reference is then parsed in one worker only.
+
+def read_end(log: BinaryIO) -> str:
+    """The end of a log, LOG_BYTES at most."""
+    size = os.fstat(log.fileno()).st_size
+    return os.pread(log.fileno(), LOG_BYTES, max(0, size - LOG_BYTES)).decode("utf-8", "replace")
+
+
+def begin() -> Say:
+    """In a child: takes standard output for messages alone, ends with the parent, and gives what sends a message."""
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    end_with_parent()
+
+    def say(kind: str, **values: object) -> None:
+        out.write(json.dumps({"kind": kind, **values}) + "\n")
+        out.flush()
+
+    return say
+
+
+def end_with_parent(grace_seconds: float = 0.0) -> None:
+    """In a child: ends it, with its group if it leads one, when the process that started it is gone.
+
+    With a grace it gets SIGTERM first. Standard input is no sign of life, because what the parent forked may hold the pipe
+    open; nor is the signal that Linux sends (PR_SET_PDEATHSIG), which comes when the *thread* that started a child ends.
     """
+    parent = int(os.environ.get(PARENT) or os.getppid())
+    direct = os.getppid() == parent  # else a launcher stands between the two, or the parent is gone
 
-    def __init__(self, count: int) -> None:
-        self.waiting: deque[tuple[Future[Result], Task]] = deque()
-        self.changed = threading.Condition()
-        self.under_way: dict[int, str] = {}
-        self.count = count
-        self.ended = False
+    def there() -> bool:
+        try:
+            os.kill(parent, 0)
+        except ProcessLookupError:
+            return False
+        return os.getppid() == parent or not direct
 
-    def submit(self, run: Callable[[Task], Result], task: Task) -> "Future[Result]":
-        """A future of `run(task)`."""
-        promise: Future[Result] = Future()
-        with self.changed:
-            self.waiting.append((promise, task))
-            self.changed.notify()
-            if not self.under_way:
-                for number in range(self.count):
-                    self.under_way[number] = ""
-                    threading.Thread(target=self._serve, args=(run, number), name="verifier", daemon=True).start()
-        return promise
+    def watch() -> None:
+        while there():
+            time.sleep(LOOK_SECONDS)
+        if grace_seconds:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(grace_seconds)
+        if os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)
+        os._exit(1)
 
-    def shutdown(self) -> None:
-        """Lets each thread end after the work that is waiting now."""
-        with self.changed:
-            self.ended = True
-            self.changed.notify_all()
-
-    def _serve(self, run: Callable[[Task], Result], number: int) -> None:
-        while item := self._next(number):
-            promise, task = item
-            try:
-                promise.set_result(run(task))
-            except BaseException as error:  # as in any executor, it is raised where the result is asked for
-                promise.set_exception(error)
-
-    def _next(self, number: int) -> tuple[Future[Result], Task] | None:
-        """What a thread does next; None when there is nothing and nothing will come."""
-        with self.changed:
-            self.changed.wait_for(lambda: self.waiting or self.ended)
-            if not self.waiting:
-                return None
-            near = [task["reference"] for _, task in islice(self.waiting, NEAR)]
-            others = {reference for other, reference in self.under_way.items() if other != number}
-            mine = (place for place, reference in enumerate(near) if reference == self.under_way[number])
-            free = (place for place, reference in enumerate(near) if reference not in others)
-            place = next(mine, next(free, 0))
-            self.under_way[number] = near[place]
-            item = self.waiting[place]
-            del self.waiting[place]
-            return item
-
-
-class Pool:
-    """So many workers, and as many threads that wait for them."""
-
-    def __init__(self, workers: int) -> None:
-        self.threads = Threads(workers)
-        self.idle: LifoQueue[Worker | None] = LifoQueue()
-        self.live: set[Worker] = set()
-        for _ in range(workers):
-            self.idle.put(None)
-
-    def submit(self, task: Task) -> "Future[Result]":
-        """Starts a task: a dict with `timeout_seconds`, `memory_mb` and what the worker's judge takes."""
-        return self.threads.submit(self.run, task)
-
-    def run(self, task: Task) -> Result:
-        """A task's result, in any thread; never raises for what a task does to its worker."""
-        cause = ""
-        for _ in range(ATTEMPTS):
-            worker = self.idle.get()
-            try:
-                if worker is None:
-                    worker = Worker()
-                    self.live.add(worker)
-                return worker.ask(task, 10 + LOAD_FACTOR * task["timeout_seconds"])
-            except DiedError as death:
-                self._discard(worker)
-                worker, cause = None, str(death)
-                if death.spent:
-                    detail = f"stopped after {task['timeout_seconds']:g} CPU seconds"
-                    return {"outcome": "timeout", "detail": detail, "seconds": task["timeout_seconds"]}
-            finally:
-                self.idle.put(worker)
-        return {"outcome": "error", "detail": f"{INFRA_ERROR}{cause}, {ATTEMPTS} times", "seconds": 0.0}
-
-    def close(self) -> None:
-        """Ends all workers."""
-        for worker in list(self.live):
-            self._discard(worker)
-
-    def _discard(self, worker: Worker | None) -> None:
-        if worker is not None:
-            self.live.discard(worker)
-            worker.close()
-
-
-_opening = threading.Lock()
-
-
-def pool(workers: int | None) -> Pool:
-    """The pool of this process with so many workers (None: one for each core)."""
-    with _opening:
-        return _pool(workers or len(os.sched_getaffinity(0)))
-
-
-@cache
-def _pool(workers: int) -> Pool:
-    opened = Pool(workers)
-    atexit.register(opened.close)
-    return opened
-
-
-def _environment() -> dict[str, str]:
-    """What a worker needs to import this package, and none of the secrets of this process."""
-    package = str(Path(__file__).parents[1])
-    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
-    return kept | {"PYTHONPATH": os.pathsep.join([package, *filter(None, sys.path)]), "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
-
-
-def _name(code: int) -> str:
-    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
-
-
-def _forget() -> None:
-    """Gives a forked child, which has no right to its parent's workers and none of its threads, a fresh start."""
-    global _opening
-    _opening = threading.Lock()
-    _pool.cache_clear()
-
-
-os.register_at_fork(after_in_child=_forget)
+    threading.Thread(target=watch, name="parent watch", daemon=True).start()

@@ -1,13 +1,11 @@
-"""Prefect's server as a child process: `python -m flows.server_process SOCKET PARENT`.
+"""Prefect's server as a child process: `python -m flows.server_process SOCKET`.
 
 The parent keeps the listening socket, so no port is raced for, and a server that dies is started again while requests wait in
 the socket's queue. The child ends when its parent does, however that ends. Its log lies in `PREFECT_HOME`.
 """
 
 import os
-import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -17,6 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from distill import workers
+from distill.workers import Child
 
 START_SECONDS = 180.0
 STOP_SECONDS = 10.0
@@ -80,33 +81,23 @@ class Supervised:
         self._stopping.set()
         while self._watcher.is_alive():  # it may be starting a server anew
             child = self._child
-            child.terminate()
-            try:
-                child.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                child.kill()
+            child.process.terminate()
+            child.close(STOP_SECONDS)
             self._watcher.join(1.0)
 
     def _watch(self) -> None:
         for _ in range(1 + MOST_RESTARTS):
-            self._child.wait()
+            self._child.process.wait()
+            self._child.kill()
             if self._stopping.is_set():
                 return
             self._child = self._spawned()
 
-    def _spawned(self) -> "subprocess.Popen[bytes]":
+    def _spawned(self) -> Child:
         descriptor = self._listener.fileno()
-        paths = (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", ""))
-        with self.log.open("ab") as output:
-            return subprocess.Popen(
-                [sys.executable, "-m", "flows.server_process", str(descriptor), str(os.getpid())],
-                env={**os.environ, **self._environment, "PYTHONPATH": os.pathsep.join(path for path in paths if path)},
-                pass_fds=[descriptor],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+        command = [sys.executable, "-m", "flows.server_process", str(descriptor)]
+        told = {**workers.environment(), **self._environment}
+        return Child(command, told, log=self.log, speaks=False, descriptors=[descriptor])
 
 
 def _listening(host: str, port: int) -> socket.socket:
@@ -114,13 +105,6 @@ def _listening(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
         raise ServerError(f"cannot listen on {host}:{port} ({error.strerror}); choose another --port") from error
-
-
-def _end_with(parent: int) -> None:
-    """Ends this process when its parent is gone, also when that was killed."""
-    while os.getppid() == parent:
-        time.sleep(1.0)
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 class Impatient:
@@ -149,7 +133,7 @@ class Impatient:
 def main() -> None:
     """Serves Prefect's API on an inherited socket until the parent is gone."""
     listener = socket.socket(fileno=int(sys.argv[1]))
-    threading.Thread(target=_end_with, args=(int(sys.argv[2]),), daemon=True).start()
+    workers.end_with_parent(STOP_SECONDS)
     import uvicorn
     from prefect.server.api.server import create_app
 

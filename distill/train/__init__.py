@@ -1,26 +1,28 @@
-"""The training room: examples in, a student's weights out, by supervised fine-tuning.
+"""The training stage: examples in, a student's weights out, by supervised fine-tuning.
 
-Training runs in a child process (`python -m distill.train.worker`), so GPU memory is free when the room is left and this module
-never imports torch. With several GPUs the child is started through `accelerate launch` with FSDP. A killed run goes on
+Training runs in a child process (`python -m distill.train.worker`), so GPU memory is free when the stage is left and this
+module never imports torch. With several GPUs the child is started through `accelerate launch` with FSDP. A killed run goes on
 from its last whole checkpoint; the finished model appears under its name only when all of it is written.
 """
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from distill import hardware
+from distill import hardware, workers
 from distill.recipe.dataset import Base, Training
 from distill.records import Checkpoint
 from distill.store import schema
+from distill.workers import Child
 
 VERSION = 1
 LOG_TAIL_LINES = 15
+STOP_SECONDS = 10.0
+"""What the child may take to end by itself."""
 SHARDED_PARAMETERS = 100_000_000  # smaller models, and LoRA adapters of any, train on one GPU
 
 Progress = Callable[[Mapping[str, Any]], None]
@@ -54,42 +56,34 @@ def train(base: Base, training: Training, examples: list[str], target: str, log:
 def _run(job: dict[str, Any], log: str, *, processes: int, on_progress: Progress | None = None) -> dict[str, Any]:
     """Runs a job in a child and returns its result; the child's chatter goes to `log`."""
     Path(log).parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file, open(log, "ab") as chatter:
+    with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
         json.dump(job, file)
         file.flush()
         command = [*_launcher(processes), "-m", "distill.train.worker", file.name]
-        child = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=chatter, stdin=subprocess.DEVNULL, env=_environment(processes), text=True
-        )
+        child = Child(command, _environment(processes), log=Path(log))
         try:
             return _follow(child, log, on_progress)
         finally:
-            if child.poll() is None:
-                child.terminate()
-                try:
-                    child.wait(10)
-                except subprocess.TimeoutExpired:
-                    child.kill()
-            child.wait()
+            child.process.terminate()  # a launcher's own children lead other groups: it has to end them
+            child.close(STOP_SECONDS)
 
 
-def _follow(child: "subprocess.Popen[str]", log: str, on_progress: Progress | None) -> dict[str, Any]:
-    """Reads the child's events to the end; its last one must be the result."""
+def _follow(child: Child, log: str, on_progress: Progress | None) -> dict[str, Any]:
+    """Reads the child's messages to the end; its last one must be the result."""
     result: dict[str, Any] | None = None
-    assert child.stdout is not None
-    with child.stdout:
-        for line in child.stdout:
-            event = json.loads(line)
-            match event.pop("event"):
-                case "progress" if on_progress is not None:
-                    on_progress(event)
-                case "result":
-                    result = event
-                case "error":
-                    raise TrainingError(f"{event['message']} (log: {log})")
-    code = child.wait()
+    while line := child.line():
+        message: dict[str, Any] = json.loads(line)
+        match message.pop("kind"):
+            case "progress" if on_progress is not None:
+                on_progress(message)
+            case "result":
+                result = message
+            case "error":
+                raise TrainingError(f"{message['message']} (log: {log})")
+    code = child.process.wait()
     if result is None or code != 0:
-        raise TrainingError(f"the training process ended with code {code}: {_tail(log)} (log: {log})")
+        last = " | ".join(line.strip() for line in child.tail(LOG_TAIL_LINES) if line.strip())
+        raise TrainingError(f"the training process ended with code {code}: {last} (log: {log})")
     return result
 
 
@@ -102,18 +96,11 @@ def _launcher(processes: int) -> list[str]:
 
 
 def _environment(processes: int) -> dict[str, str]:
-    """The child's environment: no telemetry, this checkout first on its path, whom it ends with, and one GPU for one process.
+    """The child's environment: no telemetry, this checkout first on its path, and one GPU for one process.
 
     GPU memory grows in segments that can be extended: batches of many widths took 132 GiB for 45 GiB of tensors without that.
     """
-    root = str(Path(__file__).parents[2])
-    path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
     quiet = {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1", "TOKENIZERS_PARALLELISM": "false"}
     grows = {} if "PYTORCH_CUDA_ALLOC_CONF" in os.environ else {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
     visible = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]} if processes == 1 else {}
-    return {**grows, **os.environ, **quiet, **visible, "PYTHONPATH": path, "DISTILL_PARENT": str(os.getpid())}
-
-
-def _tail(log: str) -> str:
-    lines = Path(log).read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return " | ".join(line.strip() for line in lines[-LOG_TAIL_LINES:] if line.strip())
+    return {**grows, **workers.environment(), **quiet, **visible}

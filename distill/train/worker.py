@@ -1,9 +1,8 @@
-"""The training room's child process: `python -m distill.train.worker JOB.json`.
+"""The training stage's child process: `python -m distill.train.worker JOB.json`.
 
-Standard output carries one JSON event a line (`progress`, `result`, `error`); everything that libraries print goes to
-standard error. Rows are rendered by `chat.py` with the student's template; a row that is too long is left out and
-counted, never cut; the loss is on the completion only, and every row's labels end with the EOS token. A loss, a gradient
-or a weight that is not finite ends the job: no such student is saved.
+Its messages are `progress`, `result` and `error`. Rows are rendered by `chat.py` with the student's template; a row that is
+too long is left out and counted, never cut; the loss is on the completion only, and every row's labels end with the EOS
+token. A loss, a gradient or a weight that is not finite ends the job: no such student is saved.
 """
 
 import json
@@ -11,18 +10,18 @@ import math
 import os
 import shutil
 import sys
-import threading
 import time
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from distill import hardware
+from distill import hardware, workers
 from distill.recipe.dataset import CONFIGS, Base, Training
 from distill.records import Example
 from distill.store import shards
 from distill.text import chat_template as chat
 from distill.text import student_template
 from distill.train import attention, batches, weights
+from distill.workers import Say
 
 COMPLETE = "distill-complete"  # written last into a checkpoint: one without it is torn and is not resumed from
 MOST_UNRENDERABLE = 0.05
@@ -38,8 +37,12 @@ LAST_SHARE = 0.1
 
 def main() -> int:
     """Runs the job of the command line's file and reports its result, or its cause of failure, as the last event."""
-    events = _take_stdout()
-    threading.Thread(target=_end_with, args=(int(os.environ["DISTILL_PARENT"]),), daemon=True).start()
+    first = workers.begin()
+
+    def say(kind: str, **values: object) -> None:
+        if _is_first():
+            first(kind, **values)
+
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     base = Base.model_validate(job["base"])
     try:
@@ -48,11 +51,11 @@ def main() -> int:
             result: dict[str, Any] = {}
         else:
             training = Training.model_validate(job["training"])
-            result = train(base, training, job["examples"], Path(job["target"]), events)
+            result = train(base, training, job["examples"], Path(job["target"]), say)
     except (OSError, ValueError, RuntimeError) as error:
-        _emit(events, "error", message=f"{type(error).__name__}: {error}")
+        say("error", message=f"{type(error).__name__}: {error}")
         raise
-    _emit(events, "result", **result)
+    say("result", **result)
     return 0
 
 
@@ -91,7 +94,7 @@ def prepare(base: Base, target: Path) -> None:
     os.replace(scratch, target)
 
 
-def train(base: Base, training: Training, examples: list[str], target: Path, events: IO[str]) -> dict[str, Any]:
+def train(base: Base, training: Training, examples: list[str], target: Path, say: Say) -> dict[str, Any]:
     """Fine-tunes and saves; returns the columns of a Checkpoint."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -113,7 +116,7 @@ def train(base: Base, training: Training, examples: list[str], target: Path, eve
         trust_remote_code=base.trust_remote_code,
         use_safetensors=True,
     )
-    trainer = _trainer(model, tokenizer, rows, training, target.with_name("checkpoints"), events)
+    trainer = _trainer(model, tokenizer, rows, training, target.with_name("checkpoints"), say)
     outcome = trainer.train(resume_from_checkpoint=_last_whole_checkpoint(target.with_name("checkpoints")))
     _save(trainer, tokenizer, prepared, target, half=training.precision == "bf16")
     tokens = sum(len(row["input_ids"]) for row in rows)
@@ -171,7 +174,7 @@ def _chosen(examples: list[str], training: Training) -> list[Example]:
     return [found[index] for index in kept]
 
 
-def _trainer(model: Any, tokenizer: Any, rows: list[dict[str, list[int]]], training: Training, folder: Path, events: IO[str]) -> Any:
+def _trainer(model: Any, tokenizer: Any, rows: list[dict[str, list[int]]], training: Training, folder: Path, say: Say) -> Any:
     """A TRL trainer for rows that are already token ids and labels."""
     import torch
     from datasets import Dataset
@@ -262,7 +265,7 @@ def _trainer(model: Any, tokenizer: Any, rows: list[dict[str, list[int]]], train
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
         peft_config=_lora(training),
-        callbacks=[_callback(events)],
+        callbacks=[_callback(say)],
     )
 
 
@@ -277,8 +280,8 @@ def _lora(training: Training) -> Any:
     )
 
 
-def _callback(events: IO[str]) -> Any:
-    """Reports progress as events, those of a resumed run's earlier steps first, and marks whole checkpoints."""
+def _callback(say: Say) -> Any:
+    """Reports progress, those of a resumed run's earlier steps first, and marks whole checkpoints."""
     from transformers import TrainerCallback
 
     class Reporter(TrainerCallback):
@@ -292,7 +295,7 @@ def _callback(events: IO[str]) -> Any:
         def _report(self, state: Any, logs: dict[str, float], *, resumed: bool) -> None:
             if "loss" in logs:
                 seen = {name: logs[name] for name in ("step", "loss", "epoch")}
-                _emit(events, "progress", **seen, steps=state.max_steps, resumed=resumed)
+                say("progress", **seen, steps=state.max_steps, resumed=resumed)
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if state.is_world_process_zero:
@@ -385,28 +388,6 @@ def _peak_memory() -> dict[str, float | None]:
         taken = torch.cuda.max_memory_reserved() / 2**30
         return {"peak_memory_gib": torch.cuda.max_memory_allocated() / 2**30, "peak_memory_taken_gib": taken}
     return {"peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, "peak_memory_taken_gib": None}
-
-
-def _take_stdout() -> IO[str]:
-    """Standard output for events alone; whatever else is printed goes to standard error."""
-    events = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    return events
-
-
-def _emit(events: IO[str], event: str, **values: Any) -> None:
-    if _is_first():
-        print(json.dumps({"event": event, **values}), file=events, flush=True)
-
-
-def _end_with(process: int) -> None:
-    """Ends this process when another one is gone, however that ended (a launcher may stand between the two)."""
-    while True:
-        time.sleep(1.0)
-        try:
-            os.kill(process, 0)
-        except ProcessLookupError:
-            os._exit(1)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 The committed tiny teacher runs for real, in its child process. Not tested: a GPU.
 """
 
+import hashlib
 import os
 import random
 import shutil
@@ -10,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from distill.engines import Completion, EngineError, Request, open_engine
 from distill.engines.transformers import ROOT, LocalEngine
-from distill.engines.transformers.wire import BackendError, Settings
+from distill.engines.transformers.worker import BackendError, Settings, open_chat
 from distill.recipe.dataset import Sampling, Teacher
 from distill.records import Message, Problem
 
@@ -88,6 +88,11 @@ def test_in_float64_a_completion_does_not_depend_on_its_batch(texts: dict[str, C
         again = {completion.key: completion for completion in other.complete(shuffled[:40], Sampling(temperature=1.2, top_p=0.95))}
     assert len(again) == 40
     assert all(texts[key] == completion for key, completion in again.items())
+
+
+def test_the_embedded_teachers_draws_are_those_of_earlier_versions(texts: dict[str, Completion]) -> None:
+    told = "\n".join(f"{key} {texts[key].content} {texts[key].completion_tokens}" for key in sorted(texts))
+    assert hashlib.sha256(told.encode()).hexdigest()[:16] == "11153d22550d0560"
 
 
 def test_a_requests_own_limit_of_new_tokens_ends_a_completion_as_length(engine: LocalEngine) -> None:
@@ -208,8 +213,6 @@ def test_a_model_that_cannot_be_opened_is_an_error_with_its_cause(tmp_path: Path
 
 
 def test_a_tokenizer_without_a_usable_template_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from distill.engines.transformers.chat import open_chat
-
     folder = shutil.copytree(TEACHER, tmp_path / "model")
     (folder / "chat_template.jinja").write_text("{{ raise_exception('System role not supported') }}")
     with pytest.raises(BackendError, match=r"System role not supported.*unset sampling\.system"):
@@ -223,8 +226,6 @@ def test_a_tokenizer_without_a_usable_template_is_an_error(tmp_path: Path, monke
 
 
 def test_control_tokens_in_a_question_are_text() -> None:
-    from distill.engines.transformers.chat import open_chat
-
     chat = open_chat(settings(TEACHER))
     end = chat.tokenizer.convert_tokens_to_ids("<|im_end|>")
     plain = chat.prompt((("user", "1 + 1?"),), "")
@@ -235,8 +236,6 @@ def test_control_tokens_in_a_question_are_text() -> None:
 
 
 def test_a_prefill_opens_the_turn_once() -> None:
-    from distill.engines.transformers.chat import open_chat
-
     chat = open_chat(settings(TEACHER))
     turns = (("user", "1 + 1?"),)
     assert chat.opens_thinking()
@@ -275,32 +274,38 @@ def test_tokens_are_drawn_from_the_nucleus_by_their_probability() -> None:
     assert choose(logits[None], draws[:1], 0.0, 0.9).tolist() == [int(logits.argmax())]
 
 
-@pytest.mark.parametrize("window", [None, 8])
-def test_a_batch_gives_what_the_model_alone_gives(window: int | None) -> None:
+@pytest.mark.parametrize("parts", [False, True])
+@pytest.mark.parametrize("kind", ["full", "sliding", "recurrent"])
+def test_a_batch_gives_what_the_model_alone_gives_row_by_row(kind: str, parts: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from distill.engines.transformers.backend import use_slots
-    from distill.engines.transformers.batch import Batch, Row
+    from distill.engines.transformers.generation import Generator, Row, Sampling
 
+    if parts:
+        monkeypatch.setattr("distill.engines.transformers.generation.PREFILL_TOKENS", 50)
     torch.manual_seed(0)
     shape: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
-    shape |= {"num_key_value_heads": 2, "head_dim": 8, "vocab_size": 61, "initializer_range": 0.5, "sliding_window": window}
+    shape |= {"num_key_value_heads": 2, "head_dim": 8, "vocab_size": 61, "initializer_range": 0.5}
+    if kind == "recurrent":
+        shape |= {"layer_types": ["full_attention", "conv"], "block_auto_adjust_ff_dim": False}
+    else:
+        shape["sliding_window"] = 8 if kind == "sliding" else None
     build: Any = AutoModelForCausalLM.from_config
-    model = build(AutoConfig.for_model("mistral", **shape), dtype=torch.float64)
+    model = build(AutoConfig.for_model("lfm2" if kind == "recurrent" else "mistral", **shape), dtype=torch.float64)
     model.eval()
+    model.generation_config.repetition_penalty = 5.0  # a model's own settings are not the recipe's
     chance = random.Random(0)
     rows = [Row(str(n), tuple(chance.randrange(61) for _ in range(chance.randint(1, 40))), n, chance.randint(1, 70)) for n in range(30)]
     rows += [Row(f"{n}-again", rows[n].prompt, n, 20) for n in range(10)]
     with torch.inference_mode():
         alone = {row.key: greedy(model, list(row.prompt), row.limit) for row in rows[::3]}
-        use_slots(model)
-        batch, waiting, finished = Batch(model, frozenset([7]), 6, 0.0, 1.0), deque(rows), list[Row]()
-        while waiting or batch.running:
-            finished += batch.admit(waiting) + (batch.step() if batch.running else [])
-    assert batch.has_slots == (window is None)
-    assert sorted(row.key for row in finished) == sorted(row.key for row in rows)
-    assert {row.key: row.tokens for row in finished if row.key in alone} == alone
+    generator, told = Generator(model, frozenset([7]), 6), list[list[str]]()
+    generator.complete(rows, Sampling(0.0, 1.0), lambda ended: told.append([row.key for row in ended]))
+    assert generator.movable == (kind != "recurrent")
+    assert sorted(key for keys in told for key in keys) == sorted(row.key for row in rows) and len(told) > 20
+    assert {row.key: row.tokens for row in rows if row.key in alone} == alone
+    assert all(row.reason == ("stop" if row.tokens[-1] == 7 else "length") for row in rows)
 
 
 def greedy(model: Any, tokens: list[int], limit: int) -> list[int]:

@@ -19,11 +19,11 @@ from flows import server_process
 
 with server_process.started("127.0.0.1", 0, {"PREFECT_UI_ENABLED": "false", "PREFECT__SERVER_EPHEMERAL": "1"}) as own:
     own.wait()
-    print(own.url, own._child.pid, flush=True)
-    own._child.kill()
-    own._child.wait()
+    print(own.url, own._child.process.pid, flush=True)
+    own._child.process.kill()
+    own._child.process.wait()
     time.sleep(0.5)
-    print(own._child.pid, flush=True)
+    print(own._child.process.pid, flush=True)
     time.sleep(600)
 """
 

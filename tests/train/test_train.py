@@ -1,4 +1,4 @@
-"""The training room: what a student is trained on, what is left out, and what a killed run keeps. Real model, real TRL."""
+"""The training stage: what a student is trained on, what is left out, and what a killed run keeps. Real model, real TRL."""
 
 import json
 import os
@@ -290,7 +290,7 @@ def test_a_micro_batch_has_rows_of_about_one_length_and_a_step_the_rows_of_a_ran
     source = ROOT / STUDENT.base.model
     tokenizer = AutoTokenizer.from_pretrained(source, pad_token="<|endoftext|>")
     section = QUICK.model_copy(update={"batch_size": 16, "device_batch_size": 4})
-    made = worker._trainer(AutoModelForCausalLM.from_pretrained(source), tokenizer, rows, section, tmp_path, sys.stderr)
+    made = worker._trainer(AutoModelForCausalLM.from_pretrained(source), tokenizer, rows, section, tmp_path, lambda *_, **__: None)
     batches = [batch["input_ids"] for batch in made.get_train_dataloader()]
     seen = [[int(row[0]) - 3 for row in batch] for batch in batches]
     assert sorted(number for batch in seen for number in batch) == list(range(64))
@@ -302,11 +302,11 @@ def test_the_child_trains_without_cudnn_attention_and_lets_gpu_memory_grow_in_pl
     rows = f"{tmp_path}/examples.parquet"
     shards.write(Example, [example(number) for number in range(4)], rows)
     script = (
-        "import sys, pathlib, torch\n"
+        "import pathlib, torch\n"
         "from distill.recipe import load; from distill.train import worker\n"
         "student = load.load_student('tiny-qwen2')\n"
         "section = student.training.model_copy(update={'epochs': 1.0, 'batch_size': 4, 'device_batch_size': 4})\n"
-        f"worker.train(student.base, section, [{rows!r}], pathlib.Path('{tmp_path}/model'), sys.stderr)\n"
+        f"worker.train(student.base, section, [{rows!r}], pathlib.Path('{tmp_path}/model'), lambda *_, **__: None)\n"
         "print(torch.backends.cuda.cudnn_sdp_enabled())\n"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True)

@@ -16,7 +16,7 @@ from distill.records import Problem, Trace
 from distill.text import boxed
 from distill.verifiers import judge, judge_all, judge_reference
 from distill.verifiers.math import compare, limits, parse
-from distill.workers import Pool
+from distill.verifiers.math.worker_pool import Pool
 
 SECTION = Verification(workers=2, timeout_seconds=2.0)
 TABLES = ("math", "math_held_out")
@@ -179,7 +179,7 @@ def test_memory_beyond_the_limit_is_never_wrong_and_the_pool_is_whole_again(one_
 
 def test_a_worker_does_not_outlive_its_parent():
     code = (
-        "from distill.workers import Pool; import os, signal; p = Pool(1);"
+        "from distill.verifiers.math.worker_pool import Pool; import os, signal; p = Pool(1);"
         "p.run({'reference': 'x', 'answer': 'x+0', 'strict': False, 'timeout_seconds': 1, 'memory_mb': 2048});"
         "print([w.process.pid for w in p.live][0], flush=True); os.kill(os.getpid(), signal.SIGKILL)"
     )

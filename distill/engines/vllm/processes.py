@@ -13,7 +13,6 @@ import random
 import re
 import secrets
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
@@ -21,14 +20,15 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
+from distill import workers
 from distill.engines import EngineError
-from distill.engines.transformers import ROOT, model_name
-from distill.engines.transformers.wire import unloadable
+from distill.engines.transformers import model_name
+from distill.engines.transformers.worker import unloadable
 from distill.engines.vllm.arguments import DEFAULTS, Plan, places, plans, visible_gpus
 from distill.progress import say
 from distill.recipe.dataset import Teacher
+from distill.workers import ROOT, Child, ChildError
 
 KEY = "DISTILL_VLLM_KEY"
 """Variable of this process's environment that holds the key of its servers, made at the first start."""
@@ -41,7 +41,6 @@ SILENT_SECONDS = 600.0
 """A start that writes nothing to its logs for so long has failed; a large model takes longer as a whole, but goes on writing."""
 STOP_SECONDS = 40.0
 LOG_LINES = 25
-LOG_BYTES = 65_536
 CAUSE = re.compile(r"\b(?:\w*Error|\w*Exception|error): (.+)")
 CONSEQUENCE = re.compile(r"Engine core initialization failed|Failed core proc|WorkerProc initialization failed|See root cause")
 """What vLLM's outer processes say when an inner one has failed for a cause of its own."""
@@ -67,7 +66,11 @@ class Servers:
         self.failed = False
         """Somebody was told of the logs: they stay."""
         os.environ.setdefault(KEY, secrets.token_urlsafe(24))
-        self.keeper = _keeper(vllm_python())
+        python = vllm_python()
+        try:
+            self.keeper = Child([python, str(Path(__file__).with_name("supervisor.py"))], {**os.environ, "PYTHONSAFEPATH": "1"})
+        except OSError as error:
+            raise EngineError(f"vllm: cannot start {python}: {error.strerror}; check DISTILL_VLLM_PYTHON") from error
         self._reader = threading.Thread(target=self._listen, daemon=True)
         self._reader.start()
         try:
@@ -86,20 +89,14 @@ class Servers:
 
     def usable(self) -> bool:
         """Whether the keeper still looks after the servers and has given none of them up."""
-        return self.keeper.poll() is None and not any("stays down" in line for line in self.said)
+        return self.keeper.process.poll() is None and not any("stays down" in line for line in self.said)
 
     def stop(self) -> None:
         """Ends all servers and waits until they are gone; the logs are removed unless somebody was told of them."""
         self.on_end.clear()
-        with suppress(BrokenPipeError):
-            _pipe(self.keeper.stdin).close()
-        try:
-            self.keeper.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.keeper.kill()  # its servers get the signal that is sent when their parent dies
-            self.keeper.wait()
+        self.keeper.end_input(STOP_SECONDS)  # servers of a keeper that is killed get the signal of a parent's death
         self._reader.join()
-        _pipe(self.keeper.stdout).close()
+        self.keeper.kill()
         if not self.failed:
             for log in self.logs:
                 log.unlink(missing_ok=True)
@@ -122,7 +119,7 @@ class Servers:
         count = f" ({len(self.plans)} servers)" if len(self.plans) > 1 else ""
         say(f"starting vllm{count} for {self.model}, log in {', '.join(map(str, self.logs))}")
         while missing := [plan for plan in missing if not _answers(plan.port)]:
-            if self.keeper.poll() is not None:
+            if self.keeper.process.poll() is not None:
                 raise self._failure()
             now, written = time.monotonic(), sum(log.stat().st_size for log in self.logs if log.exists())
             if written != size:
@@ -142,23 +139,22 @@ class Servers:
         text = "\n".join(map(_end, filter(Path.exists, self.logs)))
         causes = [cause for line in text.splitlines() if (found := CAUSE.search(line)) and not CONSEQUENCE.search(cause := found[1])]
         if not causes:
-            return EngineError(f"vllm cannot start: {' '.join(self.said) or 'its keeper ended'}\n{self.tell_tail()}")
+            said = self.said or self.keeper.tail(LOG_LINES)
+            return EngineError(f"vllm cannot start: {' '.join(said) or 'its keeper ended'}\n{self.tell_tail()}")
         cause = unloadable(self.model, RuntimeError(causes[-1]))
         return EngineError(f"vllm: {cause}" + (f"\n{self.tell_tail()}" if cause.see_log else f"; logs: {', '.join(map(str, self.logs))}"))
 
     def _tell(self, line: str) -> None:
         try:
-            _pipe(self.keeper.stdin).write(line + "\n")
-            _pipe(self.keeper.stdin).flush()
-        except BrokenPipeError:
-            self.keeper.wait()
+            self.keeper.write(line)
+        except ChildError:
             raise self._failure() from None
 
     def _listen(self) -> None:
         """Passes on what the keeper says until it ends."""
-        for line in _pipe(self.keeper.stdout):
-            self.said.append(line.strip())
-            say(line.strip())
+        while line := self.keeper.line().decode().strip():
+            self.said.append(line)
+            say(line)
         for told in self.on_end:
             told()
 
@@ -180,23 +176,6 @@ def free_ports(count: int) -> list[int]:
     raise EngineError("vllm: there is no free port on 127.0.0.1")
 
 
-def _keeper(python: str) -> "subprocess.Popen[str]":
-    """The keeper in a session of its own, so that a signal from the keyboard is the parent's affair."""
-    try:
-        return subprocess.Popen(
-            [python, str(Path(__file__).with_name("supervisor.py"))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-            start_new_session=True,
-            env={**os.environ, "PYTHONSAFEPATH": "1"},
-        )
-    except OSError as error:
-        raise EngineError(f"vllm: cannot start {python}: {error.strerror}; check DISTILL_VLLM_PYTHON") from error
-
-
 def _answers(port: int) -> bool:
     """Whether a server says that it is well."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5.0)
@@ -211,10 +190,4 @@ def _answers(port: int) -> bool:
 
 def _end(log: Path) -> str:
     with log.open("rb") as stream:
-        stream.seek(max(0, log.stat().st_size - LOG_BYTES))
-        return stream.read().decode("utf-8", "replace")
-
-
-def _pipe(pipe: IO[str] | None) -> IO[str]:
-    assert pipe is not None
-    return pipe
+        return workers.read_end(stream)

@@ -1,4 +1,4 @@
-"""Keeps vLLM's servers running while its parent lives: `PYTHON keeper.py`, in the Python of the serving environment.
+"""Keeps vLLM's servers running while its parent lives: `PYTHON supervisor.py`, in the Python of the serving environment.
 
 Standard input brings a plan as one line of JSON, `{"servers": [{"model", "options", "environment", "log"}]}`; then a line when
 all servers have answered. Until then a server that ends takes all with it; later it is started again on its port, unless it

@@ -194,7 +194,7 @@ def run_function(function: Any, marked: Any, names: dict[str, Any]) -> int:
             if name in given or parameter.default is not parameter.empty:
                 continue
             made = names.get(name)
-            if not getattr(made, "is_fixture", False):
+            if made is None or not getattr(made, "is_fixture", False):
                 raise Missing(f"the tests want the fixture {name!r}")
             value = made()
             given[name] = next(value) if isinstance(value, Iterator) and inspect.isgenerator(value) else value

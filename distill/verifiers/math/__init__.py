@@ -22,7 +22,7 @@ from distill.recipe.dataset import Verification
 from distill.records import Problem, Verdict
 from distill.text import boxed
 from distill.verifiers.math import compare, limits, parse, values
-from distill.workers import pool
+from distill.verifiers.math.worker_pool import pool
 
 VERSION = "math/3"
 MEMO_PAIRS = 65_536

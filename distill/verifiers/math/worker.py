@@ -2,7 +2,7 @@
 
 One JSON task a line comes in, one JSON result a line goes out. Each task has its own limits: a CPU timer that raises
 inside Python, a CPU limit of the kernel a little later for what cannot be interrupted, and an address-space limit. The
-process ends when its standard input does, so it never outlives its parent by more than one task's CPU limit.
+process ends when its standard input does, or its parent.
 """
 
 import json
@@ -14,7 +14,9 @@ import sys
 import time
 from collections.abc import Callable
 from types import FrameType, ModuleType
-from typing import Any, TextIO
+from typing import Any
+
+from distill import workers
 
 GRACE_SECONDS = 2
 """CPU seconds between the timer in Python and the kernel's limit."""
@@ -45,9 +47,7 @@ class Timer:
 
 def main() -> None:
     """Answers tasks until standard input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides what ends
-    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what a library prints is no result
+    say = workers.begin()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     import math_verify
     import sympy  # noqa: F401
@@ -58,11 +58,11 @@ def main() -> None:
     _let_memory_errors_through(math_verify.grader)
     sys.set_int_max_str_digits(0)
     baseline, timer = _address_space(), Timer()
-    _say(out, {"ready": os.getpid()})
+    say("ready")
     for line in sys.stdin:
         task = json.loads(line)
         _limit(baseline, task["timeout_seconds"], task["memory_mb"])
-        _say(out, _run(task, timer, symbolic.judge))
+        say("result", **_run(task, timer, symbolic.judge))
 
 
 def _let_memory_errors_through(module: ModuleType) -> None:
@@ -109,11 +109,6 @@ def _address_space() -> int | None:
         return None
     with open("/proc/self/statm", encoding="ascii") as file:
         return int(file.read().split()[0]) * resource.getpagesize()
-
-
-def _say(out: TextIO, result: dict[str, Any]) -> None:
-    out.write(json.dumps(result) + "\n")
-    out.flush()
 
 
 if __name__ == "__main__":
