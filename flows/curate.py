@@ -49,7 +49,9 @@ def curate_room(verdicts: Place, recipe: DatasetRecipe) -> Place:
     measured = _on_runner(measure_room, rows)(identity.measures(verdicts, curation), sources, curation)
     near = pair_room(identity.pairs(identity.measures(verdicts, curation), curation), measured, curation)
     matched = _on_runner(match_room, rows)(identity.matches(verdicts, curation), sources, curation) if curation.benchmarks else []
-    with rooms.making(place) as folder:
+    with rooms.making(place, "nothing is sampled, verified or selected") as folder:
+        if folder is None:
+            return place
         if not shards.exists(f"{folder}/{write.PAIRS}"):
             shards.write(Pair, rooms.read(Pair, near), f"{folder}/{write.PAIRS}")
         if matched and not shards.exists(f"{folder}/{write.MATCHES}"):
@@ -99,9 +101,10 @@ def match_room(place: Place, sources: list[str], curation: Curation) -> list[str
 def pair_room(place: Place, measured: list[str], curation: Curation) -> str:
     """Makes or reuses the pairs of near-duplicates among measured candidates, and returns their one shard."""
     if rooms.reused(place, "look-alikes are compared") is None:
-        with rooms.making(place) as folder:
-            pair_shards(measured, f"{folder}/{PAIRS}", curation)
-            rooms.finish(place, [f"{folder}/{PAIRS}"])
+        with rooms.making(place, "look-alikes are compared") as folder:
+            if folder is not None:
+                pair_shards(measured, f"{folder}/{PAIRS}", curation)
+                rooms.finish(place, [f"{folder}/{PAIRS}"])
     return f"{place.path}/{PAIRS}"
 
 
@@ -160,7 +163,9 @@ def _each(work: Any, label: str, done: str, place: Place, sources: Sequence[str]
     """Makes or reuses a folder with one shard for each source, and returns its shards."""
     summary = rooms.reused(place, done)
     if summary is None:
-        with rooms.making(place) as folder:
+        with rooms.making(place, done) as folder:
+            if folder is None:
+                return rooms.shard_paths(place, rooms.needed(place, "distill curate"))
             todo = rooms.missing(sources, folder)
             rows = sum(rooms.count(source) for source in sources)
             left = sum(rooms.count(source) for source, _ in todo)

@@ -9,7 +9,7 @@ import json
 import shutil
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from distill import verifiers
-from distill.engines.completions import Journal
+from distill.engines.completions import Completions
 from distill.files import traces
 from distill.files.traces import Row
 from distill.progress import Meter, say
@@ -50,8 +50,8 @@ def verify_file(source: str, target: str, section: Verification) -> list[Summary
         before = sum(shards.count(path) for path in done)
         if before:
             say(f"going on after {before:,} rows that are judged already")
-        with Meter("verifying", total, before) as meter, _journal(parts, section) as journal:
-            rows = meter.over(_rows(judged(source, section, before, journal), columns, wanted))
+        with Meter("verifying", total, before) as meter, _replies(parts, section) as replies:
+            rows = meter.over(_rows(judged(source, section, before, replies), columns, wanted))
             while part := list(islice(rows, ROWS_OF_PART)):
                 path = f"{parts}/{len(done):06}.parquet"
                 shards.write_rows(wanted, part, path)
@@ -62,7 +62,7 @@ def verify_file(source: str, target: str, section: Verification) -> list[Summary
     return _summed_up(target)
 
 
-def judged(path: str, section: Verification, skip: int = 0, journal: Journal | None = None) -> Iterator[Judged]:
+def judged(path: str, section: Verification, skip: int = 0, replies: Completions | None = None) -> Iterator[Judged]:
     """Each row of a file after the first `skip` with its verdict and the opinions of others, one for one and in order."""
     waiting: deque[tuple[Row, Trace | str]] = deque()
 
@@ -72,7 +72,7 @@ def judged(path: str, section: Verification, skip: int = 0, journal: Journal | N
             if isinstance(found, Trace):
                 yield found
 
-    for _, verdict, opinions in verifiers.judge_all(good(), section, journal):
+    for _, verdict, opinions in verifiers.judge_all(good(), section, replies):
         yield from _errors(waiting)
         yield waiting.popleft()[0], verdict, opinions
     yield from _errors(waiting)
@@ -122,9 +122,15 @@ def _finished(parts: str, key: str) -> list[str]:
     return []
 
 
-def _journal(parts: str, section: Verification) -> Any:
-    """The journal of the judge's replies, for a result on this machine."""
-    return Journal(Path(parts) / "judge.journal") if section.judge and "://" not in parts else nullcontext()
+@contextmanager
+def _replies(parts: str, section: Verification) -> Iterator[Completions | None]:
+    """What the judge has replied, for a result on this machine; None without a judge."""
+    if section.judge is None or "://" in parts:
+        yield None
+        return
+    with Completions(Path(parts) / "judge.sqlite") as replies:
+        replies.adopt(Path(parts) / "judge.journal")  # of an older version's run
+        yield replies
 
 
 def _tables(paths: Iterable[str]) -> Iterator[pa.Table]:

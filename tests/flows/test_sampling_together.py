@@ -7,7 +7,7 @@ import pytest
 from teacher_questions import log, serving
 
 from distill.engines.cancellation import Brake, Stopped
-from distill.engines.completions import Journal
+from distill.engines.completions import Completions
 from distill.engines.usage import Ledger, Spent
 from distill.progress import Meter
 from distill.recipe.dataset import Adaptive, Sampling, Teacher, Verification
@@ -22,11 +22,10 @@ SHARDS = 40
 @pytest.mark.parametrize("adaptive", [None, Adaptive(enough=2, most=4)])
 def test_more_shards_than_slots_come_to_the_budget_and_stop(tmp_path, concurrency, adaptive):
     def shard(number):
-        with Journal(tmp_path / f"{number}.journal") as journal:
-            try:
-                return len(list(sample(problems[2 * number : 2 * number + 2], asked, engine, journal, watch, brake)))
-            except Stopped:
-                return None
+        try:
+            return len(list(sample(problems[2 * number : 2 * number + 2], asked, engine, completions, watch, brake)))
+        except Stopped:
+            return None
 
     problems = [Problem(f"{number:016x}", "test", "math", f"What is {number}?", str(number)) for number in range(2 * SHARDS)]
     with serving() as url, ExitStack() as stack, Meter("sampling", len(problems)) as meter:
@@ -35,7 +34,7 @@ def test_more_shards_than_slots_come_to_the_budget_and_stop(tmp_path, concurrenc
         brake = Brake()
         ledger = Ledger(teacher, sampling, Spent(), brake)
         asked, engine, watch = Asked(teacher, sampling, Verification(workers=1)), LazyEngine(teacher, stack, brake), Watch(meter, ledger)
-        with ThreadPoolExecutor(SHARDS) as pool:
+        with ThreadPoolExecutor(SHARDS) as pool, Completions(tmp_path / "completions.sqlite") as completions:
             rows = list(pool.map(shard, range(SHARDS)))
         assert len(log(url)["requests"]) == ledger.spent().completions
     assert brake.reason is not None and None in rows
