@@ -99,7 +99,9 @@ class Stage:
                 kept[one], before[one] = run.kept(self.root, store), len(self.log(names[one]))
                 processes[one] = runs[one].start(self.root / names[one], completions=store)
             chosen = rng.choice(sorted(left))
-            wait = rng.uniform(0.05, 0.6) * seconds if len(kills) < most else None
+            wait = rng.uniform(0.0, 0.3) * seconds if len(kills) < most else None
+            while wait and len(self.log(names[chosen])) == before[chosen] and processes[chosen].poll() is None:
+                time.sleep(0.02)  # a kill before the first request would say nothing
             ended = not killed(processes.pop(chosen), wait)
             log = self.log(names[chosen])[before[chosen] :]
             since = [entry for entry in log if entry["event"] == "received"]

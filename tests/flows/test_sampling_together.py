@@ -4,6 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
+import sampling_run
+from sampling_run import ADAPTIVE, FIXED, STORE, Run, count, events, plan
 from teacher_questions import log, serving
 
 from distill.engines.cancellation import Brake, Stopped
@@ -39,3 +41,22 @@ def test_more_shards_than_slots_come_to_the_budget_and_stop(tmp_path, concurrenc
         assert len(log(url)["requests"]) == ledger.spent().completions
     assert brake.reason is not None and None in rows
     assert 95 * 27 <= ledger.spent().tokens() <= 105 * 27  # at first a completion is taken to cost `max_tokens`, without its prompt
+
+
+@pytest.mark.parametrize("sampling", [FIXED, ADAPTIVE])
+@pytest.mark.parametrize("other", [{}, {"problems": 40, "shard_problems": 5}])
+def test_two_processes_that_share_problems_ask_for_each_completion_once(tmp_path, sampling, other):
+    plan(tmp_path / "server", "shared", latency_ms=20)
+    with sampling_run.serving(tmp_path / "server") as base:
+        runs = [Run((f"{base}/shared/v1",), sampling, **more) for more in ({}, other)]
+        processes = [run.start(tmp_path / f"{number}", completions=tmp_path / STORE) for number, run in enumerate(runs)]
+        said = [process.communicate(timeout=60)[1] for process in processes]
+        assert [process.returncode for process in processes] == [0, 0], said
+        alone = Run((f"{base}/alone/v1",), sampling, **other)
+        plan(tmp_path / "server", "alone")
+        process = alone.start(tmp_path / "alone")
+        assert process.communicate(timeout=60)[1] == "" and process.returncode == 0
+    asked = count(events(tmp_path / "server", "shared"), "received")
+    assert set(asked.values()) == {1}
+    assert asked == count(events(tmp_path / "server", "alone"), "received")  # the larger list of problems holds the smaller one
+    assert sampling_run.rows(tmp_path / "1") == sampling_run.rows(tmp_path / "alone")
