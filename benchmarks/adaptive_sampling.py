@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from distill.collect import collect
 from distill.engines import Completion, open_engine
-from distill.engines.completions import Journal
+from distill.engines.completions import Completions
 from distill.recipe.dataset import Adaptive, Sampling
 from distill.recipe.load import load_dataset
 from distill.sample import Asked, sample
@@ -285,7 +285,7 @@ def embedded(problems: int) -> None:
     most, enough = 8, 2
     section = recipe.sampling.model_copy(update={"n": enough, "adaptive": Adaptive(enough=enough, most=most)})
     print(f"\nembedded teacher, {len(asked_about)} problems")
-    with tempfile.TemporaryDirectory() as folder, Journal(Path(folder) / "journal") as journal, open_engine(recipe.teacher) as engine:
+    with tempfile.TemporaryDirectory() as folder, Completions(Path(folder) / "journal") as journal, open_engine(recipe.teacher) as engine:
         for label, sampling in (
             (f"first {enough}, until {enough}, at most {most}", section),
             (f"{most} of each", recipe.sampling.model_copy(update={"n": most})),

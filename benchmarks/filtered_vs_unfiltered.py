@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from distill import collect, curate, engines, evaluate, sample, train, verify
-from distill.engines.completions import Journal
+from distill.engines.completions import Completions
 from distill.files import readers
 from distill.recipe import load
 from distill.recipe.dataset import DatasetRecipe, Sampling, StudentRecipe, Teacher
@@ -84,7 +84,7 @@ def run(student: StudentRecipe, dataset: DatasetRecipe, chosen: list[Candidate],
         section = student.evaluation
         teacher = Teacher(engine=section.engine, model=f"{folder}/model", dtype=section.dtype, concurrency=section.concurrency)
         sampling = Sampling(n=section.n, temperature=section.temperature, top_p=section.top_p, max_tokens=section.max_tokens, seed=seed)
-        with engines.open_engine(teacher) as engine, Journal(f"{folder}/journal") as journal:
+        with engines.open_engine(teacher) as engine, Completions(f"{folder}/journal") as journal:
             traces = sample.sample(problems, teacher, sampling, engine, journal)
             judged = curate.measure(verify.verify(traces, section.verification), dataset.curation)
             score = evaluate.score(judged, "student", "student")

@@ -1,18 +1,17 @@
-"""Kills the sampling room again and again while a teacher is paid by the completion, and accounts for every one of them.
+"""Kills two runs that sample the same problems at once, again and again, and accounts for every completion that was paid for.
 
     .venv/bin/python benchmarks/kill_sampling.py --kills 30
 
-Each kill is `kill -9` at a random moment; the same command then goes on until a run has ended, and the next one starts anew.
-The teacher is `tests/servers/fault_server.py`, which writes down what it was asked and what it has computed; requests that were
-in flight at a kill are computed to their end, and paid for, as a provider would. After each kill: no shard that is not
-whole, and no more in flight than `concurrency`. After each run: shards byte-equal to an undisturbed run's, nothing asked again that
-the journals had, and nothing paid for twice but what was in flight at a kill. Prefect is left out.
+Both runs share one file of completions. Each kill is `kill -9` of one of them at a random moment; the same command then goes on until
+both have ended, and the next pair starts anew. The teacher is `tests/servers/fault_server.py`: requests that were in flight at a kill are
+computed to their end, and paid for, as a provider would. After each kill: no shard that is not whole, and no more in flight than
+`concurrency`. After each pair: shards byte-equal to an undisturbed run's, nothing asked again that was kept, and nothing paid for twice
+but what was in flight at a kill. Prefect is left out.
 """
 
 import argparse
 import json
 import random
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,20 +22,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "servers"))
 
-from sampling_run import ADAPTIVE, FIXED, Run, count, events, paid_twice, plan, serving
+from sampling_run import ADAPTIVE, FIXED, STORE, Run, count, events, paid_twice, plan, serving
 
 SAMPLINGS = {"fixed": FIXED, "adaptive": ADAPTIVE}
 STRAGGLERS_SECONDS = 0.1
 """How long the server may take to see a request that was sent before a kill."""
-
-
-@dataclass(frozen=True, slots=True)
-class Kill:
-    """One kill, and how the run went on."""
-
-    in_flight: int
-    resume_seconds: float | None = None
-    """From the start of the next process to its first request."""
 
 
 def main() -> int:
@@ -48,7 +38,7 @@ def main() -> int:
     parser.add_argument("--latency-ms", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
-    rng, kills, twice, runs = random.Random(chosen.seed), list[Kill](), 0, 0
+    rng, kills, twice, runs = random.Random(chosen.seed), list[int](), 0, 0
     with tempfile.TemporaryDirectory() as root, serving(Path(root, "server")) as base:
         stage = Stage(Path(root), base, chosen.latency_ms)
         run = Run((), SAMPLINGS[chosen.sampling], {"concurrency": chosen.concurrency}, chosen.problems, 16)
@@ -58,24 +48,21 @@ def main() -> int:
         while len(kills) < chosen.kills:
             of_run, paid = stage.disturbed(run, f"killed-{runs}", chosen.kills - len(kills), seconds, rng)
             kills, twice, runs = kills + of_run, twice + paid, runs + 1
-            print(f"run {runs}: {len(of_run)} kills, {sum(one.in_flight for one in of_run)} in flight, {paid} paid twice", flush=True)
+            print(f"pair {runs}: {len(of_run)} kills, {sum(of_run)} in flight, {paid} paid twice", flush=True)
     report(kills, twice, runs, completions)
     return 0
 
 
-def report(kills: list[Kill], twice: int, runs: int, completions: int) -> None:
+def report(kills: list[int], twice: int, runs: int, completions: int) -> None:
     """Prints what was found, the last line as JSON."""
-    resumes = [one.resume_seconds for one in kills if one.resume_seconds is not None]
     found = {
         "kills": len(kills),
-        "runs": runs,
+        "pairs": runs,
         "completions_a_run": completions,
-        "in_flight_at_kills": sum(one.in_flight for one in kills),
+        "in_flight_at_kills": sum(kills),
         "paid_twice": twice,
-        "resume_seconds_median": round(statistics.median(resumes), 2) if resumes else None,
-        "resume_seconds_most": round(max(resumes), 2) if resumes else None,
     }
-    print(f"{len(kills)} kills in {runs} runs: all shards identical, no completion lost or asked again that was kept")
+    print(f"{len(kills)} kills in {runs} pairs of runs: all shards identical, no completion lost or asked again that was kept")
     print(json.dumps(found))
 
 
@@ -101,25 +88,33 @@ class Stage:
         killed(self.named(run, "undisturbed").start(self.root / "undisturbed"))
         return time.monotonic() - began
 
-    def disturbed(self, run: Run, name: str, most: int, seconds: float, rng: random.Random) -> tuple[list[Kill], int]:
-        """The kills of one run and how many completions were paid for twice; raises AssertionError when anything was lost."""
-        run, folder, kills = self.named(run, name), self.root / name, list[Kill]()
-        kept, in_flight, ended = set[str](), Counter[str](), False
-        while not ended:
-            before, began = len(self.log(name)), time.monotonic()
-            ended = not killed(run.start(folder), rng.uniform(0.05, 0.6) * seconds if len(kills) < most else None)
-            since = [entry for entry in self.log(name)[before:] if entry["event"] == "received"]
-            assert kept.isdisjoint(entry["id"] for entry in since), "a completion that was in a journal was asked again"
-            if kills and since:
-                kills[-1] = replace(kills[-1], resume_seconds=since[0]["at"] - began)
-            kept = run.kept(folder)
-            lost = {entry["id"] for entry in since} - kept
+    def disturbed(self, run: Run, name: str, most: int, seconds: float, rng: random.Random) -> tuple[list[int], int]:
+        """The kills of a pair of runs, and completions paid for twice; raises AssertionError when anything was lost."""
+        names = [f"{name}-{number}" for number in range(2)]
+        runs, store, kills = [self.named(run, one) for one in names], self.root / f"{name}.sqlite" / STORE, list[int]()
+        in_flight, processes, before = Counter[str](), dict[int, subprocess.Popen[str]](), [0, 0]
+        kept, left = [set[str](), set[str]()], {0, 1}
+        while left:
+            for one in left - processes.keys():
+                kept[one], before[one] = run.kept(self.root, store), len(self.log(names[one]))
+                processes[one] = runs[one].start(self.root / names[one], completions=store)
+            chosen = rng.choice(sorted(left))
+            wait = rng.uniform(0.0, 0.3) * seconds if len(kills) < most else None
+            while wait and len(self.log(names[chosen])) == before[chosen] and processes[chosen].poll() is None:
+                time.sleep(0.02)  # a kill before the first request would say nothing
+            ended = not killed(processes.pop(chosen), wait)
+            log = self.log(names[chosen])[before[chosen] :]
+            since = [entry for entry in log if entry["event"] == "received"]
+            assert kept[chosen].isdisjoint(entry["id"] for entry in since), "a completion that was kept was asked again"
+            lost = {entry["id"] for entry in since} - run.kept(self.root, store)
             assert len(lost) <= (0 if ended else run.teacher["concurrency"]), f"{len(lost)} completions were asked and not kept"
             in_flight.update(lost)
-            kills += [] if ended else [Kill(len(lost))]
-            self.compare(folder, ended)
-        assert paid_twice(self.log(name)) <= in_flight, "a completion that was not in flight was paid for twice"
-        return kills, paid_twice(self.log(name)).total()
+            self.compare(self.root / names[chosen], ended)
+            left -= {chosen} if ended else set()
+            kills += [] if ended else [len(lost)]
+        twice = paid_twice([entry for one in names for entry in self.log(one)])
+        assert twice <= in_flight, "a completion that was not in flight was paid for twice"
+        return kills, twice.total()
 
     def compare(self, folder: Path, ended: bool) -> None:
         """Sees that the shards are an undisturbed run's, byte for byte, and all of them at the end."""

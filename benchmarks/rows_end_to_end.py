@@ -210,7 +210,7 @@ def questions(rows: int) -> list[str]:
 
 def rooms(url: str, rows: int, folder: str) -> None:
     """This project's rooms, shard after shard."""
-    from distill.engines.completions import Journal
+    from distill.engines.completions import Completions
     from distill.engines.server import ServerEngine
     from distill.recipe.dataset import Sampling, Teacher
     from distill.records import Problem, Trace
@@ -222,7 +222,7 @@ def rooms(url: str, rows: int, folder: str) -> None:
     written = 0
     with ServerEngine(asked.teacher) as engine:
         for first in range(0, len(problems), SHARD_PROBLEMS):
-            with Journal(f"{folder}/{first}.journal") as journal:
+            with Completions(f"{folder}/{first}.journal") as journal:
                 traces = sample(problems[first : first + SHARD_PROBLEMS], asked, engine, journal)
                 written += shards.write(Trace, traces, f"{folder}/{first}.parquet")
     assert written == rows

@@ -30,7 +30,7 @@ from typing import Any
 import aiohttp
 
 from distill.engines import Completion, Request
-from distill.engines.completions import Journal
+from distill.engines.completions import Completions
 from distill.engines.server import ServerEngine, wire_format
 from distill.engines.vllm import told
 from distill.engines.vllm.processes import KEY, Servers, vllm_python
@@ -152,7 +152,7 @@ def room(teacher: Teacher, sampling: Sampling, problems: list[Problem]) -> Run:
     """The sampling room from the first request to a shard on disk."""
     with tempfile.TemporaryDirectory() as folder, ServerEngine(teacher) as engine:
         began = clock()
-        with Journal(f"{folder}/0.journal") as journal:
+        with Completions(f"{folder}/0.journal") as journal:
             shards.write(Trace, sample(problems, Asked(teacher, sampling), engine, journal), f"{folder}/0.parquet")
         ended = clock()
         tokens = sum((trace.thinking_tokens or 0) + (trace.answer_tokens or 0) for trace in shards.read(Trace, f"{folder}/0.parquet"))
@@ -162,7 +162,7 @@ def room(teacher: Teacher, sampling: Sampling, problems: list[Problem]) -> Run:
 def raw(teacher: Teacher, sampling: Sampling, problems: list[Problem]) -> Run:
     """The same bodies from a bare loop."""
     recorder = Recorder()
-    with tempfile.TemporaryDirectory() as folder, Journal(f"{folder}/0.journal") as journal:
+    with tempfile.TemporaryDirectory() as folder, Completions(f"{folder}/0.journal") as journal:
         list(sample(problems, Asked(teacher, sampling), recorder, journal))
     bodies = [json.dumps(wire_format.body(request, teacher, sampling)).encode() for request in recorder.asked]
     began = clock()

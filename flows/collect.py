@@ -36,15 +36,17 @@ def collect_room(
     place = identity.problems(sources, verification, shard_problems)
     summary = rooms.reused(place, "every problem is there")
     if summary is None:
-        with rooms.making(place) as folder:
-            collect_shards(sources, verification, folder, shard_problems)
-            summary = _finish(place)
+        with rooms.making(place, "every problem is there") as folder:
+            if folder is not None:
+                collect_shards(sources, verification, folder, shard_problems)
+            summary = _finish(place) if folder is not None else rooms.needed(place, "distill collect")
     if curation is not None and (compared := identity.compared(place, curation)) != place:
         collected, place, summary = rooms.shard_paths(place, summary), compared, rooms.reused(compared, "every problem is compared")
         if summary is None:
-            with rooms.making(place) as folder:
-                mark_shards(collected, folder, curation)
-                summary = _finish(place)
+            with rooms.making(place, "every problem is compared") as folder:
+                if folder is not None:
+                    mark_shards(collected, folder, curation)
+                summary = _finish(place) if folder is not None else rooms.needed(place, "distill collect")
     reasons = ", ".join(f"{rows:,} {reason}" for reason, rows in summary["unusable"].items()) or "none"
     say(f"{summary['rows']:,} problems in {len(summary['shards'])} shards, unusable: {reasons}")
     if sum(summary["unusable"].values()) == summary["rows"]:

@@ -43,8 +43,7 @@ T = TypeVar("T")
 def curate_room(verdicts: Place, recipe: DatasetRecipe) -> Place:
     """Makes or reuses the filtered dataset of finished verdicts; raises NothingLeftError, each time, when it has no example."""
     place, curation = identity.dataset(verdicts, recipe), recipe.curation
-    if (summary := rooms.made(place)) is not None and not summary["kept"]:
-        dropped.require_examples(_funnel(place), place.label, place.path, unasked(recipe))
+    _require_examples(place, recipe)
     if rooms.reused(place, "nothing is sampled, verified or selected"):
         return place
     judged = rooms.needed(verdicts, "distill verify")
@@ -61,7 +60,10 @@ def curate_room(verdicts: Place, recipe: DatasetRecipe) -> Place:
         return made
 
     stages = steps.stages(rooms.shard_paths(verdicts, judged), curation, make)
-    with rooms.making(place) as folder:
+    with rooms.making(place, "nothing is sampled, verified or selected") as folder:
+        if folder is None:
+            _require_examples(place, recipe)
+            return place
         found = _on_runner(cut_room, rows, light=True)(stages, folder, recipe)
         fingerprint, left_out = {"fingerprint": place.fingerprint}, unasked(recipe)
         write.describe(folder, recipe.name, curation, curate.measuring(curation), found, recipe, fingerprint, left_out)
@@ -76,6 +78,12 @@ def curate_room(verdicts: Place, recipe: DatasetRecipe) -> Place:
     dropped.require_examples(found, place.label, place.path, left_out)
     dropped.tell_funnel(found)
     return place
+
+
+def _require_examples(place: Place, recipe: DatasetRecipe) -> None:
+    """Raises NothingLeftError for a dataset that was made before and has no example."""
+    if (summary := rooms.made(place)) is not None and not summary["kept"]:
+        dropped.require_examples(_funnel(place), place.label, place.path, unasked(recipe))
 
 
 def _funnel(place: Place) -> Funnel:
@@ -96,7 +104,9 @@ def stage_room(place: Place, stage: Stage, sources: list[str], curation: Curatio
         benchmarks.questions(curation)  # one that cannot be read is told here, once
     summary = rooms.reused(place, NAMES[stage][1])
     if summary is None:
-        with rooms.making(place) as folder:
+        with rooms.making(place, NAMES[stage][1]) as folder:
+            if folder is None:
+                return rooms.shard_paths(place, rooms.needed(place, "distill curate"))
             steps.make(stage, sources, folder, curation, in_tasks, rooms.count)
             summary = rooms.finish(place, shards.list_shards(folder))
     return rooms.shard_paths(place, summary)

@@ -81,6 +81,7 @@ def models(student: Place, recipe: StudentRecipe, dataset_recipe: DatasetRecipe)
 def prepare_base(base: Base, place: Place) -> None:
     """Makes the folder of the untrained base, when it is not there."""
     with rooms.making(place) as folder:
+        assert folder is not None  # it has no summary
         here = rooms.local(folder).absolute()
         prepare(base, str(here / "model"), str(here / "prepare.log"))
 

@@ -14,7 +14,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import islice
 from multiprocessing import get_context
@@ -26,7 +26,7 @@ import pyarrow as pa
 from distill import curate, hardware, verifiers
 from distill.curate import dropped, funnel, preferences, steps, write
 from distill.curate.steps import Job, Stage
-from distill.engines.completions import Journal
+from distill.engines.completions import Completions
 from distill.files import grouping, traces
 from distill.files.readers import Row
 from distill.progress import Meter, say
@@ -78,8 +78,8 @@ def verify_file(source: str, target: str, section: Verification) -> list[Summary
         before = sum(shards.count(path) for path in done)
         if before:
             say(f"going on after {before:,} rows that are judged already")
-        with Meter("verifying", total, before) as meter, _journal(parts, section) as journal:
-            rows = meter.over(_rows(judged(source, section, before, journal), columns, wanted))
+        with Meter("verifying", total, before) as meter, _replies(parts, section) as replies:
+            rows = meter.over(_rows(judged(source, section, before, replies), columns, wanted))
             while part := list(islice(rows, ROWS_OF_PART)):
                 path = f"{parts}/{len(done):06}.parquet"
                 shards.write_rows(wanted, part, path)
@@ -91,7 +91,7 @@ def verify_file(source: str, target: str, section: Verification) -> list[Summary
     return summary.write(partial(shards.read_rows, target), f"{stem}.summary.json", f"{stem}.disagreements.jsonl")
 
 
-def judged(path: str, section: Verification, skip: int = 0, journal: Journal | None = None) -> Iterator[Judged]:
+def judged(path: str, section: Verification, skip: int = 0, replies: Completions | None = None) -> Iterator[Judged]:
     """Each row of a file after the first `skip` with its verdict and the opinions of others, one for one and in order."""
     waiting: deque[tuple[Row, Trace | str]] = deque()
 
@@ -101,7 +101,7 @@ def judged(path: str, section: Verification, skip: int = 0, journal: Journal | N
             if isinstance(found, Trace):
                 yield found
 
-    for _, verdict, opinions in verifiers.judge_all(good(), section, journal):
+    for _, verdict, opinions in verifiers.judge_all(good(), section, replies):
         yield from _errors(waiting)
         yield Judged(waiting.popleft()[0], verdict, opinions)
     yield from _errors(waiting)
@@ -150,9 +150,15 @@ def _finished(parts: str, key: str) -> list[str]:
     return []
 
 
-def _journal(parts: str, section: Verification) -> Any:
-    """The journal of the judge's replies, for a result on this machine."""
-    return Journal(Path(parts) / "judge.journal") if section.judge and "://" not in parts else nullcontext()
+@contextmanager
+def _replies(parts: str, section: Verification) -> Iterator[Completions | None]:
+    """What the judge has replied, for a result on this machine; None without a judge."""
+    if section.judge is None or "://" in parts:
+        yield None
+        return
+    with Completions(Path(parts) / "judge.sqlite") as replies:
+        replies.adopt(Path(parts) / "judge.journal")  # of an older version's run
+        yield replies
 
 
 def _require_siblings_together(source: str) -> None:

@@ -120,13 +120,12 @@ def traces(content: str, asked: Model, sampling: Sampling, verification: Verific
     return Place(f"{asked.within}traces", asked.name, key)
 
 
-def journals(problems: Place, asked: Model, sampling: Sampling) -> Place:
-    """Journals of paid completions: `n`, `max_tokens` and the problems' content are left to each completion's own key."""
+def completions(asked: Model, sampling: Sampling) -> Place:
+    """Paid completions of any problems: `n`, `max_tokens` and the problem are left to each completion's own key."""
     settings = {name: value for name, value in _sampling(sampling).items() if name not in ("n", "max_tokens", "adaptive", "again")}
-    order = {"sources": problems.name, "shard_problems": problems.key["shard_problems"]}
     teacher = {name: value for name, value in _teacher(asked).items() if name not in keys.NOT_ASKED}
-    key = {"sample": sample.VERSION, "problems": order, "teacher": teacher, "sampling": settings}
-    return Place(f"{asked.within}journals", asked.name, key)
+    key = {"sample": sample.VERSION, "teacher": teacher, "sampling": settings}
+    return Place(f"{asked.within}completions", asked.name, key)
 
 
 def verdicts(traces: Place, verification: Verification, kinds: Sequence[str]) -> Place:
@@ -141,9 +140,8 @@ def verdicts(traces: Place, verification: Verification, kinds: Sequence[str]) ->
 
 
 def judgements(traces: Place, judge: Judge) -> Place:
-    """Journals of what a judge model replied: what it was asked is in each reply's own key."""
-    order = {"traces": traces.name, "problems": traces.key["problems"]}
-    return Place(traces.room.replace("traces", "judgements"), short(judge.model.model), {"judge": judge.model.identity(), "order": order})
+    """What a judge model replied: what it was asked is in each reply's own key."""
+    return Place(traces.room.replace("traces", "judgements"), short(judge.model.model), {"judge": judge.model.identity()})
 
 
 def measures(verdicts: Place, curation: Curation) -> Place:

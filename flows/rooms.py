@@ -14,6 +14,7 @@ import pyarrow as pa
 from prefect.cache_policies import NO_CACHE
 
 import flows
+from distill.engines.completions import Completions
 from distill.progress import say
 from distill.store import folders, shards
 from distill.store.digest import digest
@@ -58,13 +59,17 @@ def reused(place: Place, what: str) -> dict[str, Any] | None:
 
 
 @contextmanager
-def making(place: Place) -> Iterator[str]:
-    """The folder of a place, made and held against other runs while the block lasts."""
-    if is_elsewhere(place.path):
-        with folders.locked(str(flows.LOCAL / "locks" / place.path.replace("://", "/"))):
-            yield folders.folder(place.room, place.name, place.key)
-        return
-    with folders.locked(place.path):
+def making(place: Place, what: str = "") -> Iterator[str | None]:
+    """The folder of a place, held against other runs while the block lasts; another run that makes it is waited for.
+
+    None when the folder is finished by then: it is reused, and that is said, with `what` it saves.
+    """
+    lock = str(flows.LOCAL / "locks" / place.path.replace("://", "/")) if is_elsewhere(place.path) else place.path
+    with folders.locked(lock, waits=place.label):
+        if made(place) is not None:
+            say(f"reused {place.label}: {what}", reused=place.label)
+            yield None
+            return
         for torn in Path(place.path).rglob(".*.tmp"):  # of a killed run: whoever wrote it does not hold the lock any more
             if torn.is_file():
                 torn.unlink()
@@ -72,17 +77,35 @@ def making(place: Place) -> Iterator[str]:
 
 
 @contextmanager
-def making_here(place: Place) -> Iterator[str]:
-    """As `making`, in a folder on this machine even when the store is elsewhere: for files that are appended to."""
-    if not is_elsewhere(place.path):
-        with making(place) as folder:
-            yield folder
-        return
-    path = flows.LOCAL / place.room / place.path.rsplit("/", 1)[1]
-    with folders.locked(str(path)):
-        if not (path / "key.json").exists():
-            shards.write_text(f"{path}/key.json", json.dumps(place.key, indent=1, sort_keys=True, ensure_ascii=False))
-        yield str(path)
+def completions(place: Place, former: str) -> Iterator[Completions]:
+    """The completions of a place, on this machine even when the store is elsewhere, shared with other runs.
+
+    `former` is the folder of journals in which an older version kept them: those of the same settings are taken over, and stay.
+    """
+    root = flows.LOCAL if is_elsewhere(place.path) else Path(folders.ROOT)
+    path = root / place.room / place.path.rsplit("/", 1)[1]
+    if not (path / "key.json").exists():
+        shards.write_text(f"{path}/key.json", json.dumps(place.key, indent=1, sort_keys=True, ensure_ascii=False))
+    with Completions(path / "completions.sqlite") as found:
+        for key in sorted((root / former).glob("*/key.json")):
+            if _settings(_read(key)) == place.key:
+                found.budgets(_read(key.with_name("budgets.json")) or ())
+                for journal in sorted(key.parent.glob("*.journal")):
+                    found.adopt(journal)
+        yield found
+
+
+def _settings(key: Any) -> Any:
+    """What the completions of a folder of journals were drawn with, whatever was asked; None where its key cannot be read."""
+    return None if key is None else {name: value for name, value in key.items() if name not in ("problems", "order")}
+
+
+def _read(path: Path) -> Any:
+    """What a JSON file holds; None where it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def finish(place: Place, paths: Sequence[str], digest: bool = False, **more: Any) -> dict[str, Any]:
@@ -103,11 +126,6 @@ def content(paths: Sequence[str]) -> str:
 def shard_paths(place: Place, summary: dict[str, Any], folder: str = "") -> list[str]:
     """Paths of a finished folder's shards, in order; those in one sub-folder when it is named."""
     return [f"{place.path}/{name}" for name in sorted(summary["shards"]) if name.startswith(folder)]
-
-
-def journal(folder: str, source: str) -> str:
-    """Where the journal of a shard is."""
-    return f"{folder}/{source.rsplit('/', 1)[1].removesuffix('.parquet')}.journal"
 
 
 def missing(sources: Sequence[str], folder: str) -> list[tuple[str, str]]:

@@ -5,15 +5,12 @@ idle. The engine is opened with the first request: nothing is loaded when all co
 used up ends what is asked; what is in flight comes home first, and the same command goes on from there.
 """
 
-import json
 import signal
 import threading
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import reduce
 from itertools import chain
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -26,9 +23,8 @@ from distill.curate.dropped import ALLOW, Lookout
 from distill.curate.filters import MALFORMED, TRUNCATED, truncated, unthinking
 from distill.engines import Completion, Engine, EngineError, Request, open_engine
 from distill.engines.cancellation import Brake, Stopped
-from distill.engines.completions import Journal
-from distill.engines.shelf import Shelf, spent_in
-from distill.engines.usage import Ledger, Spent
+from distill.engines.completions import Completions
+from distill.engines.usage import Ledger
 from distill.progress import Meter, say
 from distill.recipe.curation import Screens
 from distill.recipe.dataset import Sampling, Teacher, Verification
@@ -43,7 +39,6 @@ OVERLAPPING = ("server", "vllm")
 SHARDS_AT_ONCE = 64
 """With 256 problems each, enough first draws to keep several thousand requests in flight."""
 RUNNER: Any = ThreadPoolTaskRunner(max_workers=SHARDS_AT_ONCE)
-BUDGETS = "budgets.json"
 COUNTED = ["prompt_tokens", "cached_prompt_tokens", "thinking_tokens", "answer_tokens", "spent_tokens", "cost_usd"]
 STOPPED = "stopped by hand; everything that came back is kept, and the same command goes on from there"
 
@@ -152,6 +147,10 @@ class Watch:
         """Whether a request may be handed out."""
         return self.ledger.asks()
 
+    def withdrew(self) -> None:
+        """A request is not handed out after all."""
+        self.ledger.withdraw()
+
     def took(self, completion: Completion) -> None:
         """A completion has come back."""
         self.ledger.add(completion)
@@ -178,18 +177,21 @@ def sample_room(
         _tell_failures(summary.get("failures", {}), sampling)
         return place
     sources = rooms.shard_paths(problems, collected)
-    with rooms.making(place) as folder, rooms.making_here(identity.journals(problems, model, sampling)) as journals:
+    kept = rooms.completions(identity.completions(model, sampling), f"{model.within}journals")
+    with rooms.making(place, "0 teacher calls") as folder, kept as completions:
+        if folder is None:
+            return place
         brake = Brake()
-        alike = _alike(Path(journals))
-        ledger = Ledger(model.teacher, sampling, reduce(Spent.plus, (spent_in(str(place)) for place in alike), Spent()), brake)
-        terms = Asked(identity.known_as(model, place), sampling, verification, *_known(Path(journals), alike, sampling))
-        todo = [(source, target, rooms.journal(journals, source)) for source, target in rooms.missing(sources, folder)]
+        ledger = Ledger(model.teacher, sampling, completions.spending().spent, brake, completions.spending)
+        used = {sampling.max_tokens, *(sampling.adaptive.budgets if sampling.adaptive else ())}
+        terms = Asked(identity.known_as(model, place), sampling, verification, completions.budgets(used))
+        todo = rooms.missing(sources, folder)
         usable = {source: _usable(source) for source in sources}
-        left, total = sum(usable[source] for source, _, _ in todo), sum(usable.values())
+        left, total = sum(usable[source] for source, _ in todo), sum(usable.values())
         with ExitStack() as stack, Meter(f"sampling {model.name}", total, total - left) as meter, _by_hand(brake):
             looks = Looks(model.teacher, sampling, screens) if screens else None
             engine = LazyEngine(model.teacher, stack, brake, looks)
-            here: Any = quote((terms, engine, Watch(meter, ledger, looks), brake))  # Prefect hands it over as it is
+            here: Any = quote((terms, engine, completions, Watch(meter, ledger, looks), brake))  # Prefect hands it over as it is
             if model.teacher.engine in OVERLAPPING:
                 _overlapping(todo, here, brake)
             else:
@@ -206,15 +208,14 @@ def sample_room(
 
 
 @task(name="sample-shard", **rooms.TASK)
-def sample_shard(source: str, target: str, journal: str, here: tuple[Asked, LazyEngine, Watch, Brake]) -> int:
+def sample_shard(source: str, target: str, here: tuple[Asked, LazyEngine, Completions, Watch, Brake]) -> int:
     """Asks a model about one shard of problems; `here` is what stays in this process."""
-    terms, engine, watch, brake = here
-    with Journal(journal) as pages:
-        rows = sample(rooms.read(Problem, source), terms, engine, pages, watch, brake)
-        return shards.write(Trace, watch.over(rows), target)
+    terms, engine, completions, watch, brake = here
+    rows = sample(rooms.read(Problem, source), terms, engine, completions, watch, brake)
+    return shards.write(Trace, watch.over(rows), target)
 
 
-def _overlapping(work: Sequence[tuple[str, str, str]], here: Any, brake: Brake) -> None:
+def _overlapping(work: Sequence[tuple[str, str]], here: Any, brake: Brake) -> None:
     """Samples many shards at a time; after the brake, waits for what is in flight in each of them."""
     free, futures, stopped = threading.Semaphore(SHARDS_AT_ONCE), list[Any](), False
 
@@ -288,31 +289,3 @@ def _tell_failures(failures: dict[str, int], sampling: Sampling) -> None:
 def _usable(source: str) -> int:
     """How many problems of a shard have traces."""
     return sum(row["unusable"] is None for row in rooms.read_rows(source, ["unusable"]))
-
-
-def _known(mine: Path, alike: Sequence[Path], sampling: Sampling) -> tuple[list[int], Shelf]:
-    """What there is of this teacher with these settings: every `max_tokens` so far (present ones noted), and journals of any problems."""
-    budgets = {sampling.max_tokens, *(sampling.adaptive.budgets if sampling.adaptive else ())}
-    noted = {place: set(_read(place / BUDGETS) or ()) for place in alike}
-    if not budgets <= noted.get(mine, set()):
-        shards.write_text(f"{mine}/{BUDGETS}", json.dumps(sorted(budgets | noted.get(mine, set()))))
-    return sorted(budgets.union(*noted.values())), Shelf(str(path) for place in alike for path in sorted(place.glob("*.journal")))
-
-
-def _alike(mine: Path) -> list[Path]:
-    """The folders of journals of this teacher with these settings, for any problems, this one among them."""
-    key = _settings(mine)
-    return [other.parent for other in sorted(mine.parent.glob("*/key.json")) if _settings(other.parent) == key]
-
-
-def _settings(journals: Path) -> dict[str, Any]:
-    """What the completions of a folder of journals were drawn with, whatever the problems."""
-    return (_read(journals / "key.json") or {}) | {"problems": None}
-
-
-def _read(path: Path) -> Any:
-    """What a JSON file holds; None where it is missing or damaged, as a folder's of another run may be."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None

@@ -31,7 +31,9 @@ def train_room(dataset: Place, recipe: StudentRecipe) -> Place:
         return place
     if curated["kept"] == 0:
         raise NotMade(f"{dataset.label} has no example to train on: see {dataset.path}/README.md for what was dropped and why")
-    with rooms.making(place) as folder:
+    with rooms.making(place, "nothing is trained") as folder:
+        if folder is None:
+            return place
         shards.write_text(f"{folder}/recipe.json", recipe.model_dump_json(indent=1))
         examples = rooms.shard_paths(dataset, curated, "examples/")
         done, losses = train_student(recipe.base, recipe.training, examples, str(rooms.local(folder)), recipe.name)

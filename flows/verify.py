@@ -1,11 +1,11 @@
 """The third room's flow: one task a shard of traces; the verifier processes keep all cores busy inside each.
 
-What a judge model replied is kept in journals of their own, by what it was asked: a killed run, another threshold and a new
+What a judge model replied is kept on its own, by what it was asked: a killed run, another threshold and a new
 version of a rule verifier ask it nothing twice. The summary by source and the list of disagreements lie beside the shards.
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from prefect import flow, task
@@ -13,7 +13,7 @@ from prefect.utilities.annotations import quote
 
 from distill.curate.dropped import Lookout
 from distill.curate.filters import truncated
-from distill.engines.completions import Journal
+from distill.engines.completions import Completions
 from distill.progress import Meter
 from distill.recipe.dataset import Verification
 from distill.records import Candidate, Trace
@@ -33,13 +33,16 @@ def verify_room(traces: Place, verification: Verification, kinds: list[str]) -> 
     place = identity.verdicts(traces, verification, kinds)
     if rooms.reused(place, "every verdict is there"):
         return place
-    with rooms.making(place) as folder, _journals(traces, verification) as journals:
+    with rooms.making(place, "every verdict is there") as folder, _replies(traces, verification) as replies:
+        if folder is None:
+            return place
         with Meter("verifying", sampled["rows"]) as meter:
             todo = rooms.missing(rooms.shard_paths(traces, sampled), folder)
             meter.add(sampled["rows"] - sum(rooms.count(source) for source, _ in todo))
             lookout: Any = quote(Lookout() if traces.room == "traces" else None)  # a student that is evaluated may fail as it likes
+            here: Any = quote(replies)  # Prefect hands it over as it is
             for source, target in todo:
-                meter.add(verify_shard(source, target, verification, journals and rooms.journal(journals, source), lookout))
+                meter.add(verify_shard(source, target, verification, here, lookout))
         paths = shards.list_shards(folder)
         summarise(place, paths)
         rooms.finish(place, paths)
@@ -47,12 +50,10 @@ def verify_room(traces: Place, verification: Verification, kinds: list[str]) -> 
 
 
 @task(name="verify-shard", **rooms.TASK)
-def verify_shard(source: str, target: str, verification: Verification, journal: str | None, lookout: Lookout | None = None) -> int:
+def verify_shard(source: str, target: str, verification: Verification, replies: Completions | None, lookout: Lookout | None = None) -> int:
     """Judges one shard of traces."""
-    pages: Any = Journal(journal) if journal else nullcontext()
-    with pages as kept:
-        found = verify(rooms.read(Trace, source), verification, kept)
-        return shards.write(Candidate, found if lookout is None else _looked_at(found, lookout), target)
+    found = verify(rooms.read(Trace, source), verification, replies)
+    return shards.write(Candidate, found if lookout is None else _looked_at(found, lookout), target)
 
 
 def _looked_at(candidates: Iterable[Candidate], lookout: Lookout) -> Iterator[Candidate]:
@@ -76,11 +77,9 @@ def summarise(place: Place, paths: list[str]) -> None:
     rooms.artifact(f"verdicts-{place.name}", summary.markdown(summaries), f"Verdicts on the traces of {place.name} by source")
 
 
-@contextmanager
-def _journals(traces: Place, verification: Verification) -> Iterator[str | None]:
-    """The folder of the judge's journals, held against other runs; None without a judge."""
+def _replies(traces: Place, verification: Verification) -> AbstractContextManager[Completions | None]:
+    """What the judge has replied; None without a judge."""
     if verification.judge is None:
-        yield None
-        return
-    with rooms.making_here(identity.judgements(traces, verification.judge)) as folder:
-        yield folder
+        return nullcontext()
+    place = identity.judgements(traces, verification.judge)
+    return rooms.completions(place, place.room)

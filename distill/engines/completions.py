@@ -1,137 +1,190 @@
-"""The journal of a shard in the making: every completion that was paid for, on disk before the next one is looked at.
+"""Completions of one teacher with some settings, in one SQLite file that any number of runs on this machine share.
 
-One file of frames (`frames`) that is only appended to: what lies behind the last whole frame is cut when the file is opened, so
-damage costs the completions that it touched. The first good completion of a key stays; a failed one gives way to the next.
-Appends reach the operating system at once (a killed process loses nothing) and the disk at most four times a second: a power cut
-may lose the last quarter of a second, and what came just before a pause as long as the system holds writes back (half a minute
-on Linux). Closing writes an index beside it (`journal_index`). In memory there are two numbers for each key, never a text.
-Local files only, and one writer: the folder's lock sees to that.
+- Each completion is committed before the next one is looked at: a killed process loses none. The log is brought to the disk
+  at most four times a second: a power cut may lose the last quarter of a second.
+- A run claims a key before it asks for it, so that two runs never pay for one draw. A dead run's claims are void.
+- Damage costs the rows that it touched (`completion_file`). Local files only.
 """
 
 import os
 import time
+import uuid
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-import numpy as np
-
-from distill.engines import Completion, completions_index, frames
-from distill.engines.completions_index import Index, Rows, hashed, offset_of
-from distill.engines.usage import Spent, spent_on
+from distill.engines import Completion, old_journals
+from distill.engines.completion_file import CompletionFile, decode, encode, hashed, locks
+from distill.engines.usage import Spending
+from distill.progress import say
 from distill.store.folders import StoreError
 
-SYNC_SECONDS = 0.25
-"""At 2,000 completions a second one fsync in 64 would be 31 a second, of 1 to 20 ms each."""
+LOOK_SECONDS = 0.5
+"""How often the claims of other runs are looked at."""
 
 
-class Journal:
-    """Completions by key, appended to a file; a context manager that leaves everything on disk."""
-
-    spent: Spent
-    """What all completions in the file have cost, failed and replaced ones too, but not those taken over from other journals."""
+class Completions:
+    """Completions by key; a context manager that leaves everything on disk. Threads may share one."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Opens or makes the journal and cuts a torn tail; raises StoreError when the file is something else."""
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        self._path = path
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        self._synced_at = time.monotonic()
-        try:
-            self._load(completions_index.read(path, self._file))
-        except BaseException:
-            os.close(self._file)
-            raise
+        """Opens or makes the file; raises OSError or StoreError."""
+        self._run = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._claimed: set[int] = set()
+        self._looked_at, self._held = 0.0, dict[int, str]()
+        self._told = False
+        self._file = CompletionFile(Path(path), self._claim_again)
+        if self._file.alone:
+            for left in self._file.path.parent.glob("run-*.lock"):
+                left.unlink(missing_ok=True)
+        self._alive = os.open(self._lock_of(self._run), os.O_RDWR | os.O_CREAT, 0o644)
+        locks(self._alive)
+        self._file.share()
 
-    def __enter__(self) -> "Journal":
+    def __enter__(self) -> "Completions":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
 
-    def __contains__(self, key: str) -> bool:
-        return hashed(key) in self._places
-
     def __len__(self) -> int:
-        return len(self._places)
-
-    def failed(self, key: str) -> bool:
-        """Whether all that there is of a key is a failed completion; it is asked again then."""
-        return self._places.get(hashed(key), 0) < 0
+        return self._file.do(self._file.totals).rows
 
     def get(self, key: str) -> Completion | None:
-        """The completion of a key, read from the file, or None; raises OSError when its bytes have changed since."""
-        place = self._places.get(hashed(key))
-        if place is None:
-            return None
-        offset = offset_of(place)
-        frame = frames.read(self._file, offset)
-        if frame is not None:
-            return frame.completion if frame.completion.key == key else None
-        if offset >= self._indexed:
-            raise OSError(f"the journal was changed at byte {offset} while it was open")
-        self._load(Index())  # damaged since its index was written: what is left is found by reading all of it
-        return self.get(key)
+        """The completion of a key, a failed one too; None when there is none."""
+        return self._file.do(lambda: self._file.find(key))
 
     def append(self, completions: Iterable[Completion], borrowed: bool = False) -> None:
-        """Adds completions in one write, unless their key has a good one; `borrowed` ones were paid for in another journal."""
-        data = bytearray()
-        places: dict[int, int] = {}
-        spent = self.spent
-        for completion in completions:
-            key, failed = hashed(completion.key), completion.failure is not None
-            held = places.get(key, self._places.get(key))
-            if held is None or held < 0:
-                places[key] = completions_index.place(self._end + len(data), failed)
-                data += frames.encode(completion, borrowed)
-                spent = spent if borrowed else spent.plus(spent_on(completion))
-        _write(self._file, data, self._end)
-        self._places |= places
-        self._end += len(data)
-        self.spent = spent
-        if time.monotonic() - self._synced_at >= SYNC_SECONDS:
-            self._sync()
+        """Adds completions and ends the claims on them; the first good one of a key stays. `borrowed` ones were paid for before."""
+        made = [encode(completion, borrowed) for completion in completions]
+
+        def work() -> None:
+            with self._file.transaction():
+                hashes = self._file.insert(made)
+                self._end_claims(self._claimed.intersection(hashes))
+            self._claimed.difference_update(hashes)
+            self._file.sync()
+
+        self._file.do(work)
+
+    def claim(self, key: str) -> bool:
+        """Whether this run may ask for a key: there is no good completion, and no run alive has claimed it."""
+        place = hashed(key)
+
+        def work() -> bool:
+            with self._file.transaction():
+                claimed = self._file.db.execute(
+                    "INSERT INTO leases SELECT ?, ? WHERE NOT EXISTS (SELECT 1 FROM completions WHERE hash = ? AND NOT failed)"
+                    " ON CONFLICT DO NOTHING",
+                    (place, self._run, place),
+                )
+            return claimed.rowcount == 1
+
+        if found := self._file.do(work):
+            self._claimed.add(place)
+        return found
+
+    def release(self, keys: Iterable[str]) -> None:
+        """Ends claims of this run on keys that it will not ask for."""
+
+        def work() -> None:
+            with self._file.transaction():
+                self._end_claims(ended)
+
+        if ended := self._claimed.intersection(map(hashed, keys)):
+            self._file.do(work)
+            self._claimed.difference_update(ended)
+
+    def free(self, keys: Iterable[str], idle: bool) -> list[str]:
+        """Those of some keys that no run alive has claimed, as it was half a second ago; an `idle` run says whom it waits for."""
+        with self._file.lock:
+            held = self._file.do(self._claims)
+            claims = [(key, held.get(hashed(key))) for key in keys]
+            others = {run.partition("-")[0] for _, run in claims if run not in (None, self._run)}
+            if idle and others and not self._told:
+                self._told = True
+                say(f"waiting for completions that process {', '.join(sorted(others))} is sampling")
+        return [key for key, run in claims if run is None]
+
+    def spending(self) -> Spending:
+        """What all runs have spent up to now."""
+
+        def work() -> Spending:
+            return Spending(self._file.totals().spent, sum(run != self._run for run in self._claims().values()))
+
+        return self._file.do(work)
+
+    def budgets(self, used: Iterable[int]) -> list[int]:
+        """Notes values of `max_tokens` that completions are asked with; all that were ever used."""
+        values = [(value,) for value in used]
+
+        def work() -> list[int]:
+            with self._file.transaction():
+                self._file.db.executemany("INSERT OR IGNORE INTO budgets VALUES (?)", values)
+                return [row[0] for row in self._file.db.execute("SELECT max_tokens FROM budgets ORDER BY max_tokens")]
+
+        return self._file.do(work)
+
+    def adopt(self, journal: Path) -> None:
+        """Takes over what a journal of an older version holds, once; one that cannot be read costs nothing else."""
+        name = f"{journal.parent.name}/{journal.name}"
+
+        def work() -> None:
+            with self._file.transaction():
+                known = self._file.db.execute("SELECT bytes FROM adopted WHERE path = ?", (name,)).fetchone()
+                if frames := list(old_journals.read(journal, known[0] if known else 0)):
+                    self._file.insert(decode(frame.body) for frame in frames)
+                    self._file.db.execute("INSERT OR REPLACE INTO adopted VALUES (?, ?)", (name, frames[-1].end))
+
+        with suppress(FileNotFoundError, IsADirectoryError, PermissionError):
+            self._file.do(work)
 
     def close(self) -> None:
-        """Brings everything to the disk, with an index beside it, and closes the file."""
+        """Ends the claims of this run, brings everything to the disk and closes the file."""
+
+        def work() -> None:
+            with self._file.transaction():
+                self._end_claims(self._claimed)
+            self._file.sync(0)
+
         try:
-            self._sync()
-            if self._end != self._indexed:
-                with suppress(OSError):  # on a full disk: the next run reads the journal instead
-                    completions_index.write(self._path, self._file, Index(self._end, self.spent, self._rows()))
+            with suppress(OSError, StoreError):  # of a full disk, say: a dead run's claims are void
+                self._file.do(work)
         finally:
-            os.close(self._file)
+            self._file.close()
+            self._lock_of(self._run).unlink(missing_ok=True)
+            os.close(self._alive)
 
-    def _sync(self) -> None:
-        os.fsync(self._file)
-        self._synced_at = time.monotonic()
+    def _claims(self) -> dict[int, str]:
+        """The claims of runs that are alive, as they were half a second ago; those of dead ones are removed."""
+        if time.monotonic() - self._looked_at < LOOK_SECONDS:
+            return self._held
+        held: dict[int, str] = dict(self._file.db.execute("SELECT hash, run FROM leases").fetchall())
+        for run in {*held.values()} - {self._run}:
+            if self._is_dead(run):
+                with self._file.transaction():
+                    self._file.db.execute("DELETE FROM leases WHERE run = ?", (run,))
+                self._lock_of(run).unlink(missing_ok=True)
+                held = {place: holder for place, holder in held.items() if holder != run}
+        self._held, self._looked_at = held, time.monotonic()
+        return held
 
-    def _load(self, index: Index) -> None:
-        """Takes what an index says and what follows it in the file."""
-        found = completions_index.read_on(index, self._file)
-        size = os.fstat(self._file).st_size
-        if found.end == 0 and os.pread(self._file, len(frames.MARKER), 0) != frames.MARKER[:size]:
-            raise StoreError(f"{os.fspath(self._path)} is not a journal of completions; move it away to sample its shard anew")
-        os.ftruncate(self._file, found.end)
-        self._places, self._end, self.spent, self._indexed = _places(found.rows), found.end, found.spent, index.end
+    def _is_dead(self, run: str) -> bool:
+        try:
+            file = os.open(self._lock_of(run), os.O_RDWR)
+        except FileNotFoundError:
+            return True
+        try:
+            return locks(file)
+        finally:
+            os.close(file)
 
-    def _rows(self) -> Rows:
-        count = len(self._places)
-        columns = (self._places.keys(), self._places.values())
-        return np.column_stack([np.fromiter(column, np.int64, count) for column in columns])
+    def _end_claims(self, places: Iterable[int]) -> None:
+        self._file.db.executemany("DELETE FROM leases WHERE hash = ? AND run = ?", ((place, self._run) for place in places))
 
+    def _claim_again(self) -> None:
+        with self._file.transaction():
+            self._file.db.executemany("INSERT INTO leases VALUES (?, ?)", ((place, self._run) for place in self._claimed))
 
-def _places(rows: Rows) -> dict[int, int]:
-    """The place of each key: its first good completion, or else its last failed one."""
-    good = rows[:, 1] >= 0
-    ordered = np.concatenate([rows[~good], rows[good][::-1]])  # of a key's places the last one stays
-    return dict(zip(ordered[:, 0].tolist(), ordered[:, 1].tolist(), strict=True))
-
-
-def _write(file: int, data: bytearray, offset: int) -> None:
-    """Writes all bytes at an offset: what a full disk let through is written over by the next try."""
-    rest = memoryview(data)
-    while rest:
-        written = os.pwrite(file, rest, offset)
-        rest, offset = rest[written:], offset + written
+    def _lock_of(self, run: str) -> Path:
+        return self._file.path.with_name(f"run-{run}.lock")

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from distill.engines import STOPPED, Completion
 from distill.engines.cancellation import Brake
@@ -72,6 +72,13 @@ class Spent:
         return self.completions - self.failures - self.uncounted
 
 
+class Spending(NamedTuple):
+    """What all runs have spent, and how many requests of other runs are in flight."""
+
+    spent: Spent
+    others_in_flight: int
+
+
 def spent_on(completion: Completion) -> Spent:
     """What one completion cost, with the earlier tries of its request."""
     lost = completion.lost_prompt_tokens + completion.lost_completion_tokens
@@ -113,12 +120,15 @@ def _tokens(count: float) -> str:
 class Ledger:
     """Counts the completions of a teacher under some settings, in this run and in all; threads may share one."""
 
-    def __init__(self, teacher: Teacher, sampling: Sampling, before: Spent, brake: Brake) -> None:
-        """Raises RecipeError for a cap in money without prices."""
+    def __init__(
+        self, teacher: Teacher, sampling: Sampling, before: Spent, brake: Brake, shared: Callable[[], Spending] | None = None
+    ) -> None:
+        """`shared` says what all runs have spent up to now. Raises RecipeError for a cap in money without prices."""
         require_prices(teacher, sampling)
+        self._shared = shared
         self._teacher, self._sampling, self._brake = teacher, sampling, brake
         self._run, self._all = Spent(), before
-        self._in_flight = 0
+        self._in_flight = self._others_in_flight = 0
         self._models: Counter[str] = Counter()
         self._fingerprints: Counter[str] = Counter()
         self._over_limit = 0
@@ -134,6 +144,11 @@ class Ledger:
                 return False
             self._in_flight += 1
             return True
+
+    def withdraw(self) -> None:
+        """Takes a request back that was counted and is not asked after all."""
+        with self._lock:
+            self._in_flight -= 1
 
     def add(self, completion: Completion) -> None:
         """Counts a completion that came for a request in flight."""
@@ -158,7 +173,9 @@ class Ledger:
 
     def spent(self) -> Spent:
         """What all runs have cost, this one included."""
-        return self._all
+        with self._lock:
+            self._refresh()
+            return self._all
 
     def note(self) -> str:
         """Money, tokens and failures for the line of progress: `$3.21 of $50, 12.3 M of 100 M tokens, 7 failed`."""
@@ -176,6 +193,7 @@ class Ledger:
         asked = {name: value for name in ASKED if (value := getattr(self._sampling, name)) is not None}
         asked |= {"adaptive": self._sampling.adaptive.model_dump()} if self._sampling.adaptive else {}
         with self._lock:
+            self._refresh()
             return {
                 "this_run": self._account(self._run),
                 "all_runs": self._account(self._all),
@@ -194,6 +212,8 @@ class Ledger:
     def _has_room(self) -> bool:
         """Whether both caps have room for another request; pulls the brake where one has none and nothing in flight can change that."""
         sampling, dearest = self._sampling, Spent(completion_tokens=self._limit)
+        if sampling.budget_usd is not None or sampling.budget_tokens is not None:
+            self._refresh()
         room = self._brake.reason is None
         if room and sampling.budget_usd is not None:
             known, most = cost_usd(self._all, self._teacher) or 0.0, cost_usd(dearest, self._teacher) or 0.0
@@ -202,12 +222,18 @@ class Ledger:
             room = self._fits("budget_tokens", sampling.budget_tokens, self._all.tokens(), dearest.tokens(), _tokens)
         return room
 
+    def _refresh(self) -> None:
+        """Counts what other runs have spent meanwhile."""
+        if self._shared is not None:
+            self._all, self._others_in_flight = self._shared()
+
     def _fits(self, name: str, cap: float, known: float, dearest: float, shown: Callable[[float], str]) -> bool:
         """Whether a cap has room for another request; pulls the brake when it is used up, or when nobody counts what it is about."""
         counted = self._all.counted()
         each = (known + DEAREST_AT_FIRST * dearest) / (counted + DEAREST_AT_FIRST)
         spent = known + self._all.uncounted * known / max(1, counted)
-        if spent >= cap or (not self._in_flight and spent + each > cap):
+        in_flight = self._in_flight + self._others_in_flight
+        if spent >= cap or (not in_flight and spent + each > cap):
             self._brake.pull(
                 f"sampling.{name} has no room left: {shown(spent)} of {shown(cap)} spent, and one more completion costs about "
                 f"{shown(each)}. Everything is saved; raise sampling.{name} and run the same command again to go on"
@@ -217,7 +243,7 @@ class Ledger:
                 f"sampling.{name} cannot be kept: {self._run.uncounted:,} of {self._run.completions:,} completions came without "
                 f"their tokens (`usage`). Everything is saved; make the server send them, or leave sampling.{name} out"
             )
-        return self._brake.reason is None and spent + each * (self._in_flight + 1) <= cap
+        return self._brake.reason is None and spent + each * (in_flight + 1) <= cap
 
     def _compare(self, siblings: list[Trace]) -> None:
         """Counts a problem with several completions, and whether they are one text."""

@@ -1,15 +1,13 @@
-"""The second room: asks the teacher about each usable problem, and gives back its traces with siblings together.
+"""The second stage: asks the teacher about each usable problem, and gives back its traces with siblings together.
 
-A problem gets n traces; with `sampling.adaptive`, completions are judged by the rule verifiers as they arrive, and a problem gets
-as many as it needs (`rounds`). A problem that came with a ready response is not asked: the response is its one trace, and the
-journal knows nothing of it. One whose prompt is not worth its price (`lint`) is one failed row.
-The journal is the truth about what was asked: only what it lacks is asked, and each completion is in it before the next
-one is looked at. Traces come out in problem order, whatever order the engine answered in. A completion that could not be had is
-asked again by the next run until the shard is written, and then is a trace with a `failure`; a teacher that is gone is an `EngineError`
-and a brake that was pulled is `Stopped`, after which the same call goes on where it stopped. A cut completion is kept as it was cut.
+- A problem gets n traces; with `sampling.adaptive`, as many as it needs. A ready response is a problem's one trace.
+- Only completions that are not stored are asked for, and not those that another run is asking for: they are waited for.
+- A completion that failed is asked again by the next run, until the shard is written; then it is a trace with a `failure`.
+- A teacher that is gone is an EngineError, a run that was cancelled is Stopped: the same call goes on from there.
 """
 
 import logging
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -19,7 +17,7 @@ from typing import Protocol
 from distill import verifiers
 from distill.engines import STOPPED, Completion, Engine, EngineError, Request
 from distill.engines.cancellation import Brake
-from distill.engines.completions import Journal
+from distill.engines.completions import LOOK_SECONDS, Completions
 from distill.recipe.dataset import Sampling, Teacher, Verification
 from distill.records import Message, Problem, Trace, Verdict
 from distill.sample import prompt_checks, traces
@@ -29,8 +27,8 @@ from distill.text import prompts
 
 VERSION = 1
 log = logging.getLogger(__name__)
-JUDGING_SECONDS = 0.25
-"""How long verdicts are waited for at a time, where nothing is in flight: what comes home has to be put on disk."""
+WAITING_SECONDS = 0.25
+"""How long verdicts and other runs are waited for at a time, where nothing is in flight."""
 HOPELESS_FAILURES = ("content_filter", "prompt_too_long")
 HOPELESS_VERDICTS = ("unparsed_reference", "error")
 """What no other draw would mend."""
@@ -42,8 +40,11 @@ class Watch(Protocol):
     def asks(self) -> bool:
         """Whether a request may be handed out now; it then is."""
 
+    def withdrew(self) -> None:
+        """A request that might be handed out is not: another run asks for it."""
+
     def took(self, completion: Completion) -> None:
-        """A new completion is in the journal."""
+        """A new completion is on disk."""
 
     def settled(self) -> None:
         """One problem more has all its draws."""
@@ -60,19 +61,15 @@ class Asked:
     budgets: Sequence[int] = ()
     """Other values of `max_tokens` under which there may be completions of the same draws: those that came to their end within the
     present one are taken over."""
-    elsewhere: "Elsewhere | None" = None
-    """Completions of other lists of problems."""
-
-
-class Elsewhere(Protocol):
-    """Journals that are read only."""
-
-    def get(self, key: str) -> Completion | None:
-        """A good completion of a key, or None."""
 
 
 def sample(
-    problems: Iterable[Problem], asked: Asked, engine: Engine, journal: Journal, watch: Watch | None = None, brake: Brake | None = None
+    problems: Iterable[Problem],
+    asked: Asked,
+    engine: Engine,
+    completions: Completions,
+    watch: Watch | None = None,
+    brake: Brake | None = None,
 ) -> Iterator[Trace]:
     """The traces of each usable problem of a shard, in order; `watch` sees what is asked and what comes back.
 
@@ -80,10 +77,13 @@ def sample(
     Stopped when the brake has been pulled before all was there.
     """
     usable = [problem for problem in problems if problem.unusable is None]
-    asking = _Asking(usable, asked, journal, watch, brake or Brake())
-    if asking.lacks_any():
-        for arrived in engine.complete(asking.requests(), asked.sampling):
-            asking.take(arrived)
+    asking = _Asking(usable, asked, completions, watch, brake or Brake())
+    try:
+        if asking.lacks_any():
+            for arrived in engine.complete(asking.requests(), asked.sampling):
+                asking.take(arrived)
+    finally:
+        asking.stop()
     asking.check()
     for problem in usable:
         yield from asking.traces(problem)
@@ -103,8 +103,8 @@ class _Pursuit:
 class _Asking:
     """The requests of one shard, and what follows from what comes back."""
 
-    def __init__(self, problems: list[Problem], asked: Asked, journal: Journal, watch: Watch | None, brake: Brake) -> None:
-        self._asked, self._journal, self._watch, self._brake = asked, journal, watch, brake
+    def __init__(self, problems: list[Problem], asked: Asked, completions: Completions, watch: Watch | None, brake: Brake) -> None:
+        self._asked, self._completions, self._watch, self._brake = asked, completions, watch, brake
         self._draws = Draws(asked.teacher, asked.sampling)
         self._pursuits: dict[str, _Pursuit] = {}
         self._refused: dict[str, Trace] = {}
@@ -112,6 +112,9 @@ class _Asking:
         """Tries that nobody has looked for yet."""
         self._lacking: deque[tuple[str, _Pursuit, Try]] = deque()
         """Those that are not there, with their keys: they have to be asked."""
+        self._aside: dict[str, tuple[_Pursuit, Try]] = {}
+        """Those that another run is asking for."""
+        self._looked_at = 0.0
         self._in_flight: dict[str, tuple[_Pursuit, Try]] = {}
         self._unasked = 0
         """Requests that the brake has kept back."""
@@ -126,31 +129,42 @@ class _Asking:
         while True:
             self._look()
             if self._lacking and self._brake.reason is None:
-                if self._watch is None or self._watch.asks():
-                    yield self._request(*self._lacking.popleft())
-                elif self._brake.reason is None:
-                    yield None
+                if self._watch is not None and not self._watch.asks():
+                    if self._brake.reason is None:
+                        yield None
+                elif (request := self._claimed(*self._lacking.popleft())) is not None:
+                    yield request
                 continue
-            self._unasked += len(self._lacking)
-            self._lacking.clear()
-            self._collect(0.0 if self._in_flight else JUDGING_SECONDS)
-            if not self._ready and (self._in_flight or self._judging):
+            if self._brake.reason is not None:
+                self._unasked += len(self._lacking) + len(self._aside)
+                self._lacking.clear()
+                self._aside.clear()
+            self._wait(0.0 if self._in_flight else WAITING_SECONDS)
+            self._look_aside()
+            if not self._ready and (self._in_flight or self._judging or self._aside):
                 yield None
             elif not self._ready:
                 return
 
     def lacks_any(self) -> bool:
         """Whether anybody has to be asked, once all that is known already has been seen."""
-        self._look()
-        while self._judging and not self._lacking:
-            self._collect(JUDGING_SECONDS)
+        while True:
             self._look()
-        return bool(self._lacking)
+            keys = [key for key, _, _ in self._lacking]
+            if not keys and not self._judging:
+                return False
+            if keys and (self._brake.reason is not None or self._completions.free(keys, idle=not self._judging)):
+                return True
+            self._wait(WAITING_SECONDS)
+            self._ready.extend((pursuit, tried) for _, pursuit, tried in self._lacking)  # another run may have got them
+            self._lacking.clear()
 
     def take(self, completion: Completion) -> None:
         """Keeps a new completion, and sees what follows from it."""
-        if completion.failure != STOPPED:
-            self._journal.append([completion])
+        if completion.failure == STOPPED:
+            self._completions.release([completion.key])
+        else:
+            self._completions.append([completion])
         pursuit, tried = self._in_flight.pop(completion.key)
         self._came.add(completion.key)
         if self._watch is not None:
@@ -160,11 +174,15 @@ class _Asking:
         else:
             self._see(pursuit, tried, completion)
 
+    def stop(self) -> None:
+        """Leaves what was asked and did not come to other runs."""
+        self._completions.release(self._in_flight)
+
     def check(self) -> None:
         """Raises Stopped or EngineError where something is missing."""
         if self._unasked:
             self._brake.check()
-        if self._ready or self._lacking or self._in_flight or self._unasked:
+        if self._ready or self._lacking or self._aside or self._in_flight or self._unasked:
             raise self._lost(next(iter(self._in_flight), "?"))
 
     def traces(self, problem: Problem) -> Iterator[Trace]:
@@ -218,27 +236,30 @@ class _Asking:
                 self._see(pursuit, tried, known)
         self._lacking.extendleft(reversed(lacking))
 
-    def _request(self, key: str, pursuit: _Pursuit, tried: Try) -> Request:
-        """The request of a try, which is in flight from now on."""
+    def _claimed(self, key: str, pursuit: _Pursuit, tried: Try) -> Request | None:
+        """The request of a try, which is in flight from now on; None when another run asks for it."""
+        if not self._completions.claim(key):
+            self._aside[key] = pursuit, tried
+            if self._watch is not None:
+                self._watch.withdrew()
+            return None
         problem, (index, budget) = pursuit.problem, tried
         pursuit.tried.setdefault(index, []).append(budget)
         self._in_flight[key] = pursuit, tried
         return Request(key, problem, index, pursuit.messages, self._asked.teacher.prefill, budget, self._draws.seed(problem, index))
 
     def _known(self, key: str, problem: Problem, tried: Try) -> Completion | None:
-        """The completion of a key, if any journal has a good one or one that is as good; it is in this one then."""
-        if key in self._journal and (key in self._came or not self._journal.failed(key)):
-            return self._journal.get(key)
+        """The completion of a key, if there is a good one, or one of another budget that is as good; it then has this key too."""
+        known = self._completions.get(key)
+        if known is not None and (known.failure is None or key in self._came):
+            return known
         index, budget = tried
-        others = [(self._draws.key(problem, index, other), other) for other in self._asked.budgets if other != budget]
-        places: list[Elsewhere] = [self._journal, *([self._asked.elsewhere] if self._asked.elsewhere is not None else [])]
-        for place in places:
-            for other, allowed in [(key, budget), *others]:
-                found = place.get(other)
-                if found is not None and found.failure is None and (other == key or _ended_within(found, allowed, budget)):
-                    taken = replace(found, key=key)
-                    self._journal.append([taken], borrowed=True)
-                    return taken
+        for allowed in self._asked.budgets:
+            found = None if allowed == budget else self._completions.get(self._draws.key(problem, index, allowed))
+            if found is not None and found.failure is None and _ended_within(found, allowed, budget):
+                taken = replace(found, key=key)
+                self._completions.append([taken], borrowed=True)
+                return taken
         return None
 
     def _see(self, pursuit: _Pursuit, tried: Try, completion: Completion) -> None:
@@ -255,8 +276,18 @@ class _Asking:
             else:
                 self._tell(pursuit, tried, _outcome(pending))
 
-    def _collect(self, seconds: float) -> None:
-        """Takes the verdicts that are there, waiting for the first for so long."""
+    def _look_aside(self) -> None:
+        """Looks again at what other runs were asking for, twice a second: it is there, or it may be asked for."""
+        if self._aside and time.monotonic() - self._looked_at >= LOOK_SECONDS:
+            idle = not self._in_flight and not self._judging
+            self._ready.extend(self._aside.pop(key) for key in self._completions.free(list(self._aside), idle))
+            self._looked_at = time.monotonic()
+
+    def _wait(self, seconds: float) -> None:
+        """Takes the verdicts that are there, waiting for the first, or for other runs, for so long."""
+        if not self._judging:
+            time.sleep(seconds if self._aside or self._lacking else 0.0)
+            return
         done, _ = wait(self._judging, seconds, FIRST_COMPLETED)
         for future in done:
             self._tell(*self._judging.pop(future), _outcome(future.result()))
@@ -269,7 +300,7 @@ class _Asking:
 
     def _kept(self, problem: Problem, tried: Try) -> Completion:
         key = self._draws.key(problem, *tried)
-        completion = self._journal.get(key)
+        completion = self._completions.get(key)
         if completion is None:
             raise self._lost(key)
         return completion

@@ -14,12 +14,14 @@ import hashlib
 import json
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from distill.progress import say
 from distill.store import schema, shards
 from distill.store.remote import answering, filesystem, is_elsewhere
 
@@ -28,6 +30,7 @@ FINGERPRINT_CHARACTERS = 12
 HASHED_WHOLE_BYTES = 64 << 20
 HASHED_SAMPLES = 64
 ABSENT = "(absent)"
+WAITING_SECONDS = 0.1
 
 Key = Mapping[str, Any]
 
@@ -123,18 +126,30 @@ def write_record(path: str, record: Any) -> None:
 
 
 @contextmanager
-def locked(path: str) -> Iterator[None]:
-    """Holds a folder of this machine against a second run, and one elsewhere not at all; raises Busy with the other's pid."""
+def locked(path: str, waits: str = "") -> Iterator[None]:
+    """Holds a folder of this machine against a second run, and one elsewhere not at all; raises Busy with the other's pid.
+
+    With a name for what the folder holds, waits for the other run instead, and says so once.
+    """
     if is_elsewhere(path):
         yield
         return
     Path(path).mkdir(parents=True, exist_ok=True)
     with open(Path(path) / ".lock", "a+", encoding="ascii") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.seek(0)
-            raise Busy(f"{path} is in use by process {file.read().strip() or '?'}; wait for it or stop it") from error
+        told = False
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                file.seek(0)
+                holder = file.read().strip() or "?"
+                if not waits:
+                    raise Busy(f"{path} is in use by process {holder}; wait for it or stop it") from error
+            if not told:
+                say(f"waiting for process {holder}, which makes {waits}")
+                told = True
+            time.sleep(WAITING_SECONDS)
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()

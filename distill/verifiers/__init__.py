@@ -14,7 +14,7 @@ from itertools import groupby
 
 from distill import row_errors, sandbox
 from distill.engines import open_engine
-from distill.engines.completions import Journal
+from distill.engines.completions import Completions
 from distill.recipe.dataset import Majority, Verification
 from distill.records import Opinions, Problem, Trace, Verdict
 from distill.text import boxed
@@ -65,10 +65,10 @@ def require(kinds: Sequence[str], section: Verification) -> None:
         open_engine(section.judge.model)  # opened and not entered: nothing is loaded and nothing is sent
 
 
-def judge_all(traces: Iterable[Trace], section: Verification, journal: Journal | None = None) -> Iterator[Judged]:
-    """Each trace with its verdict and the opinions of others, one for one and in order; `journal` keeps what the judge replied."""
+def judge_all(traces: Iterable[Trace], section: Verification, completions: Completions | None = None) -> Iterator[Judged]:
+    """Each trace with its verdict and the opinions of others, one for one and in order; `completions` keeps what the judge replied."""
     verdicts = by_rules(traces, section)
-    rows = opinion.ask(verdicts, section.judge, journal) if section.judge else ((*row, Opinions()) for row in verdicts)
+    rows = opinion.ask(verdicts, section.judge, completions) if section.judge else ((*row, Opinions()) for row in verdicts)
     yield from _voted(rows, section, section.majority) if section.majority else rows
 
 

@@ -2,8 +2,8 @@
 
 Rows come out one for one and in order; replies may come in any order, and only a window of rows is held. Whatever a rule
 verifier decided (correct, wrong, timeout, error) stands: the judge's view of it goes into the opinions. A reply without a
-usable verdict is asked for once more; after that an `open` answer is an `error`, never `wrong`. Every reply is in the
-journal before it is looked at, behind the nonce of its request, so a run that was killed pays for no reply twice; failed
+usable verdict is asked for once more; after that an `open` answer is an `error`, never `wrong`. Every reply is on
+disk before it is looked at, behind the nonce of its request, so a run that was killed pays for no reply twice; failed
 requests are not, and are tried again. A judge that is gone is an `EngineError`.
 """
 
@@ -17,7 +17,7 @@ from itertools import chain
 
 from distill import row_errors
 from distill.engines import Completion, Engine, EngineError, Request, open_engine
-from distill.engines.completions import Journal
+from distill.engines.completions import Completions
 from distill.recipe.dataset import Judge, Sampling
 from distill.records import Opinions, Trace, Verdict
 from distill.store.folders import digest
@@ -45,9 +45,9 @@ class _Question:
     nonce: str = ""
 
 
-def ask(rows: Iterable[tuple[Trace, Verdict]], judge: Judge, journal: Journal | None = None) -> Iterator[Judged]:
+def ask(rows: Iterable[tuple[Trace, Verdict]], judge: Judge, completions: Completions | None = None) -> Iterator[Judged]:
     """Each row with its verdict and the judge's opinion, one for one and in order; raises EngineError when the judge is gone."""
-    window = _Window(iter(rows), judge, journal)
+    window = _Window(iter(rows), judge, completions)
     sampling = Sampling(n=1, temperature=0.0, top_p=1.0, max_tokens=judge.max_tokens)
     with ExitStack() as stack:
         engine: Engine | None = None  # opened for the first question: a local judge takes a minute to load
@@ -77,8 +77,8 @@ def purpose(trace: Trace, verdict: Verdict, judge: Judge) -> str | None:
 class _Window:
     """The rows on their way, those that wait for the judge with a promise of its reading."""
 
-    def __init__(self, rows: Iterator[tuple[Trace, Verdict]], judge: Judge, journal: Journal | None) -> None:
-        self._rows, self._judge, self._journal = rows, judge, journal
+    def __init__(self, rows: Iterator[tuple[Trace, Verdict]], judge: Judge, completions: Completions | None) -> None:
+        self._rows, self._judge, self._completions = rows, judge, completions
         self._held: deque[tuple[Trace, Verdict, Future[Reading] | None]] = deque()
         self._asked: dict[str, _Question] = {}
         self._again: deque[_Question] = deque()
@@ -106,11 +106,11 @@ class _Window:
                 yield from self._pose(_Question(row[0], reading))
 
     def take(self, completion: Completion) -> None:
-        """Keeps what the judge said in the journal, then reads it."""
+        """Keeps what the judge said on disk, then reads it."""
         question = self._asked.pop(completion.key)
         kept = replace(completion, content=question.nonce + (completion.content or ""))
-        if self._journal is not None and completion.failure is None:
-            self._journal.append([kept])
+        if self._completions is not None and completion.failure is None:
+            self._completions.append([kept])
         self._read(question, kept)
 
     def ready(self) -> Iterator[Judged]:
@@ -125,7 +125,7 @@ class _Window:
             raise EngineError(f"the judge returned nothing for {len(self._asked)} requests; run it again to ask once more")
 
     def _pose(self, question: _Question) -> Iterator[Request]:
-        """The request for a question, unless the journal holds its reply or the same one is on its way."""
+        """The request for a question, unless its reply is stored or the same one is on its way."""
         trace = question.trace
         nonce = judge_prompt.new_nonce()
         try:
@@ -136,7 +136,7 @@ class _Window:
         key = digest(
             json.dumps([trace.id, trace.problem.question, trace.problem.reference, trace.answer, self._identity, question.attempt])
         )
-        kept = None if self._journal is None else self._journal.get(key)
+        kept = None if self._completions is None else self._completions.get(key)
         if kept is not None:
             self._read(question, kept)
         elif key in self._asked:

@@ -5,13 +5,13 @@ A wrong answer is a row. The room raises for nothing that a model can write; it 
 
 from collections.abc import Iterable, Iterator
 
-from distill.engines.completions import Journal
+from distill.engines.completions import Completions
 from distill.recipe.dataset import Verification
 from distill.records import Candidate, Trace
 from distill.verifiers import judge_all
 
 
-def verify(traces: Iterable[Trace], section: Verification, journal: Journal | None = None) -> Iterator[Candidate]:
-    """A candidate for each trace, with the verdict on its answer; `journal` keeps the replies of a judge that is paid for."""
-    for trace, verdict, opinions in judge_all(traces, section, journal):
+def verify(traces: Iterable[Trace], section: Verification, completions: Completions | None = None) -> Iterator[Candidate]:
+    """A candidate for each trace, with the verdict on its answer; `completions` keeps the replies of a judge that is paid for."""
+    for trace, verdict, opinions in judge_all(traces, section, completions):
         yield Candidate(trace, verdict, opinions)

@@ -1,111 +1,89 @@
 import json
+import os
+import random
 import resource
+import signal
 import struct
-import tracemalloc
+import subprocess
+import sys
+import time
 import zlib
 from dataclasses import replace
 from functools import reduce
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.engines import Completion, frames
-from distill.engines.completions import Journal
-from distill.engines.usage import Spent, spent_on
+from distill.engines import Completion, completion_file, completion_salvage
+from distill.engines.completion_salvage import PAGE_BYTES
+from distill.engines.completions import Completions
+from distill.engines.usage import Spending, Spent, spent_on
 from distill.store.folders import StoreError
 
-
-def completions(count):
-    return [
-        Completion(f"{number:016x}", f"text {number} \ud800 \u601d\n", reasoning=None, completion_tokens=number) for number in range(count)
-    ]
+PROJECT = Path(__file__).parents[2]
 
 
-def test_a_journal_gives_back_what_was_appended(tmp_path):
-    made = completions(200)
-    with Journal(tmp_path / "new" / "journal") as journal:
-        journal.append(made[:150])
-        for completion in made[150:]:
-            journal.append([completion])
-        assert [journal.get(completion.key) for completion in made] == made
-    with Journal(tmp_path / "new" / "journal") as journal:
-        assert len(journal) == 200
-        assert [journal.get(completion.key) for completion in made] == made
-        assert "no such key" not in journal
-        assert journal.get("no such key") is None
+def made(count, characters=0):
+    """Completions of very different lengths, or of one."""
+    sizes = [characters or 20 * 7 ** (number % 4) for number in range(count)]
+    texts = [f"{number} \ud800 思\n" + "x" * size for number, size in enumerate(sizes)]
+    return [Completion(f"{number:016x}", text, completion_tokens=number) for number, text in enumerate(texts)]
 
 
 def spent_on_all(paid):
     return reduce(Spent.plus, map(spent_on, paid), Spent())
 
 
-def test_the_first_good_completion_of_a_key_stays(tmp_path):
-    first = completions(1)[0]
-    with Journal(tmp_path / "journal") as journal:
-        journal.append([first, replace(first, content="second")])
-        journal.append([replace(first, content="third")])
-        journal.append([replace(first, failure="timeout")])
-        assert journal.get(first.key) == first
-    with Journal(tmp_path / "journal") as journal:
-        assert journal.get(first.key) == first
-        assert journal.spent == spent_on(first)
+def found(path, keys):
+    with Completions(path) as completions:
+        return [completions.get(key) for key in keys]
 
 
-def test_a_failed_completion_gives_way_to_the_next_one_and_stays_paid_for(tmp_path):
-    good = replace(completions(2)[1], lost_completion_tokens=7)
-    tries = [replace(good, content=None, failure="timeout"), replace(good, content=None, failure="null_content"), good]
-    for number, completion in enumerate(tries, 1):
-        with Journal(tmp_path / "journal") as journal:
-            assert journal.failed(good.key) == (number > 1)
-            journal.append([completion])
-            for opened in (journal, Journal(tmp_path / "journal")):
-                assert opened.get(good.key) == completion
-                assert opened.failed(good.key) == (number < 3)
-                assert len(opened) == 1
-                assert opened.spent == spent_on_all(tries[:number])
-            opened.close()
-    assert not Journal(tmp_path / "journal").failed("no such key")
+def keys(completions):
+    return [one.key for one in completions]
 
 
-def test_what_was_paid_for_elsewhere_is_not_counted_again(tmp_path):
-    paid, borrowed = completions(9)[7:]
-    with Journal(tmp_path / "journal") as journal:
-        journal.append([paid])
-        journal.append([borrowed], borrowed=True)
-        journal.append([borrowed])
-    (tmp_path / "journal.index").unlink()
-    with Journal(tmp_path / "journal") as journal:
-        assert [journal.get(paid.key), journal.get(borrowed.key)] == [paid, borrowed]
-        assert journal.spent == spent_on(paid)
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "new" / "completions.sqlite"
 
 
-def test_a_journal_torn_at_any_byte_keeps_every_whole_completion(tmp_path):
-    first, second, third = completions(3)
-    written = [first, replace(second, failure="timeout"), second, replace(third, failure="timeout"), replace(third, failure="refused")]
-    with Journal(tmp_path / "whole") as journal:
-        journal.append(written[:2])
-    stale = (tmp_path / "whole.index").read_bytes()
-    with Journal(tmp_path / "whole") as journal:
-        journal.append(written[2:])
-    data, last = (tmp_path / "whole").read_bytes(), (tmp_path / "whole.index").read_bytes()
-    ends = [position for position in range(1, len(data)) if data[position:].startswith(data[:4])] + [len(data)]
-    torn, index = tmp_path / "torn", tmp_path / "torn.index"
-    for size in range(len(data) + 1):
-        torn.write_bytes(data[:size])
-        index.unlink(missing_ok=True) if size % 3 == 0 else index.write_bytes(stale if size % 3 == 1 else last)
-        kept = written[: sum(end <= size for end in ends)]
-        held = {completion.key: completion for completion in kept}
-        with Journal(torn) as journal:
-            assert torn.stat().st_size == max(end for end in [0, *ends] if end <= size)
-            assert [journal.get(completion.key) for completion in (first, second, third)] == [
-                held.get(completion.key) for completion in (first, second, third)
-            ]
-            assert [key for key in held if journal.failed(key)] == [key for key, one in held.items() if one.failure]
-            assert journal.spent == spent_on_all(kept)
-            journal.append([first, second, third])
-        with Journal(torn) as journal:
-            assert [journal.get(completion.key) for completion in (first, second, third)] == [first, second, third]
+def start(path, program):
+    """A process that has the file open as `completions`, runs a program and then waits to be killed."""
+    whole = f"""
+import sys, time
+from distill.engines import Completion
+from distill.engines.completions import Completions
+completions = Completions(sys.argv[1])
+{program}
+print("ready", flush=True)
+time.sleep(60)
+"""
+    process = subprocess.Popen([sys.executable, "-c", whole, str(path)], cwd=PROJECT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def kill(process):
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+
+
+def test_what_was_appended_is_given_back(path):
+    all_of_them = made(200)
+    with Completions(path) as completions:
+        completions.append(all_of_them[:150])
+        for completion in all_of_them[150:]:
+            completions.append([completion])
+        assert [completions.get(key) for key in keys(all_of_them)] == all_of_them
+    with Completions(path) as completions:
+        assert len(completions) == 200
+        assert completions.get("no such key") is None
+    assert found(path, keys(all_of_them)) == all_of_them
+    assert sorted(one.name for one in path.parent.iterdir()) == ["completions.sqlite", "completions.sqlite.lock"]
 
 
 APPENDS = st.tuples(
@@ -114,154 +92,253 @@ APPENDS = st.tuples(
 
 
 @settings(deadline=None, max_examples=80)
-@given(st.lists(st.tuples(st.lists(APPENDS, max_size=4), st.sampled_from(["kept", "lost", "older"]), st.integers(0, 30)), max_size=5))
-def test_a_journal_holds_what_a_table_would_however_often_it_is_opened(tmp_path_factory, sessions):
-    path = tmp_path_factory.mktemp("journal") / "0.journal"
-    index = path.with_suffix(".index")
-    held, paid, older = {}, [], None
-    for appends, beside, torn_bytes in sessions:
-        with Journal(path) as journal:
-            for entries, borrowed in appends:
-                made = [
+@given(st.lists(st.lists(APPENDS, max_size=4), max_size=4))
+def test_the_first_good_completion_of_a_key_stays_and_all_are_counted(tmp_path_factory, sessions):
+    path = tmp_path_factory.mktemp("completions") / "completions.sqlite"
+    held, paid = {}, []
+    for appends in sessions:
+        with Completions(path) as completions, Completions(path) as other:
+            for number, (entries, borrowed) in enumerate(appends):
+                new = [
                     Completion(f"{key:016x}" * (1 + 3 * (key % 2)), f"{tokens}", failure=failure, prompt_tokens=tokens)
                     for key, failure, tokens in entries
                 ]
-                journal.append(made, borrowed=borrowed)
-                for completion in made:
+                (completions, other)[number % 2].append(new, borrowed=borrowed)
+                for completion in new:
                     if completion.key not in held or held[completion.key].failure:
                         held[completion.key] = completion
                         paid += [] if borrowed else [completion]
-            assert {key: journal.get(key) for key in held} == held
-            assert {key for key in held if journal.failed(key)} == {key for key, one in held.items() if one.failure}
-            assert (len(journal), journal.spent) == (len(held), spent_on_all(paid))
-        with path.open("ab") as file:
-            file.write((b"\xd1\x57\x1a\x0a" + bytes(30))[:torn_bytes] if held else b"")
-        made_now = index.read_bytes() if index.exists() else None
-        if beside == "lost":
-            index.unlink(missing_ok=True)
-        elif beside == "older" and older is not None:
-            index.write_bytes(older)
-        older = made_now
+            for opened in (completions, other):
+                assert {key: opened.get(key) for key in held} == held
+                assert (len(opened), opened.spending()) == (len(held), Spending(spent_on_all(paid), 0))
 
 
-def test_journals_put_end_to_end_hold_the_first_good_completion_of_each_key(tmp_path):
-    good, other = completions(2)
-    parts = [[replace(good, failure="timeout"), other], [good], [replace(other, content="second")], [replace(good, failure="refused")]]
-    for number, part in enumerate(parts):
-        with Journal(tmp_path / f"{number}") as journal:
-            journal.append(part)
-    (tmp_path / "all").write_bytes(b"".join((tmp_path / f"{number}").read_bytes() for number in range(4)))
-    with Journal(tmp_path / "all") as journal:
-        assert [journal.get(good.key), journal.get(other.key)] == [good, other]
-        assert journal.spent == spent_on_all(one for part in parts for one in part)
+def test_a_large_file_is_opened_without_reading_what_it_holds(path):
+    with Completions(path) as completions:
+        completions.append(made(2000, 8000))
+    began = os.times()
+    for _ in range(50):
+        Completions(path).close()
+    assert (os.times().user + os.times().system - began.user - began.system) / 50 < 0.02  # seconds; to read it takes longer
 
 
-@settings(deadline=None, max_examples=60)
-@given(st.lists(st.one_of(st.binary(max_size=40), st.integers(0, 60)), min_size=4, max_size=4), st.integers(4, 40))
-def test_bytes_between_frames_are_passed_over(tmp_path_factory, between, searched_bytes):
-    made = completions(3)
-    folder = tmp_path_factory.mktemp("journal")
-    wholes = []
-    for completion in made:
-        with Journal(folder / completion.key) as journal:
-            journal.append([completion])
-        wholes.append((folder / completion.key).read_bytes())
-    junk = [wholes[0][:some] if isinstance(some, int) else some for some in between]
-    (folder / "journal").write_bytes(b"".join(part for pair in zip(junk, [*wholes, b""], strict=True) for part in pair))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(frames, "SEARCHED_BYTES", searched_bytes)
-        with Journal(folder / "journal") as journal:
-            assert [journal.get(completion.key) for completion in made] == made
+def test_every_budget_that_was_used_is_known(path):
+    with Completions(path) as completions:
+        assert completions.budgets([64, 16]) == [16, 64]
+    with Completions(path) as completions:
+        assert completions.budgets([32, 16]) == [16, 32, 64]
 
 
-def test_a_damaged_length_sets_no_memory_aside(tmp_path):
-    with Journal(tmp_path / "journal") as journal:
-        journal.append(completions(3))
-    data = (tmp_path / "journal").read_bytes()
-    (tmp_path / "journal").write_bytes(data[:4] + b"\xff" * 4 + data[8:])
-    tracemalloc.start()
-    with Journal(tmp_path / "journal") as journal:
-        assert len(journal) == 2
-    peak_bytes = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak_bytes < 10 * frames.SEARCHED_BYTES
+def test_a_key_is_claimed_by_one_run_until_its_completion_is_there(path):
+    one, two, three = made(3)
+    with Completions(path) as mine, Completions(path) as theirs:
+        assert mine.claim(one.key) and not mine.claim(one.key) and not theirs.claim(one.key)
+        assert theirs.claim(two.key)
+        assert theirs.free(keys([one, two, three]), idle=False) == [three.key]
+        assert theirs.spending().others_in_flight == 1
+        mine.append([one])
+        assert not theirs.claim(one.key)  # it is there
+        theirs.append([replace(two, failure="timeout")])
+        assert mine.claim(two.key)
+        mine.release([two.key])
+        assert theirs.claim(two.key) and theirs.claim(three.key)
+    with Completions(path) as mine:
+        assert mine.claim(two.key) and mine.claim(three.key)
 
 
-def test_a_journal_of_a_former_version_is_read_on(tmp_path):
-    former = {"key": "0f", "content": "4", "reasoning": "2 + 2", "finish_reason": "stop", "prompt_tokens": 9, "completion_tokens": 5}
-    payload = json.dumps(former | {"reasoning_tokens": None, "model": "m", "failure": None}).encode()
-    length = struct.pack("<I", len(payload))
-    frame = b"\xd1\x57\x1a\x0a" + length + struct.pack("<I", zlib.crc32(length + payload)) + payload
-    (tmp_path / "journal").write_bytes(frame)
-    with Journal(tmp_path / "journal") as journal:
-        assert journal.get("0f") == Completion("0f", "4", "2 + 2", prompt_tokens=9, completion_tokens=5, model="m")
-        assert journal.spent == Spent(completions=1, prompt_tokens=9, completion_tokens=5)
+def test_the_claims_of_a_killed_run_are_void_and_nothing_that_it_kept_is_lost(path, monkeypatch, capsys):
+    monkeypatch.setattr("distill.engines.completions.LOOK_SECONDS", 0.0)
+    said = []
+    monkeypatch.setattr("distill.engines.completions.say", said.append)
+    with Completions(path) as completions:
+        other = start(path, "[completions.claim(key) for key in 'abcd']; completions.append([Completion('a', 'text')])")
+        assert completions.get("a") == Completion("a", "text")
+        assert not completions.claim("b")
+        assert completions.free(["b"], idle=False) == [] and said == []
+        assert completions.free(["b", "e"], idle=True) == completions.free(["b", "e"], idle=True) == ["e"]
+        assert said == [f"waiting for completions that process {other.pid} is sampling"]
+        assert completions.spending().others_in_flight == 3
+        kill(other)
+        assert completions.free(["b", "e"], idle=True) == ["b", "e"]
+        assert completions.spending().others_in_flight == 0
+        assert completions.claim("b")
+    kill(start(path, "completions.claim('c'); completions.append([Completion('d', 'text')])"))
+    with Completions(path) as completions:
+        assert completions.claim("c") and completions.get("d") == Completion("d", "text")
+        assert len(list(path.parent.glob("run-*.lock"))) == 1
 
 
-@settings(deadline=None, max_examples=100)
-@given(st.data())
-def test_changed_bytes_cost_the_completions_that_they_are_in(tmp_path_factory, data):
-    made = completions(5)
-    path = tmp_path_factory.mktemp("journal") / "journal"
-    with Journal(path) as journal:
-        journal.append(made)
-    bytes_ = bytearray(path.read_bytes())
-    position = data.draw(st.integers(4, len(bytes_) - 1))
-    bytes_[position] ^= data.draw(st.integers(1, 255))
-    path.write_bytes(bytes_)
-    if data.draw(st.booleans()):
-        path.with_suffix(".index").unlink()
-    with Journal(path) as journal:
-        found = [journal.get(completion.key) for completion in made]
-        assert sum(one == two for one, two in zip(found, made, strict=True)) == 4
-        assert found.count(None) == 1
-        journal.append(made)
-    with Journal(path) as journal:
-        assert [journal.get(completion.key) for completion in made] == made
+def test_a_run_waits_while_another_one_opens_the_file(path):
+    with Completions(path) as completions:
+        completions.append(made(3))
+    opened = [start(path, "") for _ in range(3)]
+    for process in opened:
+        kill(process)
+    assert found(path, keys(made(3))) == made(3)
 
 
-def test_a_journal_changed_while_open_is_an_error_and_not_another_completion(tmp_path):
-    with Journal(tmp_path / "journal") as journal:
-        journal.append(completions(1))
-        (tmp_path / "journal").write_bytes(b"x" * (tmp_path / "journal").stat().st_size)
-        with pytest.raises(OSError, match="changed"):
-            journal.get(completions(1)[0].key)
+def hurt(data, rng):
+    """Changes a file's bytes, and says which pages were touched."""
+    pages = len(data) // PAGE_BYTES
+    match rng.choice(["flip", "flip", "flips", "zero", "cut", "header"]):
+        case "flip" | "flips" | "header" as how:
+            limit = 110 if how == "header" else len(data)
+            places = [rng.randrange(limit) for _ in range(40 if how == "flips" else 1)]
+            for place in places:
+                data[place] ^= 1 << rng.randrange(8)
+            return {place // PAGE_BYTES + 1 for place in places}
+        case "zero":
+            zeroed = {rng.randrange(pages) for _ in range(rng.choice([1, 1, 5]))}
+            for page in zeroed:
+                data[page * PAGE_BYTES : (page + 1) * PAGE_BYTES] = bytes(PAGE_BYTES)
+            return {page + 1 for page in zeroed}
+        case _:
+            size = rng.randrange(len(data))
+            del data[size:]
+            return set(range(size // PAGE_BYTES + 1, pages + 1))
 
 
-def test_a_file_that_is_no_journal_is_left_as_it_is(tmp_path):
-    (tmp_path / "notes").write_text("something else")
-    with pytest.raises(StoreError, match="not a journal"):
-        Journal(tmp_path / "notes")
-    assert (tmp_path / "notes").read_text() == "something else"
+@pytest.mark.parametrize("seed", range(150))
+def test_damage_loses_no_row_that_it_did_not_touch_and_never_gives_another_text(path, seed, monkeypatch):
+    said = []
+    monkeypatch.setattr(completion_file, "say", said.append)
+    rng = random.Random(seed)
+    written = made(rng.choice([3, 60, 400]))
+    with Completions(path) as completions:
+        completions.append([replace(one, content=None, failure="timeout") for one in written[::5]])
+        completions.append(written)
+    pages = {json.loads(row.body)["key"]: row.pages for row in completion_salvage.rows(path)}
+    assert pages.keys() == {*keys(written)}
+    data = bytearray(path.read_bytes())
+    touched = hurt(data, rng)
+    path.write_bytes(data)
+    with Completions(path) as completions:
+        read = [completions.get(key) for key in keys(written)]
+        for one, now in zip(written, read, strict=True):
+            assert now == one or (now is None and pages[one.key] & touched)
+        assert read.count(None) == 0 or (len(said) == 1 and "completions are kept, the rest is asked again" in said[0])
+        completions.append(written)
+        assert completions.claim("another") and completions.get("another") is None
+    assert found(path, keys(written)) == written
+    assert len(said) == len(list(path.parent.glob("*.damaged"))) <= 1
 
 
-def test_a_journal_that_met_a_full_disk_goes_on_afterwards(tmp_path):
-    made = completions(3)
+def test_a_log_that_was_not_written_back_is_read_from_a_damaged_file(path):
+    written = made(40)
+    kill(start(path, "completions.append([Completion(f'{number:016x}', str(number)) for number in range(40)])"))
+    log = Path(f"{path}-wal")
+    assert log.stat().st_size > 10 * PAGE_BYTES
+    path.write_bytes(b"x" * PAGE_BYTES)
+    assert found(path, keys(written)) == [Completion(one.key, str(number)) for number, one in enumerate(written)]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_torn_log_costs_what_lay_behind_the_tear(path, seed):
+    written = [Completion(f"{number:016x}", str(number)) for number in range(40)]
+    kill(start(path, "for number in range(40): completions.append([Completion(f'{number:016x}', str(number))])"))
+    log = Path(f"{path}-wal")
+    os.truncate(log, random.Random(seed).randrange(log.stat().st_size))
+    read = found(path, keys(written))
+    kept = len(read) - read.count(None)
+    assert read == written[:kept] + [None] * (40 - kept)
+
+
+def test_the_damage_of_a_file_that_another_run_uses_is_told(path):
+    with Completions(path) as completions:
+        completions.append(made(300, 3000))
+    other = start(path, "")
+    try:
+        data = path.read_bytes()
+        path.write_bytes(data[: 4 * PAGE_BYTES] + bytes(len(data) - 8 * PAGE_BYTES) + data[-4 * PAGE_BYTES :])
+        with Completions(path) as completions, pytest.raises(StoreError, match="other runs use it: stop them"):
+            [completions.get(key) for key in keys(made(300))]
+    finally:
+        kill(other)
+
+
+def test_claims_and_totals_outlive_a_repair(path):
+    written = made(300, 3000)
+    with Completions(path) as completions:
+        completions.append([replace(written[0], failure="timeout")])
+        completions.append(written)
+        completions.budgets([16])
+        paid = completions.spending()
+    with Completions(path) as completions:
+        assert completions.claim("mine")
+        assert completions.get(written[0].key) == written[0]
+        at = path.read_bytes().index(b"x" * 2000)
+        with path.open("r+b") as file:
+            file.seek(at + 7)
+            file.write(b"y")
+        completions._file.db.execute("PRAGMA shrink_memory")
+        assert [completions.get(key) for key in keys(written)].count(None) == 1
+        with Completions(path) as other:
+            assert not other.claim("mine")
+            assert other.budgets([]) == [16]
+            assert other.spending() == Spending(paid.spent, 1)
+
+
+def test_a_full_disk_is_an_error_and_the_file_goes_on_afterwards(path):
+    written = made(3, 5000)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with Journal(tmp_path / "journal") as journal:
-        journal.append(made[:1])
-        resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "journal").stat().st_size + 20, limits[1]))
+    with Completions(path) as completions:
+        completions.append(written[:1])
+        resource.setrlimit(resource.RLIMIT_FSIZE, (Path(f"{path}-wal").stat().st_size + 20, limits[1]))
         try:
-            with pytest.raises(OSError, match="File too large"):
-                journal.append(made[1:])
+            with pytest.raises(OSError, match=r"I/O|space"):
+                completions.append(written[1:])
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        assert len(journal) == 1
-        journal.append(made[1:])
-    with Journal(tmp_path / "journal") as journal:
-        assert [journal.get(completion.key) for completion in made] == made
+        assert len(completions) == 1
+        completions.append(written[1:])
+    assert found(path, keys(written)) == written
 
 
-def test_a_disk_that_is_full_at_the_end_costs_the_index_only(tmp_path):
-    made = completions(300)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    journal = Journal(tmp_path / "journal")
-    journal.append(made)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
-    try:
-        journal.close()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert [path.name for path in tmp_path.iterdir()] == ["journal"]
-    with Journal(tmp_path / "journal") as journal:
-        assert [journal.get(completion.key) for completion in made] == made
+def frame(entry):
+    """A completion as older versions wrote it into a journal."""
+    payload = json.dumps(entry, separators=(",", ":")).encode()
+    length = struct.pack("<I", len(payload))
+    return b"\xd1\x57\x1a\x0a" + length + struct.pack("<I", zlib.crc32(payload, zlib.crc32(length))) + payload
+
+
+def test_journals_of_older_versions_are_taken_over_once(path, tmp_path):
+    entry = {"content": "4", "reasoning": "2 + 2", "finish_reason": "stop", "prompt_tokens": 9, "completion_tokens": 5, "model": "m"}
+    frames = [
+        frame(entry | {"key": "01", "failure": "timeout"}),
+        frame(entry | {"key": "01", "failure": None}),
+        frame(entry | {"key": "02", "failure": None, "borrowed": True}),
+        frame(entry | {"key": "03", "failure": None}),
+    ]
+    damaged = frames[3].replace(b"2 + 2", b"2 + 3")
+    journal = tmp_path / "teacher-0123" / "00000.journal"
+    journal.parent.mkdir()
+    journal.write_bytes(frames[0] + b"\xd1\x57\x1a\x0a junk" + frames[1] + damaged + frames[2] + frames[3][:30])
+    good = Completion("01", "4", "2 + 2", prompt_tokens=9, completion_tokens=5, model="m")
+    spent = Spent(completions=2, failures=1, prompt_tokens=18, completion_tokens=10)
+    for _ in range(2):
+        with Completions(path) as completions:
+            completions.adopt(journal)
+            completions.adopt(tmp_path / "absent.journal")
+            assert [completions.get(key) for key in ("01", "02", "03")] == [good, replace(good, key="02"), None]
+            assert completions.spending().spent == spent
+    with journal.open("ab") as file:  # an older version was run once more
+        file.write(frames[3])
+    with Completions(path) as completions:
+        completions.adopt(journal)
+        assert completions.get("03") == replace(good, key="03")
+        assert completions.spending().spent.completions == 3
+    assert journal.exists()
+
+
+def test_what_is_appended_reaches_the_disk_four_times_a_second(path, monkeypatch):
+    synced = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.readlink(f"/proc/self/fd/{file}")) or fsync(file))
+    with Completions(path) as completions:
+        end = time.monotonic() + 0.6
+        for one in made(1000):
+            completions.append([one])
+            if time.monotonic() > end:
+                break
+            time.sleep(0.001)
+        assert 1 <= synced.count(f"{path}-wal") <= 3

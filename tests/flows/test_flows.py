@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import pytest
 
-from distill.engines.completions import Journal
+from distill.engines.completions import Completions
 from distill.plan.preflight import CannotRun
 from distill.recipe.dataset import DatasetRecipe
 from distill.recipe.load import load_dataset
@@ -206,12 +206,21 @@ def test_a_damaged_shard_is_set_aside_and_made_anew_alone(root: str) -> None:
     assert all(when == before.get(path, when) for path, when in written(root).items())
 
 
-def test_a_second_run_is_refused_with_the_process_of_the_first(root: str) -> None:
-    from flows import dataset
-
-    other = "curation.selection.policy=none"
-    with folders.locked(dataset.dataset_place(recipe(other)).path), pytest.raises(folders.Busy, match=str(os.getpid())):
-        make(other)
+def test_a_second_run_waits_for_the_first_one_and_makes_nothing_twice(empty: str) -> None:
+    more = ("problems.0.limit=60", "sampling.n=4")
+    command = [sys.executable, "-m", "distill", "dataset", "dry-run"]
+    command += [part for override in (*SMALL, *more) for part in ("--set", override)]
+    environment = {**os.environ, "DISTILL_STORE": empty}
+    runs = [
+        subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)
+    ]
+    said = [run.communicate(timeout=120) for run in runs]
+    assert [run.returncode for run in runs] == [0] * 3, said
+    assert len({out.splitlines()[-1] for out, _ in said}) == 1
+    for stage in ("problems", "traces", "verdicts", "measures", "pairs", "datasets"):
+        assert sum(f"made {stage}" in err for _, err in said) <= 1
+        assert sum(f"reused {stage}" in err for _, err in said) >= 2
+    assert any(f"waiting for process {run.pid}, which makes" in err for run in runs for _, err in said)
 
 
 def test_a_room_whose_upstream_is_missing_names_the_command_that_makes_it(empty: str) -> None:
@@ -280,14 +289,11 @@ def test_a_killed_run_goes_on_and_pays_for_nothing_twice(empty: str, tmp_path: P
     run = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     with run:
         deadline = time.monotonic() + 60
-        while sum(path.stat().st_size for path in killed.rglob("*.journal")) < 300_000 and time.monotonic() < deadline:
+        while sum(path.stat().st_size for path in killed.rglob("completions.sqlite*")) < 300_000 and time.monotonic() < deadline:
             time.sleep(0.005)
         run.send_signal(signal.SIGKILL)
-    journals = list(killed.rglob("*.journal"))
-    paid = 0
-    for path in journals:
-        with Journal(path) as journal:
-            paid += len(journal) - journal.spent.failures
+    with Completions(next(killed.rglob("completions.sqlite"))) as completions:
+        paid = len(completions) - completions.spending().spent.failures
     assert 0 < paid < 2400, "the run was killed too early or too late"
     for path in shards.list_shards(str(next(killed.glob("traces/*")))):
         assert len(list(shards.read(Trace, path))) == 800

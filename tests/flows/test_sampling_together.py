@@ -4,11 +4,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
+import sampling_run
+from sampling_run import ADAPTIVE, FIXED, STORE, Run, count, events, plan
 from teacher_questions import log, serving
 
 from distill.engines import Completion
 from distill.engines.cancellation import Brake, Stopped
-from distill.engines.completions import Journal
+from distill.engines.completions import Completions
 from distill.engines.usage import Ledger, Spent
 from distill.progress import Meter
 from distill.recipe.curation import Screens
@@ -24,11 +26,10 @@ SHARDS = 40
 @pytest.mark.parametrize("adaptive", [None, Adaptive(enough=2, most=4)])
 def test_more_shards_than_slots_come_to_the_budget_and_stop(tmp_path, concurrency, adaptive):
     def shard(number):
-        with Journal(tmp_path / f"{number}.journal") as journal:
-            try:
-                return len(list(sample(problems[2 * number : 2 * number + 2], asked, engine, journal, watch, brake)))
-            except Stopped:
-                return None
+        try:
+            return len(list(sample(problems[2 * number : 2 * number + 2], asked, engine, completions, watch, brake)))
+        except Stopped:
+            return None
 
     problems = [Problem(f"{number:016x}", "test", "math", f"What is {number}?", str(number)) for number in range(2 * SHARDS)]
     with serving() as url, ExitStack() as stack, Meter("sampling", len(problems)) as meter:
@@ -37,7 +38,7 @@ def test_more_shards_than_slots_come_to_the_budget_and_stop(tmp_path, concurrenc
         brake = Brake()
         ledger = Ledger(teacher, sampling, Spent(), brake)
         asked, engine, watch = Asked(teacher, sampling, Verification(workers=1)), LazyEngine(teacher, stack, brake), Watch(meter, ledger)
-        with ThreadPoolExecutor(SHARDS) as pool:
+        with ThreadPoolExecutor(SHARDS) as pool, Completions(tmp_path / "completions.sqlite") as completions:
             rows = list(pool.map(shard, range(SHARDS)))
         assert len(log(url)["requests"]) == ledger.spent().completions
     assert brake.reason is not None and None in rows
@@ -68,3 +69,22 @@ def test_ready_responses_that_nearly_all_lack_thinking_are_told_as_they_pass(cap
     list(looks.over(traces.ready(Problem(f"{n}", "mine", "math", "What?", "b"), "b") for n in range(40)))
     assert [line.split(":")[0] for line in caplog.messages] == ["mine"]
     assert "20 of 20 traces so far are malformed (for example no think block)" in caplog.text
+
+
+@pytest.mark.parametrize("sampling", [FIXED, ADAPTIVE])
+@pytest.mark.parametrize("other", [{}, {"problems": 40, "shard_problems": 5}])
+def test_two_processes_that_share_problems_ask_for_each_completion_once(tmp_path, sampling, other):
+    plan(tmp_path / "server", "shared", latency_ms=20)
+    with sampling_run.serving(tmp_path / "server") as base:
+        runs = [Run((f"{base}/shared/v1",), sampling, **more) for more in ({}, other)]
+        processes = [run.start(tmp_path / f"{number}", completions=tmp_path / STORE) for number, run in enumerate(runs)]
+        said = [process.communicate(timeout=60)[1] for process in processes]
+        assert [process.returncode for process in processes] == [0, 0], said
+        alone = Run((f"{base}/alone/v1",), sampling, **other)
+        plan(tmp_path / "server", "alone")
+        process = alone.start(tmp_path / "alone")
+        assert process.communicate(timeout=60)[1] == "" and process.returncode == 0
+    asked = count(events(tmp_path / "server", "shared"), "received")
+    assert set(asked.values()) == {1}
+    assert asked == count(events(tmp_path / "server", "alone"), "received")  # the larger list of problems holds the smaller one
+    assert sampling_run.rows(tmp_path / "1") == sampling_run.rows(tmp_path / "alone")

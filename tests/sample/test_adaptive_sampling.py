@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from distill import verifiers
 from distill.engines import STOPPED, Completion, EngineError
 from distill.engines.cancellation import Brake, Stopped, StoppedByHand
-from distill.engines.completions import Journal
+from distill.engines.completions import Completions
 from distill.recipe.dataset import Adaptive, Sampling, Teacher, Verification
 from distill.records import Problem, Verdict
 from distill.sample import Asked, sample
@@ -59,8 +59,8 @@ class Scripted:
 
 
 def run(path, asked, sampling, engine, brake=None, **more):
-    with Journal(path) as journal:
-        return list(sample(asked, Asked(TEACHER, sampling, VERIFICATION, **more), engine, journal, brake=brake))
+    with Completions(path) as completions:
+        return list(sample(asked, Asked(TEACHER, sampling, VERIFICATION, **more), engine, completions, brake=brake))
 
 
 ADAPTIVE = Sampling(n=1, max_tokens=16, adaptive=Adaptive(enough=2, most=5, budgets=(64,)))
@@ -75,7 +75,7 @@ OUTCOMES = [
 
 def test_a_problem_stops_when_it_has_enough_and_hard_ones_get_more(tmp_path):
     engine = Scripted(OUTCOMES)
-    traces = run(tmp_path / "journal", problems(5), ADAPTIVE, engine)
+    traces = run(tmp_path / "completions", problems(5), ADAPTIVE, engine)
     drawn = {number: sorted(index for problem, index, _ in engine.asked if problem == number) for number in range(5)}
     assert drawn == {0: [0, 1], 1: [0, 1, 2, 3, 4], 2: [0, 1, 2, 3, 4], 3: [0, 0, 1], 4: [0, 0, 1, 2, 3]}
     assert [(int(t.problem.problem_id, 16), t.sample_index) for t in traces] == [(n, i) for n in drawn for i in sorted(set(drawn[n]))]
@@ -90,14 +90,14 @@ def test_a_cut_draw_has_the_text_of_its_larger_budget_and_the_cost_of_both(tmp_p
 
 
 def test_an_unjudged_kind_gets_n_draws_whatever_it_answers(tmp_path):
-    traces = run(tmp_path / "journal", problems(2, "open"), ADAPTIVE.model_copy(update={"n": 3}), Scripted([["wrong"] * 5] * 2))
+    traces = run(tmp_path / "completions", problems(2, "open"), ADAPTIVE.model_copy(update={"n": 3}), Scripted([["wrong"] * 5] * 2))
     assert [t.sample_index for t in traces] == [0, 1, 2] * 2
 
 
 def test_verdicts_that_take_a_while_are_waited_for(tmp_path):
     slow = [replace(problem, reference=f"\\sqrt{{{4 * (number + 1) ** 2}}}/2") for number, problem in enumerate(problems(3))]
     engine = Scripted([["right"] * 5, ["wrong", "right", "right", "right", "right"], ["wrong"] * 5])
-    traces = run(tmp_path / "journal", slow, ADAPTIVE, engine)
+    traces = run(tmp_path / "completions", slow, ADAPTIVE, engine)
     assert Counter(int(trace.problem.problem_id, 16) for trace in traces) == {0: 2, 1: 3, 2: 5}
 
 
@@ -113,7 +113,7 @@ def test_whatever_stopped_it_the_rows_are_those_of_an_undisturbed_run(tmp_path_f
     for dies_after in [*deaths, None]:
         engine = Scripted(outcomes, order, dies_after)
         try:
-            traces = run(folder / "journal", problems(len(outcomes)), sampling, engine)
+            traces = run(folder / "completions", problems(len(outcomes)), sampling, engine)
         except EngineError:
             traces = None
         asked += engine.asked
@@ -135,13 +135,13 @@ def test_a_failure_is_asked_again_by_the_next_run_and_not_by_the_same_one(tmp_pa
 
 
 def test_more_draws_and_larger_budgets_ask_only_for_what_is_not_there(tmp_path):
-    run(tmp_path / "journal", problems(5), ADAPTIVE, Scripted(OUTCOMES))
+    run(tmp_path / "completions", problems(5), ADAPTIVE, Scripted(OUTCOMES))
     more = ADAPTIVE.model_copy(update={"adaptive": Adaptive(enough=2, most=5, budgets=(64, 128))})
     engine = Scripted(OUTCOMES)
-    run(tmp_path / "journal", problems(5), more, engine)
+    run(tmp_path / "completions", problems(5), more, engine)
     assert set(engine.asked) == {(4, 0, 128), (4, 1, 16)}  # what was cut at 64, and what had failed
     fixed = Scripted(OUTCOMES)
-    run(tmp_path / "journal", problems(5), Sampling(n=2, max_tokens=128), fixed, budgets=[16, 64, 128])
+    run(tmp_path / "completions", problems(5), Sampling(n=2, max_tokens=128), fixed, budgets=[16, 64, 128])
     assert set(fixed.asked) == {(4, 1, 128)}  # draws that came to their end within 16 or 64 tokens are taken over
 
 
@@ -155,12 +155,12 @@ def test_a_pulled_brake_lets_what_is_in_flight_come_home_and_asks_no_more(tmp_pa
     brake, engine = Brake(), None
     engine = Pulling(OUTCOMES, in_flight=3)
     with pytest.raises(kind, match="enough money"):
-        run(tmp_path / "journal", problems(5), ADAPTIVE, engine, brake)
+        run(tmp_path / "completions", problems(5), ADAPTIVE, engine, brake)
     assert engine.asked.total() == 3
-    with Journal(tmp_path / "journal") as journal:
-        assert len(journal) == 3
+    with Completions(tmp_path / "completions") as completions:
+        assert len(completions) == 3
     rest = Scripted(OUTCOMES)
-    assert run(tmp_path / "journal", problems(5), ADAPTIVE, rest) == run(tmp_path / "other", problems(5), ADAPTIVE, Scripted(OUTCOMES))
+    assert run(tmp_path / "completions", problems(5), ADAPTIVE, rest) == run(tmp_path / "other", problems(5), ADAPTIVE, Scripted(OUTCOMES))
     assert not set(rest.asked) & set(engine.asked)
 
 
@@ -172,36 +172,35 @@ def test_a_brake_that_comes_after_the_last_completion_stops_nothing(tmp_path):
             yield from super().complete(requests, sampling)
             brake.pull("too late")
 
-    assert len(run(tmp_path / "journal", problems(2), Sampling(n=2), Late([["right"] * 2] * 2), brake)) == 4
+    assert len(run(tmp_path / "completions", problems(2), Sampling(n=2), Late([["right"] * 2] * 2), brake)) == 4
 
 
 def test_completions_of_other_lists_of_problems_are_taken_over(tmp_path):
     run(tmp_path / "one", problems(3), Sampling(n=2), Scripted([["right"] * 4] * 3))
-    with Journal(tmp_path / "one") as one:
-        engine = Scripted([["right"] * 4] * 5)
-        traces = run(tmp_path / "two", problems(5), Sampling(n=2), engine, elsewhere=one)
-        with Journal(tmp_path / "two") as two:
-            assert len(two) == 10 and two.spent.completions == 4
+    engine = Scripted([["right"] * 4] * 5)
+    traces = run(tmp_path / "one", problems(5), Sampling(n=2), engine)
+    with Completions(tmp_path / "one") as one:
+        assert len(one) == one.spending().spent.completions == 10
     assert {number for number, _, _ in engine.asked} == {3, 4}
     assert traces == run(tmp_path / "three", problems(5), Sampling(n=2), Scripted([["right"] * 4] * 5))
 
 
 def test_a_brake_that_was_pulled_before_the_start_stops_nothing_that_needs_no_teacher(tmp_path):
     whole = run(
-        tmp_path / "journal", problems(5), ADAPTIVE.model_copy(update={"n": 2}), Scripted(OUTCOMES[:2] + OUTCOMES[:2] + OUTCOMES[:1])
+        tmp_path / "completions", problems(5), ADAPTIVE.model_copy(update={"n": 2}), Scripted(OUTCOMES[:2] + OUTCOMES[:2] + OUTCOMES[:1])
     )
     brake = Brake()
     brake.pull("nothing is left to spend")
     idle = Scripted([], dies_after=0)
-    assert run(tmp_path / "journal", problems(5), ADAPTIVE.model_copy(update={"n": 2}), idle, brake) == whole
+    assert run(tmp_path / "completions", problems(5), ADAPTIVE.model_copy(update={"n": 2}), idle, brake) == whole
     with pytest.raises(Stopped, match="nothing is left"):
-        run(tmp_path / "journal", problems(6), ADAPTIVE, idle, brake)
+        run(tmp_path / "completions", problems(6), ADAPTIVE, idle, brake)
 
 
 def test_a_prompt_that_is_not_worth_its_price_is_one_failed_row_and_is_not_asked(tmp_path):
     told = replace(problems(2)[1], question="What is 1 + 1? \\boxed{2}", reference="2")
     engine = Scripted([["right"] * 5] * 2)
-    traces = run(tmp_path / "journal", [problems(1)[0], told], Sampling(n=2), engine)
+    traces = run(tmp_path / "completions", [problems(1)[0], told], Sampling(n=2), engine)
     assert [(t.failure, t.sample_index) for t in traces] == [(None, 0), (None, 1), ("contains_reference", 0)]
     assert {number for number, _, _ in engine.asked} == {0}
 
@@ -213,7 +212,7 @@ def test_what_no_other_draw_would_mend_is_not_tried_again(tmp_path, failure):
             return replace(super().answer(request), content=None, finish_reason="error", failure=failure)
 
     engine = Refusing([["right"] * 5] * 2)
-    assert [t.failure for t in run(tmp_path / "journal", problems(2), ADAPTIVE, engine)] == [failure] * 4
+    assert [t.failure for t in run(tmp_path / "completions", problems(2), ADAPTIVE, engine)] == [failure] * 4
     assert engine.asked.total() == 4
 
 
@@ -222,9 +221,9 @@ def test_a_completion_without_counted_tokens_is_taken_over_by_a_larger_budget(tm
         def answer(self, request):
             return replace(super().answer(request), completion_tokens=None, finish_reason="end_turn")
 
-    run(tmp_path / "journal", problems(2), Sampling(n=2, max_tokens=16), Uncounted([["right"] * 2] * 2))
+    run(tmp_path / "completions", problems(2), Sampling(n=2, max_tokens=16), Uncounted([["right"] * 2] * 2))
     engine = Uncounted([["right"] * 2] * 2)
-    assert len(run(tmp_path / "journal", problems(2), Sampling(n=2, max_tokens=64), engine, budgets=[16, 64])) == 4
+    assert len(run(tmp_path / "completions", problems(2), Sampling(n=2, max_tokens=64), engine, budgets=[16, 64])) == 4
     assert not engine.asked
 
 
@@ -236,10 +235,10 @@ def test_a_request_that_was_stopped_is_no_row_and_is_asked_by_the_next_run(tmp_p
 
     brake = Brake()
     with pytest.raises(Stopped, match="enough"):
-        run(tmp_path / "journal", problems(1), Sampling(n=2), Stopping([["right"] * 2]), brake)
-    with Journal(tmp_path / "journal") as journal:
-        assert len(journal) == 0
-    assert [t.failure for t in run(tmp_path / "journal", problems(1), Sampling(n=2), Scripted([["right"] * 2]))] == [None] * 2
+        run(tmp_path / "completions", problems(1), Sampling(n=2), Stopping([["right"] * 2]), brake)
+    with Completions(tmp_path / "completions") as completions:
+        assert len(completions) == 0
+    assert [t.failure for t in run(tmp_path / "completions", problems(1), Sampling(n=2), Scripted([["right"] * 2]))] == [None] * 2
 
 
 def test_completions_are_kept_while_verdicts_take_their_time(tmp_path, monkeypatch):
@@ -255,10 +254,10 @@ def test_completions_are_kept_while_verdicts_take_their_time(tmp_path, monkeypat
             for completion in super().complete(requests, sampling):
                 yield completion
                 if len(pending) == 4:
-                    with Journal(tmp_path / "journal") as copy:
+                    with Completions(tmp_path / "completions") as copy:
                         assert len(copy) == 4
                     for one in pending:
                         one.set_result(Verdict("correct"))
 
     monkeypatch.setattr(verifiers, "begin", begin)
-    assert len(run(tmp_path / "journal", problems(2), ADAPTIVE, Watching([["right"] * 5] * 2))) == 4
+    assert len(run(tmp_path / "completions", problems(2), ADAPTIVE, Watching([["right"] * 5] * 2))) == 4

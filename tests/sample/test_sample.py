@@ -15,7 +15,7 @@ from distill import records
 from distill.collect import collect
 from distill.curate import decide, measure
 from distill.engines import Completion, EngineError, scripted
-from distill.engines.completions import Journal
+from distill.engines.completions import Completions
 from distill.engines.scripted import ScriptedEngine
 from distill.files.readers import read_rows
 from distill.recipe.dataset import Adaptive, Curation, ProblemSource, Sampling, Teacher, Verification
@@ -63,8 +63,8 @@ def problems(count, unusable=()):
 
 
 def run(path, asked, sampling, engine):
-    with Journal(path) as journal:
-        return list(sample(asked, Asked(TEACHER, sampling), engine, journal))
+    with Completions(path) as completions:
+        return list(sample(asked, Asked(TEACHER, sampling), engine, completions))
 
 
 @settings(deadline=None, max_examples=40)
@@ -78,14 +78,14 @@ def test_n_traces_for_each_usable_problem_whatever_stopped_it_before(tmp_path_fa
     for _ in range(data.draw(st.integers(1, 3))):
         engine = Watched(shuffle, dies_after=data.draw(st.integers(0, 20)))
         try:
-            run(folder / "journal", asked, sampling, engine)
+            run(folder / "completions", asked, sampling, engine)
         except EngineError:
-            size = (folder / "journal").stat().st_size
-            os.truncate(folder / "journal", data.draw(st.integers(max(0, size - 300), size)))
-    with Journal(folder / "journal") as journal:
-        known = {trace.id for trace in undisturbed if trace.id in journal and not journal.failed(trace.id)}
+            size = (folder / "completions").stat().st_size
+            os.truncate(folder / "completions", data.draw(st.integers(max(0, size - 300), size)))
+    with Completions(folder / "completions") as completions:
+        known = {trace.id for trace in undisturbed if (one := completions.get(trace.id)) and one.failure is None}
     last = Watched(shuffle)
-    traces = run(folder / "journal", asked, sampling, last)
+    traces = run(folder / "completions", asked, sampling, last)
     assert traces == undisturbed
     assert [(t.problem.problem_id, t.sample_index) for t in traces] == [
         (problem.problem_id, index) for problem in asked if problem.unusable is None for index in range(sampling.n)
@@ -96,7 +96,7 @@ def test_n_traces_for_each_usable_problem_whatever_stopped_it_before(tmp_path_fa
 KILLED = """
 import os, signal, sys
 from distill.engines.scripted import ScriptedEngine
-from distill.engines.completions import Journal
+from distill.engines.completions import Completions
 from distill.sample import Asked, sample
 sys.path.insert(0, sys.argv[1])
 from test_sample import TEACHER, problems
@@ -109,24 +109,26 @@ class Killing:
         self.seen += 1
         if self.seen == int(sys.argv[3]):
             os.kill(os.getpid(), signal.SIGKILL)
-list(sample(problems(9), Asked(TEACHER, Sampling(n=4)), ScriptedEngine(TEACHER), Journal(sys.argv[2]), Killing()))
+list(sample(problems(9), Asked(TEACHER, Sampling(n=4)), ScriptedEngine(TEACHER), Completions(sys.argv[2]), Killing()))
 """
 
 
 def test_a_kill_loses_no_completion_that_had_arrived(tmp_path):
     here = os.path.dirname(__file__)
-    killed = subprocess.run([sys.executable, "-c", KILLED, here, tmp_path / "journal", "17"], cwd=os.path.dirname(os.path.dirname(here)))
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, here, tmp_path / "completions", "17"], cwd=os.path.dirname(os.path.dirname(here))
+    )
     assert killed.returncode == -signal.SIGKILL
     engine = Watched()
-    traces = run(tmp_path / "journal", problems(9), Sampling(n=4), engine)
+    traces = run(tmp_path / "completions", problems(9), Sampling(n=4), engine)
     assert engine.asked.total() == 36 - 17
     assert traces == run(tmp_path / "other", problems(9), Sampling(n=4), Watched())
 
 
 def test_more_samples_ask_only_for_the_new_ones(tmp_path):
-    few = run(tmp_path / "journal", problems(3), Sampling(n=2), Watched())
+    few = run(tmp_path / "completions", problems(3), Sampling(n=2), Watched())
     engine = Watched()
-    many = run(tmp_path / "journal", problems(3), Sampling(n=5), engine)
+    many = run(tmp_path / "completions", problems(3), Sampling(n=5), engine)
     assert engine.asked.total() == 9
     assert [trace for trace in many if trace.sample_index < 2] == few
 
@@ -149,17 +151,17 @@ class Seen:
 
 
 def test_a_finished_journal_asks_nothing_and_calls_back_nothing(tmp_path):
-    run(tmp_path / "journal", problems(3), Sampling(n=2), Watched())
+    run(tmp_path / "completions", problems(3), Sampling(n=2), Watched())
     seen = []
-    with Journal(tmp_path / "journal") as journal:
-        list(sample(problems(3), Asked(TEACHER, Sampling(n=2)), Watched(dies_after=0), journal, Seen(seen)))
+    with Completions(tmp_path / "completions") as completions:
+        list(sample(problems(3), Asked(TEACHER, Sampling(n=2)), Watched(dies_after=0), completions, Seen(seen)))
     assert seen == ["settled"] * 3
 
 
 def test_every_new_completion_is_shown_as_it_arrives(tmp_path):
     seen = []
-    with Journal(tmp_path / "journal") as journal:
-        traces = sample(problems(3), Asked(TEACHER, Sampling(n=2)), Watched(), journal, Seen(seen))
+    with Completions(tmp_path / "completions") as completions:
+        traces = sample(problems(3), Asked(TEACHER, Sampling(n=2)), Watched(), completions, Seen(seen))
         assert {trace.id for trace in traces} == set(seen) - {"asked", "settled"}
     assert Counter(seen)["asked"] == 6 and Counter(seen)["settled"] == 3
 
@@ -171,7 +173,7 @@ def test_an_engine_that_loses_a_request_is_an_error(tmp_path):
             yield from ScriptedEngine(TEACHER).complete(iter(lambda: next(requests), None), sampling)
 
     with pytest.raises(EngineError, match="returned nothing"):
-        run(tmp_path / "journal", problems(2), Sampling(n=2), Forgetful())
+        run(tmp_path / "completions", problems(2), Sampling(n=2), Forgetful())
 
 
 def test_a_failed_completion_is_a_trace_with_its_failure_and_fits_a_shard(tmp_path):
@@ -180,7 +182,7 @@ def test_a_failed_completion_is_a_trace_with_its_failure_and_fits_a_shard(tmp_pa
             for request in filter(None, requests):
                 yield Completion(request.key, None, finish_reason="error", model="m \ud800", failure="null_content")
 
-    traces = run(tmp_path / "journal", problems(2), Sampling(n=2), Failing())
+    traces = run(tmp_path / "completions", problems(2), Sampling(n=2), Failing())
     assert {(t.failure, t.thinking, t.answer, t.finish_reason) for t in traces} == {("null_content", None, "", "error")}
     assert shards.write(Trace, traces, str(tmp_path / "t.parquet")) == 4
     assert list(shards.read(records.Trace, str(tmp_path / "t.parquet"))) == traces
@@ -255,15 +257,15 @@ def ready(number, text):
 def test_a_ready_response_is_the_one_trace_of_its_problem_and_costs_nothing(tmp_path_factory, what, n):
     rows = problems(len(what), unusable={number for number, name in enumerate(what) if name.startswith("unusable")})
     rows = [replace(row, response="Hello.") if name.endswith("ready") else row for row, name in zip(rows, what, strict=True)]
-    engine, path = Watched(), tmp_path_factory.mktemp("ready") / "journal"
+    engine, path = Watched(), tmp_path_factory.mktemp("ready") / "completions"
     traces = run(path, rows, Sampling(n=n), engine)
     sizes = {"asked": n, "ready": 1}
     assert Counter(trace.problem.problem_id for trace in traces) == Counter(
         {row.problem_id: sizes.get(name, 0) for row, name in zip(rows, what, strict=True) if name in sizes}
     )
     assert engine.asked.total() == n * what.count("asked")
-    with Journal(path) as journal:
-        assert not any(trace.id in journal for trace in traces if trace.teacher.startswith("ready:"))
+    with Completions(path) as completions:
+        assert not any(completions.get(trace.id) for trace in traces if trace.teacher.startswith("ready:"))
     again = Watched()
     assert run(path, rows, Sampling(n=n), again) == traces
     assert set(again.asked) == {trace.id for trace in traces if trace.failure}
@@ -272,7 +274,7 @@ def test_a_ready_response_is_the_one_trace_of_its_problem_and_costs_nothing(tmp_
 def test_a_ready_response_keeps_its_thinking_and_is_not_stored_twice(tmp_path):
     texts = ["<think>\nA greeting.\n</think>\n\nHello.", "Hello.", "<think>\nnever closed"]
     rows = [ready(number, text) for number, text in enumerate(texts)]
-    first, second, third = run(tmp_path / "journal", rows, Sampling(n=4), Watched(dies_after=0))
+    first, second, third = run(tmp_path / "completions", rows, Sampling(n=4), Watched(dies_after=0))
     assert (first.thinking, first.answer, second.thinking, second.answer) == ("A greeting.", "Hello.", None, "Hello.")
     assert (first.think_closed, third.think_closed, third.answer) == (True, False, "")
     assert {trace.problem.response for trace in (first, second, third)} == {None}

@@ -1,8 +1,8 @@
 """One run of the sampling room without Prefect, quick enough to be killed again and again, and what its books say afterwards.
 
-`python tests/servers/sampling_run.py FOLDER RUN` samples made-up sums into `FOLDER/traces/*.parquet` over `FOLDER/journals/*.journal`,
+`python tests/servers/sampling_run.py FOLDER RUN` samples made-up sums into `FOLDER/traces/*.parquet` over `FOLDER/completions.sqlite`,
 as the flow does: shards side by side, one engine, finished shards left alone. RUN is the JSON of a `Run`. The teacher is
-`fault_server.py`; what it wrote down is compared with the journals and shards. The first wait after a fault is short here.
+`fault_server.py`; what it wrote down is compared with the completions and shards. The first wait after a fault is short here.
 """
 
 import json
@@ -15,14 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from shutil import copyfile
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import fault_server
 
 from distill.engines import EngineError
-from distill.engines.completions import Journal
+from distill.engines.completions import Completions
 from distill.engines.server import ServerEngine
 from distill.recipe.dataset import Sampling, Teacher, Verification
 from distill.records import Problem, Trace
@@ -38,6 +36,7 @@ MONEY = ("spent_tokens", "cost_usd")
 """Columns that tell what replies cost which could not be used."""
 PRICES = {"prompt_usd_per_million": 1.0, "cached_prompt_usd_per_million": 0.1, "completion_usd_per_million": 4.0}
 SHARDS_AT_ONCE = 2
+STORE = "completions.sqlite"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,22 +61,26 @@ class Run:
         rows = [Problem(f"{number:016x}", "sums", "math", question, str(total)) for number, question, total in questions]
         return [rows[start : start + self.shard_problems] for start in range(0, len(rows), self.shard_problems)]
 
-    def go(self, folder: Path) -> None:
-        """Samples all that is missing in a folder."""
+    def go(self, folder: Path, completions: Path | None = None) -> None:
+        """Samples all that is missing in a folder, over completions of its own or shared ones."""
         asked = self.asked()
         with folders.locked(str(folder)):
             for torn in folder.rglob(".*.tmp"):
                 torn.unlink()
-            with ThreadPoolExecutor(SHARDS_AT_ONCE) as threads, ServerEngine(asked.teacher, self.first_wait_seconds) as engine:
-                list(threads.map(lambda numbered: sample_shard(folder, *numbered, asked, engine), enumerate(self.shards())))
+            with (
+                Completions(completions or folder / STORE) as kept,
+                ThreadPoolExecutor(SHARDS_AT_ONCE) as threads,
+                ServerEngine(asked.teacher, self.first_wait_seconds) as engine,
+            ):
+                list(threads.map(lambda numbered: sample_shard(folder, *numbered, asked, engine, kept), enumerate(self.shards())))
 
-    def start(self, folder: Path, *before: str, **environment: str) -> subprocess.Popen[str]:
+    def start(self, folder: Path, *before: str, completions: Path | None = None, **environment: str) -> subprocess.Popen[str]:
         """The same in a process of its own, behind a command that starts it."""
-        command = [*before, sys.executable, __file__, str(folder), json.dumps(asdict(self))]
+        command = [*before, sys.executable, __file__, str(folder), json.dumps(asdict(self)), *([str(completions)] if completions else [])]
         return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | environment)
 
     def identities(self) -> dict[str, str]:
-        """What the server calls each completion that may be asked, by its key in the journal."""
+        """What the server calls each completion that may be asked, by its key."""
         asked, found = self.asked(), {}
         draws, adaptive = Draws(asked.teacher, asked.sampling), asked.sampling.adaptive
         for problem in (problem for rows in self.shards() for problem in rows):
@@ -88,23 +91,17 @@ class Run:
                     found[draws.key(problem, index, budget)] = fault_server.digest([seed, messages, budget])
         return found
 
-    def kept(self, folder: Path) -> set[str]:
-        """What the server calls the good completions that a run's journals hold; copies are read, so they stay as a kill left them."""
-        identities, found = self.identities(), set[str]()
-        with TemporaryDirectory() as copies:
-            for path in sorted((folder / "journals").glob("*.journal")):
-                copyfile(path, f"{copies}/{path.name}")
-                with Journal(f"{copies}/{path.name}") as journal:
-                    found |= {name for key, name in identities.items() if (one := journal.get(key)) and one.failure is None}
-        return found
+    def kept(self, folder: Path, completions: Path | None = None) -> set[str]:
+        """What the server calls the good completions that a run has kept."""
+        with Completions(completions or folder / STORE) as kept:
+            return {name for key, name in self.identities().items() if (one := kept.get(key)) and one.failure is None}
 
 
-def sample_shard(folder: Path, number: int, problems: list[Problem], asked: Asked, engine: ServerEngine) -> None:
+def sample_shard(folder: Path, number: int, problems: list[Problem], asked: Asked, engine: ServerEngine, kept: Completions) -> None:
     """One shard, unless it is there."""
     target = folder / "traces" / f"{number:05}.parquet"
     if not target.exists():
-        with Journal(folder / "journals" / f"{number:05}.journal") as journal:
-            shards.write(Trace, sample(problems, asked, engine, journal), str(target))
+        shards.write(Trace, sample(problems, asked, engine, kept), str(target))
 
 
 @contextmanager
@@ -154,9 +151,9 @@ def completion_tokens(entries: list[dict[str, Any]]) -> int:
 
 
 def main() -> int:
-    folder, settings = sys.argv[1:]
+    folder, settings, *completions = sys.argv[1:]
     try:
-        Run(**json.loads(settings)).go(Path(folder))
+        Run(**json.loads(settings)).go(Path(folder), *map(Path, completions))
     except (EngineError, folders.Busy, OSError) as error:
         print(error, file=sys.stderr)
         return 1

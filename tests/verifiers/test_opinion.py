@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from distill.engines import Completion, EngineError
-from distill.engines.completions import Journal
+from distill.engines.completions import Completions
 from distill.recipe.dataset import Judge, Teacher
 from distill.records import Opinions, Problem, Trace, Verdict
 from distill.verifiers import judge_prompt, opinion
@@ -261,34 +261,34 @@ def test_rows_with_one_identity_share_one_request(url):
 def test_a_resumed_run_asks_only_what_the_journal_lacks_and_reads_what_it_holds(url, tmp_path):
     manners = ["", "[judge=two*1] ", "[judge=prose] ", "[judge=neither] "]
     rows = [(trace(f"{manners[n % 4]}resume {n}", "Paris", identifier=str(n)), UNVERIFIED) for n in range(40)]
-    with Journal(tmp_path / "journal") as journal:
-        stopped = opinion.ask(rows, judge(url), journal)
+    with Completions(tmp_path / "completions") as completions:
+        stopped = opinion.ask(rows, judge(url), completions)
         begun = list(islice(stopped, 10))
         stopped.close()
-        held = len(journal)
+        held = len(completions)
     time.sleep(0.1)  # what was on its way has arrived
-    with Journal(tmp_path / "journal") as journal:
+    with Completions(tmp_path / "completions") as completions:
         sent = len(log(url, "resume "))
-        first = list(opinion.ask(rows, judge(url), journal))
-        assert len(log(url, "resume ")) - sent == len(journal) - held > 0
+        first = list(opinion.ask(rows, judge(url), completions))
+        assert len(log(url, "resume ")) - sent == len(completions) - held > 0
         assert first[:10] == begun
-    with Journal(tmp_path / "journal") as journal:
+    with Completions(tmp_path / "completions") as completions:
         sent = len(log(url, "resume "))
-        assert list(opinion.ask(rows, judge(url, {"urls": ("http://127.0.0.1:9/v1",)}, second_opinion=0.5), journal)) == first
+        assert list(opinion.ask(rows, judge(url, {"urls": ("http://127.0.0.1:9/v1",)}, second_opinion=0.5), completions)) == first
         assert len(log(url, "resume ")) == sent
         changed = [(replace(row, answer="Lyon"), said) for row, said in rows[:4]]
-        assert [said.outcome for _, said, _ in opinion.ask(changed, judge(url), journal)] == ["wrong", "wrong", "error", "error"]
+        assert [said.outcome for _, said, _ in opinion.ask(changed, judge(url), completions)] == ["wrong", "wrong", "error", "error"]
     assert [said.outcome for _, said, _ in first] == ["correct", "correct", "error", "error"] * 10
 
 
 KILLED = """
 import sys
-from distill.engines.completions import Journal
+from distill.engines.completions import Completions
 from distill.verifiers import opinion
 from tests.verifiers.test_opinion import killed_rows, judge
 
-with Journal(sys.argv[2]) as journal:
-    list(opinion.ask(killed_rows(), judge(sys.argv[1], {"concurrency": 4}), journal))
+with Completions(sys.argv[2]) as completions:
+    list(opinion.ask(killed_rows(), judge(sys.argv[1], {"concurrency": 4}), completions))
 """
 
 
@@ -297,7 +297,7 @@ def killed_rows():
 
 
 def test_a_killed_run_pays_again_for_what_was_in_flight_only(url, tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", KILLED, url, str(tmp_path / "journal")], cwd=SERVER.parents[2])
+    process = subprocess.Popen([sys.executable, "-c", KILLED, url, str(tmp_path / "completions")], cwd=SERVER.parents[2])
     deadline = time.monotonic() + 60
     while len(log(url, "killed ")) < 20 and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -306,9 +306,9 @@ def test_a_killed_run_pays_again_for_what_was_in_flight_only(url, tmp_path):
     time.sleep(0.1)
     sent = len(log(url, "killed "))
     assert 20 <= sent < 60
-    with Journal(tmp_path / "journal") as journal:
-        held = len(journal)
-        judged = list(opinion.ask(killed_rows(), judge(url), journal))
+    with Completions(tmp_path / "completions") as completions:
+        held = len(completions)
+        judged = list(opinion.ask(killed_rows(), judge(url), completions))
     assert [said.outcome for _, said, _ in judged] == ["correct"] * 60
     assert held >= sent - 4
     assert len(log(url, "killed ")) == sent + 60 - held
