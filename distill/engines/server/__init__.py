@@ -1,10 +1,13 @@
 """A teacher behind one or several OpenAI-compatible servers: vLLM, SGLang, llama.cpp, a provider's API.
 
 An event loop in a thread of its own keeps at most `concurrency` requests in flight, over all calls together, and sends the
-next one when a completion has come home; nothing waits for a batch. The parts: `hand_over` (threads), `tries` (when to ask
-again, when to give up), `waits` (between tries), `patience` (when to stop), `endpoints` (which server), `client` (one try),
-`chat_completions` (the format), `refusals` (what a server's no means). What is in flight when a call is left, or the engine
-closed, is cancelled and was paid for in vain.
+next one when a completion has been taken; nothing waits for a batch. What is in flight when a call is left, or the engine
+closed, is cancelled and was paid for in vain. The parts:
+
+- `slots` (threads), `balancer` (which server), `waits` (between tries), `outage` (when to stop)
+- `retry` (when to ask again, when to give up a request)
+- `http` (one try), `errors` and `error_objects` (what a server's no means)
+- `wire_format` (bodies and replies), `message` (text and thinking), `stream` (a completion in pieces)
 """
 
 import asyncio
