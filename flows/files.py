@@ -69,9 +69,9 @@ class Judged(NamedTuple):
 def verify_file(source: str, target: str, section: Verification) -> list[Summary]:
     """Writes each row of a file with its verdict, goes on where a killed run of the same kind stopped, and sums up."""
     columns, total = traces.outline(source)
-    traces.require_question(source, columns.names)
     wanted, parts = _wanted(columns, section), f"{target}.parts"
     if section.majority:
+        traces.require_question(source, columns.names)
         _require_siblings_together(source)
     with folders.locked(parts) if "://" not in target else nullcontext():
         done = _finished(parts, _verifying_key(source, section))

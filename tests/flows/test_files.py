@@ -253,18 +253,20 @@ def test_worker_processes_stop_at_once(tmp_path: Path) -> None:
     assert len(list(measured.glob("*.parquet"))) < 500
 
 
-@pytest.mark.parametrize("command", ["curate", "verify"])
 @pytest.mark.parametrize("folder", [False, True])
-def test_a_file_without_a_question_column_is_refused_in_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, folder: bool
-) -> None:
+def test_a_file_without_a_question_column_is_not_curated(tmp_path: Path, capsys: pytest.CaptureFixture[str], folder: bool) -> None:
     given = tmp_path / "given" / "rows.jsonl"
     given.parent.mkdir()
     rows = [{"problem": f"What is {number} plus 7?", "reference": "9", "response": "<think>x</think>9"} for number in range(3)]
     given.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    if folder and command == "verify":
-        pytest.skip("verify takes one file")
     source = given.parent if folder else given
-    assert main([command, "--input", str(source), "--output", str(tmp_path / "out.parquet")]) == 1
+    assert main(["curate", "--input", str(source), "--output", str(tmp_path / "out")]) == 1
     (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("distill:"))
     assert "no column question; rename problem to question (the columns are problem, reference, response)" in line
+
+
+def test_answers_of_a_file_without_a_question_column_are_verified(tmp_path: Path) -> None:
+    given = tmp_path / "rows.jsonl"
+    given.write_text('{"reference": "9", "response": "<think>x</think>\\\\boxed{9}"}\n', encoding="utf-8")
+    assert main(["verify", "--input", str(given), "--output", str(tmp_path / "out.parquet")]) == 0
+    assert [row["outcome"] for row in shards.read_rows(str(tmp_path / "out.parquet"))] == ["correct"]

@@ -20,10 +20,9 @@ def test_the_fingerprints_of_the_embedded_recipes_are_these() -> None:
     assert student.fingerprint == "cdbfa38d057d"
 
 
-def test_think_tags_make_other_traces_of_the_same_journals() -> None:
+def test_think_tags_make_other_traces_of_the_same_completions() -> None:
     recipe = load_dataset("tiny")
-    problems = identity.problems(recipe.problems, recipe.verification, recipe.shard_problems)
     plain, tagged = (identity.teacher(recipe.teacher.model_copy(update={"think_tags": tags})) for tags in (None, "mistral"))
-    journals = [identity.journals(problems, model, recipe.sampling).fingerprint for model in (plain, tagged)]
+    completions = [identity.completions(model, recipe.sampling).fingerprint for model in (plain, tagged)]
     traces = [identity.traces(CONTENT, model, recipe.sampling, recipe.verification, []).fingerprint for model in (plain, tagged)]
-    assert journals[0] == journals[1] and traces[0] != traces[1]
+    assert completions[0] == completions[1] and traces[0] != traces[1]
