@@ -193,7 +193,7 @@ def run_function(function: Any, marked: Any, names: dict[str, Any]) -> int:
         for name, parameter in inspect.signature(function).parameters.items():
             if name in given or parameter.default is not parameter.empty:
                 continue
-            made = names.get(name)
+            made: Any = names.get(name)
             if not getattr(made, "is_fixture", False):
                 raise Missing(f"the tests want the fixture {name!r}")
             value = made()
