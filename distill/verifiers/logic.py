@@ -13,7 +13,7 @@ from time import perf_counter
 from distill.recipe.dataset import Verification
 from distill.records import Problem, Verdict
 from distill.text import boxed as boxes
-from distill.verifiers import choice
+from distill.verifiers import choice_options
 from distill.verifiers import structured as structures
 from distill.verifiers.structured import plain, unwrapped
 
@@ -30,7 +30,7 @@ def judge(problem: Problem, answer: str, section: Verification) -> Verdict:
     """The verdict on a short text or a structure."""
     started = perf_counter()
     reference = (problem.reference or "").strip()
-    listed = choice.options(problem.question) if _OPTION.fullmatch(plain(reference)) else {}
+    listed = choice_options.options(problem.question) if _OPTION.fullmatch(plain(reference)) else {}
     try:
         extracted = extract(answer, reference, listed)
     except ValueError as error:
