@@ -193,8 +193,8 @@ def run_function(function: Any, marked: Any, names: dict[str, Any]) -> int:
         for name, parameter in inspect.signature(function).parameters.items():
             if name in given or parameter.default is not parameter.empty:
                 continue
-            made = names.get(name)
-            if made is None or not getattr(made, "is_fixture", False):
+            made: Any = names.get(name)
+            if not getattr(made, "is_fixture", False):
                 raise Missing(f"the tests want the fixture {name!r}")
             value = made()
             given[name] = next(value) if isinstance(value, Iterator) and inspect.isgenerator(value) else value
