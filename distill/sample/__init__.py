@@ -16,7 +16,7 @@ from typing import Protocol
 
 from distill import verifiers
 from distill.engines import STOPPED, Completion, Engine, EngineError, Request
-from distill.engines.cancellation import Brake
+from distill.engines.cancellation import Cancellation
 from distill.engines.completions import LOOK_SECONDS, Completions
 from distill.recipe.dataset import Sampling, Teacher, Verification
 from distill.records import Message, Problem, Trace, Verdict
@@ -69,15 +69,15 @@ def sample(
     engine: Engine,
     completions: Completions,
     watch: Watch | None = None,
-    brake: Brake | None = None,
+    cancellation: Cancellation | None = None,
 ) -> Iterator[Trace]:
     """The traces of each usable problem of a shard, in order; `watch` sees what is asked and what comes back.
 
     Holds the problems in memory, and of the completions only those in flight. Raises EngineError when the teacher is gone, and
-    Stopped when the brake has been pulled before all was there.
+    Stopped when the run was cancelled before all was there.
     """
     usable = [problem for problem in problems if problem.unusable is None]
-    asking = _Asking(usable, asked, completions, watch, brake or Brake())
+    asking = _Asking(usable, asked, completions, watch, cancellation or Cancellation())
     try:
         if asking.lacks_any():
             for arrived in engine.complete(asking.requests(), asked.sampling):
@@ -103,8 +103,10 @@ class _Pursuit:
 class _Asking:
     """The requests of one shard, and what follows from what comes back."""
 
-    def __init__(self, problems: list[Problem], asked: Asked, completions: Completions, watch: Watch | None, brake: Brake) -> None:
-        self._asked, self._completions, self._watch, self._brake = asked, completions, watch, brake
+    def __init__(
+        self, problems: list[Problem], asked: Asked, completions: Completions, watch: Watch | None, cancellation: Cancellation
+    ) -> None:
+        self._asked, self._completions, self._watch, self._cancellation = asked, completions, watch, cancellation
         self._draws = Draws(asked.teacher, asked.sampling)
         self._pursuits: dict[str, _Pursuit] = {}
         self._refused: dict[str, Trace] = {}
@@ -117,7 +119,7 @@ class _Asking:
         self._looked_at = 0.0
         self._in_flight: dict[str, tuple[_Pursuit, Try]] = {}
         self._unasked = 0
-        """Requests that the brake has kept back."""
+        """Requests that were not asked since the run was cancelled."""
         self._came: set[str] = set()
         """Keys that were asked and answered in this run: a failure among them is not asked once more."""
         self._judging: dict[Future[Verdict], tuple[_Pursuit, Try]] = {}
@@ -128,14 +130,14 @@ class _Asking:
         """What is to be asked, siblings one after another so that a server's prefix cache serves them; None: nothing just now."""
         while True:
             self._look()
-            if self._lacking and self._brake.reason is None:
+            if self._lacking and self._cancellation.reason is None:
                 if self._watch is not None and not self._watch.asks():
-                    if self._brake.reason is None:
+                    if self._cancellation.reason is None:
                         yield None
                 elif (request := self._claimed(*self._lacking.popleft())) is not None:
                     yield request
                 continue
-            if self._brake.reason is not None:
+            if self._cancellation.reason is not None:
                 self._unasked += len(self._lacking) + len(self._aside)
                 self._lacking.clear()
                 self._aside.clear()
@@ -153,7 +155,7 @@ class _Asking:
             keys = [key for key, _, _ in self._lacking]
             if not keys and not self._judging:
                 return False
-            if keys and (self._brake.reason is not None or self._completions.free(keys, idle=not self._judging)):
+            if keys and (self._cancellation.reason is not None or self._completions.free(keys, idle=not self._judging)):
                 return True
             self._wait(WAITING_SECONDS)
             self._ready.extend((pursuit, tried) for _, pursuit, tried in self._lacking)  # another run may have got them
@@ -181,7 +183,7 @@ class _Asking:
     def check(self) -> None:
         """Raises Stopped or EngineError where something is missing."""
         if self._unasked:
-            self._brake.check()
+            self._cancellation.check()
         if self._ready or self._lacking or self._aside or self._in_flight or self._unasked:
             raise self._lost(next(iter(self._in_flight), "?"))
 
