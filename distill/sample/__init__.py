@@ -21,8 +21,8 @@ from distill.engines.completions import LOOK_SECONDS, Completions
 from distill.recipe.dataset import Sampling, Teacher, Verification
 from distill.records import Message, Problem, Trace, Verdict
 from distill.sample import prompt_checks, traces
-from distill.sample.adaptive import Outcome, Rounds, Try
-from distill.sample.keys import Draws
+from distill.sample.adaptive import DrawPlan, DrawResult, Try
+from distill.sample.keys import SamplingKeys
 from distill.text import prompts
 
 VERSION = 1
@@ -95,7 +95,7 @@ class _Pursuit:
 
     problem: Problem
     messages: tuple[Message, ...]
-    rounds: Rounds
+    rounds: DrawPlan
     judged: bool
     tried: dict[int, list[int]]
 
@@ -107,7 +107,7 @@ class _Asking:
         self, problems: list[Problem], asked: Asked, completions: Completions, watch: Watch | None, cancellation: Cancellation
     ) -> None:
         self._asked, self._completions, self._watch, self._cancellation = asked, completions, watch, cancellation
-        self._draws = Draws(asked.teacher, asked.sampling)
+        self._draws = SamplingKeys(asked.teacher, asked.sampling)
         self._pursuits: dict[str, _Pursuit] = {}
         self._refused: dict[str, Trace] = {}
         self._ready: deque[tuple[_Pursuit, Try]] = deque()
@@ -208,7 +208,7 @@ class _Asking:
         elif problem.response is None and problem.problem_id not in self._pursuits:
             judged = self._asked.verification is not None and verifiers.judges(problem, self._asked.verification)
             judged &= self._asked.teacher.engine != "replay"  # there are no more traces than there are
-            pursuit = _Pursuit(problem, messages, Rounds(self._asked.sampling, judged), judged, {})
+            pursuit = _Pursuit(problem, messages, DrawPlan(self._asked.sampling, judged), judged, {})
             self._pursuits[problem.problem_id] = pursuit
             self._ready.extend((pursuit, tried) for tried in pursuit.rounds.first())
             return
@@ -294,7 +294,7 @@ class _Asking:
         for future in done:
             self._tell(*self._judging.pop(future), _outcome(future.result()))
 
-    def _tell(self, pursuit: _Pursuit, tried: Try, outcome: Outcome) -> None:
+    def _tell(self, pursuit: _Pursuit, tried: Try, outcome: DrawResult) -> None:
         """Puts the tries that follow in line, before those of later problems."""
         self._ready.extendleft((pursuit, following) for following in reversed(pursuit.rounds.tell(tried, outcome)))
         if pursuit.rounds.settled() and self._watch is not None:
@@ -311,7 +311,7 @@ class _Asking:
         return EngineError(f"the {self._asked.teacher.engine} engine returned nothing for request {key}; run it again to ask once more")
 
 
-def _outcome(verdict: Verdict) -> Outcome:
+def _outcome(verdict: Verdict) -> DrawResult:
     """What a verdict means for the other draws of its problem."""
     return "right" if verdict.outcome == "correct" else "hopeless" if verdict.outcome in HOPELESS_VERDICTS else "other"
 

@@ -15,7 +15,7 @@ NOT_THE_DISTRIBUTION = ("n", "max_tokens", "adaptive", "again", "prompt")
 """Settings that decide which completions are drawn and not how; the prompt is in by its text."""
 
 
-class Draws:
+class SamplingKeys:
     """The keys and seeds of a teacher's completions under some settings."""
 
     def __init__(self, teacher: Teacher, sampling: Sampling) -> None:
