@@ -9,7 +9,7 @@ comes from a mixture that is fitted to how many of four are right (`draws.py`). 
 problems can be solved at all: `soft` takes every problem for solvable now and then, `hard` has some that never are, both fit the real
 counts equally well, and what differs between their tables is not known.
 
-The draws asked are decided by the project's own `Rounds`, without an engine. With `enough` = k and `most` = m it finds the same first k
+The draws asked are decided by the project's own `DrawPlan`, without an engine. With `enough` = k and `most` = m it finds the same first k
 right ones as m draws of every problem do: the same coverage and the same kept traces, so one figure says what is saved at equal both.
 `--embedded` samples the recipe `tiny` through the real rooms, adaptively and then with `most` for every problem, in a store of its own.
 """
@@ -36,7 +36,7 @@ from distill.engines.completions import Completions
 from distill.recipe.dataset import Adaptive, Sampling
 from distill.recipe.load import load_dataset
 from distill.sample import Asked, sample
-from distill.sample.adaptive import Rounds
+from distill.sample.adaptive import DrawPlan
 from distill.verify import verify
 
 UNTIL = (64, 256, 1024, 4096)
@@ -105,12 +105,12 @@ def foresight(real: Draws) -> None:
 
 
 def fixed(n: int, max_tokens: int) -> Callable[[], Policy]:
-    return lambda: Rounds(Sampling(n=n, max_tokens=max_tokens))
+    return lambda: DrawPlan(Sampling(n=n, max_tokens=max_tokens))
 
 
 def adaptive(first: int, enough: int, most: int, max_tokens: int, larger: tuple[int, ...] = ()) -> Callable[[], Policy]:
     section = Sampling(n=first, max_tokens=max_tokens, adaptive=Adaptive(enough=enough, most=most, budgets=larger))
-    return lambda: Rounds(section)
+    return lambda: DrawPlan(section)
 
 
 Curves = dict[str, list[tuple[float, float]]]

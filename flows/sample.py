@@ -22,7 +22,7 @@ from prefect.utilities.annotations import quote
 from distill.curate.dropped import ALLOW, Lookout
 from distill.curate.filters import MALFORMED, TRUNCATED, truncated, unthinking
 from distill.engines import Completion, Engine, EngineError, Request, open_engine
-from distill.engines.cancellation import Brake, Stopped
+from distill.engines.cancellation import Cancellation, Stopped
 from distill.engines.completions import Completions
 from distill.engines.usage import Ledger
 from distill.progress import Meter, say
@@ -44,20 +44,20 @@ STOPPED = "stopped by hand; everything that came back is kept, and the same comm
 
 
 class LazyEngine:
-    """An engine that is opened when it is first needed, and counts its requests; it drains when the brake is pulled."""
+    """An engine that is opened when it is first needed, and counts its requests; it drains when the run is cancelled."""
 
-    def __init__(self, teacher: Teacher, stack: ExitStack, brake: Brake, looks: "Looks | None" = None) -> None:
+    def __init__(self, teacher: Teacher, stack: ExitStack, cancellation: Cancellation, looks: "Looks | None" = None) -> None:
         self.calls = 0
         self._looks = looks
-        self._teacher, self._stack, self._brake = teacher, stack, brake
+        self._teacher, self._stack, self._cancellation = teacher, stack, cancellation
         self._engine: Engine | None = None
         self._closed = False
         self._lock = threading.Lock()
         stack.callback(self._close)
 
     def complete(self, requests: Iterable[Request | None], sampling: Sampling) -> Iterator[Completion]:
-        """One completion for each request; opens nothing once the brake has been pulled."""
-        if self._brake.reason is None:
+        """One completion for each request; opens nothing once the run was cancelled."""
+        if self._cancellation.reason is None:
             flying: dict[str, Request] = {}
             for completion in self._opened().complete(self._counted(requests, flying), sampling):
                 request = flying.pop(completion.key, None)
@@ -74,7 +74,7 @@ class LazyEngine:
             if self._engine is None:
                 self._engine = self._stack.enter_context(open_engine(self._teacher))
                 if (drain := getattr(self._engine, "drain", None)) is not None:  # engines that try again and wait have it
-                    self._brake.on_pull.append(drain)
+                    self._cancellation.on_cancel.append(drain)
             return self._engine
 
     def _close(self) -> None:
@@ -181,19 +181,19 @@ def sample_room(
     with rooms.making(place, "0 teacher calls") as folder, kept as completions:
         if folder is None:
             return place
-        brake = Brake()
-        ledger = Ledger(model.teacher, sampling, completions.spending().spent, brake, completions.spending)
+        cancellation = Cancellation()
+        ledger = Ledger(model.teacher, sampling, completions.spending().spent, cancellation, completions.spending)
         used = {sampling.max_tokens, *(sampling.adaptive.budgets if sampling.adaptive else ())}
         terms = Asked(identity.known_as(model, place), sampling, verification, completions.budgets(used))
         todo = rooms.missing(sources, folder)
         usable = {source: _usable(source) for source in sources}
         left, total = sum(usable[source] for source, _ in todo), sum(usable.values())
-        with ExitStack() as stack, Meter(f"sampling {model.name}", total, total - left) as meter, _by_hand(brake):
+        with ExitStack() as stack, Meter(f"sampling {model.name}", total, total - left) as meter, _by_hand(cancellation):
             looks = Looks(model.teacher, sampling, screens) if screens else None
-            engine = LazyEngine(model.teacher, stack, brake, looks)
-            here: Any = quote((terms, engine, completions, Watch(meter, ledger, looks), brake))  # Prefect hands it over as it is
+            engine = LazyEngine(model.teacher, stack, cancellation, looks)
+            here: Any = quote((terms, engine, completions, Watch(meter, ledger, looks), cancellation))  # Prefect hands it over as it is
             if model.teacher.engine in OVERLAPPING:
-                _overlapping(todo, here, brake)
+                _overlapping(todo, here, cancellation)
             else:
                 for paths in todo:  # in this thread, where a signal stops it at once
                     sample_shard(*paths, here)
@@ -208,26 +208,26 @@ def sample_room(
 
 
 @task(name="sample-shard", **rooms.TASK)
-def sample_shard(source: str, target: str, here: tuple[Asked, LazyEngine, Completions, Watch, Brake]) -> int:
+def sample_shard(source: str, target: str, here: tuple[Asked, LazyEngine, Completions, Watch, Cancellation]) -> int:
     """Asks a model about one shard of problems; `here` is what stays in this process."""
-    terms, engine, completions, watch, brake = here
-    rows = sample(rooms.read(Problem, source), terms, engine, completions, watch, brake)
+    terms, engine, completions, watch, cancellation = here
+    rows = sample(rooms.read(Problem, source), terms, engine, completions, watch, cancellation)
     return shards.write(Trace, watch.over(rows), target)
 
 
-def _overlapping(work: Sequence[tuple[str, str]], here: Any, brake: Brake) -> None:
-    """Samples many shards at a time; after the brake, waits for what is in flight in each of them."""
+def _overlapping(work: Sequence[tuple[str, str]], here: Any, cancellation: Cancellation) -> None:
+    """Samples many shards at a time; after the cancellation, waits for what is in flight in each of them."""
     free, futures, stopped = threading.Semaphore(SHARDS_AT_ONCE), list[Any](), False
 
     def done(future: Any) -> None:
         future.wait()  # it is done: without this, its state would be asked of the server
         if not future.state.is_completed():
-            brake.pull("another shard failed")  # whose own error is told; the others stop paying
+            cancellation.cancel("another shard failed")  # whose own error is told; the others stop paying
         free.release()
 
     for paths in work:
         free.acquire()
-        if brake.reason is not None:
+        if cancellation.reason is not None:
             break
         futures.append(sample_shard.submit(*paths, here))
         futures[-1].add_done_callback(done)
@@ -239,12 +239,12 @@ def _overlapping(work: Sequence[tuple[str, str]], here: Any, brake: Brake) -> No
         except Stopped:
             stopped = True
     if stopped or len(futures) < len(work):
-        brake.check()
+        cancellation.check()
 
 
 @contextmanager
-def _by_hand(brake: Brake) -> Iterator[None]:
-    """Makes the first Ctrl-C pull the brake, and the second one what it was before."""
+def _by_hand(cancellation: Cancellation) -> Iterator[None]:
+    """Makes the first Ctrl-C cancel the run, and the second one what it was before."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -254,14 +254,14 @@ def _by_hand(brake: Brake) -> Iterator[None]:
         return
 
     def stop() -> None:
-        brake.pull(STOPPED, by_hand=True)
+        cancellation.cancel(STOPPED, by_hand=True)
         say("finishing what is in flight, then saving; Ctrl-C again stops at once (what is in flight is then paid for and lost)")
 
-    def pull(number: int, frame: FrameType | None) -> None:
+    def interrupted(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, before)
         threading.Thread(target=stop).start()  # a handler may come while this thread holds a lock
 
-    signal.signal(signal.SIGINT, pull)
+    signal.signal(signal.SIGINT, interrupted)
     try:
         yield
     finally:

@@ -11,26 +11,26 @@ class StoppedByHand(Stopped):
     """Somebody interrupted it."""
 
 
-class Brake:
-    """Pulled once, for one reason; whoever hands out requests looks at it first."""
+class Cancellation:
+    """Asked for once, for one reason; what hands out requests looks at it first."""
 
     def __init__(self) -> None:
         self._stop: Stopped | None = None
-        self.on_pull: list[Callable[[], None]] = []
-        """Called once it has been pulled, by whoever pulled it."""
+        self.on_cancel: list[Callable[[], None]] = []
+        """Called when the run is cancelled, by the thread that cancels it."""
 
     @property
     def reason(self) -> str | None:
-        """Why it was pulled; None as long as it was not."""
+        """Why the run was cancelled; None as long as it was not."""
         return None if self._stop is None else str(self._stop)
 
-    def pull(self, reason: str, by_hand: bool = False) -> None:
+    def cancel(self, reason: str, by_hand: bool = False) -> None:
         """Asks for the end; the first reason stays."""
         self._stop = self._stop or (StoppedByHand if by_hand else Stopped)(reason)
-        for told in self.on_pull:
+        for told in self.on_cancel:
             told()
 
     def check(self) -> None:
-        """Raises Stopped once the brake has been pulled."""
+        """Raises Stopped once the run was cancelled."""
         if self._stop is not None:
             raise type(self._stop)(self.reason)

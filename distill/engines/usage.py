@@ -1,6 +1,6 @@
 """What completions cost: tokens counted by the server, money at the prices of the teacher's recipe, and the caps on both.
 
-A `Ledger` counts while completions come in, lets no more requests go than a cap has room for, pulls the brake when it has none, and says at
+A `Ledger` counts while completions come in, lets no more requests go than a cap has room for, cancels the run when it has none, and says at
 the end what was spent and what the server made of the settings. The cost of a request is known only afterwards: those in flight
 are taken to cost the mean so far, and at first as much as they may. So a cap is passed, if at all, by what the last ones cost
 more than the mean. What a server billed for replies that never arrived is not known here.
@@ -14,7 +14,7 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from distill.engines import STOPPED, Completion
-from distill.engines.cancellation import Brake
+from distill.engines.cancellation import Cancellation
 from distill.progress import amount, dollars, say
 from distill.recipe.dataset import Sampling, Teacher
 from distill.recipe.section import RecipeError
@@ -121,12 +121,12 @@ class Ledger:
     """Counts the completions of a teacher under some settings, in this run and in all; threads may share one."""
 
     def __init__(
-        self, teacher: Teacher, sampling: Sampling, before: Spent, brake: Brake, shared: Callable[[], Spending] | None = None
+        self, teacher: Teacher, sampling: Sampling, before: Spent, cancellation: Cancellation, shared: Callable[[], Spending] | None = None
     ) -> None:
         """`shared` says what all runs have spent up to now. Raises RecipeError for a cap in money without prices."""
         require_prices(teacher, sampling)
         self._shared = shared
-        self._teacher, self._sampling, self._brake = teacher, sampling, brake
+        self._teacher, self._sampling, self._cancellation = teacher, sampling, cancellation
         self._run, self._all = Spent(), before
         self._in_flight = self._others_in_flight = 0
         self._models: Counter[str] = Counter()
@@ -138,7 +138,7 @@ class Ledger:
         self._lock = threading.Lock()
 
     def asks(self) -> bool:
-        """Counts a request as in flight, if the caps have room for it; pulls the brake where nothing in flight can make room."""
+        """Counts a request as in flight, if the caps have room for it; cancels the run where nothing in flight can make room."""
         with self._lock:
             if not self._has_room():
                 return False
@@ -210,11 +210,11 @@ class Ledger:
         return {**asdict(spent), "cost_usd": cost_usd(spent, self._teacher)}
 
     def _has_room(self) -> bool:
-        """Whether both caps have room for another request; pulls the brake where one has none and nothing in flight can change that."""
+        """Whether both caps have room for another request; cancels the run where one has none and nothing in flight can change that."""
         sampling, dearest = self._sampling, Spent(completion_tokens=self._limit)
         if sampling.budget_usd is not None or sampling.budget_tokens is not None:
             self._refresh()
-        room = self._brake.reason is None
+        room = self._cancellation.reason is None
         if room and sampling.budget_usd is not None:
             known, most = cost_usd(self._all, self._teacher) or 0.0, cost_usd(dearest, self._teacher) or 0.0
             room = self._fits("budget_usd", sampling.budget_usd, known, most, dollars)
@@ -228,22 +228,22 @@ class Ledger:
             self._all, self._others_in_flight = self._shared()
 
     def _fits(self, name: str, cap: float, known: float, dearest: float, shown: Callable[[float], str]) -> bool:
-        """Whether a cap has room for another request; pulls the brake when it is used up, or when nobody counts what it is about."""
+        """Whether a cap has room for another request; cancels the run when it is used up, or when nobody counts what it is about."""
         counted = self._all.counted()
         each = (known + DEAREST_AT_FIRST * dearest) / (counted + DEAREST_AT_FIRST)
         spent = known + self._all.uncounted * known / max(1, counted)
         in_flight = self._in_flight + self._others_in_flight
         if spent >= cap or (not in_flight and spent + each > cap):
-            self._brake.pull(
+            self._cancellation.cancel(
                 f"sampling.{name} has no room left: {shown(spent)} of {shown(cap)} spent, and one more completion costs about "
                 f"{shown(each)}. Everything is saved; raise sampling.{name} and run the same command again to go on"
             )
         elif self._run.uncounted >= max(UNCOUNTED_ALLOWED, UNCOUNTED_SHARE * self._run.completions):
-            self._brake.pull(
+            self._cancellation.cancel(
                 f"sampling.{name} cannot be kept: {self._run.uncounted:,} of {self._run.completions:,} completions came without "
                 f"their tokens (`usage`). Everything is saved; make the server send them, or leave sampling.{name} out"
             )
-        return self._brake.reason is None and spent + each * (in_flight + 1) <= cap
+        return self._cancellation.reason is None and spent + each * (in_flight + 1) <= cap
 
     def _compare(self, siblings: list[Trace]) -> None:
         """Counts a problem with several completions, and whether they are one text."""

@@ -7,7 +7,7 @@ Which draws are asked is `rounds`' matter: the first ones, then one at a time in
 from math import comb, exp, lgamma
 
 from distill.recipe.dataset import Sampling
-from distill.sample.adaptive import Rounds
+from distill.sample.adaptive import DrawPlan
 
 SPREAD = 1.0
 """Sum of Beta's parameters. Fitted to three public sets of traces with 3, 4 and 8 draws of each problem: 0.6, 1.4 and 1.6."""
@@ -15,7 +15,7 @@ SPREAD = 1.0
 
 def draws(sampling: Sampling, passing: float) -> float:
     """Mean draws of a problem of which a rule judges the answers, where such a share of all traces would pass."""
-    adaptive, first = sampling.adaptive, Rounds(sampling).drawn
+    adaptive, first = sampling.adaptive, DrawPlan(sampling).drawn
     if adaptive is None:
         return first
     return first + sum(fewer(adaptive.enough, drawn, passing) for drawn in range(first, adaptive.most))
@@ -23,7 +23,7 @@ def draws(sampling: Sampling, passing: float) -> float:
 
 def right(sampling: Sampling, passing: float, at_most: int | None = None) -> float:
     """Mean right draws of such a problem, of which at most so many count."""
-    adaptive, first = sampling.adaptive, Rounds(sampling).drawn
+    adaptive, first = sampling.adaptive, DrawPlan(sampling).drawn
     enough, most = (adaptive.enough, adaptive.most) if adaptive else (0, first)
     counted = min(max(first, enough), at_most or max(first, enough))
     return sum(1 - fewer(wanted, max(first, most) if wanted <= enough else first, passing) for wanted in range(1, counted + 1))

@@ -18,7 +18,7 @@ from distill.hardware.shapes import Architecture
 from distill.plan import adaptive
 from distill.recipe import tables
 from distill.recipe.dataset import DatasetRecipe, ProblemSource, Sampling, StudentRecipe, Teacher
-from distill.sample.adaptive import Rounds
+from distill.sample.adaptive import DrawPlan
 
 TOKENS = {"math": 6094, "code": 7436, "choice": 4929, "sql": 4929, "logic": 2739, "open": 1420}
 """Mean tokens of R1's traces by domain (DeepSeek-R1 paper, Table 5); shorter problems make shorter traces."""
@@ -148,7 +148,7 @@ def sampled_tokens(dataset: DatasetRecipe) -> Range:
 
 def next_budget(sampling: Sampling) -> int:
     """Tokens that a cut completion is asked again with; 0 where it is not."""
-    return next(iter(Rounds(sampling).budgets[1:]), 0)
+    return next(iter(DrawPlan(sampling).budgets[1:]), 0)
 
 
 def decode_speed(

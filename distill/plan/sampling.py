@@ -12,7 +12,7 @@ from distill.plan import costs
 from distill.plan.costs import Estimate, Range, exact
 from distill.progress import amount, dollars, number
 from distill.recipe.dataset import DatasetRecipe, Judge, Teacher
-from distill.sample.adaptive import Rounds
+from distill.sample.adaptive import DrawPlan
 
 COVERED = "covered by "
 FAKES = ("replay", "scripted")
@@ -92,7 +92,7 @@ def _each(dataset: DatasetRecipe) -> str:
     adaptive = dataset.sampling.adaptive
     if adaptive is None:
         return f"n {dataset.sampling.n}"
-    right = f"{Rounds(dataset.sampling).drawn} to {adaptive.most} until {adaptive.enough} are right"
+    right = f"{DrawPlan(dataset.sampling).drawn} to {adaptive.most} until {adaptive.enough} are right"
     return f"{right}; likely where {costs.KEPT.likely:.0%} of traces are, by problem as Beta(p, 1 - p)"
 
 

@@ -16,13 +16,13 @@ from typing import Protocol
 
 from distill import verifiers
 from distill.engines import STOPPED, Completion, Engine, EngineError, Request
-from distill.engines.cancellation import Brake
+from distill.engines.cancellation import Cancellation
 from distill.engines.completions import LOOK_SECONDS, Completions
 from distill.recipe.dataset import Sampling, Teacher, Verification
 from distill.records import Message, Problem, Trace, Verdict
 from distill.sample import prompt_checks, traces
-from distill.sample.adaptive import Outcome, Rounds, Try
-from distill.sample.keys import Draws
+from distill.sample.adaptive import DrawPlan, DrawResult, Try
+from distill.sample.keys import SamplingKeys
 from distill.text import prompts
 
 VERSION = 1
@@ -69,15 +69,15 @@ def sample(
     engine: Engine,
     completions: Completions,
     watch: Watch | None = None,
-    brake: Brake | None = None,
+    cancellation: Cancellation | None = None,
 ) -> Iterator[Trace]:
     """The traces of each usable problem of a shard, in order; `watch` sees what is asked and what comes back.
 
     Holds the problems in memory, and of the completions only those in flight. Raises EngineError when the teacher is gone, and
-    Stopped when the brake has been pulled before all was there.
+    Stopped when the run was cancelled before all was there.
     """
     usable = [problem for problem in problems if problem.unusable is None]
-    asking = _Asking(usable, asked, completions, watch, brake or Brake())
+    asking = _Asking(usable, asked, completions, watch, cancellation or Cancellation())
     try:
         if asking.lacks_any():
             for arrived in engine.complete(asking.requests(), asked.sampling):
@@ -95,7 +95,7 @@ class _Pursuit:
 
     problem: Problem
     messages: tuple[Message, ...]
-    rounds: Rounds
+    rounds: DrawPlan
     judged: bool
     tried: dict[int, list[int]]
 
@@ -103,9 +103,11 @@ class _Pursuit:
 class _Asking:
     """The requests of one shard, and what follows from what comes back."""
 
-    def __init__(self, problems: list[Problem], asked: Asked, completions: Completions, watch: Watch | None, brake: Brake) -> None:
-        self._asked, self._completions, self._watch, self._brake = asked, completions, watch, brake
-        self._draws = Draws(asked.teacher, asked.sampling)
+    def __init__(
+        self, problems: list[Problem], asked: Asked, completions: Completions, watch: Watch | None, cancellation: Cancellation
+    ) -> None:
+        self._asked, self._completions, self._watch, self._cancellation = asked, completions, watch, cancellation
+        self._draws = SamplingKeys(asked.teacher, asked.sampling)
         self._pursuits: dict[str, _Pursuit] = {}
         self._refused: dict[str, Trace] = {}
         self._ready: deque[tuple[_Pursuit, Try]] = deque()
@@ -117,7 +119,7 @@ class _Asking:
         self._looked_at = 0.0
         self._in_flight: dict[str, tuple[_Pursuit, Try]] = {}
         self._unasked = 0
-        """Requests that the brake has kept back."""
+        """Requests that were not asked since the run was cancelled."""
         self._came: set[str] = set()
         """Keys that were asked and answered in this run: a failure among them is not asked once more."""
         self._judging: dict[Future[Verdict], tuple[_Pursuit, Try]] = {}
@@ -128,14 +130,14 @@ class _Asking:
         """What is to be asked, siblings one after another so that a server's prefix cache serves them; None: nothing just now."""
         while True:
             self._look()
-            if self._lacking and self._brake.reason is None:
+            if self._lacking and self._cancellation.reason is None:
                 if self._watch is not None and not self._watch.asks():
-                    if self._brake.reason is None:
+                    if self._cancellation.reason is None:
                         yield None
                 elif (request := self._claimed(*self._lacking.popleft())) is not None:
                     yield request
                 continue
-            if self._brake.reason is not None:
+            if self._cancellation.reason is not None:
                 self._unasked += len(self._lacking) + len(self._aside)
                 self._lacking.clear()
                 self._aside.clear()
@@ -153,7 +155,7 @@ class _Asking:
             keys = [key for key, _, _ in self._lacking]
             if not keys and not self._judging:
                 return False
-            if keys and (self._brake.reason is not None or self._completions.free(keys, idle=not self._judging)):
+            if keys and (self._cancellation.reason is not None or self._completions.free(keys, idle=not self._judging)):
                 return True
             self._wait(WAITING_SECONDS)
             self._ready.extend((pursuit, tried) for _, pursuit, tried in self._lacking)  # another run may have got them
@@ -181,7 +183,7 @@ class _Asking:
     def check(self) -> None:
         """Raises Stopped or EngineError where something is missing."""
         if self._unasked:
-            self._brake.check()
+            self._cancellation.check()
         if self._ready or self._lacking or self._aside or self._in_flight or self._unasked:
             raise self._lost(next(iter(self._in_flight), "?"))
 
@@ -206,7 +208,7 @@ class _Asking:
         elif problem.response is None and problem.problem_id not in self._pursuits:
             judged = self._asked.verification is not None and verifiers.judges(problem, self._asked.verification)
             judged &= self._asked.teacher.engine != "replay"  # there are no more traces than there are
-            pursuit = _Pursuit(problem, messages, Rounds(self._asked.sampling, judged), judged, {})
+            pursuit = _Pursuit(problem, messages, DrawPlan(self._asked.sampling, judged), judged, {})
             self._pursuits[problem.problem_id] = pursuit
             self._ready.extend((pursuit, tried) for tried in pursuit.rounds.first())
             return
@@ -292,7 +294,7 @@ class _Asking:
         for future in done:
             self._tell(*self._judging.pop(future), _outcome(future.result()))
 
-    def _tell(self, pursuit: _Pursuit, tried: Try, outcome: Outcome) -> None:
+    def _tell(self, pursuit: _Pursuit, tried: Try, outcome: DrawResult) -> None:
         """Puts the tries that follow in line, before those of later problems."""
         self._ready.extendleft((pursuit, following) for following in reversed(pursuit.rounds.tell(tried, outcome)))
         if pursuit.rounds.settled() and self._watch is not None:
@@ -309,7 +311,7 @@ class _Asking:
         return EngineError(f"the {self._asked.teacher.engine} engine returned nothing for request {key}; run it again to ask once more")
 
 
-def _outcome(verdict: Verdict) -> Outcome:
+def _outcome(verdict: Verdict) -> DrawResult:
     """What a verdict means for the other draws of its problem."""
     return "right" if verdict.outcome == "correct" else "hopeless" if verdict.outcome in HOPELESS_VERDICTS else "other"
 

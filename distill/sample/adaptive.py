@@ -11,13 +11,13 @@ from typing import Literal
 
 from distill.recipe.dataset import Sampling
 
-Outcome = Literal["right", "cut", "hopeless", "other"]
+DrawResult = Literal["right", "cut", "hopeless", "other"]
 """`"hopeless"`: another draw would end no better, whatever is drawn."""
 Try = tuple[int, int]
 """(sample index, budget `max_tokens`)."""
 
 
-class Rounds:
+class DrawPlan:
     """The tries at one problem; `adaptive` says whether its answers can be judged as they arrive."""
 
     def __init__(self, sampling: Sampling, adaptive: bool = True) -> None:
@@ -35,7 +35,7 @@ class Rounds:
         """The tries to begin with."""
         return [(index, self.budgets[0]) for index in range(self.drawn)]
 
-    def tell(self, tried: Try, outcome: Outcome) -> list[Try]:
+    def tell(self, tried: Try, outcome: DrawResult) -> list[Try]:
         """The tries that follow from one that came back."""
         self._under_way -= 1
         if outcome == "right":

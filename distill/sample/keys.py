@@ -17,7 +17,7 @@ NOT_ASKED = ("licence", "think_tags")
 """Settings of a teacher that say how its completions are read, or may be used."""
 
 
-class Draws:
+class SamplingKeys:
     """The keys and seeds of a teacher's completions under some settings."""
 
     def __init__(self, teacher: Teacher, sampling: Sampling) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from distill import progress
 from distill.engines import Completion
-from distill.engines.cancellation import Brake
+from distill.engines.cancellation import Cancellation
 from distill.engines.usage import COMPARED_PROBLEMS, UNCOUNTED_ALLOWED, Ledger, Spent, cost_usd, spent_on
 from distill.progress import dollars
 from distill.recipe.dataset import Sampling, Teacher
@@ -39,9 +39,9 @@ def completions(draw: st.DrawFn) -> Completion:
     )
 
 
-def ledger(teacher: Teacher = PRICED, before: Spent = NOTHING, **sampling: object) -> tuple[Ledger, Brake]:
-    brake = Brake()
-    return Ledger(teacher, Sampling.model_validate({"max_tokens": 1000} | sampling), before, brake), brake
+def ledger(teacher: Teacher = PRICED, before: Spent = NOTHING, **sampling: object) -> tuple[Ledger, Cancellation]:
+    cancellation = Cancellation()
+    return Ledger(teacher, Sampling.model_validate({"max_tokens": 1000} | sampling), before, cancellation), cancellation
 
 
 def trace(problem: int, index: int, text: str) -> Trace:
@@ -89,58 +89,58 @@ def test_threads_lose_no_count() -> None:
     assert found.spent() == Spent(completions=4000, prompt_tokens=8000, completion_tokens=12000)
 
 
-def spend(lengths: list[int], cap: int, concurrency: int) -> tuple[int, Brake, int]:
-    """Tokens of all that was admitted, the brake, and what was in flight at the last admission, with the oldest coming home first."""
-    found, brake = ledger(budget_tokens=cap)
+def spend(lengths: list[int], cap: int, concurrency: int) -> tuple[int, Cancellation, int]:
+    """Tokens of all that was admitted, the cancellation, and what was in flight at the last admission; the oldest comes first."""
+    found, cancellation = ledger(budget_tokens=cap)
     waiting, flying, last = list(lengths), list[int](), 0
-    while flying or (waiting and brake.reason is None):
+    while flying or (waiting and cancellation.reason is None):
         if waiting and len(flying) < concurrency and found.asks():
             flying.append(waiting.pop())
             last = sum(flying)
         elif flying:
             found.add(Completion("k", "x", prompt_tokens=0, completion_tokens=flying.pop(0)))
-    return found.spent().tokens(), brake, last
+    return found.spent().tokens(), cancellation, last
 
 
 @given(st.lists(st.integers(1, 1000), min_size=1, max_size=300), st.integers(1, 60_000), st.integers(1, 32))
 @settings(max_examples=100, deadline=None)
 def test_a_cap_is_passed_by_no_more_than_what_was_in_flight(lengths: list[int], cap: int, concurrency: int) -> None:
-    spent, brake, last = spend(lengths, cap, concurrency)
+    spent, cancellation, last = spend(lengths, cap, concurrency)
     assert spent <= cap + last
-    assert spent == sum(lengths) or brake.reason is not None
+    assert spent == sum(lengths) or cancellation.reason is not None
 
 
 @given(st.integers(1, 1000), st.integers(1, 300), st.integers(1, 60_000), st.integers(1, 32))
 @settings(max_examples=100, deadline=None)
 def test_equal_completions_never_pass_the_cap_and_use_nearly_all_of_it(length: int, count: int, cap: int, concurrency: int) -> None:
-    spent, brake, _ = spend([length] * count, cap, concurrency)
+    spent, cancellation, _ = spend([length] * count, cap, concurrency)
     assert spent <= cap
-    assert brake.reason is None or cap - spent <= length + 8 * 1000 / (spent / length + 8)
+    assert cancellation.reason is None or cap - spent <= length + 8 * 1000 / (spent / length + 8)
 
 
 def test_room_comes_back_when_a_completion_was_cheaper_than_feared() -> None:
-    found, brake = ledger(budget_tokens=1500)
-    assert found.asks() and not found.asks() and brake.reason is None
+    found, cancellation = ledger(budget_tokens=1500)
+    assert found.asks() and not found.asks() and cancellation.reason is None
     found.add(Completion("k", "x", prompt_tokens=0, completion_tokens=100))
-    assert found.asks() and brake.reason is None
+    assert found.asks() and cancellation.reason is None
 
 
 def test_what_is_used_up_says_so_and_what_to_do() -> None:
-    found, brake = ledger(budget_usd=0.1)
+    found, cancellation = ledger(budget_usd=0.1)
     while found.asks():
         found.add(Completion("k", "x", prompt_tokens=0, completion_tokens=1000))
-    assert brake.reason is not None
-    assert brake.reason.startswith(
+    assert cancellation.reason is not None
+    assert cancellation.reason.startswith(
         "sampling.budget_usd has no room left: $0.10 of $0.10 spent, and one more completion costs about $0.004. "
     )
-    assert "raise sampling.budget_usd" in brake.reason
+    assert "raise sampling.budget_usd" in cancellation.reason
 
 
 def test_a_cap_that_is_used_up_stops_before_the_first_request() -> None:
-    found, brake = ledger(before=Spent(completions=10, completion_tokens=1000), budget_tokens=1000)
-    assert brake.reason is None  # a run that needs nothing is not stopped
+    found, cancellation = ledger(before=Spent(completions=10, completion_tokens=1000), budget_tokens=1000)
+    assert cancellation.reason is None  # a run that needs nothing is not stopped
     assert not found.asks()
-    assert brake.reason is not None and "1,000 tokens of 1,000 tokens" in brake.reason
+    assert cancellation.reason is not None and "1,000 tokens of 1,000 tokens" in cancellation.reason
     assert ledger(before=Spent(completions=10, completion_tokens=1000), budget_tokens=1600)[0].asks()
     assert ledger(before=Spent(completions=10, completion_tokens=1000))[0].asks()
 
@@ -154,29 +154,29 @@ def test_a_cap_in_money_needs_both_prices() -> None:
 
 def test_a_cap_that_nobody_counts_for_stops_the_run() -> None:
     for capped in (True, False):
-        found, brake = ledger(**({"budget_tokens": 10**9} if capped else {}))
+        found, cancellation = ledger(**({"budget_tokens": 10**9} if capped else {}))
         for _ in range(UNCOUNTED_ALLOWED):
-            assert brake.reason is None
+            assert cancellation.reason is None
             found.asks()
             found.add(Completion("k", "x"))
-        assert (brake.reason is not None and "`usage`" in brake.reason) == capped
+        assert (cancellation.reason is not None and "`usage`" in cancellation.reason) == capped
 
 
 def test_uncounted_completions_are_taken_to_cost_what_others_do() -> None:
-    found, brake = ledger(budget_tokens=1000, max_tokens=100)
+    found, cancellation = ledger(budget_tokens=1000, max_tokens=100)
     for completion in [Completion("k", "x", prompt_tokens=0, completion_tokens=100), Completion("k", "x")] * 5:
         found.asks()
         found.add(completion)
-    assert brake.reason is not None and "1,000 tokens of 1,000 tokens" in brake.reason
+    assert cancellation.reason is not None and "1,000 tokens of 1,000 tokens" in cancellation.reason
     assert found.spent().tokens() == 500
 
 
 def test_failures_do_not_make_the_next_completion_look_cheap() -> None:
-    found, brake = ledger(budget_tokens=1500)
+    found, cancellation = ledger(budget_tokens=1500)
     for completion in [*[Completion("k", None, failure="timeout")] * 1000, Completion("k", "x", completion_tokens=600)]:
         found.asks()
         found.add(completion)
-    assert brake.reason is not None
+    assert cancellation.reason is not None
     assert "1,000 failed" in found.note()
 
 

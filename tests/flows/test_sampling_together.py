@@ -9,7 +9,7 @@ from sampling_run import ADAPTIVE, FIXED, STORE, Run, count, events, plan
 from teacher_questions import log, serving
 
 from distill.engines import Completion
-from distill.engines.cancellation import Brake, Stopped
+from distill.engines.cancellation import Cancellation, Stopped
 from distill.engines.completions import Completions
 from distill.engines.usage import Ledger, Spent
 from distill.progress import Meter
@@ -27,7 +27,7 @@ SHARDS = 40
 def test_more_shards_than_slots_come_to_the_budget_and_stop(tmp_path, concurrency, adaptive):
     def shard(number):
         try:
-            return len(list(sample(problems[2 * number : 2 * number + 2], asked, engine, completions, watch, brake)))
+            return len(list(sample(problems[2 * number : 2 * number + 2], asked, engine, completions, watch, cancellation)))
         except Stopped:
             return None
 
@@ -35,13 +35,17 @@ def test_more_shards_than_slots_come_to_the_budget_and_stop(tmp_path, concurrenc
     with serving() as url, ExitStack() as stack, Meter("sampling", len(problems)) as meter:
         teacher = Teacher(model="teacher", urls=(url,), concurrency=concurrency)
         sampling = Sampling(n=2, max_tokens=20, adaptive=adaptive, budget_tokens=100 * 27)  # a completion is 27 tokens
-        brake = Brake()
-        ledger = Ledger(teacher, sampling, Spent(), brake)
-        asked, engine, watch = Asked(teacher, sampling, Verification(workers=1)), LazyEngine(teacher, stack, brake), Watch(meter, ledger)
+        cancellation = Cancellation()
+        ledger = Ledger(teacher, sampling, Spent(), cancellation)
+        asked, engine, watch = (
+            Asked(teacher, sampling, Verification(workers=1)),
+            LazyEngine(teacher, stack, cancellation),
+            Watch(meter, ledger),
+        )
         with ThreadPoolExecutor(SHARDS) as pool, Completions(tmp_path / "completions.sqlite") as completions:
             rows = list(pool.map(shard, range(SHARDS)))
         assert len(log(url)["requests"]) == ledger.spent().completions
-    assert brake.reason is not None and None in rows
+    assert cancellation.reason is not None and None in rows
     assert 95 * 27 <= ledger.spent().tokens() <= 105 * 27  # at first a completion is taken to cost `max_tokens`, without its prompt
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from distill.plan import adaptive
 from distill.recipe.dataset import Sampling
-from distill.sample.adaptive import Rounds
+from distill.sample.adaptive import DrawPlan
 
 CASES = [
     # n, enough, most: fewer than enough at first, more, as many, the cap at once
@@ -24,7 +24,7 @@ def sampling(n: int, enough: int, most: int) -> Sampling:
 
 def drawn(section: Sampling, rate: float, dice: Random) -> tuple[int, int]:
     """(draws, right ones) of a problem with this pass rate."""
-    rounds, right = Rounds(section), 0
+    rounds, right = DrawPlan(section), 0
     waiting = rounds.first()
     while waiting:
         tried = waiting.pop()

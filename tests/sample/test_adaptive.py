@@ -2,12 +2,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.recipe.dataset import Adaptive, Sampling
-from distill.sample.adaptive import Rounds
+from distill.sample.adaptive import DrawPlan
 
 
 def asked(sampling, outcomes, order):
     """Every try of a problem whose draws end as `outcomes` says (how often each is cut, then whether it is right)."""
-    rounds = Rounds(sampling)
+    rounds = DrawPlan(sampling)
     under_way, tried = rounds.first(), rounds.first()
     while under_way:
         one = under_way.pop(order.randrange(len(under_way)))
@@ -64,19 +64,19 @@ def test_no_draw_beyond_the_first_is_asked_in_vain(sampling, outcomes, order):
 
 
 def test_without_adaptive_there_are_n_draws_whatever_comes_back():
-    rounds = Rounds(Sampling(n=3, max_tokens=8))
+    rounds = DrawPlan(Sampling(n=3, max_tokens=8))
     assert rounds.first() == [(0, 8), (1, 8), (2, 8)]
     assert [rounds.tell(one, "other") for one in rounds.first()] == [[], [], []]
     assert rounds.settled()
 
 
 def test_a_problem_that_no_rule_judges_gets_n_draws():
-    rounds = Rounds(Sampling(n=1, max_tokens=8, adaptive=Adaptive(enough=3, most=9, budgets=(16,))), adaptive=False)
+    rounds = DrawPlan(Sampling(n=1, max_tokens=8, adaptive=Adaptive(enough=3, most=9, budgets=(16,))), adaptive=False)
     assert rounds.first() == [(0, 8)] and rounds.tell((0, 8), "cut") == []
 
 
 def test_a_cut_draw_is_asked_again_before_a_new_one():
-    rounds = Rounds(Sampling(n=2, max_tokens=8, adaptive=Adaptive(enough=2, most=4, budgets=(16,))))
+    rounds = DrawPlan(Sampling(n=2, max_tokens=8, adaptive=Adaptive(enough=2, most=4, budgets=(16,))))
     assert rounds.tell((1, 8), "cut") == [(1, 16)]
     assert rounds.tell((0, 8), "other") == [(2, 8)]
     assert rounds.tell((1, 16), "cut") == [(3, 8)]

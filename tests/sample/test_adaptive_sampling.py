@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from distill import verifiers
 from distill.engines import STOPPED, Completion, EngineError
-from distill.engines.cancellation import Brake, Stopped, StoppedByHand
+from distill.engines.cancellation import Cancellation, Stopped, StoppedByHand
 from distill.engines.completions import Completions
 from distill.recipe.dataset import Adaptive, Sampling, Teacher, Verification
 from distill.records import Problem, Verdict
@@ -58,9 +58,9 @@ class Scripted:
         return Completion(request.key, f"<think>\nhm\n</think>\n\n\\boxed{{{said}}}", completion_tokens=10)
 
 
-def run(path, asked, sampling, engine, brake=None, **more):
+def run(path, asked, sampling, engine, cancellation=None, **more):
     with Completions(path) as completions:
-        return list(sample(asked, Asked(TEACHER, sampling, VERIFICATION, **more), engine, completions, brake=brake))
+        return list(sample(asked, Asked(TEACHER, sampling, VERIFICATION, **more), engine, completions, cancellation=cancellation))
 
 
 ADAPTIVE = Sampling(n=1, max_tokens=16, adaptive=Adaptive(enough=2, most=5, budgets=(64,)))
@@ -146,16 +146,16 @@ def test_more_draws_and_larger_budgets_ask_only_for_what_is_not_there(tmp_path):
 
 
 @pytest.mark.parametrize(("by_hand", "kind"), [(False, Stopped), (True, StoppedByHand)])
-def test_a_pulled_brake_lets_what_is_in_flight_come_home_and_asks_no_more(tmp_path, by_hand, kind):
+def test_a_cancelled_run_lets_what_is_in_flight_come_home_and_asks_no_more(tmp_path, by_hand, kind):
     class Pulling(Scripted):
         def answer(self, request):
-            brake.pull("enough money was spent", by_hand)
+            cancellation.cancel("enough money was spent", by_hand)
             return super().answer(request)
 
-    brake, engine = Brake(), None
+    cancellation, engine = Cancellation(), None
     engine = Pulling(OUTCOMES, in_flight=3)
     with pytest.raises(kind, match="enough money"):
-        run(tmp_path / "completions", problems(5), ADAPTIVE, engine, brake)
+        run(tmp_path / "completions", problems(5), ADAPTIVE, engine, cancellation)
     assert engine.asked.total() == 3
     with Completions(tmp_path / "completions") as completions:
         assert len(completions) == 3
@@ -164,15 +164,15 @@ def test_a_pulled_brake_lets_what_is_in_flight_come_home_and_asks_no_more(tmp_pa
     assert not set(rest.asked) & set(engine.asked)
 
 
-def test_a_brake_that_comes_after_the_last_completion_stops_nothing(tmp_path):
-    brake = Brake()
+def test_a_cancellation_that_comes_after_the_last_completion_stops_nothing(tmp_path):
+    cancellation = Cancellation()
 
     class Late(Scripted):
         def complete(self, requests, sampling):
             yield from super().complete(requests, sampling)
-            brake.pull("too late")
+            cancellation.cancel("too late")
 
-    assert len(run(tmp_path / "completions", problems(2), Sampling(n=2), Late([["right"] * 2] * 2), brake)) == 4
+    assert len(run(tmp_path / "completions", problems(2), Sampling(n=2), Late([["right"] * 2] * 2), cancellation)) == 4
 
 
 def test_completions_of_other_lists_of_problems_are_taken_over(tmp_path):
@@ -185,16 +185,16 @@ def test_completions_of_other_lists_of_problems_are_taken_over(tmp_path):
     assert traces == run(tmp_path / "three", problems(5), Sampling(n=2), Scripted([["right"] * 4] * 5))
 
 
-def test_a_brake_that_was_pulled_before_the_start_stops_nothing_that_needs_no_teacher(tmp_path):
+def test_a_run_cancelled_before_the_start_stops_nothing_that_needs_no_teacher(tmp_path):
     whole = run(
         tmp_path / "completions", problems(5), ADAPTIVE.model_copy(update={"n": 2}), Scripted(OUTCOMES[:2] + OUTCOMES[:2] + OUTCOMES[:1])
     )
-    brake = Brake()
-    brake.pull("nothing is left to spend")
+    cancellation = Cancellation()
+    cancellation.cancel("nothing is left to spend")
     idle = Scripted([], dies_after=0)
-    assert run(tmp_path / "completions", problems(5), ADAPTIVE.model_copy(update={"n": 2}), idle, brake) == whole
+    assert run(tmp_path / "completions", problems(5), ADAPTIVE.model_copy(update={"n": 2}), idle, cancellation) == whole
     with pytest.raises(Stopped, match="nothing is left"):
-        run(tmp_path / "completions", problems(6), ADAPTIVE, idle, brake)
+        run(tmp_path / "completions", problems(6), ADAPTIVE, idle, cancellation)
 
 
 def test_a_prompt_that_is_not_worth_its_price_is_one_failed_row_and_is_not_asked(tmp_path):
@@ -230,12 +230,12 @@ def test_a_completion_without_counted_tokens_is_taken_over_by_a_larger_budget(tm
 def test_a_request_that_was_stopped_is_no_row_and_is_asked_by_the_next_run(tmp_path):
     class Stopping(Scripted):
         def answer(self, request):
-            brake.pull("enough")
+            cancellation.cancel("enough")
             return Completion(request.key, None, finish_reason="error", failure=STOPPED)
 
-    brake = Brake()
+    cancellation = Cancellation()
     with pytest.raises(Stopped, match="enough"):
-        run(tmp_path / "completions", problems(1), Sampling(n=2), Stopping([["right"] * 2]), brake)
+        run(tmp_path / "completions", problems(1), Sampling(n=2), Stopping([["right"] * 2]), cancellation)
     with Completions(tmp_path / "completions") as completions:
         assert len(completions) == 0
     assert [t.failure for t in run(tmp_path / "completions", problems(1), Sampling(n=2), Scripted([["right"] * 2]))] == [None] * 2

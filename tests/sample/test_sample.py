@@ -22,7 +22,7 @@ from distill.recipe.dataset import Adaptive, Curation, ProblemSource, Sampling, 
 from distill.recipe.section import RecipeError
 from distill.records import Candidate, Kind, Outline, Problem, Trace
 from distill.sample import Asked, sample
-from distill.sample.keys import Draws
+from distill.sample.keys import SamplingKeys
 from distill.store import shards
 from distill.text import prompts
 from distill.verify import verify
@@ -189,7 +189,7 @@ def test_a_failed_completion_is_a_trace_with_its_failure_and_fits_a_shard(tmp_pa
 
 
 def trace_id(problem, teacher, sampling, index):
-    return Draws(teacher, sampling).key(problem, index, sampling.max_tokens)
+    return SamplingKeys(teacher, sampling).key(problem, index, sampling.max_tokens)
 
 
 def test_the_sampling_key_holds_all_that_changes_a_completion_and_nothing_else():
@@ -225,10 +225,10 @@ def test_the_sampling_key_holds_all_that_changes_a_completion_and_nothing_else()
 
 def test_a_draw_keeps_its_seed_when_its_budget_grows():
     problem = problems(1)[0]
-    seeds = {Draws(TEACHER, Sampling(max_tokens=budget)).seed(problem, 0) for budget in (10, 20)}
+    seeds = {SamplingKeys(TEACHER, Sampling(max_tokens=budget)).seed(problem, 0) for budget in (10, 20)}
     assert len(seeds) == 1
     assert 0 <= seeds.pop() < 2**31
-    draws = Draws(TEACHER, Sampling())
+    draws = SamplingKeys(TEACHER, Sampling())
     assert draws.seed(problem, 0) != draws.seed(problem, 1)
 
 

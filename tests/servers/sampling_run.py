@@ -25,7 +25,7 @@ from distill.engines.server import ServerEngine
 from distill.recipe.dataset import Sampling, Teacher, Verification
 from distill.records import Problem, Trace
 from distill.sample import Asked, sample
-from distill.sample.keys import Draws
+from distill.sample.keys import SamplingKeys
 from distill.store import folders, shards
 from distill.text import prompts
 
@@ -82,7 +82,7 @@ class Run:
     def identities(self) -> dict[str, str]:
         """What the server calls each completion that may be asked, by its key."""
         asked, found = self.asked(), {}
-        draws, adaptive = Draws(asked.teacher, asked.sampling), asked.sampling.adaptive
+        draws, adaptive = SamplingKeys(asked.teacher, asked.sampling), asked.sampling.adaptive
         for problem in (problem for rows in self.shards() for problem in rows):
             messages = [{"role": one.role, "content": one.content} for one in prompts.render(problem, asked.sampling.prompt)]
             for index in range(max(asked.sampling.n, adaptive.most if adaptive else 0)):
