@@ -18,7 +18,8 @@ from distill.recipe.dataset import Base, Curation, DatasetRecipe, Judge, Problem
 from distill.records import Candidate, Example, Problem, Trace
 from distill.sample import keys, prompt_checks
 from distill.store import folders
-from distill.text import prompts, student_template
+from distill.text import prompts
+from distill.train import student_template
 
 LOCAL = ("vllm", "transformers")
 """Engines that open a model's files."""

@@ -5,7 +5,7 @@ from prefect import flow
 from distill.engines.vllm import kept
 from distill.recipe.dataset import DatasetRecipe, StudentRecipe
 from distill.recipe.load import load_both
-from distill.text import student_template
+from distill.train import student_template
 from flows import identity, rooms, stale_runs
 from flows.dataset import dataset_of, dataset_place
 from flows.evaluate import ask_teacher, evaluate_room

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
-from distill import contamination, duplicates, row_errors
+from distill import contamination, duplicates
 from distill.curate import filters, measures, selection
 from distill.duplicates import Copy, pairs
 from distill.duplicates.pairs import Pair
@@ -19,6 +19,7 @@ from distill.recipe.curation import Duplicates
 from distill.recipe.dataset import Curation
 from distill.records import Candidate, Measures, Outline
 from distill.text import shingles
+from distill.verifiers import row_errors
 
 VERSION = 3
 MEASURES = {"curate": VERSION, **measures.VERSIONS}

@@ -18,7 +18,7 @@ from distill.hardware import Device, devices, memory, shapes
 from distill.plan import costs
 from distill.progress import number
 from distill.recipe.dataset import DatasetRecipe, StudentRecipe
-from distill.text import student_template
+from distill.train import student_template
 
 MOST_CPU_HOURS = 48
 """A run without a GPU that would take longer is refused."""

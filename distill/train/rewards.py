@@ -19,13 +19,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from distill import row_errors
 from distill.recipe.dataset import Verification
 from distill.records import Candidate, Problem, Trace
 from distill.text import boxed, form, language
 from distill.text.prompts import render
 from distill.text.thinking import CLOSE, OPEN, Parts, join, split
-from distill.verifiers import judge_all
+from distill.verifiers import judge_all, row_errors
 
 UNJUDGED = frozenset({"error", "unparsed_reference", "unverified"})
 """Outcomes that say nothing about the completion: neither a reward nor a punishment."""

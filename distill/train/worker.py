@@ -19,8 +19,7 @@ from distill.recipe.dataset import CONFIGS, Base, Training
 from distill.records import Example
 from distill.store import shards
 from distill.text import chat_template as chat
-from distill.text import student_template
-from distill.train import attention, batches, weights
+from distill.train import attention, batches, student_template, weights
 from distill.workers import Say
 
 COMPLETE = "distill-complete"  # written last into a checkpoint: one without it is torn and is not resumed from

@@ -12,13 +12,13 @@ from concurrent.futures import Future
 from dataclasses import replace
 from itertools import groupby
 
-from distill import row_errors, sandbox
+from distill import sandbox
 from distill.engines import open_engine
 from distill.engines.completions import Completions
 from distill.recipe.dataset import Majority, Verification
 from distill.records import Opinions, Problem, Trace, Verdict
 from distill.text import boxed
-from distill.verifiers import choice, code, judge_prompt, logic, majority, math, opinion, sql
+from distill.verifiers import choice, code, judge_prompt, logic, majority, math, opinion, row_errors, sql
 from distill.verifiers.completeness import incomplete
 from distill.verifiers.opinion import Judged
 

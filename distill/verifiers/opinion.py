@@ -15,13 +15,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from distill import row_errors
 from distill.engines import Completion, Engine, EngineError, Request, open_engine
 from distill.engines.completions import Completions
 from distill.recipe.dataset import Judge, Sampling
 from distill.records import Opinions, Trace, Verdict
 from distill.store.folders import digest
-from distill.verifiers import judge_prompt
+from distill.verifiers import judge_prompt, row_errors
 from distill.verifiers.completeness import incomplete
 from distill.verifiers.judge_prompt import NONCE_CHARACTERS, Reading
 

@@ -10,7 +10,8 @@ from distill.recipe import load
 from distill.recipe.dataset import CONFIGS
 from distill.recipe.section import RecipeError
 from distill.text import chat_template as chat
-from distill.text import student_template, thinking
+from distill.text import thinking
+from distill.train import student_template
 from flows import cli, identity
 
 FAMILIES = {

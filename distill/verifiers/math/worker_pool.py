@@ -20,7 +20,7 @@ from pathlib import Path
 from queue import LifoQueue
 from typing import Any
 
-from distill.row_errors import INFRA_ERROR
+from distill.verifiers.row_errors import INFRA_ERROR
 from distill.workers import ROOT, Child, ChildError
 
 NEAR = 64
