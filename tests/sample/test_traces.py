@@ -5,7 +5,7 @@ import pytest
 from distill.engines import Completion
 from distill.recipe.dataset import Sampling, Teacher
 from distill.records import Problem
-from distill.sample.keys import Draws
+from distill.sample.keys import SamplingKeys
 from distill.sample.traces import of_tries, ready, refused, token_split
 from distill.text.thinking import Parts
 
@@ -91,5 +91,5 @@ def test_replayed_and_ready_texts_are_read_in_their_own_tags():
 def test_a_teacher_s_tags_are_part_of_its_traces_and_not_of_what_it_is_asked():
     plain, tagged = Teacher(model="m"), Teacher(model="m", think_tags="mistral")
     assert plain.identity() != tagged.identity()
-    keys = [Draws(teacher, Sampling()).key(PROBLEM, 0, 100) for teacher in (plain, tagged)]
+    keys = [SamplingKeys(teacher, Sampling()).key(PROBLEM, 0, 100) for teacher in (plain, tagged)]
     assert keys[0] == keys[1]
