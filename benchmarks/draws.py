@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.sample.adaptive import Outcome, Try
+from distill.sample.adaptive import DrawResult, Try
 
 REAL = 4
 MOST = 64
@@ -55,11 +55,11 @@ class Pursuit:
 
 
 class Policy(Protocol):
-    """Which tries to make: `Rounds`, or another rule to compare it with."""
+    """Which tries to make: `DrawPlan`, or another rule to compare it with."""
 
     def first(self) -> list[Try]: ...
 
-    def tell(self, tried: Try, outcome: Outcome) -> list[Try]: ...
+    def tell(self, tried: Try, outcome: DrawResult) -> list[Try]: ...
 
 
 def read(path: str) -> list[list[Draw]]:
@@ -182,7 +182,7 @@ class Other:
     def first(self) -> list[Try]:
         return self._ask(max(self.first_draws, self.enough))
 
-    def tell(self, tried: Try, outcome: Outcome) -> list[Try]:
+    def tell(self, tried: Try, outcome: DrawResult) -> list[Try]:
         self.back += 1
         self.right += outcome == "right"
         under_way = self.drawn - self.back

@@ -88,11 +88,11 @@ def test_training_changes_the_weights_and_the_base_stays_as_it_was(trained):
 
 
 def test_labels_are_the_completion_alone_and_end_with_eos(trained):
-    from distill.train import worker
+    from distill.train import rows as rows_module
 
     folder, _ = trained
     tokenizer = tokenizer_of(folder / "base")
-    rows, counts = worker.encode_rows(tokenizer, [f"{folder}/examples.parquet"], QUICK)
+    rows, counts = rows_module.encode_rows(tokenizer, [f"{folder}/examples.parquet"], QUICK)
     assert counts == {"rows_trained": 16, "rows_too_long": 1, "rows_unrenderable": 0, "unrenderable": []}
     for row in rows:
         said = [label for label in row["labels"] if label != -100]
@@ -110,11 +110,11 @@ def bare(number: int) -> Example:
 
 
 def test_rows_without_thinking_are_trained_with_an_empty_block_beside_those_that_think(trained, tmp_path):
-    from distill.train import worker
+    from distill.train import rows as rows_module
 
     tokenizer = tokenizer_of(trained[0] / "base")
     shards.write(Example, [example(1), bare(2)], f"{tmp_path}/examples.parquet")
-    rows, counts = worker.encode_rows(tokenizer, [f"{tmp_path}/examples.parquet"], QUICK)
+    rows, counts = rows_module.encode_rows(tokenizer, [f"{tmp_path}/examples.parquet"], QUICK)
     said = [tokenizer.decode([label for label in row["labels"] if label != -100]) for row in rows]
     assert said[1] == "\n</think>\n\nIt is 3.<|im_end|>"
     assert said[0].startswith("1 + 1 = 2") and counts["rows_trained"] == 2
@@ -122,7 +122,7 @@ def test_rows_without_thinking_are_trained_with_an_empty_block_beside_those_that
 
 def with_failing_rows(trained, tmp_path, good: int, bad: int) -> tuple[list[dict[str, list[int]]], dict[str, Any]]:
     """Rows of which some make the template fail: by what it raises itself, or by an operation that jinja2 does not know."""
-    from distill.train import worker
+    from distill.train import rows as rows_module
 
     tokenizer = tokenizer_of(trained[0] / "base")
     fails = (
@@ -131,7 +131,7 @@ def with_failing_rows(trained, tmp_path, good: int, bad: int) -> tuple[list[dict
     tokenizer.chat_template = f"{fails}{{% endif %}}{{% endfor %}}{tokenizer.chat_template}"
     rows = [example(number) for number in range(good)] + [example(7000 + number % 2) for number in range(bad)]
     shards.write(Example, rows, f"{tmp_path}/examples.parquet")
-    return worker.encode_rows(tokenizer, [f"{tmp_path}/examples.parquet"], QUICK)
+    return rows_module.encode_rows(tokenizer, [f"{tmp_path}/examples.parquet"], QUICK)
 
 
 def test_rows_that_cannot_be_rendered_are_left_out_with_their_ids_and_causes(trained, tmp_path, capfd):
@@ -283,14 +283,14 @@ def test_a_micro_batch_has_rows_of_about_one_length_and_a_step_the_rows_of_a_ran
 
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from distill.train import worker
+    from distill.train import sft
 
     lengths = [random.Random(number).randint(10, 200) for number in range(64)]
     rows = [{"input_ids": [number + 3] * length, "labels": [number + 3] * length} for number, length in enumerate(lengths)]
     source = ROOT / STUDENT.base.model
     tokenizer = AutoTokenizer.from_pretrained(source, pad_token="<|endoftext|>")
     section = QUICK.model_copy(update={"batch_size": 16, "device_batch_size": 4})
-    made = worker._trainer(AutoModelForCausalLM.from_pretrained(source), tokenizer, rows, section, tmp_path, lambda *_, **__: None)
+    made = sft.trainer(AutoModelForCausalLM.from_pretrained(source), tokenizer, rows, section, tmp_path, lambda *_, **__: None)
     batches = [batch["input_ids"] for batch in made.get_train_dataloader()]
     seen = [[int(row[0]) - 3 for row in batch] for batch in batches]
     assert sorted(number for batch in seen for number in batch) == list(range(64))
@@ -318,8 +318,8 @@ def test_the_child_trains_without_cudnn_attention_and_lets_gpu_memory_grow_in_pl
 
 
 def test_the_final_loss_is_that_of_the_last_steps():
-    from distill.train import worker
+    from distill.train import sft
 
     history = [{"step": step, "loss": 10.0 - step / 10} for step in range(10, 101, 10)]
-    assert worker.final_loss([*history, {"step": 100, "train_runtime": 1.0}], 100) == 0.0
-    assert worker.final_loss([{"step": 5, "loss": 2.0}], 100) == 2.0
+    assert sft.final_loss([*history, {"step": 100, "train_runtime": 1.0}], 100) == 0.0
+    assert sft.final_loss([{"step": 5, "loss": 2.0}], 100) == 2.0

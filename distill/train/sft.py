@@ -1,0 +1,161 @@
+"""Supervised fine-tuning: a TRL trainer for rows of token ids, which ends before a value that is not finite reaches the weights."""
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from distill.recipe.dataset import Training
+from distill.train import attention, batches, checkpoint
+from distill.workers import Say
+
+WIDTH_MULTIPLE = 64
+"""On a GPU a batch is padded to a multiple of this: each new width costs new allocations."""
+LAST_SHARE = 0.1
+"""The final loss is the mean of what was logged in this last share of the steps."""
+
+
+def trainer(model: Any, tokenizer: Any, rows: list[dict[str, list[int]]], training: Training, folder: Path, say: Say) -> Any:
+    """A TRL trainer for rows that are already token ids and labels."""
+    import torch
+    from datasets import Dataset
+    from transformers.trainer_pt_utils import BatchRebalanceSampler
+    from trl import SFTTrainer
+
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    kernel = attention.register(model.config.get_text_config(), training.precision)
+    end_to_end = kernel is not None or training.packing
+    if kernel is not None:
+        model.set_attn_implementation(kernel)
+    lengths = [len(row["input_ids"]) for row in rows]
+    if end_to_end:
+        accumulation = batches.passes_of_a_step(lengths, training.batch_size, world, training.device_tokens, training.seed)
+        device_batch = max(2, training.batch_size // (accumulation * world))
+    else:
+        device_batch = min(training.device_batch_size, max(1, training.batch_size // world))
+        accumulation = training.batch_size // (device_batch * world)
+        if accumulation * device_batch * world != training.batch_size:
+            raise ValueError(f"training.batch_size={training.batch_size} is no multiple of {world} devices x {device_batch} sequences")
+    arguments = _arguments(training, folder, len(rows), device_batch, accumulation, world, end_to_end)
+
+    class FiniteTrainer(SFTTrainer):
+        """Ends the training before a loss or a gradient that is not finite reaches the weights."""
+
+        def training_step(self, *inputs: Any, **named: Any) -> Any:
+            parent: Any = super()
+            self.step_loss = parent.training_step(*inputs, **named)
+            return self.step_loss
+
+        def _get_grad_norm(self, *inputs: Any, **named: Any) -> Any:
+            parent: Any = super()
+            norm = parent._get_grad_norm(*inputs, **named)
+            checked = torch.stack([torch.as_tensor(value, device=self.step_loss.device).float() for value in (self.step_loss, norm)])
+            if not bool(torch.isfinite(checked).all()):
+                loss, gradient = checked.tolist()
+                raise ValueError(
+                    f"training stopped before step {self.state.global_step + 1} of {self.state.max_steps}: loss {loss}, gradient norm "
+                    f"{gradient}, learning rate {self._get_learning_rate():.2g}. No student was saved. Lower training.learning_rate (now "
+                    f"{training.learning_rate:.2g}) or raise training.warmup_share, and run the same command again"
+                )
+            return norm
+
+        def _get_train_sampler(self, *inputs: Any, **named: Any) -> Any:
+            if end_to_end:
+                return batches.sampler(lengths, training.batch_size, world, self.args.process_index, accumulation, training.seed)
+            sampler = super()._get_train_sampler(*inputs, **named)
+            if isinstance(sampler, BatchRebalanceSampler):
+                sampler.seed = training.seed  # the trainer leaves it at a constant
+            return sampler
+
+    return FiniteTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        peft_config=_lora(training),
+        callbacks=[_callback(say)],
+    )
+
+
+def _arguments(training: Training, folder: Path, rows: int, device_batch: int, accumulation: int, world: int, end_to_end: bool) -> Any:
+    """What TRL is told: a recipe's section, and what fits this device."""
+    import torch
+    from trl import SFTConfig
+
+    on_gpu = torch.cuda.is_available()
+    steps = math.ceil(rows / training.batch_size * training.epochs)
+    return SFTConfig(
+        output_dir=str(folder),
+        learning_rate=training.learning_rate,
+        lr_scheduler_type="cosine_with_min_lr",
+        lr_scheduler_kwargs={"min_lr_rate": training.final_learning_rate_share},
+        warmup_steps=training.warmup_share,
+        num_train_epochs=training.epochs,
+        per_device_train_batch_size=device_batch,
+        gradient_accumulation_steps=accumulation,
+        weight_decay=training.weight_decay,
+        adam_beta2=training.beta2,
+        max_grad_norm=training.max_grad_norm,
+        bf16=training.precision == "bf16",
+        gradient_checkpointing=training.gradient_checkpointing,
+        max_length=None if end_to_end else training.max_length,  # longer rows are left out already
+        padding_free=end_to_end,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        pad_to_multiple_of=WIDTH_MULTIPLE if on_gpu and not end_to_end else None,
+        # Rows of about one length share a micro-batch; which rows share an optimizer step stays a random draw.
+        train_sampling_strategy="batch_rebalance" if accumulation * world > 1 and not end_to_end else "random",
+        loss_type="nll",
+        use_liger_kernel=training.liger,
+        use_cpu=not on_gpu,
+        save_steps=training.checkpoint_steps,
+        save_total_limit=2,
+        logging_steps=max(1, min(10, steps // 20)),
+        logging_nan_inf_filter=False,
+        report_to=[],
+        disable_tqdm=True,
+        dataloader_pin_memory=on_gpu,
+        seed=training.seed,
+        data_seed=training.seed,
+    )
+
+
+def _lora(training: Training) -> Any:
+    """The LoRA configuration of a recipe, or None for full fine-tuning."""
+    if training.lora_rank is None:
+        return None
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=training.lora_rank, lora_alpha=training.lora_alpha or 2 * training.lora_rank, target_modules="all-linear", task_type="CAUSAL_LM"
+    )
+
+
+def _callback(say: Say) -> Any:
+    """Reports progress, those of a resumed run's earlier steps first, and marks whole checkpoints."""
+    from transformers import TrainerCallback
+
+    class Reporter(TrainerCallback):
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            for logs in state.log_history:
+                self._report(state, logs, resumed=True)
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+            self._report(state, {"step": state.global_step, "epoch": state.epoch, **(logs or {})}, resumed=False)
+
+        def _report(self, state: Any, logs: dict[str, float], *, resumed: bool) -> None:
+            if "loss" in logs:
+                seen = {name: logs[name] for name in ("step", "loss", "epoch")}
+                say("progress", **seen, steps=state.max_steps, resumed=resumed)
+
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.is_world_process_zero:
+                (Path(args.output_dir) / f"checkpoint-{state.global_step}" / checkpoint.COMPLETE).touch()
+
+    return Reporter()
+
+
+def final_loss(history: list[dict[str, float]], steps: int) -> float:
+    """Mean of the losses that were logged in the last tenth of the steps, or the last one that was."""
+    logged = [(entry["step"], entry["loss"]) for entry in history if "loss" in entry]
+    last = [loss for step, loss in logged if step > (1 - LAST_SHARE) * steps] or [loss for _, loss in logged[-1:]]
+    return sum(last) / len(last)
