@@ -84,7 +84,7 @@ def losses(folder: Path, world: int, device_tokens: int, **changes: Any) -> list
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    return [event["loss"] for event in events if event["event"] == "progress"]
+    return [event["loss"] for event in events if event["kind"] == "progress"]
 
 
 def test_two_processes_and_small_passes_have_the_loss_curve_of_one_whole_batch(tmp_path: Path) -> None:
