@@ -71,14 +71,7 @@ def losses(folder: Path, world: int, device_tokens: int, **changes: Any) -> list
     training = student.training.model_copy(update=changes)
     job = {"job": "train", "base": student.base.model_dump(), "training": training.model_dump(), "target": f"{folder}/model"}
     (folder / "job.json").write_text(json.dumps(job | {"examples": [f"{folder.parent}/examples.parquet"]}))
-    launch = [
-        "-m",
-        "torch.distributed.run",
-        f"--nproc_per_node={world}",
-        "--master_port=0",
-        "--rdzv_backend=c10d",
-        "--rdzv_endpoint=localhost:0",
-    ]
+    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={world}"]
     command = [sys.executable, *(launch if world > 1 else []), "-m", "distill.train.worker", f"{folder}/job.json"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "DISTILL_PARENT": str(os.getpid()), "TOKENIZERS_PARALLELISM": "false"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
