@@ -31,10 +31,10 @@ _BEFORE = r"(?<![A-Za-z0-9_'\\(\[])"
 _AFTER = r"([)\]:.、])(?:(?<=[.:])(?=[\s\u0080-\uffff])|(?<![.:]))"
 _LISTS: tuple[tuple[Style, re.Pattern[str]], ...] = (
     ("upper", re.compile(rf"{_BEFORE}([(\[]?)([A-Z]){_AFTER}")),
-    ("upper", re.compile(r"^()[|>•\s-]*([A-Z])(\s?[-–—|]\s|\s)(?=\S)", re.MULTILINE)),
-    ("lower", re.compile(rf"(?:(?<![A-Za-z0-9_'\\])([(\[])|^[>•\s-]*)([a-z]){_AFTER}", re.MULTILINE)),
-    ("digits", re.compile(rf"(?:(?<![A-Za-z0-9_'\\])([(\[])|^[>•\s-]*)(\d{{1,2}}){_AFTER}", re.MULTILINE)),
-    ("roman", re.compile(rf"(?:(?<![A-Za-z0-9_'\\])([(\[])|^[>•\s-]*)([ivx]+|[IVX]+){_AFTER}", re.MULTILINE)),
+    ("upper", re.compile(r"^()[|>• -]*([A-Z])(\s?[-–—|]\s|\s)(?=\S)", re.MULTILINE)),
+    ("lower", re.compile(rf"(?:(?<![A-Za-z0-9_'\\])([(\[])|^[>• -]*)([a-z]){_AFTER}", re.MULTILINE)),
+    ("digits", re.compile(rf"(?:(?<![A-Za-z0-9_'\\])([(\[])|^[>• -]*)(\d{{1,2}}){_AFTER}", re.MULTILINE)),
+    ("roman", re.compile(rf"(?:(?<![A-Za-z0-9_'\\])([(\[])|^[>• -]*)([ivx]+|[IVX]+){_AFTER}", re.MULTILINE)),
 )
 
 
