@@ -111,7 +111,7 @@ class _Asking:
         self._pursuits: dict[str, _Pursuit] = {}
         self._refused: dict[str, Trace] = {}
         self._ready: deque[tuple[_Pursuit, Try]] = deque()
-        """Tries that nobody has looked for yet."""
+        """Tries that were not looked up yet."""
         self._lacking: deque[tuple[str, _Pursuit, Try]] = deque()
         """Those that are not there, with their keys: they have to be asked."""
         self._aside: dict[str, tuple[_Pursuit, Try]] = {}
@@ -201,7 +201,7 @@ class _Asking:
             yield traces.of_tries(problem, tries, self._asked.teacher, self._draws.seed(problem, index), index)
 
     def _begin(self, problem: Problem) -> None:
-        """Puts the first tries of a problem in line, unless nobody is to be asked."""
+        """Puts the first tries of a problem in line, unless its prompt is not sent."""
         messages = prompts.render(problem, self._asked.sampling.prompt, self._asked.sampling.system)
         if problem.response is None and (reason := self._stopping(problem, messages)) is not None:
             self._refused[problem.problem_id] = traces.refused(problem, self._asked.teacher, reason)

@@ -56,6 +56,8 @@ def sampler(lengths: Sequence[int], batch_size: int, world: int, rank: int, pass
     """A batch sampler of one rank for the Trainer: the rows of each of its passes, `passes` of them a step."""
     from transformers.trainer_pt_utils import BatchRebalanceSampler
 
+    steps = len(steps_of(len(lengths), batch_size, seed, 0, passes * world))  # as many in every epoch
+
     class Dealt(BatchRebalanceSampler):  # the Trainer leaves a sampler of this class as it is: it knows its rank already
         def __init__(self) -> None:
             self.epoch = 0
@@ -64,7 +66,7 @@ def sampler(lengths: Sequence[int], batch_size: int, world: int, rank: int, pass
             self.epoch = epoch
 
         def __len__(self) -> int:
-            return len(steps_of(len(lengths), batch_size, seed, 0, passes * world)) * passes
+            return steps * passes
 
         def __iter__(self) -> Iterator[list[int]]:
             for step in steps_of(len(lengths), batch_size, seed, self.epoch, passes * world):

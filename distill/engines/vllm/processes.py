@@ -92,7 +92,7 @@ class Servers:
         return self.keeper.process.poll() is None and not any("stays down" in line for line in self.said)
 
     def stop(self) -> None:
-        """Ends all servers and waits until they are gone; the logs are removed unless somebody was told of them."""
+        """Ends all servers and waits until they are gone; the logs are removed unless an error named them."""
         self.on_end.clear()
         self.keeper.end_input(STOP_SECONDS)  # servers of a keeper that is killed get the signal of a parent's death
         self._reader.join()
@@ -166,7 +166,7 @@ def vllm_python() -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback address that nobody listens on now."""
+    """Ports of the loopback address without a listener."""
     found: list[int] = []
     for port in random.sample(PORTS, len(PORTS)):
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
