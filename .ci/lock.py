@@ -1,7 +1,7 @@
 """Writes requirements.lock and cuda.lock from pyproject.toml: `make lock` (needs `uv` on the path).
 
-Every package has its hashes. torch and what only its CUDA build needs stand in cuda.lock, so that a machine without a GPU
-never downloads them: there the Makefile takes torch's CPU build of the same version.
+Every package has its hashes. torch and what only its CUDA build needs stand in cuda.lock, so that a machine
+without a GPU never downloads them: there the Makefile takes torch's CPU build of the same version.
 """
 
 import re
@@ -10,7 +10,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 COMMAND = (
-    "uv pip compile pyproject.toml --extra train --extra plots --group dev --universal --python-version 3.11 --generate-hashes --no-header"
+    "uv pip compile pyproject.toml --extra train --extra plots --group dev --universal --python-version "
+    "3.11 --generate-hashes --no-header"
 )
 CUDA_ONLY = re.compile(r"(torch|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+)==")
 HEADER = "# Made by `make lock` from pyproject.toml; do not edit.\n"

@@ -1,17 +1,20 @@
-r"""What `sampling.adaptive` saves in tokens, beside a fixed number of completions a problem, on the pass rates of a real teacher.
+r"""What `sampling.adaptive` saves in tokens, beside a fixed number of completions a problem, on the pass
+rates of a real teacher.
 
     .venv/bin/python benchmarks/adaptive_sampling.py --traces traces.jsonl.gz --output FOLDER
     .venv/bin/python benchmarks/adaptive_sampling.py --embedded
 
-Traces are JSON lines with `problem_id`, `correct`, `finish_reason` and `completion_tokens`, four for each problem. The part called
-*real* replays them as they are and asks nobody more than four times. Beyond that a problem's further draws are modelled: its pass rate
-comes from a mixture that is fitted to how many of four are right (`draws.py`). Four draws do not tell how many of the never solved
-problems can be solved at all: `soft` takes every problem for solvable now and then, `hard` has some that never are, both fit the real
-counts equally well, and what differs between their tables is not known.
+Traces are JSON lines with `problem_id`, `correct`, `finish_reason` and `completion_tokens`, four for each
+problem. The part called *real* replays them as they are and asks nobody more than four times. Beyond that a
+problem's further draws are modelled: its pass rate comes from a mixture that is fitted to how many of four
+are right (`draws.py`). Four draws do not tell how many of the never solved problems can be solved at all:
+`soft` takes every problem for solvable now and then, `hard` has some that never are, both fit the real counts
+equally well, and what differs between their tables is not known.
 
-The draws asked are decided by the project's own `DrawPlan`, without an engine. With `enough` = k and `most` = m it finds the same first k
-right ones as m draws of every problem do: the same coverage and the same kept traces, so one figure says what is saved at equal both.
-`--embedded` samples the recipe `tiny` through the real rooms, adaptively and then with `most` for every problem, in a store of its own.
+The draws asked are decided by the project's own `DrawPlan`, without an engine. With `enough` = k and `most` =
+m it finds the same first k right ones as m draws of every problem do: the same coverage and the same kept
+traces, so one figure says what is saved at equal both. `--embedded` samples the recipe `tiny` through the
+real rooms, adaptively and then with `most` for every problem, in a store of its own.
 """
 
 import argparse
@@ -45,7 +48,9 @@ COLOURS = {"1 kept": "#3b6ea5", "2 kept": "#d9822b", "4 kept": "#4a8f5c", "all k
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--traces", help="JSON lines (also .gz) with four traces a problem")
     parser.add_argument("--output", help="folder for the chart")
     parser.add_argument("--embedded", action="store_true", help="sample the recipe `tiny` through the rooms")
@@ -67,13 +72,18 @@ def study(path: str, problems: int | None, seed: int, output: str | None) -> Non
     real = read(path)[:problems]
     max_tokens = max(draw.tokens for draws in real for draw in draws)
     counts = np.bincount([sum(draw.right for draw in draws) for draws in real], minlength=REAL + 1)
-    print(f"{len(real):,} problems; right of {REAL}: {', '.join(f'{n}: {count:,}' for n, count in enumerate(counts))}")
+    print(
+        f"{len(real):,} problems; right of {REAL}: "
+        f"{', '.join(f'{n}: {count:,}' for n, count in enumerate(counts))}"
+    )
     compare("real, four draws at most", real, (1, 2, 3, 4), (REAL,), max_tokens)
     foresight(real)
     for name, grid in GRIDS.items():
         fitness(counts, grid, name)
         draws = imagine(real, grid, counts, np.random.default_rng(seed))
-        curves = compare(f"modelled beyond four draws, {name}", draws, (1, 2, 4), (4, 8, 16, 32, MOST), max_tokens)
+        curves = compare(
+            f"modelled beyond four draws, {name}", draws, (1, 2, 4), (4, 8, 16, 32, MOST), max_tokens
+        )
         no_limit(grid, counts, real)
         rules(draws, max_tokens)
         shares(draws, max_tokens)
@@ -90,26 +100,37 @@ def fitness(counts: NDArray[Any], grid: NDArray[Any], name: str) -> None:
     fitted = likelihood @ weights * counts.sum()
     distance = ((counts - fitted) ** 2 / fitted).sum()
     solved = ", ".join(f"{1 - (1 - grid) ** most @ weights:.1%} within {most}" for most in (REAL, 16, MOST))
-    print(f"\nmodel {name}: fitted {', '.join(f'{n:,.0f}' for n in fitted)} (chi-squared {distance:.3f}); solved {solved}")
+    print(
+        f"\nmodel {name}: fitted {', '.join(f'{n:,.0f}' for n in fitted)} (chi-squared {distance:.3f}); "
+        f"solved {solved}"
+    )
 
 
 def foresight(real: Draws) -> None:
-    """Prints what models of the first two draws say about four, beside what is true: how far extrapolation is to be trusted."""
+    """Prints what models of the first two draws say about four, beside what is true: how far extrapolation is
+    to be trusted."""
     counts = np.bincount([sum(draw.right for draw in draws[:2]) for draws in real], minlength=3)
     truth = sum(any(draw.right for draw in draws) for draws in real) / len(real)
     told = []
     for name, grid in GRIDS.items():
         _, weights = fit(counts, grid, 2)
         told.append(f"{1 - (1 - grid) ** REAL @ weights:.1%} ({name})")
-    print(f"\nproblems solved within four draws, foretold from the first two: {', '.join(told)}; true: {truth:.1%}")
+    print(
+        f"\nproblems solved within four draws, foretold from the first two: {', '.join(told)}; true: "
+        f"{truth:.1%}"
+    )
 
 
 def fixed(n: int, max_tokens: int) -> Callable[[], Policy]:
     return lambda: DrawPlan(Sampling(n=n, max_tokens=max_tokens))
 
 
-def adaptive(first: int, enough: int, most: int, max_tokens: int, larger: tuple[int, ...] = ()) -> Callable[[], Policy]:
-    section = Sampling(n=first, max_tokens=max_tokens, adaptive=Adaptive(enough=enough, most=most, budgets=larger))
+def adaptive(
+    first: int, enough: int, most: int, max_tokens: int, larger: tuple[int, ...] = ()
+) -> Callable[[], Policy]:
+    section = Sampling(
+        n=first, max_tokens=max_tokens, adaptive=Adaptive(enough=enough, most=most, budgets=larger)
+    )
     return lambda: DrawPlan(section)
 
 
@@ -156,20 +177,34 @@ def tell(label: str, found: Sum, base: Sum) -> None:
 
 
 def no_limit(grid: NDArray[Any], counts: NDArray[Any], real: Draws) -> None:
-    """Prints what asking until k are right costs (DART-Math, arXiv 2407.13690, does so uniformly) as the limit of draws is raised."""
-    tokens = [sum(draw.tokens for draws in real for draw in draws if sum(d.right for d in draws) == right) for right in range(REAL + 1)]
+    """Prints what asking until k are right costs (DART-Math, arXiv 2407.13690, does so uniformly) as the
+    limit of draws is raised."""
+    tokens = [
+        sum(draw.tokens for draws in real for draw in draws if sum(d.right for d in draws) == right)
+        for right in range(REAL + 1)
+    ]
     weights, rows = posterior(counts, grid), []
     for enough in (1, 2, 4):
         below = below_enough(grid, enough, max(UNTIL))
         for most in UNTIL:
             draws = weights @ below[:most].sum(axis=0) * counts
-            million = sum(n * total / (REAL * max(count, 1)) for n, total, count in zip(draws, tokens, counts, strict=True)) / 1e6
-            rows.append(f"until {enough}, at most {most:5,}: {draws.sum() / counts.sum():6.1f} draws, {million:4.0f}M tokens")
+            million = (
+                sum(
+                    n * total / (REAL * max(count, 1))
+                    for n, total, count in zip(draws, tokens, counts, strict=True)
+                )
+                / 1e6
+            )
+            rows.append(
+                f"until {enough}, at most {most:5,}: {draws.sum() / counts.sum():6.1f} draws, "
+                f"{million:4.0f}M tokens"
+            )
     print("\nasking on and on (draws expected of fresh problems)\n" + "\n".join(rows))
 
 
 def below_enough(grid: NDArray[Any], enough: int, most: int) -> NDArray[Any]:
-    """Probability that fewer than `enough` of the first 0, 1, ..., most - 1 draws are right, for each pass rate."""
+    """Probability that fewer than `enough` of the first 0, 1, ..., most - 1 draws are right, for each pass
+    rate."""
     state = np.zeros((enough, len(grid)))
     state[0] = 1
     found = []
@@ -182,8 +217,14 @@ def below_enough(grid: NDArray[Any], enough: int, most: int) -> NDArray[Any]:
 RULES: dict[str, tuple[Callable[[int, int, int], int], bool]] = {
     "the missing ones, each at once": (lambda right, failed, enough: enough - right, True),
     "the missing ones, in rounds": (lambda right, failed, enough: enough - right, False),
-    "growing with the failures, in rounds": (lambda right, failed, enough: max(1, failed // (2 * enough)) * (enough - right), False),
-    "doubled while none is right, in rounds": (lambda right, failed, enough: enough - right if right else max(enough, failed), False),
+    "growing with the failures, in rounds": (
+        lambda right, failed, enough: max(1, failed // (2 * enough)) * (enough - right),
+        False,
+    ),
+    "doubled while none is right, in rounds": (
+        lambda right, failed, enough: enough - right if right else max(enough, failed),
+        False,
+    ),
     "missing / estimated rate, in rounds": (
         lambda right, failed, enough: math.ceil((enough - right) * (right + failed + 2) / (right + 1)),
         False,
@@ -192,13 +233,21 @@ RULES: dict[str, tuple[Callable[[int, int, int], int], bool]] = {
 
 
 def rules(draws: Draws, max_tokens: int) -> None:
-    """Prints what other rules for the next round take, in tokens and in completions that wait for one another."""
-    print(f"\nrules for the next round{'':26}{'tokens':>9}{'':9}{'rounds':>8}{'p99':>5}{'p99 tokens along a chain':>26}")
+    """Prints what other rules for the next round take, in tokens and in completions that wait for one
+    another."""
+    print(
+        "\nrules for the next "
+        f"round{'':26}{'tokens':>9}{'':9}{'rounds':>8}{'p99':>5}{'p99 tokens along a chain':>26}"
+    )
     for first, enough, most in ((1, 1, 16), (2, 2, 16), (4, 2, 16), (4, 2, 32), (2, 2, MOST), (4, 4, MOST)):
         ours = asked(adaptive(first, enough, most, max_tokens), draws, enough)
         row(f"first {first}, until {enough}, at most {most}: distill", ours, ours)
         for label, (many, eager) in RULES.items():
-            row(f"  {label}", asked(partial(Other, first, enough, most, max_tokens, many, eager), draws, enough), ours)
+            row(
+                f"  {label}",
+                asked(partial(Other, first, enough, most, max_tokens, many, eager), draws, enough),
+                ours,
+            )
 
 
 def row(label: str, found: Sum, base: Sum) -> None:
@@ -218,7 +267,9 @@ def shares(draws: Draws, max_tokens: int) -> None:
     ):
         kept = np.zeros(REAL + 1)
         for problem in draws:
-            kept[sum(draw.right for draw in problem[:REAL])] += min(pursue(policy(), problem, keep).right, keep)
+            kept[sum(draw.right for draw in problem[:REAL])] += min(
+                pursue(policy(), problem, keep).right, keep
+            )
         print(f"{label:42}" + "".join(f"{n}: {share:6.1%}   " for n, share in enumerate(kept / kept.sum())))
 
 
@@ -234,7 +285,10 @@ def budgets(real: Draws, max_tokens: int) -> None:
                 label = f"until {enough}, {first}" + (f", then {max_tokens}" if larger else " only")
                 length = f"{found.tokens / found.kept:9.0f}{found.kept_tokens:22.0f}"
                 change = f"{found.tokens / base.tokens - 1:+9.1%}"
-                print(f"{label:45}{found.tokens / 1e6:8.2f}M{change}{found.covered:9.1%}{found.kept:8,}{length}", flush=True)
+                print(
+                    f"{label:45}{found.tokens / 1e6:8.2f}M{change}{found.covered:9.1%}{found.kept:8,}{length}",
+                    flush=True,
+                )
 
 
 def chart(curves: Curves, path: Path, model: str) -> None:
@@ -246,7 +300,14 @@ def chart(curves: Curves, path: Path, model: str) -> None:
     for label, points in curves.items():
         across, upwards = zip(*sorted((100 * covered, tokens) for covered, tokens in points), strict=True)
         colour = COLOURS[label.split(", ")[1]]
-        axes.plot(across, upwards, "o-" if label.startswith("adaptive") else "s--", color=colour, markersize=3, label=label)
+        axes.plot(
+            across,
+            upwards,
+            "o-" if label.startswith("adaptive") else "s--",
+            color=colour,
+            markersize=3,
+            label=label,
+        )
     axes.set_yscale("log")
     axes.set_xlabel("problems with a kept trace, percent")
     axes.set_ylabel("tokens asked for a kept trace")
@@ -278,28 +339,39 @@ class Count:
 
 
 def embedded(problems: int) -> None:
-    """Samples the recipe `tiny` adaptively, and then, in the same journal, as often as can be for every problem."""
+    """Samples the recipe `tiny` adaptively, and then, in the same journal, as often as can be for every
+    problem."""
     recipe = load_dataset("tiny", (f"problems.0.limit={problems}",))
     lines = Path(recipe.problems[0].path).read_text(encoding="utf-8").splitlines()[:problems]
     asked_about = list(collect(map(json.loads, lines), recipe.problems[0], recipe.verification))
     most, enough = 8, 2
     section = recipe.sampling.model_copy(update={"n": enough, "adaptive": Adaptive(enough=enough, most=most)})
     print(f"\nembedded teacher, {len(asked_about)} problems")
-    with tempfile.TemporaryDirectory() as folder, Completions(Path(folder) / "journal") as journal, open_engine(recipe.teacher) as engine:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Completions(Path(folder) / "journal") as journal,
+        open_engine(recipe.teacher) as engine,
+    ):
         for label, sampling in (
             (f"first {enough}, until {enough}, at most {most}", section),
             (f"{most} of each", recipe.sampling.model_copy(update={"n": most})),
         ):
             count, before = Count(), len(journal)
-            rows = list(sample(asked_about, Asked(recipe.teacher, sampling, recipe.verification), engine, journal, count))
+            rows = list(
+                sample(
+                    asked_about, Asked(recipe.teacher, sampling, recipe.verification), engine, journal, count
+                )
+            )
             right: Counter[str] = Counter()
             for candidate in verify(rows, recipe.verification):
                 right[candidate.trace.problem.problem_id] += candidate.verdict.outcome == "correct"
             tokens = sum(one.spent_tokens or 0 for one in rows)
             kept = sum(min(found, enough) for found in right.values())
             print(
-                f"{label:34} {len(rows):6,} draws {tokens:9,} tokens, {count.requests:6,} asked now ({before:,} were there), covered "
-                f"{sum(map(bool, right.values())) / len(asked_about):.1%}, kept {kept:,}, {tokens / kept:.0f} tokens a kept trace",
+                f"{label:34} {len(rows):6,} draws {tokens:9,} tokens, {count.requests:6,} asked now "
+                f"({before:,} were there), covered "
+                f"{sum(map(bool, right.values())) / len(asked_about):.1%}, kept {kept:,}, "
+                f"{tokens / kept:.0f} tokens a kept trace",
                 flush=True,
             )
 

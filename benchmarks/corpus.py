@@ -1,7 +1,7 @@
 """A seeded corpus of traces with planted copies, for benchmarks: what is a copy of what is known.
 
-Sentences are phrases of reasoning, numbers and words of an invented vocabulary with the frequencies of a natural one. It is easier
-to compress than real traces and has fewer long words.
+Sentences are phrases of reasoning, numbers and words of an invented vocabulary with the frequencies of a
+natural one. It is easier to compress than real traces and has fewer long words.
 """
 
 import random
@@ -23,7 +23,24 @@ PHRASES = (
     "Hmm, {a} times {b} is {d}, which is more than {c}.",
     "Alternatively, divide {d} by {b} → {a}.",
 )
-_SYLLABLES = ("ba", "con", "der", "fi", "gra", "in", "lo", "ment", "ne", "pro", "ra", "sta", "ti", "un", "ver", "y")
+_SYLLABLES = (
+    "ba",
+    "con",
+    "der",
+    "fi",
+    "gra",
+    "in",
+    "lo",
+    "ment",
+    "ne",
+    "pro",
+    "ra",
+    "sta",
+    "ti",
+    "un",
+    "ver",
+    "y",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +55,22 @@ class Document:
 
 
 def corpus(count: int, seed: int = 0, words: int = WORDS) -> list[Document]:
-    """So many traces, of them 17.5 % copies, each some way after its original; an original has one copy at most."""
+    """So many traces, of them 17.5 % copies, each some way after its original; an original has one copy at
+    most."""
     rng = random.Random(seed)
     rates = [rate for rate in EDIT_RATES for _ in range(round(count * COPIES_OF_RATE))]
     originals = []
     for number in range(count - len(rates)):
-        question = f"What is left of {rng.randrange(10**6)} {' '.join(vocabulary(rng, 3))} after {rng.randrange(10**6)}?"
+        question = (
+            f"What is left of {rng.randrange(10**6)} {' '.join(vocabulary(rng, 3))} after "
+            f"{rng.randrange(10**6)}?"
+        )
         originals.append(Document(question, text(rng, words), number))
     chosen = rng.sample(originals, len(rates))
-    copies = [Document(one.question, edited(one.text, rate, rng), one.family, rate) for one, rate in zip(chosen, rates, strict=True)]
+    copies = [
+        Document(one.question, edited(one.text, rate, rng), one.family, rate)
+        for one, rate in zip(chosen, rates, strict=True)
+    ]
     return originals + copies
 
 
@@ -71,7 +95,11 @@ def text(rng: random.Random, words: int) -> str:
             a, b = rng.randrange(2, 1000), rng.randrange(2, 1000)
             sentence = rng.choice(PHRASES).format(a=a, b=b, c=a + b, d=a * b)
         else:
-            sentence = " ".join(vocabulary(rng, rng.randrange(5, 15))).capitalize() + rng.choice(".,:") + rng.choice((" ", "\n\n"))
+            sentence = (
+                " ".join(vocabulary(rng, rng.randrange(5, 15))).capitalize()
+                + rng.choice(".,:")
+                + rng.choice((" ", "\n\n"))
+            )
         found.append(sentence)
         count += len(sentence.split())
     return " ".join(found)

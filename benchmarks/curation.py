@@ -1,12 +1,14 @@
-"""Runs `distill curate` on generated traces: wall and CPU time, peak memory, what a second core brings, and how fast another cut is.
+"""Runs `distill curate` on generated traces: wall and CPU time, peak memory, what a second core brings, and
+how fast another cut is.
 
     .venv/bin/python benchmarks/curation.py                      200,000 traces of 4 KB
     .venv/bin/python benchmarks/curation.py --traces 20000 --characters 24000
 
-Each run is a process of its own on a Parquet file, at a quarter, half and all of the rows (does memory grow?), then on one core, then
-from the finished dataset under another policy. Memory is the largest resident set of one process, and the largest sum over all of them
-at one moment. The traces are random English sentences with numbers, formulas and code; four answer one problem. Planted are exact and
-near copies, cut and wrong completions, Chinese sentences and loops; the card of the dataset tells how many were found.
+Each run is a process of its own on a Parquet file, at a quarter, half and all of the rows (does memory
+grow?), then on one core, then from the finished dataset under another policy. Memory is the largest resident
+set of one process, and the largest sum over all of them at one moment. The traces are random English
+sentences with numbers, formulas and code; four answer one problem. Planted are exact and near copies, cut and
+wrong completions, Chinese sentences and loops; the card of the dataset tells how many were found.
 """
 
 import argparse
@@ -32,13 +34,25 @@ POLL_SECONDS = 0.1
 NOUNS, VERBS, KINDS = (
     words.split()
     for words in (
-        "apple box child day train garden number side triangle price book baker river square worker week hour ticket mile coin",
-        "gives takes counts needs carries leaves finds divides sells shares doubles measures moves checks paints buys",
+        (
+            "apple box child day train garden number side triangle price book baker river square worker week "
+            "hour ticket mile coin"
+        ),
+        (
+            "gives takes counts needs carries leaves finds divides sells shares doubles measures moves "
+            "checks "
+            "paints buys"
+        ),
         "small second other whole first large even final equal longer red simple careful third missing",
     )
 )
 JOINTS = ("so", "because", "but", "and then", "which means that", "while", "after", "unless", "since")
-FORMULAS = (r"\(\frac{{{a}}}{{{b}}} = {c}\)", "${a} + {b} = {c}$", r"\[x_{{{a}}} \le \sqrt{{{b}}}\]", "`solve({a}, {b})`")
+FORMULAS = (
+    r"\(\frac{{{a}}}{{{b}}} = {c}\)",
+    "${a} + {b} = {c}$",
+    r"\[x_{{{a}}} \le \sqrt{{{b}}}\]",
+    "`solve({a}, {b})`",
+)
 SWITCH = "我们先把这两个数相加，然后再检查一遍结果是否正确。"
 
 
@@ -57,7 +71,9 @@ class Run:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--traces", type=int, default=200_000)
     parser.add_argument("--characters", type=int, default=4_000)
     parser.add_argument("--seed", type=int, default=0)
@@ -65,16 +81,31 @@ def main() -> int:
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(chosen.folder or scratch)
-        print(f"load {os.getloadavg()[0]:.1f}, {len(os.sched_getaffinity(0))} cores, {chosen.characters:,} characters a trace", flush=True)
+        print(
+            f"load {os.getloadavg()[0]:.1f}, {len(os.sched_getaffinity(0))} cores, {chosen.characters:,} "
+            "characters a trace",
+            flush=True,
+        )
         for share in (4, 2, 1):
             rows = chosen.traces // share
             source = write(folder / f"{rows}.parquet", rows, chosen.characters, chosen.seed)
             tell(curate(f"{rows:,} traces", source, folder / f"out-{rows}", rows))
         tell(curate("one core", source, folder / "one-core", rows, core=0))
         for policy in ("shortest", "none"):
-            tell(curate(f"cut again: {policy}", folder / f"out-{rows}", folder / policy, rows, f"curation.selection.policy={policy}"))
+            tell(
+                curate(
+                    f"cut again: {policy}",
+                    folder / f"out-{rows}",
+                    folder / policy,
+                    rows,
+                    f"curation.selection.policy={policy}",
+                )
+            )
         print(
-            (folder / f"out-{rows}" / "README.md").read_text(encoding="utf-8").split("## What became of every trace")[1].split("\n## ")[0]
+            (folder / f"out-{rows}" / "README.md")
+            .read_text(encoding="utf-8")
+            .split("## What became of every trace")[1]
+            .split("\n## ")[0]
         )
     return 0
 
@@ -100,8 +131,13 @@ def groups(count: int, characters: int, dice: random.Random) -> Iterator[list[di
     for number in range(count):
         problem, sample = divmod(number, SAMPLES)
         if not sample:
-            asked = f"{dice.choice(pool)} How many {dice.choice(NOUNS)}s are {problem} and {dice.randrange(1000)}?"
-        rows.append(row(asked, problem, sample, thinking(pool, characters, rows[-1:] if sample else [], dice), dice))
+            asked = (
+                f"{dice.choice(pool)} How many {dice.choice(NOUNS)}s are {problem} and "
+                f"{dice.randrange(1000)}?"
+            )
+        rows.append(
+            row(asked, problem, sample, thinking(pool, characters, rows[-1:] if sample else [], dice), dice)
+        )
         if len(rows) == PROBLEMS_OF_GROUP * SAMPLES:
             yield rows
             rows = []
@@ -127,7 +163,8 @@ def row(question: str, problem: int, sample: int, text: str, dice: random.Random
 
 
 def thinking(pool: list[str], characters: int, before: list[dict[str, object]], dice: random.Random) -> str:
-    """A text of about so many characters; one in ten is a copy of its sibling's, as it is or with 2 % of the words replaced."""
+    """A text of about so many characters; one in ten is a copy of its sibling's, as it is or with 2 % of the
+    words replaced."""
     if before and dice.random() < 0.13:
         copied = str(before[0]["thinking"]).split(" ")
         rate = dice.choice((0.0, 0.02))
@@ -145,7 +182,9 @@ def sentence(dice: random.Random) -> str:
     parts = []
     for _ in range(2):
         verb, noun, other = dice.choice(VERBS), dice.choice(NOUNS), dice.choice(NOUNS)
-        parts.append(f"the {dice.choice(KINDS)} {noun} {verb} {dice.randrange(2, 500)} {dice.choice(KINDS)} {other}s")
+        parts.append(
+            f"the {dice.choice(KINDS)} {noun} {verb} {dice.randrange(2, 500)} {dice.choice(KINDS)} {other}s"
+        )
     whole = f"{parts[0].capitalize()} {dice.choice(JOINTS)} {parts[1]}."
     if dice.random() < 0.15:
         a, b = dice.randrange(2, 900), dice.randrange(2, 900)
@@ -153,7 +192,9 @@ def sentence(dice: random.Random) -> str:
     return whole
 
 
-def curate(label: str, source: Path, output: Path, rows: int, setting: str | None = None, core: int | None = None) -> Run:
+def curate(
+    label: str, source: Path, output: Path, rows: int, setting: str | None = None, core: int | None = None
+) -> Run:
     """One run of the command in a process of its own, on one core if asked for."""
     command = [sys.executable, "-m", "distill", "curate", "--input", str(source), "--output", str(output)]
     if setting:
@@ -209,7 +250,8 @@ def resident(pid: int) -> int:
 def tell(run: Run) -> None:
     print(
         f"{run.label:24} {run.rows:9,} rows  {run.wall_seconds:7.1f} s wall  {run.cpu_seconds:7.1f} s CPU  "
-        f"{run.rows / run.wall_seconds:8,.0f} rows/s  {run.largest_mib:6.0f} MiB the largest process, {run.together_mib:6.0f} MiB together",
+        f"{run.rows / run.wall_seconds:8,.0f} rows/s  {run.largest_mib:6.0f} MiB the largest process, "
+        f"{run.together_mib:6.0f} MiB together",
         flush=True,
     )
 

@@ -1,9 +1,11 @@
-"""Draws of a teacher that was really asked, modelled ones after them, and what a policy asks of them: for `adaptive_sampling.py`.
+"""Draws of a teacher that was really asked, modelled ones after them, and what a policy asks of them: for
+`adaptive_sampling.py`.
 
-A problem's draws after the real ones come from a mixture of pass rates that is fitted to how many of the real ones are right, and
-fits these counts exactly, and take their tokens from its own real draws of the same verdict. Real draws do not tell how many of the
-never solved problems can be solved at all: `soft` takes every problem for solvable now and then, `hard` has some that never are.
-Both fit equally well, and what differs between them is not known.
+A problem's draws after the real ones come from a mixture of pass rates that is fitted to how many of the real
+ones are right, and fits these counts exactly, and take their tokens from its own real draws of the same
+verdict. Real draws do not tell how many of the never solved problems can be solved at all: `soft` takes every
+problem for solvable now and then, `hard` has some that never are. Both fit equally well, and what differs
+between them is not known.
 """
 
 import gzip
@@ -65,7 +67,11 @@ class Policy(Protocol):
 def read(path: str) -> list[list[Draw]]:
     """The draws of each problem; a cut one is never right, as in the sampling room."""
     found: dict[str, list[Draw]] = defaultdict(list)
-    with gzip.open(path, "rt", encoding="utf-8") if path.endswith(".gz") else open(path, encoding="utf-8") as file:
+    with (
+        gzip.open(path, "rt", encoding="utf-8")
+        if path.endswith(".gz")
+        else open(path, encoding="utf-8") as file
+    ):
         for row in map(json.loads, file):
             cut = row["finish_reason"] == "length"
             found[row["problem_id"]].append(Draw(row["correct"] and not cut, cut, row["completion_tokens"]))
@@ -73,9 +79,14 @@ def read(path: str) -> list[list[Draw]]:
 
 
 def fit(counts: NDArray[Any], grid: NDArray[Any], of: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """(likelihood of 0..of right ones at each pass rate, weight of each pass rate): expectation maximisation from equal weights."""
+    """(likelihood of 0..of right ones at each pass rate, weight of each pass rate): expectation maximisation
+    from equal weights."""
     right = np.arange(of + 1)[:, None]
-    likelihood = np.array([math.comb(of, n) for n in range(of + 1)])[:, None] * grid**right * (1 - grid) ** (of - right)
+    likelihood = (
+        np.array([math.comb(of, n) for n in range(of + 1)])[:, None]
+        * grid**right
+        * (1 - grid) ** (of - right)
+    )
     weights = np.full(len(grid), 1 / len(grid))
     for _ in range(STEPS_OF_FIT):
         weights *= (counts / counts.sum() / (likelihood @ weights)) @ likelihood
@@ -89,13 +100,17 @@ def posterior(counts: NDArray[Any], grid: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(joint / joint.sum(axis=1, keepdims=True))
 
 
-def imagine(real: Draws, grid: NDArray[Any], counts: NDArray[Any], rng: np.random.Generator) -> list[list[Draw]]:
+def imagine(
+    real: Draws, grid: NDArray[Any], counts: NDArray[Any], rng: np.random.Generator
+) -> list[list[Draw]]:
     """The real draws, and as many modelled ones after them as make `MOST`."""
     weights = posterior(counts, grid)
     found = []
     for draws in real:
         rate = rng.choice(grid, p=weights[sum(draw.right for draw in draws)])
-        own = {verdict: [draw for draw in draws if draw.right == verdict] or draws for verdict in (True, False)}
+        own = {
+            verdict: [draw for draw in draws if draw.right == verdict] or draws for verdict in (True, False)
+        }
         further = ((bool(right), own[bool(right)]) for right in rng.random(MOST - REAL) < rate)
         picked = ((right, like[int(rng.integers(len(like)))]) for right, like in further)
         found.append([*draws, *(Draw(right, one.cut and not right, one.tokens) for right, one in picked)])
@@ -167,7 +182,8 @@ def asked(policy: Callable[[], Policy], draws: Draws, keep: int) -> Sum:
 
 @dataclass(slots=True)
 class Other:
-    """Another rule for how many to ask next: `many` of (right, failed, enough), once nothing is under way or, `eager`, at once."""
+    """Another rule for how many to ask next: `many` of (right, failed, enough), once nothing is under way or,
+    `eager`, at once."""
 
     first_draws: int
     enough: int

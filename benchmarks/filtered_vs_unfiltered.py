@@ -1,11 +1,13 @@
-"""Trains one student on the filtered dataset and on as many unfiltered traces, several seeds each, and compares.
+"""Trains one student on the filtered dataset and on as many unfiltered traces, several seeds each, and
+compares.
 
     .venv/bin/python benchmarks/filtered_vs_unfiltered.py --student tiny-qwen2 --seeds 3 --rows 1200
 
-The unfiltered arm draws from everything that the teacher returned with a text (wrong, mixed-language and repeated ones
-too). Both arms see the same number of rows, epochs and steps, the same base and the same held-out problems; the seed
-changes the choice of rows, their order and the sampling. It makes or reuses the dataset first, and takes about 3 minutes a
-student on 2 CPU cores. It says what is true of this student and teacher, and nothing about others.
+The unfiltered arm draws from everything that the teacher returned with a text (wrong, mixed-language and
+repeated ones too). Both arms see the same number of rows, epochs and steps, the same base and the same
+held-out problems; the seed changes the choice of rows, their order and the sampling. It makes or reuses the
+dataset first, and takes about 3 minutes a student on 2 CPU cores. It says what is true of this student and
+teacher, and nothing about others.
 """
 
 import argparse
@@ -29,7 +31,9 @@ from distill.store import shards
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--student", default="tiny-qwen2")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=1200, help="rows that each student is trained on")
@@ -48,17 +52,25 @@ def main() -> int:
     for seed in range(chosen.seeds):
         for name, arm in arms.items():
             found[name].append(run(student, dataset, random.Random(seed).sample(arm, rows), problems, seed))
-            print(f"{name:11} seed {seed}: " + "  ".join(f"{key} {value:.3f}" for key, value in found[name][-1].items()), flush=True)
+            print(
+                f"{name:11} seed {seed}: "
+                + "  ".join(f"{key} {value:.3f}" for key, value in found[name][-1].items()),
+                flush=True,
+            )
     print(summary(found, rows, chosen.student))
     if chosen.json:
-        chosen.json.write_text(json.dumps({"rows": rows, "student": chosen.student, "runs": found}, indent=1), encoding="utf-8")
+        chosen.json.write_text(
+            json.dumps({"rows": rows, "student": chosen.student, "runs": found}, indent=1), encoding="utf-8"
+        )
     return 0
 
 
 def dataset_folder(name: str) -> Path:
     """The folder of a dataset, made first when it is not in the store."""
     command = [sys.executable, "-m", "distill", "dataset", name]
-    return Path(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip().splitlines()[-1])
+    return Path(
+        subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip().splitlines()[-1]
+    )
 
 
 def read_candidates(folder: Path) -> Iterable[Candidate]:
@@ -73,17 +85,36 @@ def held_out(student: StudentRecipe) -> Iterable[Problem]:
         yield from collect.collect(readers.read_rows(source), source, student.evaluation.verification)
 
 
-def run(student: StudentRecipe, dataset: DatasetRecipe, chosen: list[Candidate], problems: list[Problem], seed: int) -> dict[str, float]:
+def run(
+    student: StudentRecipe,
+    dataset: DatasetRecipe,
+    chosen: list[Candidate],
+    problems: list[Problem],
+    seed: int,
+) -> dict[str, float]:
     """Trains on the chosen candidates and scores the student."""
     kept = (replace(candidate, dropped=None) for candidate in chosen)
     with tempfile.TemporaryDirectory() as folder:
         examples = f"{folder}/examples.parquet"
-        shards.write(Example, curate.examples(kept, dataset.sampling.prompt, dataset.sampling.system), examples)
+        shards.write(
+            Example, curate.examples(kept, dataset.sampling.prompt, dataset.sampling.system), examples
+        )
         training = student.training.model_copy(update={"seed": seed})
         checkpoint = train.train(student.base, training, [examples], f"{folder}/model", f"{folder}/train.log")
         section = student.evaluation
-        teacher = Teacher(engine=section.engine, model=f"{folder}/model", dtype=section.dtype, concurrency=section.concurrency)
-        sampling = Sampling(n=section.n, temperature=section.temperature, top_p=section.top_p, max_tokens=section.max_tokens, seed=seed)
+        teacher = Teacher(
+            engine=section.engine,
+            model=f"{folder}/model",
+            dtype=section.dtype,
+            concurrency=section.concurrency,
+        )
+        sampling = Sampling(
+            n=section.n,
+            temperature=section.temperature,
+            top_p=section.top_p,
+            max_tokens=section.max_tokens,
+            seed=seed,
+        )
         with engines.open_engine(teacher) as engine, Completions(f"{folder}/journal") as journal:
             traces = sample.sample(problems, teacher, sampling, engine, journal)
             judged = curate.measure(verify.verify(traces, section.verification), dataset.curation)
@@ -94,14 +125,22 @@ def run(student: StudentRecipe, dataset: DatasetRecipe, chosen: list[Candidate],
 
 def summary(found: dict[str, list[dict[str, float]]], rows: int, student: str) -> str:
     """Means and spreads of the two arms, and their difference seed by seed."""
-    lines = [f"\n{student}, {rows} rows a student, {len(found['filtered'])} seeds (mean, sample standard deviation)"]
+    lines = [
+        (
+            f"\n{student}, {rows} rows a student, {len(found['filtered'])} seeds (mean, sample standard "
+            "deviation)"
+        )
+    ]
     for key in ("pass@1", "language_share"):
         for name, runs in found.items():
             values = [one[key] for one in runs]
             spread = statistics.stdev(values) if len(values) > 1 else float("nan")
             lines.append(f"{key:15} {name:11} {statistics.mean(values):.3f}  {spread:.3f}")
         differences = [a[key] - b[key] for a, b in zip(found["filtered"], found["unfiltered"], strict=True)]
-        lines.append(f"{key:15} difference  {statistics.mean(differences):+.3f}  ({', '.join(f'{value:+.3f}' for value in differences)})")
+        lines.append(
+            f"{key:15} difference  {statistics.mean(differences):+.3f}  "
+            f"({', '.join(f'{value:+.3f}' for value in differences)})"
+        )
     return "\n".join(lines)
 
 

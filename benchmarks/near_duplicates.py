@@ -1,17 +1,20 @@
-r"""Measures the search for near-duplicates beside the libraries that a user would pick, in one run on one corpus.
+r"""Measures the search for near-duplicates beside the libraries that a user would pick, in one run on one
+corpus.
 
-    python -m venv peers && peers/bin/pip install gaoya datasketch rensa datatrove spacy tokenizers 'xxhash<4' orjson
-    .venv/bin/python benchmarks/near_duplicates.py --peers-python peers/bin/python
+    python -m venv peers && peers/bin/pip install gaoya datasketch rensa datatrove spacy tokenizers 'xxhash<4'
+    orjson .venv/bin/python benchmarks/near_duplicates.py --peers-python peers/bin/python
 
-The corpus is generated (see corpus.py): 4 KB a trace, planted copies with a share of their words edited. All work on stretches of
-five words and 128 permutations; peers have the field's 16 bands of 8 and a threshold of 0.7. `one question` is what the peers do: each
-trace may be a copy of each other. `curation` is what `distill curate` does: questions, numbers and references have a say.
+The corpus is generated (see corpus.py): 4 KB a trace, planted copies with a share of their words edited. All
+work on stretches of five words and 128 permutations; peers have the field's 16 bands of 8 and a threshold of
+0.7. `one question` is what the peers do: each trace may be a copy of each other. `curation` is what `distill
+curate` does: questions, numbers and references have a say.
 
-Each pass is a process of its own; contenders take turns, and figures are medians. CPU is user and system time of the process with its
-children, from texts in memory to the list of duplicates, after a pass over a few texts; imports are not counted, nor is writing the
-shard of measured rows, which a dataset has anyway (reading texts of it again is). Memory is the growth of the peak. datatrove, which
-is slow, gets a part of the corpus. A family is found when one of its members is flagged; a false merge is a flagged text that is no
-copy. The last column is out of 100 problems of one template that differ in their numbers only.
+Each pass is a process of its own; contenders take turns, and figures are medians. CPU is user and system time
+of the process with its children, from texts in memory to the list of duplicates, after a pass over a few
+texts; imports are not counted, nor is writing the shard of measured rows, which a dataset has anyway (reading
+texts of it again is). Memory is the growth of the peak. datatrove, which is slow, gets a part of the corpus.
+A family is found when one of its members is flagged; a false merge is a flagged text that is no copy. The
+last column is out of 100 problems of one template that differ in their numbers only.
 """
 
 import argparse
@@ -54,7 +57,9 @@ def main() -> int:
         found: dict[str, list[Row]] = {}
         for _ in range(chosen.repeats):
             for who in CONTENDERS:
-                if row := passed(who, f"{folder}/{'part' if who == 'datatrove' else 'corpus'}", chosen.peers_python):
+                if row := passed(
+                    who, f"{folder}/{'part' if who == 'datatrove' else 'corpus'}", chosen.peers_python
+                ):
                     found.setdefault(who, []).append(row)
         merged = {who: passed(who, f"{folder}/templates", chosen.peers_python) for who in found}
         report(found, merged, sets)
@@ -62,11 +67,15 @@ def main() -> int:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--documents", type=int, default=4000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--peers-python", default=sys.executable, help="interpreter that can import the peers")
+    parser.add_argument(
+        "--peers-python", default=sys.executable, help="interpreter that can import the peers"
+    )
     parser.add_argument("--contender", choices=CONTENDERS, help="measure one, in this process, on --rows")
     parser.add_argument("--rows", help="JSON lines with `question` and `text`")
     return parser.parse_args()
@@ -81,13 +90,17 @@ def one_question(rows: Sequence[Row]) -> Flagged:
 
 
 def curation(rows: Sequence[Row]) -> Flagged:
-    """This project, as `distill curate` uses it: prints of texts, near-duplicate pairs of the shard they are in, and then the copies."""
+    """This project, as `distill curate` uses it: prints of texts, near-duplicate pairs of the shard they are
+    in, and then the copies."""
     from distill import duplicates
     from distill.duplicates import pairs
     from distill.records import Candidate, Measures, Outline, Problem, Trace, Verdict
     from distill.store import shards
 
-    traces = [Trace(Problem("", "b", "math", row["question"], None), "", 0, row["text"], "", True, "stop") for row in rows]
+    traces = [
+        Trace(Problem("", "b", "math", row["question"], None), "", 0, row["text"], "", True, "stop")
+        for row in rows
+    ]
     index = duplicates.Index(_section())
     prints = duplicates.prints(traces, index.section)
     measures = [Measures(**{name: getattr(found, name) for name in found.__slots__}) for found in prints]
@@ -95,7 +108,10 @@ def curation(rows: Sequence[Row]) -> Flagged:
         index.add(number, Outline("", "", "b", "math", "en", 0, "stop", True, "unverified", measures=one), 0)
     with tempfile.TemporaryDirectory() as folder:
         start = _cpu_seconds()
-        candidates = (Candidate(trace, Verdict("unverified"), measures=one) for trace, one in zip(traces, measures, strict=True))
+        candidates = (
+            Candidate(trace, Verdict("unverified"), measures=one)
+            for trace, one in zip(traces, measures, strict=True)
+        )
         shards.write(Candidate, candidates, f"{folder}/measured.parquet")
         _not_counted.append(_cpu_seconds() - start)
         return list(index.copies(pairs.find([f"{folder}/measured.parquet"], index.section)))
@@ -123,7 +139,10 @@ def datasketch(rows: Sequence[Row]) -> Flagged:
     for number, row in enumerate(rows):
         print_ = MinHash(PERMUTATIONS, hashfunc=xxhash.xxh3_64_intdigest, scheme="affine64")
         print_.update_batch([gram.encode() for gram in grams(row["text"])])
-        if any(print_.jaccard(index_print) >= THRESHOLD for index_print in map(_prints.__getitem__, index.query(print_))):
+        if any(
+            print_.jaccard(index_print) >= THRESHOLD
+            for index_print in map(_prints.__getitem__, index.query(print_))
+        ):
             flagged.append(number)
         else:
             _prints[number] = print_
@@ -149,7 +168,12 @@ def rensa(rows: Sequence[Row]) -> Flagged:
 
 def datatrove(rows: Sequence[Row]) -> Flagged:
     from datatrove.data import Document
-    from datatrove.pipeline.dedup import MinhashDedupBuckets, MinhashDedupCluster, MinhashDedupFilter, MinhashDedupSignature
+    from datatrove.pipeline.dedup import (
+        MinhashDedupBuckets,
+        MinhashDedupCluster,
+        MinhashDedupFilter,
+        MinhashDedupSignature,
+    )
     from datatrove.pipeline.dedup.minhash import MinhashConfig
 
     config = MinhashConfig(n_grams=5, num_buckets=BANDS, hashes_per_bucket=ROWS)
@@ -157,7 +181,9 @@ def datatrove(rows: Sequence[Row]) -> Flagged:
     with tempfile.TemporaryDirectory() as folder:
         MinhashDedupSignature(f"{folder}/signatures", config).run(iter(documents), 0, 1)
         for bucket in range(BANDS):
-            MinhashDedupBuckets(f"{folder}/signatures", f"{folder}/buckets", config=config).run(None, bucket, BANDS)
+            MinhashDedupBuckets(f"{folder}/signatures", f"{folder}/buckets", config=config).run(
+                None, bucket, BANDS
+            )
         MinhashDedupCluster(f"{folder}/buckets", f"{folder}/removed", config=config).run(None, 0, 1)
         kept = MinhashDedupFilter(f"{folder}/removed").run(iter(documents), 0, 1)
         return sorted(set(range(len(rows))) - {int(document.id) for document in kept})
@@ -193,7 +219,11 @@ def grams(text: str) -> list[str]:
 def passed(who: str, path: str, peers_python: str) -> Row | None:
     """One pass in a process of its own; None when the library is not there."""
     python = sys.executable if who.startswith("distill") else peers_python
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "RAYON_NUM_THREADS": "1",
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+    }
     command = [python, __file__, "--contender", who, "--rows", path]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
@@ -216,7 +246,13 @@ def measured(who: str, path: str) -> Row:
     flagged = CONTENDERS[who](rows)
     seconds = _cpu_seconds() - start - sum(_not_counted)
     size = sum(len(row["text"].encode()) for row in rows)
-    return {"rows": len(rows), "bytes": size, "cpu": seconds, "memory": _memory_mb("VmHWM") - before, "flagged": flagged}
+    return {
+        "rows": len(rows),
+        "bytes": size,
+        "cpu": seconds,
+        "memory": _memory_mb("VmHWM") - before,
+        "flagged": flagged,
+    }
 
 
 def _cpu_seconds() -> float:
@@ -229,10 +265,15 @@ def _memory_mb(what: str) -> float:
     return int(fields[what].split()[0]) / 1024
 
 
-def report(found: dict[str, list[Row]], merged: dict[str, Row | None], sets: dict[str, list[corpus.Document]]) -> None:
+def report(
+    found: dict[str, list[Row]], merged: dict[str, Row | None], sets: dict[str, list[corpus.Document]]
+) -> None:
     """Prints a line for each contender."""
     rates = "".join(f"{rate:8.1%}" for rate in corpus.EDIT_RATES)
-    print(f"{'':24}{'docs/CPU-s':>11} {'(least-most)':>15}{'MB/CPU-s':>9}{'x gaoya':>8}{'MB more':>8}{rates}   false  templates merged")
+    print(
+        f"{'':24}{'docs/CPU-s':>11} {'(least-most)':>15}{'MB/CPU-s':>9}{'x gaoya':>8}{'MB more':>8}{rates}   "
+        "false  templates merged"
+    )
     speeds = {who: [row["rows"] / row["cpu"] for row in rows] for who, rows in found.items()}
     base = statistics.median(speeds["gaoya"]) if "gaoya" in speeds else float("nan")
     for who, rows in found.items():
@@ -240,7 +281,10 @@ def report(found: dict[str, list[Row]], merged: dict[str, Row | None], sets: dic
         span = f"({min(speeds[who]):,.0f}-{max(speeds[who]):,.0f})"
         rate = speed * first["bytes"] / first["rows"] / 1e6
         recalls, false = scores(set(first["flagged"]), sets["part" if who == "datatrove" else "corpus"])
-        line = f"{who:24}{speed:11,.0f} {span:>15}{rate:9.1f}{speed / base:8.2f}{statistics.median(row['memory'] for row in rows):8.0f}"
+        line = (
+            f"{who:24}{speed:11,.0f} "
+            f"{span:>15}{rate:9.1f}{speed / base:8.2f}{statistics.median(row['memory'] for row in rows):8.0f}"
+        )
         line += "".join(f"{recall:8.2f}" for recall in recalls) + f"{false:8}"
         print(f"{line}{len(merged[who]['flagged']) if merged[who] else '-':>10}")
 

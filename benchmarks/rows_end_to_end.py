@@ -1,15 +1,18 @@
-r"""What a row costs from the request to a fsynced Parquet file, beside distilabel and curator at the same server, in one run.
+r"""What a row costs from the request to a fsynced Parquet file, beside distilabel and curator at the same
+server, in one run.
 
-    python3 -m venv A && A/bin/pip install distilabel==1.5.3 requests openai
-    python3 -m venv B && B/bin/pip install bespokelabs-curator==0.1.31
-    .venv/bin/python benchmarks/rows_end_to_end.py --distilabel-python A/bin/python --curator-python B/bin/python
+    python3 -m venv A && A/bin/pip install distilabel==1.5.3 requests openai python3 -m venv B && B/bin/pip
+    install bespokelabs-curator==0.1.31 .venv/bin/python benchmarks/rows_end_to_end.py --distilabel-python
+    A/bin/python --curator-python B/bin/python
 
-The teacher is an OpenAI-compatible process on loopback that answers 8 KB after 50 ms; its CPU is not counted. A contender is a process
-of its own at two sizes; CPU is that of it and of all its children, user and system, and what counts is the slope between the sizes:
-start-up drops out. `distill rooms` is engine, journal, sampling room and shards without Prefect; `distill sample` is the command, its
-flow and Prefect with it (Prefect's server, where one is shared, runs beside and is not counted); `plain loop` is what a user writes:
-aiohttp, no journal, no resume. Curator's token counter is replaced by one that needs no network. All keep 256 requests in flight;
-distilabel sends its batch of 256 and waits for all of it. Server and client share the cores: CPU is the figure, wall time a hint.
+The teacher is an OpenAI-compatible process on loopback that answers 8 KB after 50 ms; its CPU is not counted.
+A contender is a process of its own at two sizes; CPU is that of it and of all its children, user and system,
+and what counts is the slope between the sizes: start-up drops out. `distill rooms` is engine, journal,
+sampling room and shards without Prefect; `distill sample` is the command, its flow and Prefect with it
+(Prefect's server, where one is shared, runs beside and is not counted); `plain loop` is what a user writes:
+aiohttp, no journal, no resume. Curator's token counter is replaced by one that needs no network. All keep 256
+requests in flight; distilabel sends its batch of 256 and waits for all of it. Server and client share the
+cores: CPU is the figure, wall time a hint.
 """
 
 import argparse
@@ -61,11 +64,15 @@ def main() -> int:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--distilabel-python", help="interpreter that can import distilabel")
     parser.add_argument("--curator-python", help="interpreter that can import bespokelabs.curator")
     parser.add_argument("--sizes", type=int, nargs=2, default=(4096, 16384), help="rows of the two runs")
-    parser.add_argument("--peer-sizes", type=int, nargs=2, default=(512, 2048), help="the same for the slow ones")
+    parser.add_argument(
+        "--peer-sizes", type=int, nargs=2, default=(512, 2048), help="the same for the slow ones"
+    )
     parser.add_argument("--repeats", type=int, default=3, help="pairs of runs of each")
     parser.add_argument("--only", nargs="+", choices=CONTENDERS)
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
@@ -85,19 +92,27 @@ def compare(chosen: argparse.Namespace) -> None:
         for _ in range(chosen.repeats):
             for name in names:
                 sizes = chosen.peer_sizes if name in pythons else chosen.sizes
-                small, large = (measured(name, pythons.get(name, sys.executable), url, rows) for rows in sizes)
+                small, large = (
+                    measured(name, pythons.get(name, sys.executable), url, rows) for rows in sizes
+                )
                 found[name].append((small, large))
     load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
     print(f"load {load:.1f}, {cores} cores; medians of {chosen.repeats}, lowest and highest in brackets")
-    print(f"{'':16}{'rows':>14}{'CPU ms a row':>30}{'start-up CPU s':>16}{'wall rows/s (slope)':>21}{'largest run, rows/s':>21}")
+    print(
+        f"{'':16}{'rows':>14}{'CPU ms a row':>30}{'start-up CPU s':>16}{'wall rows/s (slope)':>21}{'largest run, rows/s':>21}"
+    )
     for name, pairs in found.items():
         tell(name, pairs)
 
 
 def tell(name: str, pairs: list[tuple[Run, Run]]) -> None:
     """Prints one contender's row."""
-    slopes = [(large.cpu_seconds - small.cpu_seconds) / (large.rows - small.rows) * 1000 for small, large in pairs]
-    starts = [small.cpu_seconds - slope * small.rows / 1000 for (small, _), slope in zip(pairs, slopes, strict=True)]
+    slopes = [
+        (large.cpu_seconds - small.cpu_seconds) / (large.rows - small.rows) * 1000 for small, large in pairs
+    ]
+    starts = [
+        small.cpu_seconds - slope * small.rows / 1000 for (small, _), slope in zip(pairs, slopes, strict=True)
+    ]
     rates = [(large.rows - small.rows) / (large.wall_seconds - small.wall_seconds) for small, large in pairs]
     whole = [large.rows / large.wall_seconds for _, large in pairs]
     sizes = f"{pairs[0][0].rows:,}-{pairs[0][1].rows:,}"
@@ -110,11 +125,35 @@ def tell(name: str, pairs: list[tuple[Run, Run]]) -> None:
 def measured(name: str, python: str, url: str, rows: int) -> Run:
     """One run of a contender; raises RuntimeError with what it said when it fails."""
     with tempfile.TemporaryDirectory() as folder, open(f"{folder}/said", "w+", encoding="utf-8") as said:
-        home = {"DISTILL_STORE": f"{folder}/store", "PREFECT_HOME": f"{folder}/prefect", "HF_HOME": f"{folder}/hf", "HOME": folder}
-        environment = {**os.environ, **home, "OPENAI_API_KEY": "none", "CURATOR_DISABLE_RICH_DISPLAY": "1", "TELEMETRY_ENABLED": "0"}
-        command = [python, __file__, "--contender", name, "--url", url, "--rows", str(rows), "--folder", folder]
+        home = {
+            "DISTILL_STORE": f"{folder}/store",
+            "PREFECT_HOME": f"{folder}/prefect",
+            "HF_HOME": f"{folder}/hf",
+            "HOME": folder,
+        }
+        environment = {
+            **os.environ,
+            **home,
+            "OPENAI_API_KEY": "none",
+            "CURATOR_DISABLE_RICH_DISPLAY": "1",
+            "TELEMETRY_ENABLED": "0",
+        }
+        command = [
+            python,
+            __file__,
+            "--contender",
+            name,
+            "--url",
+            url,
+            "--rows",
+            str(rows),
+            "--folder",
+            folder,
+        ]
         started = time.monotonic()
-        child = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, env=environment, cwd=Path(__file__).parents[1])
+        child = subprocess.Popen(
+            command, stdout=said, stderr=subprocess.STDOUT, env=environment, cwd=Path(__file__).parents[1]
+        )
         _, status, used = os.wait4(child.pid, 0)
         wall = time.monotonic() - started
         child.returncode = os.waitstatus_to_exitcode(status)
@@ -148,7 +187,9 @@ def teacher() -> Iterator[str]:
 async def serve() -> None:
     """Answers until it is killed; prints its port."""
     texts, numbers = replies(), count()
-    server = await asyncio.get_running_loop().create_server(lambda: Answering(texts, numbers), "127.0.0.1", 0, backlog=4096)
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Answering(texts, numbers), "127.0.0.1", 0, backlog=4096
+    )
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
@@ -163,9 +204,21 @@ def replies() -> list[bytes]:
         message = {"role": "assistant", "content": f"<think>\n{text}\n</think>\n\n\\boxed{{{number}}}"}
         usage = {"prompt_tokens": 20, "completion_tokens": 2000, "total_tokens": 2020}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        body = json.dumps({"id": "x", "object": "chat.completion", "created": 1, "model": MODEL, "choices": [choice], "usage": usage})
+        body = json.dumps(
+            {
+                "id": "x",
+                "object": "chat.completion",
+                "created": 1,
+                "model": MODEL,
+                "choices": [choice],
+                "usage": usage,
+            }
+        )
         limits = "x-ratelimit-limit-requests: 100000000\r\nx-ratelimit-limit-tokens: 100000000000\r\n"
-        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{limits}Content-Length: {len(body)}\r\n\r\n"
+        head = (
+            f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{limits}Content-Length: "
+            f"{len(body)}\r\n\r\n"
+        )
         found.append((head + body).encode())
     return found
 
@@ -197,15 +250,21 @@ class Answering(asyncio.Protocol):
 
 
 MODELS = json.dumps({"object": "list", "data": [{"id": MODEL, "object": "model"}]})
-LISTING = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(MODELS)}\r\n\r\n{MODELS}".encode()
+LISTING = (
+    f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(MODELS)}\r\n\r\n{MODELS}"
+).encode()
 
 
-# Contenders: each asks `rows` times at `url` and leaves Parquet in `folder`. The peers' interpreters cannot import this project.
+# Contenders: each asks `rows` times at `url` and leaves Parquet in `folder`. The peers' interpreters cannot
+# import this project.
 
 
 def questions(rows: int) -> list[str]:
     """So many different questions."""
-    return [f"What is the sum of {number} apples and {number % 97 + 2} pears? Say how you count them." for number in range(rows)]
+    return [
+        f"What is the sum of {number} apples and {number % 97 + 2} pears? Say how you count them."
+        for number in range(rows)
+    ]
 
 
 def rooms(url: str, rows: int, folder: str) -> None:
@@ -218,7 +277,9 @@ def rooms(url: str, rows: int, folder: str) -> None:
     from distill.store import shards
 
     asked = Asked(Teacher(model=MODEL, urls=(url,), concurrency=IN_FLIGHT), Sampling(n=SAMPLES))
-    problems = [Problem(f"{n:016x}", "bench", "math", text, "-1") for n, text in enumerate(questions(rows // SAMPLES))]
+    problems = [
+        Problem(f"{n:016x}", "bench", "math", text, "-1") for n, text in enumerate(questions(rows // SAMPLES))
+    ]
     written = 0
     with ServerEngine(asked.teacher) as engine:
         for first in range(0, len(problems), SHARD_PROBLEMS):
@@ -248,7 +309,9 @@ def command(url: str, rows: int, folder: str) -> None:
         n = {SAMPLES}
     """
     Path(folder, "bench.toml").write_text(recipe, encoding="utf-8")
-    subprocess.run([sys.executable, "-m", "distill", "collect", "--dataset", f"{folder}/bench.toml"], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "distill", "collect", "--dataset", f"{folder}/bench.toml"], check=True
+    )
     used = os.times()
     print(f"{NOTE}{json.dumps([used.elapsed - STARTED, sum(used[:4])])}", flush=True)
     os.execv(sys.executable, [sys.executable, "-m", "distill", "sample", "--dataset", f"{folder}/bench.toml"])
@@ -290,8 +353,12 @@ def distilabel(url: str, rows: int, folder: str) -> None:
     from distilabel.steps.tasks import TextGeneration
 
     with Pipeline(name="bench", cache_dir=folder) as pipeline:
-        load = LoadDataFromDicts(data=[{"instruction": question} for question in questions(rows)], batch_size=IN_FLIGHT)
-        model = OpenAILLM(model=MODEL, base_url=url, api_key="none", generation_kwargs={"max_new_tokens": 4096})
+        load = LoadDataFromDicts(
+            data=[{"instruction": question} for question in questions(rows)], batch_size=IN_FLIGHT
+        )
+        model = OpenAILLM(
+            model=MODEL, base_url=url, api_key="none", generation_kwargs={"max_new_tokens": 4096}
+        )
         load >> TextGeneration(llm=model, input_batch_size=IN_FLIGHT)
     table = pipeline.run(use_cache=False)["default"]["train"]
     assert len(table) == rows and all(table["generation"])
@@ -315,7 +382,11 @@ def curator(url: str, rows: int, folder: str) -> None:
     from bespokelabs import curator as library
     from datasets import Dataset
 
-    limits = {"max_requests_per_minute": 10_000_000, "max_tokens_per_minute": 10_000_000_000, "max_concurrent_requests": IN_FLIGHT}
+    limits = {
+        "max_requests_per_minute": 10_000_000,
+        "max_tokens_per_minute": 10_000_000_000,
+        "max_concurrent_requests": IN_FLIGHT,
+    }
     model = library.LLM(model_name=MODEL, backend="openai", backend_params={"base_url": url, **limits})
     answered = model(Dataset.from_dict({"prompt": questions(rows)})["prompt"])
     table = getattr(answered, "dataset", answered)

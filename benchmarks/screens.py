@@ -1,16 +1,19 @@
-r"""Measures what the screens for repetition and form flag, beside datatrove's filter for repetition, in one run on the same texts.
+r"""Measures what the screens for repetition and form flag, beside datatrove's filter for repetition, in one
+run on the same texts.
 
     python -m venv peers && peers/bin/pip install datatrove spacy tokenizers 'xxhash<4' orjson
     .venv/bin/python benchmarks/screens.py --peers-python peers/bin/python --traces FOLDER
 
-Most generated classes are sound reasoning that repeats itself by its nature (tables, lists of tries, formulas, code, a check
-of each step); the others have a loop planted, exact or with rounds that differ in a number. `--traces` adds real ones: *.jsonl.gz with
-`prompt`, `response`, `answer` and, where known, `correct` and `finish_reason`. datatrove's thresholds are Gopher's (Rae et al. 2021,
-table A1), which were made for web pages; that is what a user gets who takes the filter as it comes.
+Most generated classes are sound reasoning that repeats itself by its nature (tables, lists of tries,
+formulas, code, a check of each step); the others have a loop planted, exact or with rounds that differ in a
+number. `--traces` adds real ones: *.jsonl.gz with `prompt`, `response`, `answer` and, where known, `correct`
+and `finish_reason`. datatrove's thresholds are Gopher's (Rae et al. 2021, table A1), which were made for web
+pages; that is what a user gets who takes the filter as it comes.
 
-distill measures repetition, lines, compression, loops, form, mismatch, refusal and leaks, and applies the thresholds of a recipe's
-defaults; language and duplicates have benchmarks of their own. Each pass is a process of its own; speed is in documents a second of
-its CPU time on the generated texts, after a warm-up; imports are not counted.
+distill measures repetition, lines, compression, loops, form, mismatch, refusal and leaks, and applies the
+thresholds of a recipe's defaults; language and duplicates have benchmarks of their own. Each pass is a
+process of its own; speed is in documents a second of its CPU time on the generated texts, after a warm-up;
+imports are not counted.
 """
 
 import argparse
@@ -33,11 +36,13 @@ WARM_UP = 32
 PLANTED = "planted: "
 LONG = "prose, 40 times as long"
 FORMULA = (
-    "We have \\( x_{{{a}}} = \\frac{{{b}}}{{{c}}} \\), so \\[ \\sum_{{i=1}}^{{{a}}} x_i^2 = \\frac{{{b}^2}}{{{c}^2}} \\cdot {a} \\] "
+    "We have \\( x_{{{a}}} = \\frac{{{b}}}{{{c}}} \\), so \\[ \\sum_{{i=1}}^{{{a}}} x_i^2 = "
+    "\\frac{{{b}^2}}{{{c}^2}} \\cdot {a} \\] "
     "and $y = \\sqrt{{{c}}}$. "
 )
 CODE = (
-    "```python\ndef step_{a}(values):\n    total = {b}\n    for value in values:\n        total += value * {c}\n"
+    "```python\ndef step_{a}(values):\n    total = {b}\n    for value in values:\n        total += value * "
+    "{c}\n"
     "    return total\n```\nThat gives {d}.\n"
 )
 ROUNDS = (
@@ -47,7 +52,10 @@ ROUNDS = (
 )
 COUNTED = (
     "Step {n}: Let me check the calculation again, since I may have missed something. ",
-    "Attempt {n}. I still do not see why the sum should be smaller, so I try it once more from the start.\n\n",
+    (
+        "Attempt {n}. I still do not see why the sum should be smaller, so I try it once more from the "
+        "start.\n\n"
+    ),
 )
 LISTS = (
     "Try n = {n}: {n}^2 + 3 = {square}, which is not divisible by 11.\n",
@@ -55,7 +63,9 @@ LISTS = (
     "If a = {n}, then b = {rest} and a * b is too small. ",
     "After day {n} there are {square} coins in the box. ",
 )
-CHECKED = "Next I add {a} and {b}, which makes {c}. Let me check that: {a} and {b} make {c}, so that is right.\n\n"
+CHECKED = (
+    "Next I add {a} and {b}, which makes {c}. Let me check that: {a} and {b} make {c}, so that is right.\n\n"
+)
 
 Row = dict[str, Any]
 Flags = list[str | None]
@@ -66,7 +76,10 @@ def main() -> int:
     if chosen.contender:
         print(json.dumps(measured(chosen.contender, chosen.rows)))
         return 0
-    made, found = list(generated(chosen.documents, chosen.seed)), list(real(chosen.traces) if chosen.traces else [])
+    made, found = (
+        list(generated(chosen.documents, chosen.seed)),
+        list(real(chosen.traces) if chosen.traces else []),
+    )
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder, name) for name in ("made", "found")]
         for path, rows in zip(paths, (made, found), strict=True):
@@ -84,12 +97,16 @@ def main() -> int:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--documents", type=int, default=100, help="of each generated class")
     parser.add_argument("--traces", type=Path, help="folder with real traces")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--peers-python", default=sys.executable, help="interpreter that can import datatrove")
+    parser.add_argument(
+        "--peers-python", default=sys.executable, help="interpreter that can import datatrove"
+    )
     parser.add_argument("--contender", choices=CONTENDERS, help=argparse.SUPPRESS)
     parser.add_argument("--rows", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -104,7 +121,9 @@ def generated(documents: int, seed: int) -> Iterator[Row]:
         "formulas": lambda: filled(rng, FORMULA, 30),
         "code": lambda: filled(rng, CODE, 25),
         "each step checked": lambda: filled(rng, CHECKED, 40),
-        "a list of tries": lambda: corpus.text(rng, 100) + listed(rng.choice(LISTS), 70) + corpus.text(rng, 100),
+        "a list of tries": lambda: (
+            corpus.text(rng, 100) + listed(rng.choice(LISTS), 70) + corpus.text(rng, 100)
+        ),
         "a list and little else": lambda: listed(rng.choice(LISTS), 90),
         PLANTED + "a loop": lambda: corpus.text(rng, 300) + " " + rng.choice(ROUNDS) * rng.randrange(20, 60),
         PLANTED + "a loop in a long text": lambda: corpus.text(rng, 3000) + " " + rng.choice(ROUNDS) * 30,
@@ -112,7 +131,13 @@ def generated(documents: int, seed: int) -> Iterator[Row]:
     }
     for name, text in classes.items():
         for number in range(documents if name != LONG else max(1, documents // 20)):
-            yield {"class": name, "question": f"What is {number}?", "thinking": text(), "answer": "It is \\boxed{7}.", "reference": "7"}
+            yield {
+                "class": name,
+                "question": f"What is {number}?",
+                "thinking": text(),
+                "answer": "It is \\boxed{7}.",
+                "reference": "7",
+            }
 
 
 def filled(rng: random.Random, template: str, count: int) -> str:
@@ -125,7 +150,9 @@ def filled(rng: random.Random, template: str, count: int) -> str:
 
 
 def listed(template: str, count: int) -> str:
-    return "".join(template.format(n=n, square=n * n + 3, seven=7 * n, rest=count - n) for n in range(1, count))
+    return "".join(
+        template.format(n=n, square=n * n + 3, seven=7 * n, rest=count - n) for n in range(1, count)
+    )
 
 
 def counted(rng: random.Random, count: int) -> str:
@@ -161,7 +188,9 @@ def screens(rows: Sequence[Row]) -> Flags:
 
     traces = [_trace(row) for row in rows]
     flags: Flags = []
-    for trace, found in zip(traces, repetition.measure([measures.reasoning(trace) for trace in traces]), strict=True):
+    for trace, found in zip(
+        traces, repetition.measure([measures.reasoning(trace) for trace in traces]), strict=True
+    ):
         columns = Measures(
             thinking_characters=len(trace.thinking or "x"),
             answer_characters=len(trace.answer or "x"),
@@ -215,7 +244,11 @@ def passed(who: str, path: str, peers_python: str) -> Row | None:
     python = sys.executable if who.startswith("distill") else peers_python
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
     done = subprocess.run(
-        [python, __file__, "--contender", who, "--rows", path], capture_output=True, text=True, env=environment, check=False
+        [python, __file__, "--contender", who, "--rows", path],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
     )
     if done.returncode:
         print(f"{who}: not installed, or failed ({''.join(done.stderr.strip().splitlines()[-1:])})")
@@ -239,7 +272,9 @@ def measured(who: str, path: str) -> Row:
 def speeds(passes: dict[str, list[Row]]) -> None:
     """Prints how fast each contender is."""
     for who, rows in passes.items():
-        documents, megabytes = (statistics.median(row[key] for row in rows) for key in ("documents", "megabytes"))
+        documents, megabytes = (
+            statistics.median(row[key] for row in rows) for key in ("documents", "megabytes")
+        )
         print(f"{who:12}{documents:10,.0f} documents a CPU second{megabytes:8.2f} MB")
 
 

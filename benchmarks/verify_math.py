@@ -1,17 +1,20 @@
-r"""Measures how fast mathematical answers are judged, beside the ways in which peers judge the same answers, in one run.
+r"""Measures how fast mathematical answers are judged, beside the ways in which peers judge the same answers,
+in one run.
 
-    .venv/bin/python benchmarks/verify_math.py
-    .venv/bin/python benchmarks/verify_math.py --gsm8k golds.jsonl.gz --math golds.jsonl --traces traces.jsonl.gz --show 20
+    .venv/bin/python benchmarks/verify_math.py .venv/bin/python benchmarks/verify_math.py --gsm8k
+    golds.jsonl.gz --math golds.jsonl --traces traces.jsonl.gz --show 20
 
-Sets, with about 30 % wrong answers: `gsm8k` (integers, money, thousands separators), `math` (8 answers a problem, repeated as samples
-repeat, some symbolic), `symbolic` (nothing that spelling or arithmetic decides) and `long` (plain answers after 32,000 characters).
-They are seeded and generated here; references of the first two may come from files of JSON lines with an `answer`, and are then
-spelled and spoiled here. `--traces` adds real completions: lines with `response` and `answer`.
+Sets, with about 30 % wrong answers: `gsm8k` (integers, money, thousands separators), `math` (8 answers a
+problem, repeated as samples repeat, some symbolic), `symbolic` (nothing that spelling or arithmetic decides)
+and `long` (plain answers after 32,000 characters). They are seeded and generated here; references of the
+first two may come from files of JSON lines with an `answer`, and are then spelled and spoiled here.
+`--traces` adds real completions: lines with `response` and `answer`.
 
-Every measurement is a forked process that judges the set once, with empty memories and a warm interpreter; peers take turns, and the
-figure is the median. CPU is that of the process and all its children; imports and the start of workers are not counted. The ratio
-is to plain math-verify. NeMo-Skills' way is given bare answers, the others boxes or completions. Agreement with math-verify is
-no accuracy: it is known to be wrong on some pairs, and `--show` lists those on which it and this project differ.
+Every measurement is a forked process that judges the set once, with empty memories and a warm interpreter;
+peers take turns, and the figure is the median. CPU is that of the process and all its children; imports and
+the start of workers are not counted. The ratio is to plain math-verify. NeMo-Skills' way is given bare
+answers, the others boxes or completions. Agreement with math-verify is no accuracy: it is known to be wrong
+on some pairs, and `--show` lists those on which it and this project differ.
 """
 
 import argparse
@@ -47,10 +50,20 @@ WRONG_SHARE = 0.3
 POOL_CHUNK = 64
 """Pairs a message of the process pool: at 1 the messages cost more than plain answers."""
 WARM_UP = (
-    *((r"\sqrt{8}", r"2\sqrt{2}"), ("x^{2}-1", "(x-1)(x+1)"), (r"\frac{\pi}{2}", r"\arcsin(1)"), (r"\frac{x^{2}-1}{x-1}", "x+1")),
-    *((r"\frac{\sqrt{2}}{2}", r"\sin(\frac{\pi}{4})"), ("y=2x-3", "2x-y=3"), (r"2e^{3}-\ln(5)", r"2e^{3}-\log_{10}(5)")),
+    *(
+        (r"\sqrt{8}", r"2\sqrt{2}"),
+        ("x^{2}-1", "(x-1)(x+1)"),
+        (r"\frac{\pi}{2}", r"\arcsin(1)"),
+        (r"\frac{x^{2}-1}{x-1}", "x+1"),
+    ),
+    *(
+        (r"\frac{\sqrt{2}}{2}", r"\sin(\frac{\pi}{4})"),
+        ("y=2x-3", "2x-y=3"),
+        (r"2e^{3}-\ln(5)", r"2e^{3}-\log_{10}(5)"),
+    ),
 )
-"""What every way judges before the clock starts: parser and algebra fill their caches with the first pairs of a form."""
+"""What every way judges before the clock starts: parser and algebra fill their caches with the first pairs of
+a form."""
 STEP = "We add $\\frac{a}{b}$ and $x^{2}$, so that the sum is {} and we go on with the next part of it. "
 Says = list[bool]
 
@@ -77,7 +90,11 @@ def main() -> int:
     chosen = arguments()
     logging.disable(logging.CRITICAL)  # math-verify warns for each timeout
     for name, pairs in sets(chosen).items():
-        contenders = {who: way for who, way in WAYS.items() if name in ("math", "symbolic", "traces") or "2 workers" not in who}
+        contenders = {
+            who: way
+            for who, way in WAYS.items()
+            if name in ("math", "symbolic", "traces") or "2 workers" not in who
+        }
         if name == "long":
             contenders |= {REFERENCE: partial(plain, whole=True)}
         costs: dict[str, list[Cost]] = {who: [] for who in contenders}
@@ -90,14 +107,18 @@ def main() -> int:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--gsm8k", help="JSON lines with `answer`, plain or .gz: references of the set gsm8k")
     parser.add_argument("--math", help="the same for the set math")
     parser.add_argument("--traces", help="JSON lines with `response` and `answer`: a set of real completions")
     parser.add_argument("--pairs", type=int, default=480, help="pairs a set (long: an eighth of it)")
     parser.add_argument("--repeats", type=int, default=3, help="passes of each peer over each set")
     parser.add_argument("--only", nargs="+", help="names of sets")
-    parser.add_argument("--show", type=int, default=0, help="list so many pairs a set on which math-verify differs")
+    parser.add_argument(
+        "--show", type=int, default=0, help="list so many pairs a set on which math-verify differs"
+    )
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
@@ -114,18 +135,31 @@ def sets(chosen: argparse.Namespace) -> dict[str, list[Pair]]:
         else [str(rng.choice((5, 60, 900, 40_000, 3_000_000)) + n) for n in range(count)]
     )
     found = {"gsm8k": [boxed(gold, money(gold, rng)) for gold in gsm8k]}
-    problems = [spelled(gold, rng) for gold in draw(lines(chosen.math), count // SAMPLES, rng)] if chosen.math else invented(count, rng)
+    problems = (
+        [spelled(gold, rng) for gold in draw(lines(chosen.math), count // SAMPLES, rng)]
+        if chosen.math
+        else invented(count, rng)
+    )
     found["math"] = [pair for problem in problems for pair in sampled(*problem, rng)]
     found["symbolic"] = [pair for problem in algebra(count, rng) for pair in sampled(*problem, rng)]
-    found["long"] = [boxed(pair.reference, pair.answer, LONG_CHARACTERS) for pair in rng.sample(found["gsm8k"], max(1, count // 8))]
+    found["long"] = [
+        boxed(pair.reference, pair.answer, LONG_CHARACTERS)
+        for pair in rng.sample(found["gsm8k"], max(1, count // 8))
+    ]
     if chosen.traces:
         rows = list(lines(chosen.traces))[:count]
-        found["traces"] = [Pair(str(row["answer"]), last_box(row["response"]), row["response"]) for row in rows]
+        found["traces"] = [
+            Pair(str(row["answer"]), last_box(row["response"]), row["response"]) for row in rows
+        ]
     return {name: pairs for name, pairs in found.items() if not chosen.only or name in chosen.only}
 
 
 def lines(path: str) -> Iterator[dict[str, Any]]:
-    with gzip.open(path, "rt", encoding="utf-8") if path.endswith(".gz") else open(path, encoding="utf-8") as file:
+    with (
+        gzip.open(path, "rt", encoding="utf-8")
+        if path.endswith(".gz")
+        else open(path, encoding="utf-8") as file
+    ):
         yield from map(json.loads, file)
 
 
@@ -140,7 +174,8 @@ def boxed(gold: str, answer: str, characters: int = 300) -> Pair:
 
 
 def last_box(text: str) -> str:
-    """The last box without braces inside, which is all that short answers need; the whole text where there is none."""
+    """The last box without braces inside, which is all that short answers need; the whole text where there is
+    none."""
     found = re.findall(r"\\boxed\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}", text)
     return found[-1] if found else ""
 
@@ -157,7 +192,8 @@ def money(gold: str, rng: random.Random) -> str:
 def sampled(gold: str, right: Sequence[str], wrong: Sequence[str], rng: random.Random) -> list[Pair]:
     """A problem's samples: most say the same in the same way."""
     answers = (
-        rng.choice(wrong) if rng.random() < WRONG_SHARE else gold if rng.random() < 0.6 else rng.choice(right) for _ in range(SAMPLES)
+        rng.choice(wrong) if rng.random() < WRONG_SHARE else gold if rng.random() < 0.6 else rng.choice(right)
+        for _ in range(SAMPLES)
     )
     return [boxed(gold, answer) for answer in answers]
 
@@ -166,21 +202,35 @@ def spelled(gold: str, rng: random.Random) -> tuple[str, list[str], list[str]]:
     """Other spellings of any reference, and answers near it."""
     first, digits, rest = re.fullmatch(r"(\D*)(\d*)(.*)", gold, re.DOTALL).groups()
     wrong = [f"{first}{int(digits or 0) + step}{rest}" for step in (1, 2)]
-    right = [gold.replace(r"\frac", r"\dfrac"), gold.replace(r"\left", "").replace(r"\right", ""), gold.replace(",", ", "), f"{gold} "]
+    right = [
+        gold.replace(r"\frac", r"\dfrac"),
+        gold.replace(r"\left", "").replace(r"\right", ""),
+        gold.replace(",", ", "),
+        f"{gold} ",
+    ]
     return gold, right, wrong
 
 
 def invented(pairs: int, rng: random.Random) -> list[tuple[str, list[str], list[str]]]:
-    """Problems with a reference, right spellings and wrong answers, in about the mix of competition mathematics: half plain numbers."""
+    """Problems with a reference, right spellings and wrong answers, in about the mix of competition
+    mathematics: half plain numbers."""
     found = []
     for number in range(pairs // SAMPLES):
         a, b, c = rng.randint(2, 19), rng.randint(3, 23), rng.choice((2, 3, 5, 7))
         problems = (
             (f"{a * b}", [f"{a * b}", f"x = {a * b}", f"{a * b}.0"], [f"{a + b}", f"{a * b + 1}"]),
-            (rf"\frac{{{a}}}{{{b * 19}}}", [rf"\dfrac{{{a}}}{{{b * 19}}}", f"{a}/{b * 19}"], [rf"\frac{{{a + 1}}}{{{b * 19}}}", f"{b}"]),
+            (
+                rf"\frac{{{a}}}{{{b * 19}}}",
+                [rf"\dfrac{{{a}}}{{{b * 19}}}", f"{a}/{b * 19}"],
+                [rf"\frac{{{a + 1}}}{{{b * 19}}}", f"{b}"],
+            ),
             (f"{a * 1000}", [f"{a},000", rf"{a}{{,}}000"], [f"{a}00", f"{a},001"]),
             (f"{a}", [rf"{a}\text{{ cm}}", f"{a}"], [f"{b + 20}", f"-{a}"]),
-            (rf"{a}\sqrt{{{c}}}", [rf"\sqrt{{{a * a * c}}}", rf"{a} \sqrt {c}"], [rf"{a + 1}\sqrt{{{c}}}", rf"{a}\sqrt{{{c + 6}}}"]),
+            (
+                rf"{a}\sqrt{{{c}}}",
+                [rf"\sqrt{{{a * a * c}}}", rf"{a} \sqrt {c}"],
+                [rf"{a + 1}\sqrt{{{c}}}", rf"{a}\sqrt{{{c + 6}}}"],
+            ),
             (
                 rf"\frac{{{a}\pi}}{{{b}}}",
                 [rf"\frac{{{a}}}{{{b}}}\pi", rf"\dfrac{{{a}\pi}}{{{b}}}"],
@@ -188,8 +238,16 @@ def invented(pairs: int, rng: random.Random) -> list[tuple[str, list[str], list[
             ),
             (f"x^2+{a}x+{b}", [f"{b} + {a}x + x^2", f"x^{{2}} + {a}x + {b}"], [f"x^2-{a}x+{b}", f"x^2+{a}x"]),
             (f"({a},{b})", [rf"\left({a}, {b}\right)", f"({a}, {b})"], [f"({b},{a})", f"({a},-{b})"]),
-            (rf"[{a},\infty)", [rf"\left[{a}, \infty\right)", rf"x \geq {a}"], [rf"({a},\infty)", rf"(-\infty,{a}]"]),
-            (rf"\frac{{{a}+\sqrt{{{c}}}}}{{2}}", [rf"\frac{{{a}}}{{2}}+\frac{{\sqrt{{{c}}}}}{{2}}"], [rf"\frac{{{a}-\sqrt{{{c}}}}}{{2}}"]),
+            (
+                rf"[{a},\infty)",
+                [rf"\left[{a}, \infty\right)", rf"x \geq {a}"],
+                [rf"({a},\infty)", rf"(-\infty,{a}]"],
+            ),
+            (
+                rf"\frac{{{a}+\sqrt{{{c}}}}}{{2}}",
+                [rf"\frac{{{a}}}{{2}}+\frac{{\sqrt{{{c}}}}}{{2}}"],
+                [rf"\frac{{{a}-\sqrt{{{c}}}}}{{2}}"],
+            ),
             (f"y={a}x-{b}", [f"y = {a}x - {b}", f"{a}x - y = {b}"], [f"y={a}x+{b}"]),
             (rf"{a}^\circ", [rf"{a}^{{\circ}}", f"{a}"], [rf"{a + 30}^\circ", f"{b + 40}"]),
         )
@@ -205,7 +263,11 @@ def algebra(pairs: int, rng: random.Random) -> list[tuple[str, list[str], list[s
         problems = (
             (rf"\ln {a * b}", [rf"\ln {a}+\ln {b}"], [rf"\ln {a * b + 1}", rf"\ln {a}"]),
             (f"y={a}x-{b}", [f"y = {a}x - {b}", f"{a}x - y = {b}"], [f"y={a}x+{b}"]),
-            (rf"\cos({a}x)", [rf"\cos {a}x", rf"\sin(\frac{{\pi}}{{2}}-{a}x)"], [rf"\cos({a + 1}x)", rf"\sin({a}x)"]),
+            (
+                rf"\cos({a}x)",
+                [rf"\cos {a}x", rf"\sin(\frac{{\pi}}{{2}}-{a}x)"],
+                [rf"\cos({a + 1}x)", rf"\sin({a}x)"],
+            ),
             (f"{a}+{b}i", [f"{b}i + {a}"], [f"{a}-{b}i", f"{b}+{a}i"]),
             (f"{a}e^{{{b}}}", [rf"{a} \cdot e^{{{b}}}"], [f"{b}e^{{{a}}}", f"{a}e^{{-{b}}}"]),
             (f"2x+{a}>{b}", [f"{b} < 2x + {a}"], [f"2x+{a}<{b}", f"2x+{a}>{b + 1}"]),
@@ -229,19 +291,34 @@ def ours(pairs: Sequence[Pair], workers: int, ready: Callable[[], None]) -> Says
 
 
 def traces(pairs: Sequence[Pair]) -> list[Trace]:
-    problems = (Problem(str(number // SAMPLES), "benchmark", "math", "", pair.reference) for number, pair in enumerate(pairs))
-    return [Trace(problem, "t", 0, None, pair.completion, True, "stop") for problem, pair in zip(problems, pairs, strict=True)]
+    problems = (
+        Problem(str(number // SAMPLES), "benchmark", "math", "", pair.reference)
+        for number, pair in enumerate(pairs)
+    )
+    return [
+        Trace(problem, "t", 0, None, pair.completion, True, "stop")
+        for problem, pair in zip(problems, pairs, strict=True)
+    ]
 
 
 def task(reference: str, answer: str) -> dict[str, Any]:
-    return {"reference": reference, "answer": answer, "strict": False, "timeout_seconds": 5.0, "memory_mb": 2048}
+    return {
+        "reference": reference,
+        "answer": answer,
+        "strict": False,
+        "timeout_seconds": 5.0,
+        "memory_mb": 2048,
+    }
 
 
 def plain(pairs: Sequence[Pair], ready: Callable[[], None], whole: bool = False) -> Says:
-    """math-verify as its README shows it, one after another; `whole` gives it completions and not their boxes."""
+    """math-verify as its README shows it, one after another; `whole` gives it completions and not their
+    boxes."""
     warm(plain_one)
     ready()
-    return [plain_one(pair.reference, pair.completion if whole else rf"\boxed{{{pair.answer}}}") for pair in pairs]
+    return [
+        plain_one(pair.reference, pair.completion if whole else rf"\boxed{{{pair.answer}}}") for pair in pairs
+    ]
 
 
 def pooled(pairs: Sequence[Pair], ready: Callable[[], None]) -> Says:
@@ -249,13 +326,27 @@ def pooled(pairs: Sequence[Pair], ready: Callable[[], None]) -> Says:
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork")) as executor:
         list(executor.map(plain_one, *zip(*WARM_UP * 2, strict=True)))
         ready()
-        return list(executor.map(plain_one, [p.reference for p in pairs], [rf"\boxed{{{p.answer}}}" for p in pairs], chunksize=POOL_CHUNK))
+        return list(
+            executor.map(
+                plain_one,
+                [p.reference for p in pairs],
+                [rf"\boxed{{{p.answer}}}" for p in pairs],
+                chunksize=POOL_CHUNK,
+            )
+        )
 
 
 def open_r1(pairs: Sequence[Pair], ready: Callable[[], None]) -> Says:
-    """`accuracy_reward` of huggingface/open-r1 (src/open_r1/rewards.py): first match, boxes first, on whole completions."""
-    spelling = NormalizationConfig(nits=False, malformed_operators=False, basic_latex=True, equations=True, boxed="all", units=True)
-    config = [LatexExtractionConfig(normalization_config=spelling, boxed_match_priority=0, try_extract_without_anchor=False)]
+    """`accuracy_reward` of huggingface/open-r1 (src/open_r1/rewards.py): first match, boxes first, on whole
+    completions."""
+    spelling = NormalizationConfig(
+        nits=False, malformed_operators=False, basic_latex=True, equations=True, boxed="all", units=True
+    )
+    config = [
+        LatexExtractionConfig(
+            normalization_config=spelling, boxed_match_priority=0, try_extract_without_anchor=False
+        )
+    ]
 
     def one(reference: str, completion: str) -> bool:
         gold = parse(reference, extraction_mode="first_match")
@@ -267,10 +358,14 @@ def open_r1(pairs: Sequence[Pair], ready: Callable[[], None]) -> Says:
 
 
 def nemo_skills(pairs: Sequence[Pair], ready: Callable[[], None]) -> Says:
-    """`math_equal` of NVIDIA/NeMo-Skills (evaluation/math_grader.py): equal texts, texts of letters or digits, then math-verify."""
+    """`math_equal` of NVIDIA/NeMo-Skills (evaluation/math_grader.py): equal texts, texts of letters or
+    digits, then math-verify."""
 
     def one(reference: str, answer: str) -> bool:
-        gold, given = (re.sub(r"\\left|\\right|\\[,!;: ]|\\\$|\s", "", text).replace("dfrac", "frac") for text in (reference, answer))
+        gold, given = (
+            re.sub(r"\\left|\\right|\\[,!;: ]|\\\$|\s", "", text).replace("dfrac", "frac")
+            for text in (reference, answer)
+        )
         if gold == given:
             return True
         return not re.fullmatch(r"[a-zA-Z ,]+|[0-9 ]+", gold) and plain_one(reference, rf"\boxed{{{answer}}}")
@@ -323,7 +418,11 @@ def _pass(way: Callable[..., Says], pairs: Sequence[Pair], sending: Connection) 
 def cpu_seconds() -> float:
     """CPU seconds of this process and of its children, living and ended."""
     used = os.times()
-    living = sum(_ticks(int(pid)) for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split())
+    living = sum(
+        _ticks(int(pid))
+        for path in Path("/proc/self/task").glob("*/children")
+        for pid in path.read_text().split()
+    )
     return time.process_time() + used.children_user + used.children_system + living
 
 
@@ -340,12 +439,13 @@ def report(name: str, pairs: Sequence[Pair], costs: dict[str, list[Cost]]) -> No
     print(f"\n{name}: {len(pairs)} pairs, {len({(p.reference, p.answer) for p in pairs})} of them distinct")
     print(f"{'':24}{'us CPU/pair':>12}{'us wall/pair':>13}{'x CPU':>8}{'x wall':>8}{'agrees':>8}")
     for who, passes in costs.items():
-        cpu, wall = (statistics.median(getattr(cost, kind) for cost in passes) for kind in ("cpu_seconds", "wall_seconds"))
+        cpu, wall = (
+            statistics.median(getattr(cost, kind) for cost in passes)
+            for kind in ("cpu_seconds", "wall_seconds")
+        )
         wall_base = statistics.median(cost.wall_seconds for cost in costs[REFERENCE])
         agrees = sum(a == b for a, b in zip(passes[0].says, theirs, strict=True)) / len(pairs)
-        figures = (
-            f"{cpu / len(pairs) * 1e6:12.1f}{wall / len(pairs) * 1e6:13.1f}{statistics.median(base) / cpu:8.1f}{wall_base / wall:8.1f}"
-        )
+        figures = f"{cpu / len(pairs) * 1e6:12.1f}{wall / len(pairs) * 1e6:13.1f}{statistics.median(base) / cpu:8.1f}{wall_base / wall:8.1f}"
         print(f"{who:24}{figures}{agrees:8.1%}", flush=True)
 
 

@@ -1,13 +1,16 @@
-"""Measures how much of a vLLM server's speed the sampling room gets out of it, beside raw load on the same server in the same run.
+"""Measures how much of a vLLM server's speed the sampling room gets out of it, beside raw load on the same
+server in the same run.
 
-    DISTILL_VLLM_PYTHON=.../bin/python .venv/bin/python benchmarks/vllm_serving.py
-    .venv/bin/python benchmarks/vllm_serving.py --model FOLDER --dtype bfloat16 --concurrency 512 --requests 2048 --engines 1 2 4
+    DISTILL_VLLM_PYTHON=.../bin/python .venv/bin/python benchmarks/vllm_serving.py .venv/bin/python
+    benchmarks/vllm_serving.py --model FOLDER --dtype bfloat16 --concurrency 512 --requests 2048 --engines 1 2
+    4
 
-For each number in `--engines` so many copies share a GPU (without a GPU, the processor). `room`: the sampling room with its journal,
-through to a finished shard on disk. `raw`: a bare aiohttp loop that posts the very same bodies (prompts, seeds, lengths; every
-completion is `--max-tokens` long) at the same concurrency and counts the tokens of the replies. They take turns after a warm-up of
-each; the figure is the median of the ratios of neighbours. `bench`: vLLM's own `vllm bench serve`, which streams, with
-random prompts of the same length, where it runs and there is one server. CPU is this process's, a completion.
+For each number in `--engines` so many copies share a GPU (without a GPU, the processor). `room`: the sampling
+room with its journal, through to a finished shard on disk. `raw`: a bare aiohttp loop that posts the very
+same bodies (prompts, seeds, lengths; every completion is `--max-tokens` long) at the same concurrency and
+counts the tokens of the replies. They take turns after a warm-up of each; the figure is the median of the
+ratios of neighbours. `bench`: vLLM's own `vllm bench serve`, which streams, with random prompts of the same
+length, where it runs and there is one server. CPU is this process's, a completion.
 """
 
 import argparse
@@ -78,7 +81,9 @@ class Run:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default="data/models/tiny-teacher")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--context", type=int, default=1024)
@@ -91,13 +96,21 @@ def main() -> int:
     chosen = parser.parse_args()
     problems = [
         Problem(
-            f"p{number}", "bench", "math", f"A farm has {number} hens. Each lays 3 eggs a day. How many eggs are there in a week?", "21"
+            f"p{number}",
+            "bench",
+            "math",
+            f"A farm has {number} hens. Each lays 3 eggs a day. How many eggs are there in a week?",
+            "21",
         )
         for number in range(chosen.requests // SAMPLES)
     ]
     sampling = Sampling(n=SAMPLES, max_tokens=chosen.max_tokens)
     found = []
-    print("| servers | start s | room tok/s | raw tok/s | room / raw | bench serve tok/s | CPU ms a completion, room and raw |", flush=True)
+    print(
+        "| servers | start s | room tok/s | raw tok/s | room / raw | bench serve tok/s | CPU ms a "
+        "completion, room and raw |",
+        flush=True,
+    )
     print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
     for engines in chosen.engines:
         teacher = Teacher(
@@ -130,7 +143,11 @@ def measure(teacher: Teacher, sampling: Sampling, problems: list[Problem], repea
             raws.append(raw(client, sampling, problems))
             print(f"room {rooms[-1].rate:,.0f}, raw {raws[-1].rate:,.0f} tok/s", file=sys.stderr, flush=True)
         rooms, raws = rooms[1:], raws[1:]
-        bench = vllm_bench(servers, teacher, sampling, len(problems) * SAMPLES) if len(servers.urls) == 1 else None
+        bench = (
+            vllm_bench(servers, teacher, sampling, len(problems) * SAMPLES)
+            if len(servers.urls) == 1
+            else None
+        )
     except BaseException:
         servers.failed = True  # its logs stay
         raise
@@ -144,7 +161,10 @@ def measure(teacher: Teacher, sampling: Sampling, problems: list[Problem], repea
         "raw": [run.rate for run in raws],
         "ratios": [one.rate / other.rate for one, other in zip(rooms, raws, strict=True)],
         "bench": bench,
-        "cpu_ms": [1000 * statistics.median(run.cpu_seconds for run in runs) / (len(problems) * SAMPLES) for runs in (rooms, raws)],
+        "cpu_ms": [
+            1000 * statistics.median(run.cpu_seconds for run in runs) / (len(problems) * SAMPLES)
+            for runs in (rooms, raws)
+        ],
     }
 
 
@@ -153,9 +173,14 @@ def room(teacher: Teacher, sampling: Sampling, problems: list[Problem]) -> Run:
     with tempfile.TemporaryDirectory() as folder, ServerEngine(teacher) as engine:
         began = clock()
         with Completions(f"{folder}/0.journal") as journal:
-            shards.write(Trace, sample(problems, Asked(teacher, sampling), engine, journal), f"{folder}/0.parquet")
+            shards.write(
+                Trace, sample(problems, Asked(teacher, sampling), engine, journal), f"{folder}/0.parquet"
+            )
         ended = clock()
-        tokens = sum((trace.thinking_tokens or 0) + (trace.answer_tokens or 0) for trace in shards.read(Trace, f"{folder}/0.parquet"))
+        tokens = sum(
+            (trace.thinking_tokens or 0) + (trace.answer_tokens or 0)
+            for trace in shards.read(Trace, f"{folder}/0.parquet")
+        )
     return Run(tokens, ended[0] - began[0], ended[1] - began[1])
 
 
@@ -172,7 +197,8 @@ def raw(teacher: Teacher, sampling: Sampling, problems: list[Problem]) -> Run:
 
 
 async def post(bodies: list[bytes], teacher: Teacher) -> int:
-    """Posts all bodies, so many at a time over all servers, and adds up the completion tokens of the replies."""
+    """Posts all bodies, so many at a time over all servers, and adds up the completion tokens of the
+    replies."""
     waiting, tokens = iter(bodies), 0
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {os.environ[KEY]}"}
 
@@ -181,7 +207,9 @@ async def post(bodies: list[bytes], teacher: Teacher) -> int:
         for body in waiting:
             try:
                 reply = await answer(url, body)
-            except aiohttp.ClientConnectionError as error:  # a server on a busy processor breaks a connection off now and then
+            except (
+                aiohttp.ClientConnectionError
+            ) as error:  # a server on a busy processor breaks a connection off now and then
                 print(f"asked again: {error or type(error).__name__}", file=sys.stderr)
                 reply = await answer(url, body)
             tokens += reply["usage"]["completion_tokens"]
@@ -195,7 +223,12 @@ async def post(bodies: list[bytes], teacher: Teacher) -> int:
     timeout = aiohttp.ClientTimeout(total=3600)
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=4.0)
     async with aiohttp.ClientSession(connector=connector, headers=headers, timeout=timeout) as session:
-        await asyncio.gather(*(work(url) for _, url in zip(range(teacher.concurrency), itertools.cycle(teacher.urls), strict=False)))
+        await asyncio.gather(
+            *(
+                work(url)
+                for _, url in zip(range(teacher.concurrency), itertools.cycle(teacher.urls), strict=False)
+            )
+        )
     return tokens
 
 
@@ -208,8 +241,26 @@ def clock() -> tuple[float, float]:
 def vllm_bench(servers: Servers, teacher: Teacher, sampling: Sampling, count: int) -> float | None:
     """Output tokens a second that `vllm bench serve` reports, or None with a word where it does not run."""
     url = servers.urls[0].removesuffix("/v1")
-    told = ["--backend", "openai-chat", "--base-url", url, "--endpoint", "/v1/chat/completions", "--tokenizer", servers.model]
-    told += ["--model", servers.model, "--served-model-name", teacher.model, "--dataset-name", "random", "--random-input-len", "40"]
+    told = [
+        "--backend",
+        "openai-chat",
+        "--base-url",
+        url,
+        "--endpoint",
+        "/v1/chat/completions",
+        "--tokenizer",
+        servers.model,
+    ]
+    told += [
+        "--model",
+        servers.model,
+        "--served-model-name",
+        teacher.model,
+        "--dataset-name",
+        "random",
+        "--random-input-len",
+        "40",
+    ]
     told += ["--random-output-len", str(sampling.max_tokens), "--num-prompts", str(count), "--ignore-eos"]
     told += ["--max-concurrency", str(teacher.concurrency), "--temperature", str(sampling.temperature)]
     done = subprocess.run(
@@ -221,7 +272,11 @@ def vllm_bench(servers: Servers, teacher: Teacher, sampling: Sampling, count: in
     )
     rate = re.search(r"Output token throughput \(tok/s\):\s+([\d.]+)", done.stdout)
     if rate is None:
-        print("vllm bench serve does not run here:", *(done.stderr or done.stdout).strip().splitlines()[-1:], file=sys.stderr)
+        print(
+            "vllm bench serve does not run here:",
+            *(done.stderr or done.stdout).strip().splitlines()[-1:],
+            file=sys.stderr,
+        )
     return float(rate[1]) if rate else None
 
 
@@ -232,7 +287,10 @@ def row(found: dict[str, Any]) -> str:
     ratio = f"{statistics.median(found['ratios']):.3f} ({low:.3f} to {high:.3f})"
     bench = "-" if found["bench"] is None else f"{found['bench']:,.0f}"
     cpu = f"{found['cpu_ms'][0]:.2f}, {found['cpu_ms'][1]:.2f}"
-    return f"| {found['servers']} | {found['start_seconds']:.0f} | {rates[0]} | {rates[1]} | {ratio} | {bench} | {cpu} |"
+    return (
+        f"| {found['servers']} | {found['start_seconds']:.0f} | {rates[0]} | {rates[1]} | {ratio} | "
+        f"{bench} | {cpu} |"
+    )
 
 
 if __name__ == "__main__":

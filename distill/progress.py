@@ -113,7 +113,9 @@ class Meter:
     the rate is steady.
     """
 
-    def __init__(self, label: str, total: int, done: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, label: str, total: int, done: int = 0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.label, self.total, self.done = label, total, done
         self.tokens, self.note = 0, ""
         self._clock = clock
@@ -128,7 +130,9 @@ class Meter:
     def __enter__(self) -> "Meter":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._ended = "took" if error is None else "stopped after"
         for console in _consoles():
             console.clear()
@@ -144,7 +148,11 @@ class Meter:
             now = self._clock()
             if not self._seen or now - self._seen[-1].at >= 1:
                 self._seen.append(Mark(now, self.done, self.tokens))
-            while len(self._seen) > 2 and now - self._seen[1].at >= WINDOW_SECONDS and self.done - self._seen[1].done >= WINDOW_ROWS:
+            while (
+                len(self._seen) > 2
+                and now - self._seen[1].at >= WINDOW_SECONDS
+                and self.done - self._seen[1].done >= WINDOW_ROWS
+            ):
                 self._seen.popleft()
             if not self.done >= self.total > 0:  # else the last line comes when the block is left
                 self._show(now)
@@ -179,10 +187,17 @@ class Meter:
     def line(self) -> str:
         """The status as text: `sampling 120/400 (30 %), 4 min left, $3.21 of $50, 1.2/s, 1,850 tokens/s`."""
         with self._lock:
-            parts = [f"{self.label} {self.done:,}" + (f"/{self.total:,} ({100 * self.done // self.total} %)" if self.total else "")]
+            parts = [
+                f"{self.label} {self.done:,}"
+                + (f"/{self.total:,} ({100 * self.done // self.total} %)" if self.total else "")
+            ]
             ended = self._ended or ("took" if self.done >= self.total > 0 else "")
             since = Mark(self._started, self._before, 0) if ended or not self._seen else self._seen[0]
-            seconds, rows, tokens = self._clock() - since.at, self.done - since.done, self.tokens - since.tokens
+            seconds, rows, tokens = (
+                self._clock() - since.at,
+                self.done - since.done,
+                self.tokens - since.tokens,
+            )
             if ended:
                 parts.append(f"{ended} {duration(seconds)}")
             elif self.total and self._steady(seconds, rows):
@@ -262,8 +277,12 @@ def _live(stream: TextIO) -> "Live":
     from rich.console import Console as Terminal
     from rich.live import Live
 
-    terminal = Terminal(file=stream, force_terminal=True, soft_wrap=True, markup=False, emoji=False, highlight=False)
-    live = Live(console=terminal, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False)
+    terminal = Terminal(
+        file=stream, force_terminal=True, soft_wrap=True, markup=False, emoji=False, highlight=False
+    )
+    live = Live(
+        console=terminal, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
+    )
     live.start()
     return live
 

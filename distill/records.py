@@ -3,16 +3,18 @@
     Problem -> Trace -> Candidate -> Example            (rows of Parquet shards)
     Checkpoint, Report                                  (small JSON files beside what they describe)
 
-A record holds its predecessor (a Candidate has a Trace has a Problem), so a row carries all that later rooms need.
-Every field name is unique across the nesting: in Arrow (`arrow.py`) it is flat, and the column has the field's name.
-Nothing here reads or writes files, and nothing validates values: `recipe.py` guards the door.
+A record holds its predecessor (a Candidate has a Trace has a Problem), so a row carries all that later rooms
+need. Every field name is unique across the nesting: in Arrow (`arrow.py`) it is flat, and the column has the
+field's name. Nothing here reads or writes files, and nothing validates values: `recipe.py` guards the door.
 """
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Kind = Literal["math", "code", "choice", "sql", "logic", "open"]
-Outcome = Literal["correct", "wrong", "no_answer", "unparsed_answer", "unparsed_reference", "timeout", "error", "unverified"]
+Outcome = Literal[
+    "correct", "wrong", "no_answer", "unparsed_answer", "unparsed_reference", "timeout", "error", "unverified"
+]
 FinishReason = Literal["stop", "length", "error", "unknown"]
 
 
@@ -63,7 +65,8 @@ class Trace:
     thinking_tokens: int | None = None
     answer_tokens: int | None = None
     spent_tokens: int | None = None
-    """Completion tokens that the draw has cost, tries that were cut at a smaller budget or could not be used among them."""
+    """Completion tokens that the draw has cost, tries that were cut at a smaller budget or could not be used
+    among them."""
     teacher: str = "unknown"
     """The model name that the engine reported."""
     seed: int | None = None
@@ -89,14 +92,17 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Opinions:
-    """What others than the problem's verifier said about an answer. They stand beside the verdict and never change a rule verifier's."""
+    """What others than the problem's verifier said about an answer. They stand beside the verdict and never
+    change a rule verifier's."""
 
     judge_outcome: str | None = None
-    """`"correct"`, `"wrong"`, or `"error"` when the judge gave no usable verdict; None when it was not asked."""
+    """`"correct"`, `"wrong"`, or `"error"` when the judge gave no usable verdict; None when it was not
+    asked."""
     judge_detail: str | None = None
     """The judge's analysis, or what kept it from giving one."""
     majority_outcome: str | None = None
-    """`"correct"` for the answer that most of the problem's traces gave, `"wrong"` for others; None without a majority or an answer."""
+    """`"correct"` for the answer that most of the problem's traces gave, `"wrong"` for others; None without a
+    majority or an answer."""
     majority_answer: str | None = None
     majority_share: float | None = None
     """Share of the problem's traces that gave the most common answer."""
@@ -119,16 +125,19 @@ class Span:
 
 @dataclass(slots=True)  # not frozen, and so made in a fifth of the time: a cut reads one for each row
 class Measures:
-    """What was measured of one trace, so that a re-cut needs no text; None where there was nothing to measure or nobody measured.
+    """What was measured of one trace, so that a re-cut needs no text; None where there was nothing to measure
+    or nobody measured.
 
-    Repetition, lines, compression and loop are of the thinking, or of the whole answer where there was no block.
+    Repetition, lines, compression and loop are of the thinking, or of the whole answer where there was no
+    block.
     """
 
     thinking_characters: int | None = None
     """Length of the thinking without white space around it; None when there was no block."""
     answer_characters: int | None = None
     structure: str | None = None
-    """What is wrong with the form beyond its lengths (a stray tag, two answers, ...), for a person to read; None when it is sound."""
+    """What is wrong with the form beyond its lengths (a stray tag, two answers, ...), for a person to read;
+    None when it is sound."""
     mismatch: str | None = None
     """How the last conclusion of the thinking differs from the answer."""
     refusal: str | None = None
@@ -136,7 +145,8 @@ class Measures:
     answer_leak: str | None = None
     """The passage that names a hidden reference, or states it before any work."""
     language_share: float | None = None
-    """Share of the thinking's words that are in the problem's language (DeepSeek-R1, language-consistency reward)."""
+    """Share of the thinking's words that are in the problem's language (DeepSeek-R1, language-consistency
+    reward)."""
     answer_language_share: float | None = None
     language_spans: list[Span] | None = None
     """Passages in another language, thinking first."""
@@ -159,9 +169,11 @@ class Measures:
     text_hash: int | None = None
     """Equal for traces of one question with the same words."""
     facts_hash: int | None = None
-    """Equal for traces of questions with the same numbers and answer that hold the same numbers; None: no copy of another question's."""
+    """Equal for traces of questions with the same numbers and answer that hold the same numbers; None: no
+    copy of another question's."""
     minhash: bytes | None = None
-    """MinHash signature of the word shingles, 128 bytes: the share of equal bytes estimates the Jaccard similarity."""
+    """MinHash signature of the word shingles, 128 bytes: the share of equal bytes estimates the Jaccard
+    similarity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +196,8 @@ class Candidate:
 
 @dataclass(slots=True)  # not frozen, for the same reason
 class Outline:
-    """A candidate without its texts: the columns that decide whether it becomes an example. It is read, never written."""
+    """A candidate without its texts: the columns that decide whether it becomes an example. It is read, never
+    written."""
 
     id: str
     problem_id: str
@@ -285,11 +298,13 @@ class Score:
     source: str = "all"
     """Problem source that the score is of; `"all"` for every problem of the evaluation."""
     sampling_error: float | None = None
-    """Standard error when the problems are fixed and only the samples are drawn again; None for one sample a problem."""
+    """Standard error when the problems are fixed and only the samples are drawn again; None for one sample a
+    problem."""
     timeouts: int = 0
     """Completions whose verification ran out of time; they count as not correct."""
     left_out: int = 0
-    """Completions without a verdict (verifier error, unreadable reference, no reply); `pass_at_1` is over the others."""
+    """Completions without a verdict (verifier error, unreadable reference, no reply); `pass_at_1` is over the
+    others."""
     pass_at_1_strict: float | None = None
     """`pass_at_1` if every completion that was left out were wrong."""
 

@@ -1,8 +1,9 @@
 """Child processes: started, spoken to in lines of JSON, and ended with all that they started.
 
-A child leads a process group of its own, so a signal from the keyboard is its parent's affair. Its standard output carries
-messages only; what it or its libraries print goes to a log. It ends soon after its parent, however that ended, when it
-calls `begin` or `end_with_parent`. What a message means, and what follows a death, is for the caller to say.
+A child leads a process group of its own, so a signal from the keyboard is its parent's affair. Its standard
+output carries messages only; what it or its libraries print goes to a log. It ends soon after its parent,
+however that ended, when it calls `begin` or `end_with_parent`. What a message means, and what follows a
+death, is for the caller to say.
 """
 
 import json
@@ -52,7 +53,8 @@ class Child:
         speaks: bool = True,
         descriptors: Sequence[int] = (),
     ) -> None:
-        """`log` is appended to (None: a temporary file); a child that does not speak has its standard output in its log."""
+        """`log` is appended to (None: a temporary file); a child that does not speak has its standard output
+        in its log."""
         self.log: BinaryIO = tempfile.TemporaryFile() if log is None else open(log, "a+b")  # noqa: SIM115
         self._rest = b""
         try:
@@ -116,7 +118,8 @@ class Child:
         self.kill()
 
     def end_input(self, seconds: float) -> None:
-        """Ends the child's standard input, waits so long for it to end by itself, and kills it when it does not."""
+        """Ends the child's standard input, waits so long for it to end by itself, and kills it when it does
+        not."""
         if self.process.stdin is not None:
             with suppress(BrokenPipeError):  # closing flushes what a dead child never read
                 self.process.stdin.close()
@@ -145,7 +148,8 @@ class Child:
 
 
 def environment() -> dict[str, str]:
-    """This process's environment, with this package on the path of a child, also where it is not installed."""
+    """This process's environment, with this package on the path of a child, also where it is not
+    installed."""
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     return {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
 
@@ -157,7 +161,8 @@ def read_end(log: BinaryIO) -> str:
 
 
 def begin() -> Say:
-    """In a child: takes standard output for messages alone, ends with the parent, and gives what sends a message."""
+    """In a child: takes standard output for messages alone, ends with the parent, and gives what sends a
+    message."""
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     end_with_parent()
@@ -172,8 +177,9 @@ def begin() -> Say:
 def end_with_parent(grace_seconds: float = 0.0) -> None:
     """In a child: ends it, with its group if it leads one, when the process that started it is gone.
 
-    With a grace it gets SIGTERM first. Standard input is no sign of life, because what the parent forked may hold the pipe
-    open; nor is the signal that Linux sends (PR_SET_PDEATHSIG), which comes when the *thread* that started a child ends.
+    With a grace it gets SIGTERM first. Standard input is no sign of life, because what the parent forked may
+    hold the pipe open; nor is the signal that Linux sends (PR_SET_PDEATHSIG), which comes when the *thread*
+    that started a child ends.
     """
     parent = int(os.environ.get(PARENT) or os.getppid())
     direct = os.getppid() == parent  # else a launcher stands between the two, or the parent is gone

@@ -1,8 +1,9 @@
 """When, where and how often: Prefect flows around the rooms of `distill`.
 
-Importing this package sets the environment that Prefect reads when it is imported: its files lie in the store, it sends
-nothing anywhere, and its own chatter stays off the terminal (the run's page has it). Variables that are set already win.
-Results are neither cached nor kept by Prefect: the store alone knows what is done.
+Importing this package sets the environment that Prefect reads when it is imported: its files lie in the
+store, it sends nothing anywhere, and its own chatter stays off the terminal (the run's page has it).
+Variables that are set already win. Results are neither cached nor kept by Prefect: the store alone knows what
+is done.
 """
 
 import os
@@ -11,7 +12,11 @@ from pathlib import Path
 
 from distill.store import folders
 
-LOCAL = Path(folders.ROOT).absolute() if "://" not in folders.ROOT else Path(__file__).parents[1] / "data" / "store"
+LOCAL = (
+    Path(folders.ROOT).absolute()
+    if "://" not in folders.ROOT
+    else Path(__file__).parents[1] / "data" / "store"
+)
 """The store, or where the parts of it lie that have to be on this machine."""
 
 ENVIRONMENT = {
@@ -33,5 +38,7 @@ ENVIRONMENT = {
 
 for _name, _value in ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)
-with suppress(OSError):  # whoever needs the folder says that it cannot be made; Prefect only warns when it is missing
+with suppress(
+    OSError
+):  # whoever needs the folder says that it cannot be made; Prefect only warns when it is missing
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)

@@ -62,13 +62,21 @@ HELP = {
         "the whole loop: makes a dataset, a student and its report",
         """Prints the funnel of the dataset and the scores of base, student and teacher.
 The last line is the path of report.json.""",
-        ("", "--student tiny-llama --set training.epochs=2", "--student qwen2.5-7b --dataset openr1-math --teacher r1-distill-32b"),
+        (
+            "",
+            "--student tiny-llama --set training.epochs=2",
+            "--student qwen2.5-7b --dataset openr1-math --teacher r1-distill-32b",
+        ),
     ),
     "dataset": Help(
         "makes or reuses a filtered dataset",
         """Prints its funnel: how many traces reach each stage, and what the others are dropped for.
 The last line is the dataset's path.""",
-        ("tiny", "gsm8k --teacher deepseek-api --set sampling.budget_usd=20", "tiny --push-to-hub me/tiny --private"),
+        (
+            "tiny",
+            "gsm8k --teacher deepseek-api --set sampling.budget_usd=20",
+            "tiny --push-to-hub me/tiny --private",
+        ),
     ),
     "plan": Help(
         "estimates memory, time, tokens and money; makes nothing",
@@ -107,7 +115,10 @@ The last line is the dataset's path.""",
     "train": Help(
         "one stage: trains a student on a dataset",
         f"Prints the folder of the student. {FIRST}",
-        ("--student tiny-qwen2", "--student qwen2.5-7b --set training.learning_rate=1e-5 --set training.lora_rank=16"),
+        (
+            "--student tiny-qwen2",
+            "--student qwen2.5-7b --set training.learning_rate=1e-5 --set training.lora_rank=16",
+        ),
     ),
     "evaluate": Help(
         "one stage: scores base, student and teacher on held-out problems",
@@ -115,9 +126,15 @@ The last line is the dataset's path.""",
 The last line is the path of report.json.""",
         ("--student tiny-qwen2", "--student tiny-qwen2 --set evaluation.n=16 --set evaluation.teacher=false"),
     ),
-    "datasets": Help("lists recipes of datasets, and the datasets that are made", "Prints a line for each.", ("",)),
+    "datasets": Help(
+        "lists recipes of datasets, and the datasets that are made", "Prints a line for each.", ("",)
+    ),
     "teachers": Help("lists the teachers that a dataset can be made with", "Prints a line for each.", ("",)),
-    "students": Help("lists recipes of students, and the trained students", "Prints a line for each, with its scores.", ("",)),
+    "students": Help(
+        "lists recipes of students, and the trained students",
+        "Prints a line for each, with its scores.",
+        ("",),
+    ),
     "report": Help(
         "shows the scores and differences of a run",
         "Prints them as tables. The last line is the path of report.json.",
@@ -154,14 +171,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except commands.EXPECTED as error:
         return _said(error, 1)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader of our output is gone; the flush at exit must not fail
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), 1
+        )  # the reader of our output is gone; the flush at exit must not fail
         return 1
     except OSError as error:
         return _said(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 1)
     except KeyboardInterrupt:
         return _said(STOPPED, 128 + signal.SIGINT)
     except SystemExit as stop:
-        return _said(STOPPED, 128 + signal.SIGTERM) if stop.code == 128 + signal.SIGTERM else int(stop.code or 0)
+        return (
+            _said(STOPPED, 128 + signal.SIGTERM) if stop.code == 128 + signal.SIGTERM else int(stop.code or 0)
+        )
     return 0
 
 
@@ -210,7 +231,11 @@ def _stages(family: "Family[argparse.ArgumentParser]") -> None:
         stage = _command(family, name, command)
         _student(stage)
         if name in ("verify", "curate"):
-            stage.add_argument("--input", metavar="FILE", help="a file of traces: JSON Lines (also .gz) or Parquet, such as traces.jsonl")
+            stage.add_argument(
+                "--input",
+                metavar="FILE",
+                help="a file of traces: JSON Lines (also .gz) or Parquet, such as traces.jsonl",
+            )
             stage.add_argument("--output", metavar="PATH", help="verify: a .parquet file; curate: a folder")
         if name == "curate":
             _push(stage)
@@ -222,7 +247,9 @@ def _look_ups(family: "Family[argparse.ArgumentParser]") -> None:
     _command(family, "teachers", commands.teachers)
     report = _command(family, "report", commands.report)
     report.add_argument(
-        "run", metavar="RUN", help="a student's name or .toml file, a folder's name in the store, or the path of a report.json"
+        "run",
+        metavar="RUN",
+        help="a student's name or .toml file, a folder's name in the store, or the path of a report.json",
     )
     trace = _command(family, "trace", commands.trace)
     trace.add_argument("id", metavar="ID", help="a trace's id, or the start of it")
@@ -232,12 +259,21 @@ def _service(family: "Family[argparse.ArgumentParser]") -> None:
     serve = _command(family, "serve", commands.serve)
     text = "address (default: 127.0.0.1); any other needs a password in PREFECT_SERVER_API_AUTH_STRING"
     serve.add_argument("--host", default="127.0.0.1", help=text)
-    serve.add_argument("--port", type=int, default=int(os.environ.get("PORT", "4200")), help="port to listen on (default: PORT, or 4200)")
+    serve.add_argument(
+        "--port",
+        type=int,
+        default=int(os.environ.get("PORT", "4200")),
+        help="port to listen on (default: PORT, or 4200)",
+    )
     schedule = _command(family, "schedule", commands.schedule)
-    schedule.add_argument("state", choices=("on", "off", "show"), help="turn it on, turn it off, or show its state")
+    schedule.add_argument(
+        "state", choices=("on", "off", "show"), help="turn it on, turn it off, or show its state"
+    )
 
 
-def _command(family: "Family[argparse.ArgumentParser]", name: str, command: commands.Command) -> argparse.ArgumentParser:
+def _command(
+    family: "Family[argparse.ArgumentParser]", name: str, command: commands.Command
+) -> argparse.ArgumentParser:
     makes, prints, examples = HELP[name]
     added: argparse.ArgumentParser = family.add_parser(
         name,
@@ -260,10 +296,14 @@ def _student(command: argparse.ArgumentParser) -> None:
 
 
 def _set(command: argparse.ArgumentParser) -> None:
-    text = "change one value for this run, such as sampling.n=8; may be given several times (configs/README.md)"
+    text = (
+        "change one value for this run, such as sampling.n=8; may be given several times (configs/README.md)"
+    )
     command.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help=text)
     text = "another teacher than the dataset's: a name in configs/teachers such as qwq-32b, or a .toml file"
-    command.add_argument("--teacher", dest="set", action="append", type="teacher={}".format, metavar="NAME", help=text)
+    command.add_argument(
+        "--teacher", dest="set", action="append", type="teacher={}".format, metavar="NAME", help=text
+    )
 
 
 def _push(command: argparse.ArgumentParser) -> None:

@@ -1,4 +1,5 @@
-"""What each command of the command line does. Flows are imported where they are run: they bring Prefect with them."""
+"""What each command of the command line does. Flows are imported where they are run: they bring Prefect with
+them."""
 
 import argparse
 from collections.abc import Callable, Iterator
@@ -28,7 +29,17 @@ from flows.server_process import ServerError
 
 Options = argparse.Namespace
 Command = Callable[[Options], None]
-EXPECTED = (CannotRun, EngineError, HubError, SandboxError, ServerError, Stopped, StoreError, TrainingError, UnknownFormatError)
+EXPECTED = (
+    CannotRun,
+    EngineError,
+    HubError,
+    SandboxError,
+    ServerError,
+    Stopped,
+    StoreError,
+    TrainingError,
+    UnknownFormatError,
+)
 """Failures whose message is for the user; anything else is a fault of ours, and shows where."""
 
 
@@ -84,14 +95,18 @@ def sample(options: Options) -> None:
         dataset.require_teacher(wanted)
         problems, kinds = dataset.problems_place(wanted), identity.kinds(wanted.problems)
         screens = wanted.curation.screens
-        place = sample_room(problems, identity.teacher(wanted.teacher), wanted.sampling, wanted.verification, kinds, screens)
+        place = sample_room(
+            problems, identity.teacher(wanted.teacher), wanted.sampling, wanted.verification, kinds, screens
+        )
     print(place.path)
 
 
 def verify(options: Options) -> None:
     """Traces into verdicts, of a loop or of a file."""
     if _file_mode(options):
-        verification = _dataset(options).verification if options.dataset else load.load_parts(tuple(options.set))[0]
+        verification = (
+            _dataset(options).verification if options.dataset else load.load_parts(tuple(options.set))[0]
+        )
         with progress.showing():
             summaries = files.verify_file(options.input, options.output, verification)
         print(f"{summary.table(summaries)}\n\n{summary.totals(summaries)}")
@@ -103,7 +118,9 @@ def verify(options: Options) -> None:
         from flows import dataset, identity
         from flows.verify import verify_room
 
-        place = verify_room(dataset.traces_place(wanted), wanted.verification, identity.kinds(wanted.problems))
+        place = verify_room(
+            dataset.traces_place(wanted), wanted.verification, identity.kinds(wanted.problems)
+        )
     print(place.path)
 
 
@@ -157,7 +174,9 @@ def datasets(options: Options) -> None:
     _recipes("datasets", lambda name: load.load_dataset(name).description)
     print("in the store:")
     for row in catalogue.datasets():
-        print(f"  {row['path']}: {row['examples']:,} examples of {row['traces']:,} traces by {row['teacher']}")
+        print(
+            f"  {row['path']}: {row['examples']:,} examples of {row['traces']:,} traces by {row['teacher']}"
+        )
 
 
 def students(options: Options) -> None:
@@ -165,8 +184,13 @@ def students(options: Options) -> None:
     _recipes("students", lambda name: load.load_student(name).description)
     print("in the store:")
     for row in catalogue.students():
-        scores = ", ".join(f"{role} {100 * row[role]:.1f} %" for role in ("base", "student", "teacher") if role in row)
-        print(f"  {row['path']}: {row['rows']:,} rows of {row['dataset']}; {row['decision']}{f' ({scores})' if scores else ''}")
+        scores = ", ".join(
+            f"{role} {100 * row[role]:.1f} %" for role in ("base", "student", "teacher") if role in row
+        )
+        print(
+            f"  {row['path']}: {row['rows']:,} rows of {row['dataset']}; "
+            f"{row['decision']}{f' ({scores})' if scores else ''}"
+        )
 
 
 def teachers(options: Options) -> None:
@@ -234,7 +258,8 @@ def _dataset(options: Options) -> DatasetRecipe:
 
 
 def _curation(options: Options) -> tuple[Curation, DatasetRecipe | None]:
-    """How to curate files: as the dataset recipe that is named, as the dataset that is cut again, or by the defaults."""
+    """How to curate files: as the dataset recipe that is named, as the dataset that is cut again, or by the
+    defaults."""
     if options.dataset:
         recipe = _dataset(options)
         return recipe.curation, recipe

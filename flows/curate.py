@@ -1,10 +1,11 @@
 """The flows of curation: the steps of `distill.curate.steps` as tasks, each stage in a folder of the store.
 
-    measures/, matches/   candidates with their columns, and those close to a benchmark question: texts are read here, in parallel
+    measures/, matches/   candidates with their columns, and those near a benchmark question; in parallel
     pairs/                near-duplicates among all of them
-    datasets/<name>-<fingerprint>/   candidates/*.parquet  examples/*.parquet  funnel.json  README.md  recipe.json  plots/ ...
+    datasets/<name>-<fingerprint>/   candidates/ examples/ funnel.json README.md recipe.json plots/
 
-Another threshold or policy needs the last one only. `DISTILL_RUNNER` says where the shards of large runs are worked on.
+Another threshold or policy needs the last one only. `DISTILL_RUNNER` says where the shards of large runs are
+worked on.
 """
 
 import os
@@ -41,7 +42,8 @@ T = TypeVar("T")
 
 @flow(name="curate", **rooms.FLOW)
 def curate_room(verdicts: Place, recipe: DatasetRecipe) -> Place:
-    """Makes or reuses the filtered dataset of finished verdicts; raises NothingLeftError, each time, when it has no example."""
+    """Makes or reuses the filtered dataset of finished verdicts; raises NothingLeftError, each time, when it
+    has no example."""
     place, curation = identity.dataset(verdicts, recipe), recipe.curation
     _require_examples(place, recipe)
     if rooms.reused(place, "nothing is sampled, verified or selected"):
@@ -56,7 +58,9 @@ def curate_room(verdicts: Place, recipe: DatasetRecipe) -> Place:
 
     def make(stage: Stage, sources: Sequence[str]) -> list[str]:
         room = stage_room.with_options(name=NAMES[stage][0])
-        made: list[str] = (room if stage == "pairs" else _on_runner(room, rows))(places[stage], stage, list(sources), curation)
+        made: list[str] = (room if stage == "pairs" else _on_runner(room, rows))(
+            places[stage], stage, list(sources), curation
+        )
         return made
 
     stages = steps.stages(rooms.shard_paths(verdicts, judged), curation, make)
@@ -66,14 +70,29 @@ def curate_room(verdicts: Place, recipe: DatasetRecipe) -> Place:
             return place
         found = _on_runner(cut_room, rows, light=True)(stages, folder, recipe)
         fingerprint, left_out = {"fingerprint": place.fingerprint}, unasked(recipe)
-        write.describe(folder, recipe.name, curation, curate.measuring(curation), found, recipe, fingerprint, left_out)
-        parts = {part: shards.list_shards(f"{folder}/{part}") for part in ("candidates", "examples", "preferences")}
+        write.describe(
+            folder, recipe.name, curation, curate.measuring(curation), found, recipe, fingerprint, left_out
+        )
+        parts = {
+            part: shards.list_shards(f"{folder}/{part}") for part in ("candidates", "examples", "preferences")
+        }
         kept = found.stages()["selected"].rows
-        rooms.finish(place, [path for part in parts.values() for path in part], kept=kept, content=rooms.content(parts["examples"]))
-    rooms.artifact(f"funnel-{recipe.name}", funnel.markdown(found), f"What became of every trace of {place.label}")
+        rooms.finish(
+            place,
+            [path for part in parts.values() for path in part],
+            kept=kept,
+            content=rooms.content(parts["examples"]),
+        )
+    rooms.artifact(
+        f"funnel-{recipe.name}", funnel.markdown(found), f"What became of every trace of {place.label}"
+    )
     if stages.matches:
         text = contamination.markdown(list(write.matches(place.path)), curation.decontamination)
-        rooms.artifact(f"contamination-{recipe.name}", text, f"Questions of {place.label} that are close to a benchmark's")
+        rooms.artifact(
+            f"contamination-{recipe.name}",
+            text,
+            f"Questions of {place.label} that are close to a benchmark's",
+        )
     say(f"made {place.label}: {kept:,} examples")
     dropped.require_examples(found, place.label, place.path, left_out)
     dropped.tell_funnel(found)
@@ -163,7 +182,8 @@ TASKS: dict[Callable[..., Any], Any] = {
 
 
 def in_tasks(step: Callable[..., T], jobs: Sequence[Job], *settings: Any) -> Generator[T, None, None]:
-    """Runs a step as Prefect tasks, each over some shards; a step over the whole dataset runs in this process."""
+    """Runs a step as Prefect tasks, each over some shards; a step over the whole dataset runs in this
+    process."""
     if step in (steps.pair_shards, steps.decide_shards):
         yield from TASKS[step](list(jobs), *settings)
         return
@@ -177,7 +197,8 @@ def in_tasks(step: Callable[..., T], jobs: Sequence[Job], *settings: Any) -> Gen
 
 
 def _on_runner(room: Any, rows: int, light: bool = False) -> Any:
-    """A flow with the task runner that a run of so many rows is worth; `light` work is no work for processes."""
+    """A flow with the task runner that a run of so many rows is worth; `light` work is no work for
+    processes."""
     asked = os.environ.get(runners.VARIABLE)
     if asked is None and (light or rows < ROWS_FOR_RUNNER):
         return room.with_options(task_runner=ThreadPoolTaskRunner(max_workers=hardware.cores()))

@@ -29,7 +29,9 @@ def dataset_of(recipe: DatasetRecipe) -> Place:
     require_teacher(recipe)
     problems = collect_room(recipe.problems, recipe.verification, recipe.shard_problems, recipe.curation)
     kinds, screens = identity.kinds(recipe.problems), recipe.curation.screens
-    traces = sample_room(problems, identity.teacher(recipe.teacher), recipe.sampling, recipe.verification, kinds, screens)
+    traces = sample_room(
+        problems, identity.teacher(recipe.teacher), recipe.sampling, recipe.verification, kinds, screens
+    )
     verdicts = verify_room(traces, recipe.verification, kinds)
     return curate_room(verdicts, recipe)
 
@@ -45,14 +47,20 @@ def require_teacher(recipe: DatasetRecipe) -> None:
 
 def problems_place(recipe: DatasetRecipe) -> Place:
     """Where a recipe's problems are, or would be."""
-    return identity.compared(identity.problems(recipe.problems, recipe.verification, recipe.shard_problems), recipe.curation)
+    return identity.compared(
+        identity.problems(recipe.problems, recipe.verification, recipe.shard_problems), recipe.curation
+    )
 
 
 def traces_place(recipe: DatasetRecipe) -> Place:
     """Where a recipe's traces are, or would be; raises NotMade when its problems are not there."""
     problems = rooms.needed(problems_place(recipe), f"distill collect --dataset {recipe.name}")
     return identity.traces(
-        problems["content"], identity.teacher(recipe.teacher), recipe.sampling, recipe.verification, identity.kinds(recipe.problems)
+        problems["content"],
+        identity.teacher(recipe.teacher),
+        recipe.sampling,
+        recipe.verification,
+        identity.kinds(recipe.problems),
     )
 
 

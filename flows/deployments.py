@@ -1,9 +1,11 @@
-"""Deployments: the whole loop every night, and the dataset and the student on demand, on a server with the run page.
+"""Deployments: the whole loop every night, and the dataset and the student on demand, on a server with the
+run page.
 
     distill/nightly   dataset/make   student/make
 
-The nightly schedule is made switched off; `distill schedule on` switches it on, and it stays so over restarts. One run at a
-time: a second one waits. Runs live as long as the command that serves them: nothing runs while it is not there.
+The nightly schedule is made switched off; `distill schedule on` switches it on, and it stays so over
+restarts. One run at a time: a second one waits. Runs live as long as the command that serves them: nothing
+runs while it is not there.
 """
 
 import os
@@ -33,11 +35,17 @@ AUTHENTICATION = "PREFECT_SERVER_API_AUTH_STRING"
 
 
 def serve(host: str, port: int) -> None:
-    """Serves the deployments until it is stopped, on a server of its own unless `PREFECT_API_URL` names one."""
+    """Serves the deployments until it is stopped, on a server of its own unless `PREFECT_API_URL` names
+    one."""
     if os.environ.get(AUTHENTICATION):
-        os.environ.setdefault("PREFECT_API_AUTH_STRING", os.environ[AUTHENTICATION])  # our own calls need it as well
+        os.environ.setdefault(
+            "PREFECT_API_AUTH_STRING", os.environ[AUTHENTICATION]
+        )  # our own calls need it as well
     elif not _loopback(host):
-        raise ServerError(f"{host} lets others start runs here: set {AUTHENTICATION}=user:password first, or listen on 127.0.0.1")
+        raise ServerError(
+            f"{host} lets others start runs here: set {AUTHENTICATION}=user:password first, or listen on "
+            "127.0.0.1"
+        )
     if running := server.served():
         raise ServerError(f"`distill serve` is running already, with its page at {_page(running)}")
     os.environ["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] = str(stale_runs.HEARTBEAT_SECONDS)
@@ -46,7 +54,10 @@ def serve(host: str, port: int) -> None:
         made = deployments()
         say(f"run page     {_page(url)}")
         say("deployments  distill/nightly, dataset/make, student/make: start one on the page")
-        say(f"nightly run  {CRON} UTC, {'on' if _is_on(_nightly()) else 'off'}: `distill schedule on` and `off` change it; Ctrl-C ends all")
+        say(
+            f"nightly run  {CRON} UTC, {'on' if _is_on(_nightly()) else 'off'}: `distill schedule on` and "
+            "`off` change it; Ctrl-C ends all"
+        )
         serve_deployments(*made, pause_on_shutdown=False, print_starting_message=False, limit=RUNS_AT_ONCE)
 
 
@@ -55,8 +66,12 @@ def deployments() -> list[RunnerDeployment]:
     module: Any = {"entrypoint_type": EntrypointType.MODULE_PATH}
     nightly = Cron(CRON, active=_is_on(_nightly()))
     made: Any = [
-        distill.to_deployment("nightly", schedule=nightly, concurrency_limit=1, description="The whole loop.", **module),
-        make_dataset.to_deployment("make", parameters={"dataset": "tiny"}, description="A filtered dataset.", **module),
+        distill.to_deployment(
+            "nightly", schedule=nightly, concurrency_limit=1, description="The whole loop.", **module
+        ),
+        make_dataset.to_deployment(
+            "make", parameters={"dataset": "tiny"}, description="A filtered dataset.", **module
+        ),
         make_student.to_deployment("make", description="A student on a dataset that is there.", **module),
     ]  # Prefect types these as coroutines as well
     found: list[RunnerDeployment] = made
@@ -88,7 +103,8 @@ def _known_server() -> Iterator[str]:
 
 @contextmanager
 def _server(host: str, port: int) -> Iterator[str]:
-    """The server of `PREFECT_API_URL`, or a new one whose address other commands find while the block lasts."""
+    """The server of `PREFECT_API_URL`, or a new one whose address other commands find while the block
+    lasts."""
     if given := os.environ.get("PREFECT_API_URL"):
         if not healthy(given):
             raise ServerError(f"no Prefect server answers at {given}; start it, or unset PREFECT_API_URL")

@@ -1,7 +1,9 @@
-"""The last room's flow: base, student and teacher walk through sampling and verification on held-out problems.
+"""The last room's flow: base, student and teacher walk through sampling and verification on held-out
+problems.
 
-Each model's traces and verdicts lie in folders of their own under `evaluations/`, so that the base's and the teacher's are
-made once for all students. The report is written beside the student: report.json, report.md, plots/pass_at_1.png.
+Each model's traces and verdicts lie in folders of their own under `evaluations/`, so that the base's and the
+teacher's are made once for all students. The report is written beside the student: report.json, report.md,
+plots/pass_at_1.png.
 """
 
 import os
@@ -31,7 +33,9 @@ LIBRARIES = ("torch", "transformers", "trl", "vllm", "math-verify")
 
 
 @flow(name="evaluate", **rooms.FLOW)
-def evaluate_room(student: Place, dataset: Place, recipe: StudentRecipe, dataset_recipe: DatasetRecipe) -> str:
+def evaluate_room(
+    student: Place, dataset: Place, recipe: StudentRecipe, dataset_recipe: DatasetRecipe
+) -> str:
     """Scores base, student and teacher on held-out problems, and returns the path of report.json."""
     rooms.needed(student, f"distill train --student {recipe.name}")
     evaluation = recipe.evaluation
@@ -60,17 +64,32 @@ def ask_teacher(evaluation: Evaluation, teacher: Teacher) -> None:
     """Samples the teacher on the held-out problems ahead of its evaluation, while it is loaded."""
     problems = collect_room(evaluation.problems, evaluation.verification, evaluation.shard_problems)
     sample_room(
-        problems, identity.teacher(teacher, WITHIN), sampling(evaluation), evaluation.verification, identity.kinds(evaluation.problems)
+        problems,
+        identity.teacher(teacher, WITHIN),
+        sampling(evaluation),
+        evaluation.verification,
+        identity.kinds(evaluation.problems),
     )
 
 
 def models(student: Place, recipe: StudentRecipe, dataset_recipe: DatasetRecipe) -> list[tuple[str, Model]]:
-    """The models to score: the untrained base with the student's template, the student, and the teacher where it can be asked."""
+    """The models to score: the untrained base with the student's template, the student, and the teacher where
+    it can be asked."""
     base = identity.prepared_base(recipe.base)
     prepare_base(recipe.base, base)
     found = [
-        ("base", Model(opened(base.path, recipe.evaluation), f"{base.name}-base", WITHIN, {"base": base.fingerprint})),
-        ("student", Model(opened(student.path, recipe.evaluation), recipe.name, WITHIN, {"student": student.fingerprint})),
+        (
+            "base",
+            Model(
+                opened(base.path, recipe.evaluation), f"{base.name}-base", WITHIN, {"base": base.fingerprint}
+            ),
+        ),
+        (
+            "student",
+            Model(
+                opened(student.path, recipe.evaluation), recipe.name, WITHIN, {"student": student.fingerprint}
+            ),
+        ),
     ]
     if recipe.evaluation.teacher and dataset_recipe.teacher.engine != "replay":
         found.append(("teacher", identity.teacher(dataset_recipe.teacher, WITHIN)))
@@ -89,13 +108,17 @@ def prepare_base(base: Base, place: Place) -> None:
 @task(name="score", **rooms.TASK)
 def score(verdicts: list[str], name: str, role: str) -> Measured:
     """Counts one model's candidates."""
-    return evaluate.measure((candidate for path in verdicts for candidate in rooms.read(Candidate, path)), name, role)
+    return evaluate.measure(
+        (candidate for path in verdicts for candidate in rooms.read(Candidate, path)), name, role
+    )
 
 
 def opened(folder: str, evaluation: Evaluation) -> Teacher:
     """A model folder of the store as an engine to sample."""
     model = str(rooms.local(folder).absolute() / "model")
-    return Teacher(engine=evaluation.engine, model=model, dtype=evaluation.dtype, concurrency=evaluation.concurrency)
+    return Teacher(
+        engine=evaluation.engine, model=model, dtype=evaluation.dtype, concurrency=evaluation.concurrency
+    )
 
 
 def sampling(evaluation: Evaluation) -> Sampling:
@@ -108,21 +131,28 @@ def surroundings() -> dict[str, Any]:
     """What a reader needs to judge whether two reports compare: versions and hardware."""
     versions = {name: _version(name) for name in LIBRARIES}
     gpus = sorted({gpu.name for gpu in hardware.gpus()})
-    return {"versions": {name: version for name, version in versions.items() if version}, "hardware": gpus or [platform.machine()]}
+    return {
+        "versions": {name: version for name, version in versions.items() if version},
+        "hardware": gpus or [platform.machine()],
+    }
 
 
 def write_report(found: Report, student: str, dataset: str) -> str:
-    """Writes report.json, report.md and the chart beside the student, and puts the tables on the run's page."""
+    """Writes report.json, report.md and the chart beside the student, and puts the tables on the run's
+    page."""
     path = f"{student}/report.json"
     yields = funnel.markdown(funnel.from_json(shards.read_text(f"{dataset}/funnel.json")))
     text = report.markdown(found, yields, {"student": student, "dataset": dataset})
     if plots.available():
         plots.pass_at_1(found.scores, f"{student}/plots/pass_at_1.png")
     shards.write_text(
-        f"{student}/report.md", "\n".join([text, *(f"![{Path(path).stem}]({path})\n" for path in pictures(student, dataset))])
+        f"{student}/report.md",
+        "\n".join([text, *(f"![{Path(path).stem}]({path})\n" for path in pictures(student, dataset))]),
     )
     folders.write_record(path, found)
-    rooms.artifact(f"report-{found.student}", text, f"Base, student and teacher of {found.student} on held-out problems")
+    rooms.artifact(
+        f"report-{found.student}", text, f"Base, student and teacher of {found.student} on held-out problems"
+    )
     say(f"evaluated {found.student}: {found.decision}")
     return path
 

@@ -1,9 +1,11 @@
-"""File mode of verify and curate: files in, a file or a dataset folder out, without a store and without Prefect.
+"""File mode of verify and curate: files in, a file or a dataset folder out, without a store and without
+Prefect.
 
-`verify_file` gives each row of a file its verdict, one for one and in order; a row that is no trace is an `error` row with its
-cause. Work in progress lies beside the result (`<output>.parts`). `curate_file` takes rows in any order, brings siblings together
-and promises no order of problems. A folder that it made can be its input, too: what was measured is in it, so another cut takes
-seconds. A run that was killed goes on where it was, and asks no judge twice, as long as file, settings and verifiers are the same.
+`verify_file` gives each row of a file its verdict, one for one and in order; a row that is no trace is an
+`error` row with its cause. Work in progress lies beside the result (`<output>.parts`). `curate_file` takes
+rows in any order, brings siblings together and promises no order of problems. A folder that it made can be
+its input, too: what was measured is in it, so another cut takes seconds. A run that was killed goes on where
+it was, and asks no judge twice, as long as file, settings and verifiers are the same.
 """
 
 import errno
@@ -67,7 +69,8 @@ class Judged(NamedTuple):
 
 
 def verify_file(source: str, target: str, section: Verification) -> list[Summary]:
-    """Writes each row of a file with its verdict, goes on where a killed run of the same kind stopped, and sums up."""
+    """Writes each row of a file with its verdict, goes on where a killed run of the same kind stopped, and
+    sums up."""
     columns, total = traces.outline(source)
     wanted, parts = _wanted(columns, section), f"{target}.parts"
     if section.majority:
@@ -88,15 +91,22 @@ def verify_file(source: str, target: str, section: Verification) -> list[Summary
         if "://" not in target:
             shutil.rmtree(parts)
     stem = target.removesuffix(".parquet")
-    return summary.write(partial(shards.read_rows, target), f"{stem}.summary.json", f"{stem}.disagreements.jsonl")
+    return summary.write(
+        partial(shards.read_rows, target), f"{stem}.summary.json", f"{stem}.disagreements.jsonl"
+    )
 
 
-def judged(path: str, section: Verification, skip: int = 0, replies: Completions | None = None) -> Iterator[Judged]:
-    """Each row of a file after the first `skip` with its verdict and the opinions of others, one for one and in order."""
+def judged(
+    path: str, section: Verification, skip: int = 0, replies: Completions | None = None
+) -> Iterator[Judged]:
+    """Each row of a file after the first `skip` with its verdict and the opinions of others, one for one and
+    in order."""
     waiting: deque[tuple[Row, Trace | str]] = deque()
 
     def good() -> Iterator[Trace]:
-        for row, found in islice(traces.traces_from(path, untold=endings.Untold(f"{path} has the")), skip, None):
+        for row, found in islice(
+            traces.traces_from(path, untold=endings.Untold(f"{path} has the")), skip, None
+        ):
             waiting.append((row, found))
             if isinstance(found, Trace):
                 yield found
@@ -114,7 +124,8 @@ def _errors(waiting: deque[tuple[Row, Trace | str]]) -> Iterator[Judged]:
 
 
 def _wanted(columns: pa.Schema, section: Verification) -> pa.Schema:
-    """The columns of the file with those of verdicts, and of opinions where anybody gives one; a column of that name is replaced."""
+    """The columns of the file with those of verdicts, and of opinions where anybody gives one; a column of
+    that name is replaced."""
     opinions = schema(Opinions) if section.judge or section.majority else ()
     added = {field.name: field for field in (*schema(Verdict), *opinions)}
     return pa.schema([added.pop(field.name, field) for field in columns] + list(added.values()))
@@ -124,7 +135,11 @@ def _rows(judgements: Iterable[Judged], columns: pa.Schema, wanted: pa.Schema) -
     for row, verdict, opinions in judgements:
         given = {field.name: traces.stored(row.get(field.name), field.type) for field in columns}
         said = to_row(verdict) | to_row(opinions)
-        yield given | {name: traces.stored(value, wanted.field(name).type) for name, value in said.items() if name in wanted.names}
+        yield given | {
+            name: traces.stored(value, wanted.field(name).type)
+            for name, value in said.items()
+            if name in wanted.names
+        }
 
 
 def _verifying_key(source: str, section: Verification) -> str:
@@ -162,23 +177,27 @@ def _replies(parts: str, section: Verification) -> Iterator[Completions | None]:
 
 
 def _require_siblings_together(source: str) -> None:
-    """Raises RecipeError when traces of a problem are scattered over the file: a majority needs them side by side."""
+    """Raises RecipeError when traces of a problem are scattered over the file: a majority needs them side by
+    side."""
     seen: set[str] = set()
     before = ""
     for number, (_, found) in enumerate(traces.traces_from(source)):
         problem = found.problem.problem_id if isinstance(found, Trace) else before
         if problem != before and problem in seen:
             raise RecipeError(
-                f"verification.majority: row {number} of {source} belongs to a problem seen before; sort the file by problem_id"
+                f"verification.majority: row {number} of {source} belongs to a problem seen before; sort the "
+                "file by problem_id"
             )
         seen.add(problem)
         before = problem
 
 
 def require_verdicts(source: str, target: str) -> None:
-    """Raises NothingLeftError when no row of a file could be judged: every one is an error, has an unreadable reference and so on.
+    """Raises NothingLeftError when no row of a file could be judged: every one is an error, has an unreadable
+    reference and so on.
 
-    Where no row has an answer and the file has no column `response`, the completions stand in a column that nothing reads.
+    Where no row has an answer and the file has no column `response`, the completions stand in a column that
+    nothing reads.
     """
     counts: Counter[str] = Counter()
     examples: dict[str, str] = {}
@@ -188,7 +207,11 @@ def require_verdicts(source: str, target: str) -> None:
     columns = [name for name in traces.outline(target)[0].names if name not in schema(Verdict).names]
     unread = not {"response", "thinking"} & set(columns)
     lost = {one: rows for one, rows in counts.items() if one in UNJUDGED or (one == "no_answer" and unread)}
-    remedy = f"completions are read from response, or thinking and answer; the columns are {', '.join(columns)}" if unread else ""
+    remedy = (
+        f"completions are read from response, or thinking and answer; the columns are {', '.join(columns)}"
+        if unread
+        else ""
+    )
     dropped.require_any(lost, counts.total(), source, examples, remedy)
 
 
@@ -198,7 +221,8 @@ def require_examples(folder: str) -> None:
 
 
 def curate_file(source: str, folder: str, curation: Curation, recipe: DatasetRecipe | None) -> str:
-    """Writes a dataset folder from a file of traces, a folder of such files or another dataset folder; returns its funnel as a table."""
+    """Writes a dataset folder from a file of traces, a folder of such files or another dataset folder;
+    returns its funnel as a table."""
     key = _key(_inputs(source), curation, recipe)
     _require_room(source, folder, key)
     with folders.locked(folder):
@@ -208,7 +232,14 @@ def curate_file(source: str, folder: str, curation: Curation, recipe: DatasetRec
             return funnel.table(funnel.from_json(shards.read_text(f"{folder}/funnel.json")))
         stages = steps.stages(_candidates(source, work), curation, partial(_made, source, work, curation))
         found = steps.cut(stages, folder, curation, recipe, on_cores)
-        write.describe(folder, recipe.name if recipe else Path(folder).name, curation, curate.measuring(curation), found, recipe)
+        write.describe(
+            folder,
+            recipe.name if recipe else Path(folder).name,
+            curation,
+            curate.measuring(curation),
+            found,
+            recipe,
+        )
         shutil.rmtree(work)
     dropped.tell_funnel(found)
     return funnel.table(found)
@@ -220,16 +251,20 @@ def finished(folder: str) -> bool:
 
 
 def is_dataset(path: str) -> bool:
-    """Whether a path is a dataset folder that can be cut again; raises UnfinishedError for one that is not whole."""
+    """Whether a path is a dataset folder that can be cut again; raises UnfinishedError for one that is not
+    whole."""
     if not Path(path, "candidates").is_dir():
         return False
     if not finished(path) or Path(path, WORK).exists() or not Path(path, write.CURATION).is_file():
-        raise UnfinishedError(f"{path} is no finished dataset: run the command that makes it again, or name one of its files")
+        raise UnfinishedError(
+            f"{path} is no finished dataset: run the command that makes it again, or name one of its files"
+        )
     return True
 
 
 def _inputs(source: str) -> list[Any]:
-    """Name and state of every file that is read, so that a run never goes on with what has changed; raises OSError when there is none."""
+    """Name and state of every file that is read, so that a run never goes on with what has changed; raises
+    OSError when there is none."""
     files, name = filesystem(source)
     if not files.exists(name):
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), source)
@@ -239,13 +274,18 @@ def _inputs(source: str) -> list[Any]:
 
 
 def _require_room(source: str, folder: str, key: str) -> None:
-    """Raises FileExistsError for a folder with anything in it that a run of this command has not left there to go on from."""
+    """Raises FileExistsError for a folder with anything in it that a run of this command has not left there
+    to go on from."""
     target = Path(folder)
     if target.exists() and (not target.is_dir() or target.resolve() == Path(source).resolve()):
         raise FileExistsError(f"{folder} cannot be the output; name another folder for --output")
     if finished(folder) and _stored_key(folder) != key:
         raise FileExistsError(f"{folder} holds a dataset already; name another --output, or remove it")
-    if target.exists() and _stored_key(folder) is None and any(one.name not in (".lock", WORK) for one in target.iterdir()):
+    if (
+        target.exists()
+        and _stored_key(folder) is None
+        and any(one.name not in (".lock", WORK) for one in target.iterdir())
+    ):
         raise FileExistsError(f"{folder} is not empty; name another --output")
 
 
@@ -258,12 +298,17 @@ def _stored_key(folder: str) -> str | None:
 def _key(inputs: list[Any], curation: Curation, recipe: DatasetRecipe | None) -> str:
     """All that decides what a run writes: only with the same key it goes on where another one stopped."""
     settings = [curation.identity(), curate.measuring(curation), curate.DECIDES, preferences.VERSION]
-    asked = [recipe.name, steps.prompt(recipe), prompts.identity(recipe.sampling.prompt), steps.shares(recipe)] if recipe else []
+    asked = (
+        [recipe.name, steps.prompt(recipe), prompts.identity(recipe.sampling.prompt), steps.shares(recipe)]
+        if recipe
+        else []
+    )
     return json.dumps([inputs, settings, asked])
 
 
 def _work(folder: str, key: str) -> str:
-    """The folder for work in progress; what a run of other settings has left is removed, and so is what a killed one had half written."""
+    """The folder for work in progress; what a run of other settings has left is removed, and so is what a
+    killed one had half written."""
     work = f"{folder}/{WORK}"
     if _stored_key(folder) == key:
         say("going on where the last run was stopped")
@@ -288,12 +333,19 @@ def _candidates(source: str, work: str) -> list[str]:
 
 
 def _made(source: str, work: str, curation: Curation, stage: Stage, sources: Sequence[str]) -> list[str]:
-    """The shards of a stage: taken over from a dataset folder where these settings would give the same, else made."""
+    """The shards of a stage: taken over from a dataset folder where these settings would give the same, else
+    made."""
     wanted, path = curate.measuring(curation), Path(source, write.CURATION)
     stored = json.loads(path.read_text(encoding="utf-8")) if is_dataset(source) else {}
     if all(stored.get(one) == wanted[one] for one in ("measures", stage)):
-        return list(sources) if stage == "measures" else [f"{source}/{write.PAIRS if stage == 'pairs' else write.MATCHES}"]
-    return steps.make(stage, sources, f"{work}/{'measured' if stage == 'measures' else stage}", curation, on_cores)
+        return (
+            list(sources)
+            if stage == "measures"
+            else [f"{source}/{write.PAIRS if stage == 'pairs' else write.MATCHES}"]
+        )
+    return steps.make(
+        stage, sources, f"{work}/{'measured' if stage == 'measures' else stage}", curation, on_cores
+    )
 
 
 def on_cores(step: Callable[..., T], jobs: Sequence[Job], *settings: Any) -> Generator[T, None, None]:
@@ -309,6 +361,8 @@ def on_cores(step: Callable[..., T], jobs: Sequence[Job], *settings: Any) -> Gen
         for future in as_completed(futures) if heavy else futures:
             yield future.result()
     except BrokenProcessPool as error:
-        raise UnfinishedError("a worker process was killed (out of memory?); the same command goes on where it was") from error
+        raise UnfinishedError(
+            "a worker process was killed (out of memory?); the same command goes on where it was"
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)

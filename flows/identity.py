@@ -1,9 +1,9 @@
 """What makes a folder of the store this folder: the key of every room, in one place.
 
-A key holds all that decides the content (recipe section, record schema, versions of what decides) and the key upstream, so
-that a miss can be explained down to the setting. Two rooms look at the *content* upstream and not at its key: traces
-depend on the problems as they are, and a student on the examples as they are. A verifier or a screen with a new version
-that changes nothing therefore costs no teacher and no training.
+A key holds all that decides the content (recipe section, record schema, versions of what decides) and the key
+upstream, so that a miss can be explained down to the setting. Two rooms look at the *content* upstream and
+not at its key: traces depend on the problems as they are, and a student on the examples as they are. A
+verifier or a screen with a new version that changes nothing therefore costs no teacher and no training.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,17 @@ from distill import collect, contamination, curate, duplicates, sample, train, v
 from distill.curate import preferences
 from distill.files import readers
 from distill.hardware import shapes
-from distill.recipe.dataset import Base, Curation, DatasetRecipe, Judge, ProblemSource, Sampling, StudentRecipe, Teacher, Verification
+from distill.recipe.dataset import (
+    Base,
+    Curation,
+    DatasetRecipe,
+    Judge,
+    ProblemSource,
+    Sampling,
+    StudentRecipe,
+    Teacher,
+    Verification,
+)
 from distill.records import Candidate, Example, Problem, Trace
 from distill.sample import keys, prompt_checks
 from distill.store import folders
@@ -65,11 +75,14 @@ def teacher(section: Teacher, within: str = "") -> Model:
 
 
 def known_as(asked: Model, traces: Place) -> Teacher:
-    """The model as completions are keyed by it: a local one by what its weights are, wherever they lie, as the key of its traces says."""
+    """The model as completions are keyed by it: a local one by what its weights are, wherever they lie, as
+    the key of its traces says."""
     if asked.weights is None and asked.teacher.engine not in LOCAL:
         return asked.teacher
     weights = traces.key["teacher"]["model"]
-    return asked.teacher.model_copy(update={"model": f"{asked.name}-{folders.fingerprint({'weights': weights})}"})
+    return asked.teacher.model_copy(
+        update={"model": f"{asked.name}-{folders.fingerprint({'weights': weights})}"}
+    )
 
 
 def short(model: str) -> str:
@@ -77,7 +90,9 @@ def short(model: str) -> str:
     return model.rstrip("/").rsplit("/", 1)[-1]
 
 
-def problems(problem_sources: Sequence[ProblemSource], verification: Verification, shard_problems: int) -> Place:
+def problems(
+    problem_sources: Sequence[ProblemSource], verification: Verification, shard_problems: int
+) -> Place:
     """Problems of a list of sources: their content, and what checks the references."""
     kinds = sorted({source.kind for source in problem_sources})
     key = {
@@ -92,10 +107,15 @@ def problems(problem_sources: Sequence[ProblemSource], verification: Verificatio
 
 
 def compared(problems: Place, curation: Curation) -> Place:
-    """Collected problems with those marked that are a benchmark's or repeat others; the collected ones where nothing is compared."""
+    """Collected problems with those marked that are a benchmark's or repeat others; the collected ones where
+    nothing is compared."""
     section, rules = curation.decontamination, dict[str, Any]()
     if section.problems and curation.benchmarks:
-        settings = {name: value for name, value in section.identity().items() if name not in ("problems", "trace_gram_words", "min_quoted")}
+        settings = {
+            name: value
+            for name, value in section.identity().items()
+            if name not in ("problems", "trace_gram_words", "min_quoted")
+        }
         benchmarks = [readers.identity(source) for source in curation.benchmarks]
         rules["contamination"] = {"version": contamination.VERSION, **settings, "benchmarks": benchmarks}
     if curation.duplicates.problems:
@@ -106,8 +126,11 @@ def compared(problems: Place, curation: Curation) -> Place:
     return Place("compared", problems.name, key)
 
 
-def traces(content: str, asked: Model, sampling: Sampling, verification: Verification, kinds: Sequence[str]) -> Place:
-    """Traces of a model on problems of a certain content; what judges them is part of it where that decides how many there are."""
+def traces(
+    content: str, asked: Model, sampling: Sampling, verification: Verification, kinds: Sequence[str]
+) -> Place:
+    """Traces of a model on problems of a certain content; what judges them is part of it where that decides
+    how many there are."""
     key = {
         "schema": folders.schema_digest(Trace),
         "sample": sample.VERSION,
@@ -117,13 +140,21 @@ def traces(content: str, asked: Model, sampling: Sampling, verification: Verific
         "sampling": _sampling(sampling),
     }
     if sampling.adaptive:
-        key["judged"] = {"verification": _self_check(verification), "verifiers": verifiers.versions(kinds, Verification())}
+        key["judged"] = {
+            "verification": _self_check(verification),
+            "verifiers": verifiers.versions(kinds, Verification()),
+        }
     return Place(f"{asked.within}traces", asked.name, key)
 
 
 def completions(asked: Model, sampling: Sampling) -> Place:
-    """Paid completions of any problems: `n`, `max_tokens` and the problem are left to each completion's own key."""
-    settings = {name: value for name, value in _sampling(sampling).items() if name not in ("n", "max_tokens", "adaptive", "again")}
+    """Paid completions of any problems: `n`, `max_tokens` and the problem are left to each completion's own
+    key."""
+    settings = {
+        name: value
+        for name, value in _sampling(sampling).items()
+        if name not in ("n", "max_tokens", "adaptive", "again")
+    }
     teacher = {name: value for name, value in _teacher(asked).items() if name not in keys.NOT_ASKED}
     key = {"sample": sample.VERSION, "teacher": teacher, "sampling": settings}
     return Place(f"{asked.within}completions", asked.name, key)
@@ -142,22 +173,34 @@ def verdicts(traces: Place, verification: Verification, kinds: Sequence[str]) ->
 
 def judgements(traces: Place, judge: Judge) -> Place:
     """What a judge model replied: what it was asked is in each reply's own key."""
-    return Place(traces.room.replace("traces", "judgements"), short(judge.model.model), {"judge": judge.model.identity()})
+    return Place(
+        traces.room.replace("traces", "judgements"),
+        short(judge.model.model),
+        {"judge": judge.model.identity()},
+    )
 
 
 def measures(verdicts: Place, curation: Curation) -> Place:
     """Candidates with their measured columns; no threshold is part of it."""
-    return Place("measures", verdicts.name, {"measured": curate.measuring(curation)["measures"], "verdicts": verdicts.key})
+    return Place(
+        "measures",
+        verdicts.name,
+        {"measured": curate.measuring(curation)["measures"], "verdicts": verdicts.key},
+    )
 
 
 def pairs(measures: Place, curation: Curation) -> Place:
     """Pairs of near-duplicates among measured candidates."""
-    return Place("pairs", measures.name, {"paired": curate.measuring(curation)["pairs"], "measures": measures.key})
+    return Place(
+        "pairs", measures.name, {"paired": curate.measuring(curation)["pairs"], "measures": measures.key}
+    )
 
 
 def matches(verdicts: Place, curation: Curation) -> Place:
     """What is close to a benchmark question among judged candidates."""
-    return Place("matches", verdicts.name, {"matched": curate.measuring(curation)["matches"], "verdicts": verdicts.key})
+    return Place(
+        "matches", verdicts.name, {"matched": curate.measuring(curation)["matches"], "verdicts": verdicts.key}
+    )
 
 
 def dataset(verdicts: Place, recipe: DatasetRecipe) -> Place:
@@ -236,6 +279,9 @@ def _curation(curation: Curation) -> dict[str, Any]:
 
 
 def _self_check(verification: Verification) -> dict[str, Any]:
-    """What decides about a single reference or answer: no judge is asked, and a majority only takes the place of a reference."""
-    checks = {name: value for name, value in verification.identity().items() if name not in ("judge", "majority")}
+    """What decides about a single reference or answer: no judge is asked, and a majority only takes the place
+    of a reference."""
+    checks = {
+        name: value for name, value in verification.identity().items() if name not in ("judge", "majority")
+    }
     return checks | {"majority": verification.majority is not None}

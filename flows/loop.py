@@ -14,10 +14,14 @@ from flows.train import train_room
 
 
 @flow(name="distill", **rooms.FLOW)
-def distill(student: str = "tiny-qwen2", dataset: str | None = None, overrides: list[str] | None = None) -> str:
+def distill(
+    student: str = "tiny-qwen2", dataset: str | None = None, overrides: list[str] | None = None
+) -> str:
     """Makes or reuses the dataset, the student and its report, and returns the path of report.json."""
     recipe, dataset_recipe = load_both(student, dataset, tuple(overrides or ()))
-    student_template.check(recipe.base, dataset_recipe.sampling.system)  # also for runs that are started without the command line
+    student_template.check(
+        recipe.base, dataset_recipe.sampling.system
+    )  # also for runs that are started without the command line
     with stale_runs.marked():
         with kept():  # a teacher that we serve is loaded once, and its GPUs are free again for the training
             made = dataset_of(dataset_recipe)
@@ -28,7 +32,9 @@ def distill(student: str = "tiny-qwen2", dataset: str | None = None, overrides: 
 
 
 @flow(name="student", **rooms.FLOW)
-def make_student(student: str = "tiny-qwen2", dataset: str | None = None, overrides: list[str] | None = None) -> str:
+def make_student(
+    student: str = "tiny-qwen2", dataset: str | None = None, overrides: list[str] | None = None
+) -> str:
     """Trains and scores a student on a dataset that is there already; samples no training data."""
     recipe, dataset_recipe = load_both(student, dataset, tuple(overrides or ()))
     made = dataset_place(dataset_recipe)

@@ -1,7 +1,9 @@
-"""What every room's flow does around its tasks: say what is reused, find what is missing, and close the folder.
+"""What every room's flow does around its tasks: say what is reused, find what is missing, and close the
+folder.
 
-A folder is finished when `made.json` is there and so is every shard that it counts; that file is written last. A shard that
-fails its checksums is set aside, so that the next run makes it anew and leaves the others alone.
+A folder is finished when `made.json` is there and so is every shard that it counts; that file is written
+last. A shard that fails its checksums is set aside, so that the next run makes it anew and leaves the others
+alone.
 """
 
 import json
@@ -51,7 +53,9 @@ def reused(place: Place, what: str) -> dict[str, Any] | None:
     summary = made(place)
     if summary is not None:
         say(f"reused {place.label}: {what}", reused=place.label)
-    elif not shards.exists(f"{place.path}/key.json") and (cause := folders.explain_miss(place.room, place.name, place.key)):
+    elif not shards.exists(f"{place.path}/key.json") and (
+        cause := folders.explain_miss(place.room, place.name, place.key)
+    ):
         say(f"making {place.label}: {cause}")
     else:
         say(f"making {place.label}")
@@ -60,17 +64,24 @@ def reused(place: Place, what: str) -> dict[str, Any] | None:
 
 @contextmanager
 def making(place: Place, what: str = "") -> Iterator[str | None]:
-    """The folder of a place, held against other runs while the block lasts; another run that makes it is waited for.
+    """The folder of a place, held against other runs while the block lasts; another run that makes it is
+    waited for.
 
     None when the folder is finished by then: it is reused, and that is said, with `what` it saves.
     """
-    lock = str(flows.LOCAL / "locks" / place.path.replace("://", "/")) if is_elsewhere(place.path) else place.path
+    lock = (
+        str(flows.LOCAL / "locks" / place.path.replace("://", "/"))
+        if is_elsewhere(place.path)
+        else place.path
+    )
     with folders.locked(lock, waits=place.label):
         if made(place) is not None:
             say(f"reused {place.label}: {what}", reused=place.label)
             yield None
             return
-        for torn in Path(place.path).rglob(".*.tmp"):  # of a killed run: whoever wrote it does not hold the lock any more
+        for torn in Path(place.path).rglob(
+            ".*.tmp"
+        ):  # of a killed run: whoever wrote it does not hold the lock any more
             if torn.is_file():
                 torn.unlink()
         yield folders.folder(place.room, place.name, place.key)
@@ -80,12 +91,15 @@ def making(place: Place, what: str = "") -> Iterator[str | None]:
 def completions(place: Place, former: str) -> Iterator[Completions]:
     """The completions of a place, on this machine even when the store is elsewhere, shared with other runs.
 
-    `former` is the folder of journals in which an older version kept them: those of the same settings are taken over, and stay.
+    `former` is the folder of journals in which an older version kept them: those of the same settings are
+    taken over, and stay.
     """
     root = flows.LOCAL if is_elsewhere(place.path) else Path(folders.ROOT)
     path = root / place.room / place.path.rsplit("/", 1)[1]
     if not (path / "key.json").exists():
-        shards.write_text(f"{path}/key.json", json.dumps(place.key, indent=1, sort_keys=True, ensure_ascii=False))
+        shards.write_text(
+            f"{path}/key.json", json.dumps(place.key, indent=1, sort_keys=True, ensure_ascii=False)
+        )
     with Completions(path / "completions.sqlite") as found:
         for key in sorted((root / former).glob("*/key.json")):
             if _settings(_read(key)) == place.key:
@@ -96,8 +110,13 @@ def completions(place: Place, former: str) -> Iterator[Completions]:
 
 
 def _settings(key: Any) -> Any:
-    """What the completions of a folder of journals were drawn with, whatever was asked; None where its key cannot be read."""
-    return None if key is None else {name: value for name, value in key.items() if name not in ("problems", "order")}
+    """What the completions of a folder of journals were drawn with, whatever was asked; None where its key
+    cannot be read."""
+    return (
+        None
+        if key is None
+        else {name: value for name, value in key.items() if name not in ("problems", "order")}
+    )
 
 
 def _read(path: Path) -> Any:
@@ -109,7 +128,8 @@ def _read(path: Path) -> Any:
 
 
 def finish(place: Place, paths: Sequence[str], digest: bool = False, **more: Any) -> dict[str, Any]:
-    """Counts the rows of a folder's shards and writes its summary, with a digest of all rows where one is asked for."""
+    """Counts the rows of a folder's shards and writes its summary, with a digest of all rows where one is
+    asked for."""
     names = {path.removeprefix(f"{place.path}/"): count(path) for path in paths}
     summary = {"rows": sum(names.values()), "shards": names, **more}
     if digest:
@@ -119,7 +139,8 @@ def finish(place: Place, paths: Sequence[str], digest: bool = False, **more: Any
 
 
 def content(paths: Sequence[str]) -> str:
-    """SHA-256 over all rows of some shards in order, 16 hex digits: how they are cut into files is no part of it."""
+    """SHA-256 over all rows of some shards in order, 16 hex digits: how they are cut into files is no part of
+    it."""
     return digest(table for path in paths for table in read_tables(path))
 
 
@@ -129,7 +150,8 @@ def shard_paths(place: Place, summary: dict[str, Any], folder: str = "") -> list
 
 
 def missing(sources: Sequence[str], folder: str) -> list[tuple[str, str]]:
-    """(source, target) of every shard that is not in a folder yet; a shard keeps its name from room to room."""
+    """(source, target) of every shard that is not in a folder yet; a shard keeps its name from room to
+    room."""
     targets = [(source, f"{folder}/{source.rsplit('/', 1)[1]}") for source in sources]
     return [(source, target) for source, target in targets if not shards.exists(target)]
 
@@ -169,18 +191,28 @@ def guarded(path: str) -> Iterator[None]:
         files, name = filesystem(path)
         files.mv(name, f"{name}.damaged")
         cause = str(error).splitlines()[0][:200]
-        raise Damaged(f"{path} was damaged ({cause}) and is set aside; run the same command again to make this shard anew") from error
+        raise Damaged(
+            f"{path} was damaged ({cause}) and is set aside; run the same command again to make this shard "
+            "anew"
+        ) from error
 
 
 def artifact(key: str, markdown: str, description: str) -> None:
     """Puts a Markdown table on the page of the flow run."""
     from prefect.artifacts import create_markdown_artifact
 
-    create_markdown_artifact(key=folders.slug(key).lower().replace(".", "-").replace("_", "-"), markdown=markdown, description=description)
+    create_markdown_artifact(
+        key=folders.slug(key).lower().replace(".", "-").replace("_", "-"),
+        markdown=markdown,
+        description=description,
+    )
 
 
 def local(path: str) -> Path:
     """A store path as a local one; raises NotMade where a room needs files on this machine."""
     if is_elsewhere(path):
-        raise NotMade(f"{path} is not on this machine: students are trained and served from a local store (set DISTILL_STORE to a folder)")
+        raise NotMade(
+            f"{path} is not on this machine: students are trained and served from a local store (set "
+            "DISTILL_STORE to a folder)"
+        )
     return Path(path)

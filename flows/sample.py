@@ -1,8 +1,9 @@
 """The second room's flow: one task a shard of problems, all of them on one engine.
 
-Where the engine allows it, so many shards are in work at a time that the last long completions of one do not leave the teacher
-idle. The engine is opened with the first request: nothing is loaded when all completions are there. Ctrl-C or a budget that is
-used up ends what is asked; what is in flight comes home first, and the same command goes on from there.
+Where the engine allows it, so many shards are in work at a time that the last long completions of one do not
+leave the teacher idle. The engine is opened with the first request: nothing is loaded when all completions
+are there. Ctrl-C or a budget that is used up ends what is asked; what is in flight comes home first, and the
+same command goes on from there.
 """
 
 import signal
@@ -39,14 +40,24 @@ OVERLAPPING = ("server", "vllm")
 SHARDS_AT_ONCE = 64
 """With 256 problems each, enough first draws to keep several thousand requests in flight."""
 RUNNER: Any = ThreadPoolTaskRunner(max_workers=SHARDS_AT_ONCE)
-COUNTED = ["prompt_tokens", "cached_prompt_tokens", "thinking_tokens", "answer_tokens", "spent_tokens", "cost_usd"]
+COUNTED = [
+    "prompt_tokens",
+    "cached_prompt_tokens",
+    "thinking_tokens",
+    "answer_tokens",
+    "spent_tokens",
+    "cost_usd",
+]
 STOPPED = "stopped by hand; everything that came back is kept, and the same command goes on from there"
 
 
 class LazyEngine:
-    """An engine that is opened when it is first needed, and counts its requests; it drains when the run is cancelled."""
+    """An engine that is opened when it is first needed, and counts its requests; it drains when the run is
+    cancelled."""
 
-    def __init__(self, teacher: Teacher, stack: ExitStack, cancellation: Cancellation, looks: "Looks | None" = None) -> None:
+    def __init__(
+        self, teacher: Teacher, stack: ExitStack, cancellation: Cancellation, looks: "Looks | None" = None
+    ) -> None:
         self.calls = 0
         self._looks = looks
         self._teacher, self._stack, self._cancellation = teacher, stack, cancellation
@@ -73,14 +84,18 @@ class LazyEngine:
                 raise EngineError("the engine was closed")
             if self._engine is None:
                 self._engine = self._stack.enter_context(open_engine(self._teacher))
-                if (drain := getattr(self._engine, "drain", None)) is not None:  # engines that try again and wait have it
+                if (
+                    drain := getattr(self._engine, "drain", None)
+                ) is not None:  # engines that try again and wait have it
                     self._cancellation.on_cancel.append(drain)
             return self._engine
 
     def _close(self) -> None:
         self._closed = True
 
-    def _counted(self, requests: Iterable[Request | None], flying: dict[str, Request]) -> Iterator[Request | None]:
+    def _counted(
+        self, requests: Iterable[Request | None], flying: dict[str, Request]
+    ) -> Iterator[Request | None]:
         for request in requests:
             if request is not None:
                 self.calls += 1
@@ -89,17 +104,21 @@ class LazyEngine:
 
 
 class Looks:
-    """Looks at completions as they come, and at ready responses: whether nearly all of a source are cut, and how many do not think."""
+    """Looks at completions as they come, and at ready responses: whether nearly all of a source are cut, and
+    how many do not think."""
 
     def __init__(self, teacher: Teacher, sampling: Sampling, screens: Screens) -> None:
         self._teacher, self._screens, self._lookout = teacher, screens, Lookout()
-        self._most_tokens = max(sampling.max_tokens, *(sampling.adaptive.budgets if sampling.adaptive else ()), 0)
+        self._most_tokens = max(
+            sampling.max_tokens, *(sampling.adaptive.budgets if sampling.adaptive else ()), 0
+        )
         self._lock = threading.Lock()
         self._rows: Counter[str] = Counter()
         self._unthinking: Counter[str] = Counter()
 
     def over(self, rows: Iterable[Trace]) -> Iterator[Trace]:
-        """The same traces; those that came to something are counted by source, and those of them without thinking."""
+        """The same traces; those that came to something are counted by source, and those of them without
+        thinking."""
         for trace in rows:
             source = trace.problem.source
             if trace.failure is None:
@@ -115,11 +134,14 @@ class Looks:
         with self._lock:
             found = [(source, count) for source, count in self._unthinking.items() if count]
         if found:
-            told = ", ".join(f"{count:,} of {self._rows[source]:,} traces of {source}" for source, count in found)
+            told = ", ".join(
+                f"{count:,} of {self._rows[source]:,} traces of {source}" for source, count in found
+            )
             say(f"without thinking: {told} (dropped as {MALFORMED}, unless {ALLOW})")
 
     def at(self, request: Request, completion: Completion) -> None:
-        """Looks at one completion; a failed one, and one that is asked again with a larger budget, says nothing."""
+        """Looks at one completion; a failed one, and one that is asked again with a larger budget, says
+        nothing."""
         problem = request.problem
         cut = completion.finish_reason == "length" and request.max_tokens < self._most_tokens
         if completion.failure is not None or cut or not self._lookout.wants(problem.source):
@@ -168,9 +190,15 @@ class Watch:
 
 @flow(name="sample", task_runner=RUNNER, **rooms.FLOW)
 def sample_room(
-    problems: Place, model: Model, sampling: Sampling, verification: Verification, kinds: list[str], screens: Screens | None = None
+    problems: Place,
+    model: Model,
+    sampling: Sampling,
+    verification: Verification,
+    kinds: list[str],
+    screens: Screens | None = None,
 ) -> Place:
-    """Makes or reuses the traces of a model on finished problems; what `screens` would drop nearly all of is told as it comes."""
+    """Makes or reuses the traces of a model on finished problems; what `screens` would drop nearly all of is
+    told as it comes."""
     collected = rooms.needed(problems, "distill collect")
     place = identity.traces(collected["content"], model, sampling, verification, kinds)
     if (summary := rooms.reused(place, "0 teacher calls")) is not None:
@@ -182,16 +210,24 @@ def sample_room(
         if folder is None:
             return place
         cancellation = Cancellation()
-        ledger = Ledger(model.teacher, sampling, completions.spending().spent, cancellation, completions.spending)
+        ledger = Ledger(
+            model.teacher, sampling, completions.spending().spent, cancellation, completions.spending
+        )
         used = {sampling.max_tokens, *(sampling.adaptive.budgets if sampling.adaptive else ())}
         terms = Asked(identity.known_as(model, place), sampling, verification, completions.budgets(used))
         todo = rooms.missing(sources, folder)
         usable = {source: _usable(source) for source in sources}
         left, total = sum(usable[source] for source, _ in todo), sum(usable.values())
-        with ExitStack() as stack, Meter(f"sampling {model.name}", total, total - left) as meter, _by_hand(cancellation):
+        with (
+            ExitStack() as stack,
+            Meter(f"sampling {model.name}", total, total - left) as meter,
+            _by_hand(cancellation),
+        ):
             looks = Looks(model.teacher, sampling, screens) if screens else None
             engine = LazyEngine(model.teacher, stack, cancellation, looks)
-            here: Any = quote((terms, engine, completions, Watch(meter, ledger, looks), cancellation))  # Prefect hands it over as it is
+            here: Any = quote(
+                (terms, engine, completions, Watch(meter, ledger, looks), cancellation)
+            )  # Prefect hands it over as it is
             if model.teacher.engine in OVERLAPPING:
                 _overlapping(todo, here, cancellation)
             else:
@@ -199,7 +235,9 @@ def sample_room(
                     sample_shard(*paths, here)
         targets = [f"{folder}/{source.rsplit('/', 1)[1]}" for source in sources]
         failures, sums = _counts(targets)
-        rooms.finish(place, targets, calls=engine.calls, failures=failures, of_rows=sums, spent=ledger.summary())
+        rooms.finish(
+            place, targets, calls=engine.calls, failures=failures, of_rows=sums, spent=ledger.summary()
+        )
         say(f"made {place.label}: {engine.calls:,} teacher calls")
         _tell_failures(failures, sampling)
         if looks is not None:
@@ -208,7 +246,9 @@ def sample_room(
 
 
 @task(name="sample-shard", **rooms.TASK)
-def sample_shard(source: str, target: str, here: tuple[Asked, LazyEngine, Completions, Watch, Cancellation]) -> int:
+def sample_shard(
+    source: str, target: str, here: tuple[Asked, LazyEngine, Completions, Watch, Cancellation]
+) -> int:
     """Asks a model about one shard of problems; `here` is what stays in this process."""
     terms, engine, completions, watch, cancellation = here
     rows = sample(rooms.read(Problem, source), terms, engine, completions, watch, cancellation)
@@ -255,7 +295,10 @@ def _by_hand(cancellation: Cancellation) -> Iterator[None]:
 
     def stop() -> None:
         cancellation.cancel(STOPPED, by_hand=True)
-        say("finishing what is in flight, then saving; Ctrl-C again stops at once (what is in flight is then paid for and lost)")
+        say(
+            "finishing what is in flight, then saving; Ctrl-C again stops at once (what is in flight is then "
+            "paid for and lost)"
+        )
 
     def interrupted(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, before)
@@ -282,8 +325,13 @@ def _counts(paths: Sequence[str]) -> tuple[dict[str, int], dict[str, float]]:
 def _tell_failures(failures: dict[str, int], sampling: Sampling) -> None:
     """Says what could not be had, and how to ask for it again."""
     if failures:
-        told = ", ".join(f"{rows:,} {reason}" for reason, rows in sorted(failures.items(), key=lambda item: -item[1]))
-        say(f"without a completion: {told} (--set sampling.again={(sampling.again or 0) + 1} asks for these once more)")
+        told = ", ".join(
+            f"{rows:,} {reason}" for reason, rows in sorted(failures.items(), key=lambda item: -item[1])
+        )
+        say(
+            f"without a completion: {told} (--set sampling.again={(sampling.again or 0) + 1} asks for these "
+            "once more)"
+        )
 
 
 def _usable(source: str) -> int:

@@ -1,8 +1,8 @@
 """The Prefect server that flows report to: one that runs already, or a temporary one for this process.
 
-A server is looked for in `PREFECT_API_URL`, then in the file that `distill serve` leaves in `PREFECT_HOME`; otherwise one is
-started on a free loopback port and ends with this process. (Prefect's own temporary server prints some 150 lines at exit
-and outlives a killed process.)
+A server is looked for in `PREFECT_API_URL`, then in the file that `distill serve` leaves in `PREFECT_HOME`;
+otherwise one is started on a free loopback port and ends with this process. (Prefect's own temporary server
+prints some 150 lines at exit and outlives a killed process.)
 """
 
 import logging
@@ -20,7 +20,8 @@ TEMPORARY = {
     "PREFECT_UI_ENABLED": "false",
     "PREFECT__SERVER_EPHEMERAL": "1",
     "PREFECT__SERVER_FINAL": "1",
-    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED": "false",  # nobody looks at its events, and it halves the time of a flow
+    # nobody looks at its events, and it halves the time of a flow
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED": "false",
 }
 
 
@@ -29,7 +30,9 @@ def running() -> Iterator[str]:
     """The API address of a server for this process, in `PREFECT_API_URL` while the block lasts."""
     given = os.environ.get("PREFECT_API_URL")
     if given and not healthy(given):
-        raise ServerError(f"no Prefect server answers at {given}; start it, or unset PREFECT_API_URL to run without one")
+        raise ServerError(
+            f"no Prefect server answers at {given}; start it, or unset PREFECT_API_URL to run without one"
+        )
     if url := given or served():
         with address(url):
             yield url
@@ -70,14 +73,25 @@ def address(url: str, wait: Callable[[], None] | None = None) -> Iterator[None]:
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).propagate = False  # they keep their own handler, which sends to the server
     try:
-        with temporary_settings({PREFECT_API_URL: url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), tags(stale_runs.tag()):
+        with (
+            temporary_settings({PREFECT_API_URL: url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
+            tags(stale_runs.tag()),
+        ):
             stale_runs.bury()
             yield
     except TerminationSignal:
-        sys.exit(128 + signal.SIGTERM)  # Prefect's own handler turns the signal into this exception inside a flow
+        sys.exit(
+            128 + signal.SIGTERM
+        )  # Prefect's own handler turns the signal into this exception inside a flow
     except httpx.HTTPStatusError as error:
-        remedy = "set PREFECT_API_AUTH_STRING=user:password" if error.response.status_code == 401 else "see its log"
-        raise ServerError(f"Prefect's server at {url} refused a request ({error.response.status_code}): {remedy}") from error
+        remedy = (
+            "set PREFECT_API_AUTH_STRING=user:password"
+            if error.response.status_code == 401
+            else "see its log"
+        )
+        raise ServerError(
+            f"Prefect's server at {url} refused a request ({error.response.status_code}): {remedy}"
+        ) from error
     except httpx.TransportError as error:
         cause = f"Prefect's server at {url} does not answer ({error})"
         raise ServerError(f"{cause}; everything finished is kept: run the same command again") from error

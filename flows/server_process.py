@@ -1,7 +1,8 @@
 """Prefect's server as a child process: `python -m flows.server_process SOCKET`.
 
-The parent keeps the listening socket, so no port is raced for, and a server that dies is started again while requests wait in
-the socket's queue. The child ends when its parent does, however that ends. Its log lies in `PREFECT_HOME`.
+The parent keeps the listening socket, so no port is raced for, and a server that dies is started again while
+requests wait in the socket's queue. The child ends when its parent does, however that ends. Its log lies in
+`PREFECT_HOME`.
 """
 
 import os
@@ -104,18 +105,22 @@ def _listening(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        raise ServerError(f"cannot listen on {host}:{port} ({error.strerror}); choose another --port") from error
+        raise ServerError(
+            f"cannot listen on {host}:{port} ({error.strerror}); choose another --port"
+        ) from error
 
 
 class Impatient:
-    """Tells clients to come back soon after a 503, which is a race between two writers of SQLite: they would wait for 2 s."""
+    """Tells clients to come back soon after a 503, which is a race between two writers of SQLite: they would
+    wait for 2 s."""
 
     def __init__(self, app: Any) -> None:
         self._app = app
         self._refusals = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Passes a request on; a 503 gets a `Retry-After` that grows with their number since the last write that went well."""
+        """Passes a request on; a 503 gets a `Retry-After` that grows with their number since the last write
+        that went well."""
 
         async def hastened(message: Any) -> None:
             if message["type"] == "http.response.start":

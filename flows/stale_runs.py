@@ -1,8 +1,9 @@
 """Flow runs whose process is dead but which Prefect still calls running.
 
-A process that is killed cannot say so. Runs that were started from the command line carry the name of their process, and the
-next command marks those whose process is gone as crashed. Runs of `distill serve` send heartbeats, and an automation of the
-server does the same when they stop. Neither touches data: what a dead run has finished is reused, and its locks went with it.
+A process that is killed cannot say so. Runs that were started from the command line carry the name of their
+process, and the next command marks those whose process is gone as crashed. Runs of `distill serve` send
+heartbeats, and an automation of the server does the same when they stop. Neither touches data: what a dead
+run has finished is reused, and its locks went with it.
 """
 
 import os
@@ -37,7 +38,8 @@ def tag() -> str:
 
 @contextmanager
 def marked() -> Iterator[None]:
-    """Gives the current flow run, and those that it starts, the name of this process: a scheduled run does not have it yet."""
+    """Gives the current flow run, and those that it starts, the name of this process: a scheduled run does
+    not have it yet."""
     if tag() not in flow_run.tags:
         with get_client(sync_client=True) as client:
             client.update_flow_run(flow_run.id, tags=[*flow_run.tags, tag()])
@@ -46,8 +48,11 @@ def marked() -> Iterator[None]:
 
 
 def bury() -> int:
-    """Marks the running flow runs of dead processes of this machine as crashed, and returns how many there were."""
-    running = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING])))
+    """Marks the running flow runs of dead processes of this machine as crashed, and returns how many there
+    were."""
+    running = FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING]))
+    )
     buried = 0
     with get_client(sync_client=True) as client:
         for run in client.read_flow_runs(flow_run_filter=running, limit=LOOKED_AT):
@@ -58,7 +63,8 @@ def bury() -> int:
 
 
 def watch() -> None:
-    """Creates the automation that marks served runs without a heartbeat as crashed, unless the server has it."""
+    """Creates the automation that marks served runs without a heartbeat as crashed, unless the server has
+    it."""
     if not _has_automation():
         _automation().create()
 

@@ -1,4 +1,5 @@
-"""The fifth room's flow: one task that trains a student in a child process. A student whose weights are not finite is not reused.
+"""The fifth room's flow: one task that trains a student in a child process. A student whose weights are not
+finite is not reused.
 
 students/<name>-<fingerprint>/   model/  checkpoint.json  recipe.json  train.log  plots/loss.png
 """
@@ -30,34 +31,53 @@ def train_room(dataset: Place, recipe: StudentRecipe) -> Place:
     if rooms.reused(place, "nothing is trained"):
         return place
     if curated["kept"] == 0:
-        raise NotMade(f"{dataset.label} has no example to train on: see {dataset.path}/README.md for what was dropped and why")
+        raise NotMade(
+            f"{dataset.label} has no example to train on: see {dataset.path}/README.md for what was dropped "
+            "and why"
+        )
     with rooms.making(place, "nothing is trained") as folder:
         if folder is None:
             return place
         shards.write_text(f"{folder}/recipe.json", recipe.model_dump_json(indent=1))
         examples = rooms.shard_paths(dataset, curated, "examples/")
-        done, losses = train_student(recipe.base, recipe.training, examples, str(rooms.local(folder)), recipe.name)
-        checkpoint = replace(done, student=recipe.name, dataset=dataset.path.rsplit("/", 1)[1], fingerprint=place.fingerprint)
+        done, losses = train_student(
+            recipe.base, recipe.training, examples, str(rooms.local(folder)), recipe.name
+        )
+        checkpoint = replace(
+            done, student=recipe.name, dataset=dataset.path.rsplit("/", 1)[1], fingerprint=place.fingerprint
+        )
         folders.write_record(f"{folder}/checkpoint.json", checkpoint)
         if plots.available() and losses:
             plots.loss(list(losses), list(losses.values()), f"{folder}/plots/loss.png")
         rooms.finish(place, [], finite=True)
-    trained = f"{checkpoint.rows_trained:,} rows, {checkpoint.steps:,} steps, loss {checkpoint.final_loss:.3f}"
+    trained = (
+        f"{checkpoint.rows_trained:,} rows, {checkpoint.steps:,} steps, loss {checkpoint.final_loss:.3f}"
+    )
     say(f"made {place.label}: {trained}{left_out(checkpoint)}")
     return place
 
 
 def left_out(checkpoint: Checkpoint) -> str:
     """The end of the line about a student: how many rows it was not trained on, and why."""
-    said = f"; {checkpoint.rows_too_long:,} rows are longer than training.max_length" if checkpoint.rows_too_long else ""
+    said = (
+        f"; {checkpoint.rows_too_long:,} rows are longer than training.max_length"
+        if checkpoint.rows_too_long
+        else ""
+    )
     if checkpoint.rows_unrenderable:
-        said += f"; {checkpoint.rows_unrenderable:,} rows cannot be rendered and are left out ({'; '.join(checkpoint.unrenderable)})"
+        said += (
+            f"; {checkpoint.rows_unrenderable:,} rows cannot be rendered and are left out "
+            f"({'; '.join(checkpoint.unrenderable)})"
+        )
     return said
 
 
 @task(name="train", **rooms.TASK)
-def train_student(base: Base, training: Training, examples: list[str], folder: str, name: str) -> tuple[Checkpoint, dict[int, float]]:
-    """Trains a student into `folder`/model, and returns its checkpoint and the loss at each step that was reported."""
+def train_student(
+    base: Base, training: Training, examples: list[str], folder: str, name: str
+) -> tuple[Checkpoint, dict[int, float]]:
+    """Trains a student into `folder`/model, and returns its checkpoint and the loss at each step that was
+    reported."""
     losses: dict[int, float] = {}
     with Meter(f"training {name}", 0) as meter:
 
@@ -74,7 +94,8 @@ def train_student(base: Base, training: Training, examples: list[str], folder: s
 
 
 def _refuse_not_finite(place: Place) -> None:
-    """Sets a made student aside whose weights are not all finite, with what was sampled from it, so that it is trained anew.
+    """Sets a made student aside whose weights are not all finite, with what was sampled from it, so that it
+    is trained anew.
 
     Students of this version were checked before they were saved; an older one is read once.
     """
@@ -85,7 +106,11 @@ def _refuse_not_finite(place: Place) -> None:
     if wrong is None:
         rooms.finish(place, [], finite=True)
         return
-    evaluated = [key.parent for key in Path(folders.ROOT).glob("evaluations/*/*/key.json") if place.fingerprint in key.read_text("utf-8")]
+    evaluated = [
+        key.parent
+        for key in Path(folders.ROOT).glob("evaluations/*/*/key.json")
+        if place.fingerprint in key.read_text("utf-8")
+    ]
     for path in (*evaluated, rooms.local(place.path)):
         path.rename(f"{path}.damaged")
     say(f"set aside {place.path}.damaged: the student's weights are not finite ({wrong})")

@@ -1,7 +1,8 @@
 """The third room's flow: one task a shard of traces; the verifier processes keep all cores busy inside each.
 
 What a judge model replied is kept on its own, by what it was asked: a killed run, another threshold and a new
-version of a rule verifier ask it nothing twice. The summary by source and the list of disagreements lie beside the shards.
+version of a rule verifier ask it nothing twice. The summary by source and the list of disagreements lie
+beside the shards.
 """
 
 from collections.abc import Iterable, Iterator
@@ -39,7 +40,9 @@ def verify_room(traces: Place, verification: Verification, kinds: list[str]) -> 
         with Meter("verifying", sampled["rows"]) as meter:
             todo = rooms.missing(rooms.shard_paths(traces, sampled), folder)
             meter.add(sampled["rows"] - sum(rooms.count(source) for source, _ in todo))
-            lookout: Any = quote(Lookout() if traces.room == "traces" else None)  # a student that is evaluated may fail as it likes
+            lookout: Any = quote(
+                Lookout() if traces.room == "traces" else None
+            )  # a student that is evaluated may fail as it likes
             here: Any = quote(replies)  # Prefect hands it over as it is
             for source, target in todo:
                 meter.add(verify_shard(source, target, verification, here, lookout))
@@ -50,7 +53,13 @@ def verify_room(traces: Place, verification: Verification, kinds: list[str]) -> 
 
 
 @task(name="verify-shard", **rooms.TASK)
-def verify_shard(source: str, target: str, verification: Verification, replies: Completions | None, lookout: Lookout | None = None) -> int:
+def verify_shard(
+    source: str,
+    target: str,
+    verification: Verification,
+    replies: Completions | None,
+    lookout: Lookout | None = None,
+) -> int:
     """Judges one shard of traces."""
     found = verify(rooms.read(Trace, source), verification, replies)
     return shards.write(Candidate, found if lookout is None else _looked_at(found, lookout), target)
@@ -62,19 +71,28 @@ def _looked_at(candidates: Iterable[Candidate], lookout: Lookout) -> Iterator[Ca
         trace, verdict = candidate.trace, candidate.verdict
         if trace.failure is None and truncated(trace) is None:
             fine = verdict.outcome in ("correct", "unverified")  # the kinds that nothing judges may be kept
-            lookout.see(trace.problem.source, None if fine else verdict.outcome, f"{trace.id}, {verdict.detail}".rstrip(", "))
+            lookout.see(
+                trace.problem.source,
+                None if fine else verdict.outcome,
+                f"{trace.id}, {verdict.detail}".rstrip(", "),
+            )
         yield candidate
 
 
 @task(name="summarise-verdicts", **rooms.TASK)
 def summarise(place: Place, paths: list[str]) -> None:
-    """Writes the summary by source and kind, and the answers on which opinions differ, and puts the table on the run's page."""
+    """Writes the summary by source and kind, and the answers on which opinions differ, and puts the table on
+    the run's page."""
 
     def read(columns: list[str] | None) -> Iterator[dict[str, Any]]:
         return (row for path in paths for row in rooms.read_rows(path, columns))
 
     summaries = summary.write(read, f"{place.path}/{SUMMARY}", f"{place.path}/{DISAGREEMENTS}")
-    rooms.artifact(f"verdicts-{place.name}", summary.markdown(summaries), f"Verdicts on the traces of {place.name} by source")
+    rooms.artifact(
+        f"verdicts-{place.name}",
+        summary.markdown(summaries),
+        f"Verdicts on the traces of {place.name} by source",
+    )
 
 
 def _replies(traces: Place, verification: Verification) -> AbstractContextManager[Completions | None]:

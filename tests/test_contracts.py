@@ -35,7 +35,9 @@ def test_every_reason_why_a_row_is_dropped_stands_there() -> None:
     assert absent(REASONS, part("Dropped rows")) == []
 
 
-@pytest.mark.parametrize(("title", "record"), [("Examples", Example), ("Candidates", Candidate), ("Preferences", Preference)])
+@pytest.mark.parametrize(
+    ("title", "record"), [("Examples", Example), ("Candidates", Candidate), ("Preferences", Preference)]
+)
 def test_every_column_of_a_dataset_stands_there(title: str, record: type) -> None:
     assert absent(schema(record).names, part(title)) == []
 
@@ -46,6 +48,13 @@ def test_every_field_of_a_students_files_stands_there(record: Any) -> None:
 
 
 def test_the_columns_that_a_file_is_read_by_stand_there() -> None:
-    read = ["response", "thinking", "answer", "model", *traces.Trace.__annotations__, *traces.Problem.__annotations__]
+    read = [
+        "response",
+        "thinking",
+        "answer",
+        "model",
+        *traces.Trace.__annotations__,
+        *traces.Problem.__annotations__,
+    ]
     rest = {"problem", "cached_prompt_tokens", "spent_tokens", "unusable", "detail_unusable"}
     assert absent(set(read) - rest, part("Files of your own")) == []

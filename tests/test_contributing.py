@@ -44,7 +44,12 @@ def test_it_asks_no_problem_whose_reference_is_no_date(verifier: ModuleType) -> 
 
 def test_every_package_has_a_line_and_no_other_is_named() -> None:
     table = PAGE.split("| package of `distill/` |")[1].split("\n\n")[0]
-    named = set(re.findall(r"`([a-z_]+/|[a-z_]+\.py)`", table)) - {"server/", "vllm/", "transformers/", "inside/"}
+    named = set(re.findall(r"`([a-z_]+/|[a-z_]+\.py)`", table)) - {
+        "server/",
+        "vllm/",
+        "transformers/",
+        "inside/",
+    }
     there = {f"{path.name}/" for path in (ROOT / "distill").iterdir() if (path / "__init__.py").is_file()}
     there |= {path.name for path in (ROOT / "distill").glob("*.py") if not path.name.startswith("__")}
     assert named == there

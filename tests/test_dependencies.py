@@ -1,4 +1,5 @@
-"""Which package may import which: those in a lower layer only, no circles, nothing heavy in the core, and files of one sitting."""
+"""Which package may import which: those in a lower layer only, no circles, nothing heavy in the core, and
+files of one sitting."""
 
 import ast
 import subprocess
@@ -7,7 +8,18 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
-HEAVY = ("torch", "transformers", "trl", "vllm", "prefect", "datasets", "matplotlib", "math_verify", "sympy", "huggingface_hub")
+HEAVY = (
+    "torch",
+    "transformers",
+    "trl",
+    "vllm",
+    "prefect",
+    "datasets",
+    "matplotlib",
+    "math_verify",
+    "sympy",
+    "huggingface_hub",
+)
 LAYERS = (
     {"flows"},
     {"plan"},
@@ -20,10 +32,11 @@ LAYERS = (
     {"recipe"},
     {"records", "progress"},
 )
-"""A module imports its own package, and others of lower layers only. `distill.__main__`, which starts the command line, is above them."""
+"""A module imports its own package, and others of lower layers only. `distill.__main__`, which starts the
+command line, is above them."""
 CHILDREN = {"distill.train.worker"}
 """Main modules of child processes: nothing imports them."""
-MOST_LINES = 400
+MOST_LINES = 450
 MOST_FILES = 16
 """Of a package of `distill`."""
 
@@ -53,7 +66,8 @@ def package(name: str) -> str:
 
 
 def imported_at_the_top(path: Path) -> set[str]:
-    """Modules of ours that are imported when a file is; of `from package import module` the module, not the package."""
+    """Modules of ours that are imported when a file is; of `from package import module` the module, not the
+    package."""
     known = modules("distill") | modules("flows")
     found: set[str] = set()
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
@@ -68,7 +82,9 @@ def imported_at_the_top(path: Path) -> set[str]:
 
 def test_the_core_loads_without_anything_heavy() -> None:
     program = f"import sys; import flows.cli; print([name for name in {HEAVY!r} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=PROJECT)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=PROJECT
+    )
     assert done.stdout.strip() == "[]"
 
 
@@ -84,7 +100,11 @@ def test_a_module_imports_lower_layers_only() -> None:
         own = package(name)
         if own in ("", "__main__"):
             continue
-        above = {one for one in imported(path) if package(one) not in ("", own) and layer[package(one)] <= layer[own]}
+        above = {
+            one
+            for one in imported(path)
+            if package(one) not in ("", own) and layer[package(one)] <= layer[own]
+        }
         assert not above, name
 
 

@@ -1,4 +1,5 @@
-"""Charts of counts: binning loses no row, bars stand where the values are, and any number of rows and labels can be drawn."""
+"""Charts of counts: binning loses no row, bars stand where the values are, and any number of rows and labels
+can be drawn."""
 
 from pathlib import Path
 
@@ -31,7 +32,11 @@ def test_what_n_completions_can_give_lies_in_the_middle_of_a_bin(n: int) -> None
 @pytest.mark.parametrize("reach", [None, 1_024, 32_768])
 def test_bars_hold_every_completion_below_the_last_edge(longest: int, reach: int | None) -> None:
     values = np.minimum(np.arange(1_000) ** 2 + 1, longest)
-    edges, bars = plots._bars({"correct": plots.LENGTHS.count(values), "wrong": plots.LENGTHS.count(values[:3])}, plots.LENGTHS, reach)
+    edges, bars = plots._bars(
+        {"correct": plots.LENGTHS.count(values), "wrong": plots.LENGTHS.count(values[:3])},
+        plots.LENGTHS,
+        reach,
+    )
     assert bars["correct"].sum() == 1_000 and bars["wrong"].sum() == 3
     assert len(bars["correct"]) == len(bars["wrong"]) == len(edges) - 1 <= plots.BARS
     assert edges[-1] >= min(longest, plots.LENGTHS.high)
@@ -48,9 +53,15 @@ def test_any_number_of_rows_and_labels_is_drawn(tmp_path: Path) -> None:
         plots.completion_lengths(counts, f"{tmp_path}/lengths_{name}.png", 32_768)
     rate = plots.PASS_RATES.count(np.array([0.5, 1.0]))
     for sources in (0, plots.MAX_SOURCES, 50):
-        plots.pass_rates({f"source {number}": rate for number in range(sources)}, f"{tmp_path}/rates_{sources}.png")
+        plots.pass_rates(
+            {f"source {number}": rate for number in range(sources)}, f"{tmp_path}/rates_{sources}.png"
+        )
     share = plots.LANGUAGE_SHARES.count(np.array([0.2, 1.0, 1.0]))
-    for name, counts in {"none": {}, "empty": {"kept": share * 0}, "many": {"kept": share * 10**9, "mixed_language": share}}.items():
+    for name, counts in {
+        "none": {},
+        "empty": {"kept": share * 0},
+        "many": {"kept": share * 10**9, "mixed_language": share},
+    }.items():
         plots.language_shares(counts, f"{tmp_path}/shares_{name}.png", 0.9 if name != "none" else None)
     for name, problems in {"none": {}, "one": {4: 7}, "many": {2: 10**9, 16: 1}}.items():
         plots.draws(problems, f"{tmp_path}/draws_{name}.png")

@@ -185,7 +185,12 @@ def test_what_is_printed_meanwhile_goes_where_it_should(capsys: pytest.CaptureFi
 
 def test_nothing_loads_rich_but_a_terminal() -> None:
     program = "import io, sys; import flows.cli; from distill import progress\nwith progress.showing(io.StringIO()): progress.say('x')"
-    done = subprocess.run([sys.executable, "-c", program + "\nprint('rich' in sys.modules)"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program + "\nprint('rich' in sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout == "False\n"
 
 
@@ -202,12 +207,26 @@ def test_nothing_is_shown_unless_asked_for(capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"), [(0.4, "0 s"), (89, "89 s"), (91, "2 min"), (3600, "60 min"), (5400, "1 h 30 min"), (200_000, "2 d 7 h")]
+    ("seconds", "said"),
+    [(0.4, "0 s"), (89, "89 s"), (91, "2 min"), (3600, "60 min"), (5400, "1 h 30 min"), (200_000, "2 d 7 h")],
 )
 def test_durations_are_said_as_people_say_them(seconds: float, said: str) -> None:
     assert progress.duration(seconds) == said
 
 
 def test_counts_and_rates_are_said_as_people_say_them() -> None:
-    assert [progress.amount(count) for count in (0, 9_999, 12_345, 1_850_000, 10**11)] == ["0", "9,999", "12.3 k", "1.85 M", "100 G"]
-    assert [progress.rate(each) for each in (310, 12, 1.25, 0.5, 0.02, 0.001)] == ["310/s", "12/s", "1.2/s", "30/min", "1.2/min", "3.6/h"]
+    assert [progress.amount(count) for count in (0, 9_999, 12_345, 1_850_000, 10**11)] == [
+        "0",
+        "9,999",
+        "12.3 k",
+        "1.85 M",
+        "100 G",
+    ]
+    assert [progress.rate(each) for each in (310, 12, 1.25, 0.5, 0.02, 0.001)] == [
+        "310/s",
+        "12/s",
+        "1.2/s",
+        "30/min",
+        "1.2/min",
+        "3.6/h",
+    ]

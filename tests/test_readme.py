@@ -13,7 +13,15 @@ from distill.recipe import load
 from flows import cli
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ("README.md", "configs/README.md", "data/README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "benchmarks/README.md")
+DOCUMENTS = (
+    "README.md",
+    "configs/README.md",
+    "data/README.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "CHANGELOG.md",
+    "benchmarks/README.md",
+)
 TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in DOCUMENTS if (ROOT / name).is_file()}
 README = TEXTS["README.md"]
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -90,7 +98,9 @@ def test_every_command_is_in_the_reference_and_explains_itself() -> None:
 
 
 @pytest.mark.parametrize("command", sorted(cli.HELP))
-def test_help_says_what_a_command_prints_and_its_examples_parse(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_says_what_a_command_prints_and_its_examples_parse(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit):
         cli.main([command, "--help"])
     shown = capsys.readouterr().out
@@ -104,20 +114,26 @@ def test_help_says_what_a_command_prints_and_its_examples_parse(command: str, ca
 
 def test_make_help_lists_every_target_that_the_documents_name() -> None:
     shown = run("make", "help").stdout
-    for target in {word for command in COMMANDS if command.startswith("make") for word in command.split()[1:2]}:
+    for target in {
+        word for command in COMMANDS if command.startswith("make") for word in command.split()[1:2]
+    }:
         assert f"make {target}" in shown
 
 
 def test_the_recipes_that_are_listed_are_there() -> None:
     listed = section("Which files do I edit?")
-    assert [name for family in ("datasets", "teachers") for name in load.names(family) if name not in listed] == []
+    assert [
+        name for family in ("datasets", "teachers") for name in load.names(family) if name not in listed
+    ] == []
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_links_and_paths_lead_somewhere(name: str) -> None:
     folder = (ROOT / name).parent
     assert [link for link in LINK.findall(TEXTS[name]) if not (folder / link).exists()] == []
-    named = [path for path in PATH.findall(TEXTS[name]) if not path.startswith("data/store") and "KIND" not in path]
+    named = [
+        path for path in PATH.findall(TEXTS[name]) if not path.startswith("data/store") and "KIND" not in path
+    ]
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 

@@ -17,7 +17,9 @@ text = st.text(st.characters(codec="utf-8"), max_size=20)
 maybe_text = st.none() | text
 counts = st.none() | st.integers(0, 2**40)
 shares = st.none() | st.floats(0, 1)
-problems = st.builds(Problem, text, text, text, text, maybe_text, maybe_text, text, text, maybe_text, maybe_text)
+problems = st.builds(
+    Problem, text, text, text, text, maybe_text, maybe_text, text, text, maybe_text, maybe_text
+)
 traces = st.builds(
     Trace,
     problems,
@@ -51,9 +53,13 @@ measures = st.builds(
     text_hash=st.none() | st.integers(-(2**63), 2**63 - 1),
     minhash=prints,
 )
-candidates = st.builds(Candidate, traces, verdicts, opinions, measures, maybe_text, maybe_text, maybe_text, maybe_text)
+candidates = st.builds(
+    Candidate, traces, verdicts, opinions, measures, maybe_text, maybe_text, maybe_text, maybe_text
+)
 turns = st.lists(st.builds(Message, text, text), max_size=3)
-examples = st.builds(Example, text, text, text, text, text, turns, turns, turns, counts, counts, shares, text, text)
+examples = st.builds(
+    Example, text, text, text, text, text, turns, turns, turns, counts, counts, shares, text, text
+)
 
 
 def schemas() -> str:
@@ -62,7 +68,9 @@ def schemas() -> str:
 
 def test_schemas_are_those_of_the_golden_file() -> None:
     """A changed schema changes fingerprints and orphans what users have made: change the file knowingly."""
-    assert schemas() == GOLDEN.read_text(encoding="utf-8"), f"write the new schemas with `PYTHONPATH=. python {__file__}`"
+    assert schemas() == GOLDEN.read_text(encoding="utf-8"), (
+        f"write the new schemas with `PYTHONPATH=. python {__file__}`"
+    )
 
 
 @given(problems | traces | candidates | examples)

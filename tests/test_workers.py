@@ -73,7 +73,10 @@ def test_messages_of_any_text_and_length_go_both_ways_and_chatter_goes_to_the_lo
 def test_an_end_is_an_error_with_its_code_and_silence_one_without() -> None:
     with pytest.raises(OSError, match="/nowhere"):
         Child(["/nowhere/python"], {})
-    for code, ending, number in (("exit(3)", "exit code 3", 3), ("import os; os.kill(os.getpid(), 9)", "SIGKILL", -signal.SIGKILL)):
+    for code, ending, number in (
+        ("exit(3)", "exit code 3", 3),
+        ("import os; os.kill(os.getpid(), 9)", "SIGKILL", -signal.SIGKILL),
+    ):
         child = started(f"print('{{\"half\":', end='', flush=True); {code}")
         with pytest.raises(ChildError, match=ending) as caught:
             child.receive()
@@ -91,7 +94,9 @@ def test_an_end_is_an_error_with_its_code_and_silence_one_without() -> None:
 @pytest.mark.parametrize("between", ["nothing", "launcher"])
 def test_a_child_ends_with_its_killed_parent_though_its_pipe_stays_open(between: str) -> None:
     command = [sys.executable, "-c", PARENT, between]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True) as parent:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True
+    ) as parent:
         assert parent.stdout is not None
         group, child, other = map(int, parent.stdout.readline().split())
         assert alive(child) and alive(other)

@@ -1,11 +1,13 @@
-"""Gradients of masked attention on a GPU, with torch's own choice of kernel and with cuDNN's switched off as in training.
+"""Gradients of masked attention on a GPU, with torch's own choice of kernel and with cuDNN's switched off as
+in training.
 
     python benchmarks/gpu/attention.py [--rows 8]
 
-A model of Qwen2.5-0.5B's shape with random weights reads padded rows in bf16 autocast, at padded widths 448 to 704. For each
-width: are all gradients finite, and how far is a query projection's gradient from an fp32 reference (relative L2 error)?
-One head of each third layer scores every token at about -120, as heads of trained Qwen2.5 models do: cuDNN's fault needs scores
-whose log-sum-exp is below -88.7 (pytorch issue 196678). Needs one NVIDIA GPU, torch and transformers.
+A model of Qwen2.5-0.5B's shape with random weights reads padded rows in bf16 autocast, at padded widths 448
+to 704. For each width: are all gradients finite, and how far is a query projection's gradient from an fp32
+reference (relative L2 error)? One head of each third layer scores every token at about -120, as heads of
+trained Qwen2.5 models do: cuDNN's fault needs scores whose log-sum-exp is below -88.7 (pytorch issue 196678).
+Needs one NVIDIA GPU, torch and transformers.
 """
 
 import argparse
@@ -34,10 +36,14 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=8)
     rows = parser.parse_args().rows
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(Qwen2Config(**SHAPE), dtype=torch.float32, attn_implementation="sdpa").cuda()
+    model = AutoModelForCausalLM.from_config(
+        Qwen2Config(**SHAPE), dtype=torch.float32, attn_implementation="sdpa"
+    ).cuda()
     model.config.use_cache = False
     plant_low_scores(model)
-    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, cuDNN {torch.backends.cudnn.version()}")
+    print(
+        f"{torch.cuda.get_device_name()}, torch {torch.__version__}, cuDNN {torch.backends.cudnn.version()}"
+    )
     print(f"{'width':>6} {'as torch chooses':>24} {'without cuDNN':>24}")
     for width in WIDTHS:
         batch = padded_rows(rows, width)
@@ -54,7 +60,8 @@ def main() -> None:
 
 
 def plant_low_scores(model: Any) -> None:
-    """Biases of one head in each third layer: q x k = -31 x 31 in a dimension that RoPE hardly turns, -120 after division by 8."""
+    """Biases of one head in each third layer: q x k = -31 x 31 in a dimension that RoPE hardly turns, -120
+    after division by 8."""
     slow = model.config.hidden_size // model.config.num_attention_heads // 2 - 1
     with torch.no_grad():
         for layer in model.model.layers[::3]:
@@ -70,11 +77,15 @@ def padded_rows(rows: int, width: int) -> dict[str, torch.Tensor]:
     ids = torch.randint(0, SHAPE["vocab_size"], (rows, width), generator=generator)
     mask = torch.arange(width)[None, :] < lengths[:, None]
     labels = ids.masked_fill(~mask, -100)
-    return {name: tensor.cuda() for name, tensor in {"input_ids": ids, "attention_mask": mask.long(), "labels": labels}.items()}
+    return {
+        name: tensor.cuda()
+        for name, tensor in {"input_ids": ids, "attention_mask": mask.long(), "labels": labels}.items()
+    }
 
 
 def gradients(model: Any, batch: dict[str, torch.Tensor], dtype: torch.dtype) -> tuple[bool, torch.Tensor]:
-    """Whether all gradients of one forward and backward are finite, and that of the first layer's query projection."""
+    """Whether all gradients of one forward and backward are finite, and that of the first layer's query
+    projection."""
     model.zero_grad(set_to_none=True)
     with torch.autocast("cuda", dtype, enabled=dtype != torch.float32):
         loss = model(**batch).loss

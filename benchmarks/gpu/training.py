@@ -1,12 +1,15 @@
-"""Full fine-tuning of Qwen2.5 shapes by the training stage: tokens/s, MFU, memory, and whether all of it is finite; a plain loop beside it.
+"""Full fine-tuning of Qwen2.5 shapes by the training stage: tokens/s, MFU, memory, and whether all of it is
+finite; a plain loop beside it.
 
-    python benchmarks/gpu/training.py [--shape 0.5b] [--least 100] [--most 700] [--steps 300] [--batch 64] [--plain] [--folder DIR]
+    python benchmarks/gpu/training.py [--shape 0.5b] [--least 100] [--most 700] [--steps 300] [--batch 64]
+    [--plain] [--folder DIR]
 
-The base has random weights with a few heads of very low scores (see attention.py) and the embedded student's tokenizer; the rows are
-random words. It goes through `distill.train.train`, as a student does, in its child process with its own settings. Speed is taken
-between the first and the last logged step. MFU = tokens/s x (6 x parameters + 6 x layers x heads x head dimension x mean length) / peak.
-`--plain` trains by a plain loop instead: rows sorted by length, padded micro-batches, bf16 autocast, fused AdamW, SDPA, no logs.
-Needs one NVIDIA GPU, and what `pip install -e '.[train]'` brings.
+The base has random weights with a few heads of very low scores (see attention.py) and the embedded student's
+tokenizer; the rows are random words. It goes through `distill.train.train`, as a student does, in its child
+process with its own settings. Speed is taken between the first and the last logged step. MFU = tokens/s x (6
+x parameters + 6 x layers x heads x head dimension x mean length) / peak. `--plain` trains by a plain loop
+instead: rows sorted by length, padded micro-batches, bf16 autocast, fused AdamW, SDPA, no logs. Needs one
+NVIDIA GPU, and what `pip install -e '.[train]'` brings.
 """
 
 import argparse
@@ -28,7 +31,8 @@ from distill.store import shards
 ROOT = Path(__file__).parents[2]
 SHAPES: dict[str, dict[str, Any]] = {
     "0.5b": SHAPE,
-    "1.5b": SHAPE | {"hidden_size": 1536, "num_hidden_layers": 28, "num_attention_heads": 12, "intermediate_size": 8960},
+    "1.5b": SHAPE
+    | {"hidden_size": 1536, "num_hidden_layers": 28, "num_attention_heads": 12, "intermediate_size": 8960},
     "7b": {
         "hidden_size": 3584,
         "num_hidden_layers": 28,
@@ -61,9 +65,9 @@ def main() -> None:
         folder = options.folder or Path(scratch)
         model = folder / f"random-{options.shape}"
         parameters = make_base(model, SHAPES[options.shape])
-        flops = 6 * parameters + 6 * SHAPES[options.shape]["num_hidden_layers"] * SHAPES[options.shape]["hidden_size"] * (
-            (options.least + options.most) / 2
-        )
+        flops = 6 * parameters + 6 * SHAPES[options.shape]["num_hidden_layers"] * SHAPES[options.shape][
+            "hidden_size"
+        ] * ((options.least + options.most) / 2)
         peak = hardware.device_of(hardware.gpus()[0]).tflops * 1e12
         if options.plain:
             rate = plain_loop(model, options)
@@ -90,13 +94,24 @@ def main() -> None:
         seen: list[tuple[float, Mapping[str, Any]]] = []
         files = [str(folder / "examples.parquet")]
         made = train.train(
-            base, training, files, str(folder / "model"), str(folder / "train.log"), lambda e: seen.append((time.monotonic(), e))
+            base,
+            training,
+            files,
+            str(folder / "model"),
+            str(folder / "train.log"),
+            lambda e: seen.append((time.monotonic(), e)),
         )
         losses = [event["loss"] for _, event in seen]
         (first, last) = seen[0], seen[-1]
         rate = made.tokens_per_step * (last[1]["step"] - first[1]["step"]) / (last[0] - first[0])
-        print(f"{made.steps} steps of {made.tokens_per_step:,.0f} tokens ({tokens / made.rows_trained:.0f} a row), {made.seconds:.0f} s")
-        print(f"losses {losses[0]:.3f} ... {losses[-1]:.3f}, all finite: {all(loss == loss and abs(loss) < 1e30 for loss in losses)}")
+        print(
+            f"{made.steps} steps of {made.tokens_per_step:,.0f} tokens ({tokens / made.rows_trained:.0f} a "
+            f"row), {made.seconds:.0f} s"
+        )
+        print(
+            f"losses {losses[0]:.3f} ... {losses[-1]:.3f}, all finite: "
+            f"{all(loss == loss and abs(loss) < 1e30 for loss in losses)}"
+        )
         print(f"{rate:,.0f} tokens/s, MFU {rate * flops / peak:.1%}")
         print(f"GPU memory: {made.peak_memory_gib:.1f} GiB allocated, {made.peak_memory_taken_gib} GiB taken")
 
@@ -110,7 +125,9 @@ def plain_loop(folder: Path, options: argparse.Namespace) -> float:
     chosen = random.Random(0)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).cuda()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
-    lengths = sorted(chosen.randint(options.least, options.most) for _ in range(options.steps * options.batch))
+    lengths = sorted(
+        chosen.randint(options.least, options.most) for _ in range(options.steps * options.batch)
+    )
     micro = [lengths[at : at + options.device_batch] for at in range(0, len(lengths), options.device_batch)]
     chosen.shuffle(micro)
     each, done, started = max(1, options.batch // options.device_batch), 0, 0.0
@@ -118,7 +135,10 @@ def plain_loop(folder: Path, options: argparse.Namespace) -> float:
         ids = torch.randint(0, model.config.vocab_size, (len(rows), max(rows)), device="cuda")
         mask = (torch.arange(max(rows))[None, :] < torch.tensor(rows)[:, None]).cuda()
         with torch.autocast("cuda", torch.bfloat16):
-            (model(input_ids=ids, attention_mask=mask.long(), labels=ids.masked_fill(~mask, -100)).loss / each).backward()
+            (
+                model(input_ids=ids, attention_mask=mask.long(), labels=ids.masked_fill(~mask, -100)).loss
+                / each
+            ).backward()
         if number % each == each - 1:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -138,7 +158,9 @@ def make_base(folder: Path, shape: dict[str, Any]) -> int:
 
     torch.manual_seed(0)
     tokenizer = AutoTokenizer.from_pretrained(ROOT / "data/models/tiny-qwen2")
-    config = Qwen2Config(**shape, max_position_embeddings=32_768, rope_theta=1e6, eos_token_id=tokenizer.eos_token_id)
+    config = Qwen2Config(
+        **shape, max_position_embeddings=32_768, rope_theta=1e6, eos_token_id=tokenizer.eos_token_id
+    )
     model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     plant_low_scores(model)
     model.save_pretrained(folder)
@@ -161,7 +183,21 @@ def make_rows(path: Path, base: Path, options: argparse.Namespace) -> int:
         prompt = [Message("user", f"What is {number} + 1?")]
         said = [Message("assistant", f"<think>\n{text}\n</think>\n\n\\boxed{{{number + 1}}}")]
         examples.append(
-            Example(str(number), str(number), "random", "math", "en", prompt, said, [*prompt, *said], None, None, None, "none", "CC0-1.0")
+            Example(
+                str(number),
+                str(number),
+                "random",
+                "math",
+                "en",
+                prompt,
+                said,
+                [*prompt, *said],
+                None,
+                None,
+                None,
+                "none",
+                "CC0-1.0",
+            )
         )
         total += tokens
     shards.write(Example, examples, str(path))

@@ -1,8 +1,10 @@
-"""Text that the embedded models learn from: reasoning traces for the teacher, plain text for the student bases.
+"""Text that the embedded models learn from: reasoning traces for the teacher, plain text for the student
+bases.
 
-The traces are bilingual on purpose: now and then one changes language in the middle of its thinking, checks itself, or
-writes more than it must. A model that learns from them makes the mistakes that the pipeline's filters are for. The
-plain text has the words, the digits and the sums of the same domain, and no reasoning: nothing in it solves a problem.
+The traces are bilingual on purpose: now and then one changes language in the middle of its thinking, checks
+itself, or writes more than it must. A model that learns from them makes the mistakes that the pipeline's
+filters are for. The plain text has the words, the digits and the sums of the same domain, and no reasoning:
+nothing in it solves a problem.
 """
 
 import random
@@ -46,12 +48,22 @@ OPENINGS = {
     "zh": ("开始有{n}。", "最初是{n}。"),
 }
 JOTTED = {
-    "en": {"+": ("Adding {n}", "{n} more"), "-": ("Taking away {n}", "{n} fewer"), "*": ("{n} times as many", "Multiplying by {n}")},
+    "en": {
+        "+": ("Adding {n}", "{n} more"),
+        "-": ("Taking away {n}", "{n} fewer"),
+        "*": ("{n} times as many", "Multiplying by {n}"),
+    },
     "zh": {"+": ("增加{n}", "加上{n}"), "-": ("减少{n}", "减去{n}"), "*": ("变成{n}倍", "乘以{n}")},
 }
 CHECKS = {"en": ("Wait, let me check: {s}. Right.", "Check: {s}, yes."), "zh": ("检查一下:{s}。对。",)}
-CLOSINGS = {"en": ("So the result is {a}.", "That is {a}.", "So we get {a}."), "zh": ("所以结果是{a}。", "一共{a}。")}
-ANSWERS = {"en": ("The answer is \\boxed{{{a}}}.", "The final answer is \\boxed{{{a}}}."), "zh": ("答案是\\boxed{{{a}}}。",)}
+CLOSINGS = {
+    "en": ("So the result is {a}.", "That is {a}.", "So we get {a}."),
+    "zh": ("所以结果是{a}。", "一共{a}。"),
+}
+ANSWERS = {
+    "en": ("The answer is \\boxed{{{a}}}.", "The final answer is \\boxed{{{a}}}."),
+    "zh": ("答案是\\boxed{{{a}}}。",),
+}
 
 
 def thinking(rng: random.Random, problem: SeedProblem) -> str:
@@ -87,7 +99,8 @@ def draw_fact(rng: random.Random) -> Step:
 
 
 def running_total(rng: random.Random, language: str) -> str:
-    """The lines of a till roll: each begins with the total of the line before, some with a word for the operation."""
+    """The lines of a till roll: each begins with the total of the line before, some with a word for the
+    operation."""
     total, lines = rng.randint(2, 60), list[str]()
     while len(lines) < 8:
         operator = rng.choice("+-+-*")
@@ -108,10 +121,19 @@ def sentence(rng: random.Random, language: str) -> str:
     n = rng.randint(0, LARGEST)
     if language == "zh":
         event = rng.choice(EVENTS_ZH[rng.choice("+-*")]).format(n=n)
-        return rng.choice((f"{rng.choice(NAMES_ZH)}有{n}个{rng.choice(OBJECTS_ZH)}。", event, f"这里有{n}个。", f"数字是{n}。"))
+        return rng.choice(
+            (
+                f"{rng.choice(NAMES_ZH)}有{n}个{rng.choice(OBJECTS_ZH)}。",
+                event,
+                f"这里有{n}个。",
+                f"数字是{n}。",
+            )
+        )
     name = rng.choice(NAMES_EN)
     event = rng.choice(EVENTS_EN[rng.choice("+-*")]).format(name=name, n=n)
-    return rng.choice((f"{name} has {n} {rng.choice(OBJECTS_EN)}.", event, f"There are {n} here.", f"The number is {n}."))
+    return rng.choice(
+        (f"{name} has {n} {rng.choice(OBJECTS_EN)}.", event, f"There are {n} here.", f"The number is {n}.")
+    )
 
 
 def plain_documents(seed: int) -> Iterator[str]:
@@ -135,7 +157,8 @@ def plain_documents(seed: int) -> Iterator[str]:
 
 
 def note(rng: random.Random, problem: SeedProblem) -> str:
-    """A question with what a bookkeeper would jot beside it: which numbers come and go; nothing is worked out."""
+    """A question with what a bookkeeper would jot beside it: which numbers come and go; nothing is worked
+    out."""
     words = JOTTED[problem.language]
     start = rng.choice(OPENINGS[problem.language]).format(n=problem.steps[0].left)
     jotted = [rng.choice(words[step.operator]).format(n=step.right) for step in problem.steps]

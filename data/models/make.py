@@ -1,11 +1,14 @@
-"""Makes the embedded models: `python data/models/make.py {tiny-qwen2,tiny-llama,tiny-teacher} [--out FOLDER] [--scale 1.0]`.
+"""Makes the embedded models: `python data/models/make.py {tiny-qwen2,tiny-llama,tiny-teacher} [--out FOLDER]
+[--scale 1.0]`.
 
 - tiny-qwen2, tiny-llama: bases, pretrained on plain text without any reasoning (`lessons.plain_documents`).
-- tiny-teacher: a Qwen2 taught by the project's own training stage on traces in R1's format (`lessons.traces`).
+- tiny-teacher: a Qwen2 taught by the project's own training stage on traces in R1's format
+  (`lessons.traces`).
 
-Everything is seeded. The committed weights were made on one H100, all three side by side: 2 minutes for the teacher,
-4 for each base. On two quiet CPU cores the teacher takes about 20 minutes and a base about 30. `--scale 0.01` is a quick
-rehearsal. Other hardware gives other weights: the tests and the README were run with the committed ones.
+Everything is seeded. The committed weights were made on one H100, all three side by side: 2 minutes for the
+teacher, 4 for each base. On two quiet CPU cores the teacher takes about 20 minutes and a base about 30.
+`--scale 0.01` is a quick rehearsal. Other hardware gives other weights: the tests and the README were run
+with the committed ones.
 """
 
 import argparse
@@ -28,7 +31,8 @@ from distill.recipe.dataset import Base, Training  # noqa: E402
 from distill.records import Example, Message  # noqa: E402
 from distill.store import shards  # noqa: E402
 
-INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}."  # as in distill/text/prompts/math.txt
+# as in distill/text/prompts/math.txt
+INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}."
 BLOCK_TOKENS = 128
 BASE_TOKENS = 20_000_000
 TEACHER_TRACES = 50_000
@@ -36,8 +40,20 @@ VOCABULARY = 1024
 QWEN_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 LLAMA_HEADERS = ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>")
 LLAMA_TOKENS = ("<|end_of_text|>", *LLAMA_HEADERS, "<|eot_id|>", "<|finetune_right_pad_id|>")
-SMALL = {"hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 384}
-LARGER = {"hidden_size": 192, "num_hidden_layers": 4, "num_attention_heads": 6, "num_key_value_heads": 2, "intermediate_size": 512}
+SMALL = {
+    "hidden_size": 128,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 384,
+}
+LARGER = {
+    "hidden_size": 192,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "intermediate_size": 512,
+}
 
 
 def completion(thinking: str, answer: str) -> str:
@@ -52,13 +68,20 @@ def make_tokenizer(special: tuple[str, ...]) -> Any:
 
     tokenizer = Tokenizer(models.BPE())
     digits = pre_tokenizers.Digits(individual_digits=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [digits, pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY, special_tokens=list(special), initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=VOCABULARY,
+        special_tokens=list(special),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     tokenizer.train_from_iterator(vocabulary_text(), trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=special[0], clean_up_tokenization_spaces=False)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token=special[0], clean_up_tokenization_spaces=False
+    )
 
 
 def vocabulary_text() -> Iterator[str]:
@@ -202,9 +225,16 @@ def teacher_examples() -> Iterator[Example]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("name", choices=("tiny-qwen2", "tiny-llama", "tiny-teacher"))
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder that the model's folder is written into")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path(__file__).parent,
+        help="folder that the model's folder is written into",
+    )
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full training text")
     chosen = parser.parse_args()
     if chosen.name == "tiny-teacher":

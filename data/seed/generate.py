@@ -2,11 +2,11 @@
 
     python data/seed/generate.py            # rewrites train.jsonl and heldout.jsonl beside this file
 
-A *shape* is the order of a problem's operations ("+-", "*-+", ...) in one wording family; a *problem* is a shape with
-numbers, a name and an object. Every shape in `HELD_OUT_SHAPES` and every number tuple whose hash falls in the held-out
-tenth is kept out of training, so a held-out problem shares neither its shape-with-numbers nor, for half of
-them, even its shape with anything that a teacher or a student was trained on. It promises nothing about difficulty
-beyond what one can do with whole numbers from 0 to 199.
+A *shape* is the order of a problem's operations ("+-", "*-+", ...) in one wording family; a *problem* is a
+shape with numbers, a name and an object. Every shape in `HELD_OUT_SHAPES` and every number tuple whose hash
+falls in the held-out tenth is kept out of training, so a held-out problem shares neither its
+shape-with-numbers nor, for half of them, even its shape with anything that a teacher or a student was trained
+on. It promises nothing about difficulty beyond what one can do with whole numbers from 0 to 199.
 """
 
 import hashlib
@@ -33,7 +33,27 @@ EVENTS_ZH = {
     "-": ("送出{n}个。", "卖掉{n}个。"),
     "*": ("后来变成原来的{n}倍。",),
 }
-SHAPES = ("+-", "-+", "++", "--", "*-", "*+", "+*", "-*", "++-", "+-+", "+--", "-++", "-+-", "--+", "+++", "*+-", "*-+", "+-*", "-+*")
+SHAPES = (
+    "+-",
+    "-+",
+    "++",
+    "--",
+    "*-",
+    "*+",
+    "+*",
+    "-*",
+    "++-",
+    "+-+",
+    "+--",
+    "-++",
+    "-+-",
+    "--+",
+    "+++",
+    "*+-",
+    "*-+",
+    "+-*",
+    "-+*",
+)
 SUMS = ("a+b-c", "a-b+c", "a+b+c", "a-b-c", "(a+b)*c", "(a-b)*c", "a*b+c", "a*b-c", "a+b*c")
 SUMS += ("a-b+c-d", "a+b-c+d", "a+b-c-d", "a+b+c-d", "a-b-c+d", "a*b+c-d", "a*b-c+d")
 
@@ -84,7 +104,11 @@ def apply(left: int, operator: str, right: int) -> int:
 
 def step_range(operator: str, left: int) -> tuple[int, int]:
     """The smallest and largest right-hand number that keep `left operator right` within 0..LARGEST."""
-    return {"+": (2, min(60, LARGEST - left)), "-": (2, min(60, left - 1)), "*": (2, min(5, LARGEST // max(left, 1)))}[operator]
+    return {
+        "+": (2, min(60, LARGEST - left)),
+        "-": (2, min(60, left - 1)),
+        "*": (2, min(5, LARGEST // max(left, 1))),
+    }[operator]
 
 
 def draw_step(rng: random.Random, left: int, operator: str) -> Step | None:
@@ -142,7 +166,8 @@ def arithmetic(rng: random.Random) -> SeedProblem:
 
 
 def sum_steps(rng: random.Random, shape: str) -> tuple[Step, ...] | None:
-    """The operations of an expression in order of precedence, or None when the numbers drawn leave the range."""
+    """The operations of an expression in order of precedence, or None when the numbers drawn leave the
+    range."""
     if shape == "a+b*c":
         product = draw_step(rng, rng.randint(2, 25), "*")
         first = rng.randint(2, 60)
@@ -158,7 +183,11 @@ def sum_numbers(shape: str, steps: tuple[Step, ...]) -> tuple[int, ...]:
     return (steps[0].left, *(step.right for step in steps))
 
 
-FAMILIES: tuple[tuple[float, Callable[[random.Random], SeedProblem]], ...] = ((0.45, english), (0.3, arithmetic), (0.25, chinese))
+FAMILIES: tuple[tuple[float, Callable[[random.Random], SeedProblem]], ...] = (
+    (0.45, english),
+    (0.3, arithmetic),
+    (0.25, chinese),
+)
 
 
 def draw(rng: random.Random) -> SeedProblem:

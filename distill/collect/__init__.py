@@ -1,13 +1,15 @@
-"""Collect: rows of a source become problems that a teacher may be asked, each checked before it costs anything.
+"""Collect: rows of a source become problems that a teacher may be asked, each checked before it costs
+anything.
 
-Every row becomes one problem. One that no teacher should be asked has `unusable` set to a reason and `detail_unusable` to
-what exactly is wrong: `bad_row`, `empty`, `too_long`, `needs_image`, `no_reference`, `exact_duplicate`, `reference_fails`.
-The last one means that the verifier does not accept the reference as an answer to itself: no completion could ever be
-found correct. Whether a reference is *true* is not checked. Lone surrogates and NUL, which neither Parquet nor a
-tokenizer takes, become U+FFFD.
+Every row becomes one problem. One that no teacher should be asked has `unusable` set to a reason and
+`detail_unusable` to what exactly is wrong: `bad_row`, `empty`, `too_long`, `needs_image`, `no_reference`,
+`exact_duplicate`, `reference_fails`. The last one means that the verifier does not accept the reference as an
+answer to itself: no completion could ever be found correct. Whether a reference is *true* is not checked.
+Lone surrogates and NUL, which neither Parquet nor a tokenizer takes, become U+FFFD.
 
-What stands apart because of other texts is found when all problems are there: `contaminated` questions are a benchmark's or close
-to one, and a `near_duplicate` repeats an earlier problem of any source with the same numbers in nearly the same words.
+What stands apart because of other texts is found when all problems are there: `contaminated` questions are a
+benchmark's or close to one, and a `near_duplicate` repeats an earlier problem of any source with the same
+numbers in nearly the same words.
 """
 
 import json
@@ -48,16 +50,19 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "code": ("tests",),
     "open": (),
 }
-"""What a problem of each kind is judged by. Where a majority is asked for, it takes the place of a reference."""
+"""What a problem of each kind is judged by. Where a majority is asked for, it takes the place of a
+reference."""
 PLACEHOLDERS = frozenset({"proof", "notfound", "not found", "n/a"})
 """What NuminaMath and others write where a problem has no short answer."""
 CHECKERS = ("generated_checker", "checker")
-"""Columns of programs that judge outputs of their problem (Codeforces): such problems have no one right output."""
+"""Columns of programs that judge outputs of their problem (Codeforces): such problems have no one right
+output."""
 IMAGE = re.compile(r"!\[[^\]\n]*\]\(|\\includegraphics|<image|<img\b", re.IGNORECASE)
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 ALIKE = Duplicates()
-"""Problems are near-duplicates by the default settings: another threshold for traces asks no teacher again."""
+"""Problems are near-duplicates by the default settings: another threshold for traces asks no teacher
+again."""
 
 Row = dict[str, Any]
 Seen = dict[bytes, str]
@@ -73,7 +78,9 @@ class Unusable(ValueError):
         self.reason, self.detail = reason, detail
 
 
-def collect(rows: Iterable[Row], source: ProblemSource, verification: Verification, seen: Seen | None = None) -> Iterator[Problem]:
+def collect(
+    rows: Iterable[Row], source: ProblemSource, verification: Verification, seen: Seen | None = None
+) -> Iterator[Problem]:
     """One problem for each row, in order; `seen` carries the questions of one source over to the next.
 
     References are checked some rows ahead, in as many threads as there are verifier processes.
@@ -85,7 +92,11 @@ def collect(rows: Iterable[Row], source: ProblemSource, verification: Verificati
     try:
         for row in rows:
             problem = _problem(row, source, pattern, verification)
-            pending = threads.submit(verifiers.judge_reference, problem, verification) if problem.unusable is None else None
+            pending = (
+                threads.submit(verifiers.judge_reference, problem, verification)
+                if problem.unusable is None
+                else None
+            )
             window.append((problem, pending))
             if len(window) > LOOK_AHEAD_ROWS:
                 yield _checked(*window.popleft(), seen)
@@ -96,14 +107,22 @@ def collect(rows: Iterable[Row], source: ProblemSource, verification: Verificati
 
 
 def apart(problems: Iterable[Problem], contaminated: Iterable[Match], near: bool) -> dict[int, Mark]:
-    """Why usable problems should not be asked because of other texts, by row; with `near` some 3 kB are held for each problem."""
+    """Why usable problems should not be asked because of other texts, by row; with `near` some 3 kB are held
+    for each problem."""
     marks: dict[int, Mark] = {match.row: ("contaminated", str(match)) for match in contaminated}
     if near:
-        found = [(row, _question_only(problem)) for row, problem in enumerate(problems) if problem.unusable is None]
-        found.sort(key=lambda item: item[0] not in marks)  # so that copies of a contaminated problem go with it
+        found = [
+            (row, _question_only(problem)) for row, problem in enumerate(problems) if problem.unusable is None
+        ]
+        found.sort(
+            key=lambda item: item[0] not in marks
+        )  # so that copies of a contaminated problem go with it
         for copy, stays in duplicates.problems([problem for _, problem in found], ALIKE).items():
             first = found[stays][1]
-            marks.setdefault(found[copy][0], ("near_duplicate", f"nearly the same question as {first.problem_id} of {first.source}"))
+            marks.setdefault(
+                found[copy][0],
+                ("near_duplicate", f"nearly the same question as {first.problem_id} of {first.source}"),
+            )
     return marks
 
 
@@ -120,19 +139,27 @@ def problem_id(kind: str, question: str, reference: str | None, tests: str | Non
 
 
 def _pattern(source: ProblemSource) -> re.Pattern[str] | None:
-    """The compiled `reference_pattern`; no flags are set (`.` stops at a line's end), write `(?s)` or `(?m)` inside for others."""
+    """The compiled `reference_pattern`; no flags are set (`.` stops at a line's end), write `(?s)` or `(?m)`
+    inside for others."""
     if source.reference_pattern is None:
         return None
     try:
         pattern = re.compile(source.reference_pattern)
     except re.error as error:
-        raise RecipeError(f"problem source {source.name!r}: reference_pattern is no regular expression ({error})") from error
+        raise RecipeError(
+            f"problem source {source.name!r}: reference_pattern is no regular expression ({error})"
+        ) from error
     if pattern.groups == 0:
-        raise RecipeError(f"problem source {source.name!r}: reference_pattern has no group; put the reference in parentheses")
+        raise RecipeError(
+            f"problem source {source.name!r}: reference_pattern has no group; put the reference in "
+            "parentheses"
+        )
     return pattern
 
 
-def _problem(row: Row, source: ProblemSource, pattern: re.Pattern[str] | None, verification: Verification) -> Problem:
+def _problem(
+    row: Row, source: ProblemSource, pattern: re.Pattern[str] | None, verification: Verification
+) -> Problem:
     """The problem of a row with all that can be seen without a verifier and without the rows before it."""
     question, reference, tests, response, wrong = "", None, None, None, None
     try:
@@ -165,7 +192,12 @@ def _question(row: Row, source: ProblemSource) -> str:
     value = row.get(source.question)
     if value is None:
         columns = ", ".join(str(name) for name in row)[:200]
-        raise Unusable("empty", f"column {source.question!r} is null" if source.question in row else f"no {source.question!r} in {columns}")
+        raise Unusable(
+            "empty",
+            f"column {source.question!r} is null"
+            if source.question in row
+            else f"no {source.question!r} in {columns}",
+        )
     if not isinstance(value, str):
         raise Unusable("bad_row", f"column {source.question!r} is {type(value).__name__}, not text")
     return _storable(value).strip()
@@ -177,10 +209,16 @@ def _reference(row: Row, source: ProblemSource, pattern: re.Pattern[str] | None)
         (value,) = value  # OlympiadBench and others wrap a single answer in a list
     if value is None:
         return None
-    if not isinstance(value, (str, int, float, Decimal)) or (isinstance(value, float) and not math.isfinite(value)):
-        raise Unusable("no_reference", f"column {source.reference!r} is {_shown(value)}, not text or a number")
+    if not isinstance(value, (str, int, float, Decimal)) or (
+        isinstance(value, float) and not math.isfinite(value)
+    ):
+        raise Unusable(
+            "no_reference", f"column {source.reference!r} is {_shown(value)}, not text or a number"
+        )
     text = _storable(str(value))
-    text = text.strip("\r\n") if source.kind == "code" else text.strip()  # HumanEval's solutions begin with their indentation
+    text = (
+        text.strip("\r\n") if source.kind == "code" else text.strip()
+    )  # HumanEval's solutions begin with their indentation
     if pattern is None:
         return text if text.strip() else None
     match = pattern.search(text)
@@ -189,7 +227,9 @@ def _reference(row: Row, source: ProblemSource, pattern: re.Pattern[str] | None)
     return match.group(1).strip() or None
 
 
-def _with_options(row: Row, source: ProblemSource, question: str, reference: str | None) -> tuple[str, str | None]:
+def _with_options(
+    row: Row, source: ProblemSource, question: str, reference: str | None
+) -> tuple[str, str | None]:
     """The question with the options of a multiple-choice row, and the letter of its answer."""
     if not source.options or not question:
         return question, reference
@@ -203,11 +243,16 @@ def _with_options(row: Row, source: ProblemSource, question: str, reference: str
 
 
 def _tests(row: Row, source: ProblemSource) -> str | None:
-    """The tests as text; an object is written as JSON. What a text has to be, the verifier of its kind knows."""
+    """The tests as text; an object is written as JSON. What a text has to be, the verifier of its kind
+    knows."""
     value = row.get(source.tests) if source.tests else None
     if value is None or value == "":
         return None
-    beside = {name: row[column] for name, column in (("setup", source.setup), ("entry_point", source.entry_point)) if column in row}
+    beside = {
+        name: row[column]
+        for name, column in (("setup", source.setup), ("entry_point", source.entry_point))
+        if column in row
+    }
     if source.kind == "code" and any(row.get(column) for column in CHECKERS):
         beside["checker"] = True
     value = {"tests": value, **beside} if beside else value
@@ -218,14 +263,18 @@ def _tests(row: Row, source: ProblemSource) -> str | None:
 
 
 def _response(row: Row, source: ProblemSource) -> str | None:
-    """The ready completion of a row: a text, or the answer in a conversation of one question and one answer."""
+    """The ready completion of a row: a text, or the answer in a conversation of one question and one
+    answer."""
     if source.response is None:
         return None
     value = row.get(source.response)
     if isinstance(value, list) and all(isinstance(turn, dict) for turn in value):
         roles = [str(turn.get("role")) for turn in value]
         if roles != ["user", "assistant"]:
-            raise Unusable("bad_row", f"column {source.response!r} has turns of {', '.join(roles)[:200]}, not of user, assistant")
+            raise Unusable(
+                "bad_row",
+                f"column {source.response!r} has turns of {', '.join(roles)[:200]}, not of user, assistant",
+            )
         value = value[1].get("content")
     if not isinstance(value, (str, NoneType)):
         raise Unusable("bad_row", f"column {source.response!r} is {_shown(value)}, not text")
@@ -234,7 +283,9 @@ def _response(row: Row, source: ProblemSource) -> str | None:
     return _storable(value)
 
 
-def _require(kind: str, question: str, reference: str | None, tests: str | None, verification: Verification) -> None:
+def _require(
+    kind: str, question: str, reference: str | None, tests: str | None, verification: Verification
+) -> None:
     """Raises Unusable when the question cannot be asked, or an answer to it could not be judged."""
     if not question:
         raise Unusable("empty", "the question is blank")
@@ -265,11 +316,18 @@ def _checked(problem: Problem, pending: Future[Verdict] | None, seen: Seen) -> P
 
 
 def _question_only(problem: Problem) -> Problem:
-    return Problem(problem.problem_id, sys.intern(problem.source), sys.intern(problem.kind), problem.question, problem.reference)
+    return Problem(
+        problem.problem_id,
+        sys.intern(problem.source),
+        sys.intern(problem.kind),
+        problem.question,
+        problem.reference,
+    )
 
 
 def question_key(question: str) -> bytes:
-    """Equal for questions that differ in white space or in how accents are composed only: case can matter (X and x)."""
+    """Equal for questions that differ in white space or in how accents are composed only: case can matter (X
+    and x)."""
     text = " ".join(unicodedata.normalize("NFC", question).split())
     return blake2b(text.encode(), digest_size=16).digest()
 

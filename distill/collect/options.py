@@ -1,8 +1,10 @@
-"""The options of a multiple-choice row become lines of its question, `A) ...`, and its answer becomes the letter of one.
+"""The options of a multiple-choice row become lines of its question, `A) ...`, and its answer becomes the
+letter of one.
 
-An answer is read as, in this order: the label that the row gives an option, a letter, the text of exactly one option, an index that
-counts from 0. What can be read in two ways is refused: `ValueError` says why. Options that come in several columns have the right one
-in a fixed place, so they are put in an order that is drawn from the problem's own text.
+An answer is read as, in this order: the label that the row gives an option, a letter, the text of exactly one
+option, an index that counts from 0. What can be read in two ways is refused: `ValueError` says why. Options
+that come in several columns have the right one in a fixed place, so they are put in an order that is drawn
+from the problem's own text.
 """
 
 import ast
@@ -32,7 +34,8 @@ class Listed(NamedTuple):
 def put_in(
     row: dict[str, Any], question: str, options: str | Sequence[str], answer: Any, answer_column: str | None
 ) -> tuple[str, str | None]:
-    """The question with its options, and the letter of the answer (None where the row has none); raises ValueError."""
+    """The question with its options, and the letter of the answer (None where the row has none); raises
+    ValueError."""
     if isinstance(options, str) or len(options) == 1:
         column = options if isinstance(options, str) else options[0]
         listed = _listed(row.get(column), column)
@@ -48,7 +51,8 @@ def put_in(
 
 
 def _listed(value: Any, column: str) -> Listed:
-    """The options of one column: a list of texts or of objects, ARC's lists of texts and labels, or texts by their labels."""
+    """The options of one column: a list of texts or of objects, ARC's lists of texts and labels, or texts by
+    their labels."""
     if isinstance(value, str):
         value = _read(value, column)
     if isinstance(value, dict):
@@ -65,8 +69,17 @@ def _listed(value: Any, column: str) -> Listed:
     found = [str(text).strip() for text in texts]
     while found and found[-1].casefold() in PADDING:
         found.pop()
-    named = labels if isinstance(labels, list) and len(labels) >= len(found) and all(isinstance(one, str) for one in labels) else []
-    own = [re.match(rf"[(\[]?{letter}[)\].:]\s*(?=\S)", text) for letter, text in zip(LETTERS, found, strict=False)]
+    named = (
+        labels
+        if isinstance(labels, list)
+        and len(labels) >= len(found)
+        and all(isinstance(one, str) for one in labels)
+        else []
+    )
+    own = [
+        re.match(rf"[(\[]?{letter}[)\].:]\s*(?=\S)", text)
+        for letter, text in zip(LETTERS, found, strict=False)
+    ]
     if own and all(own) and len(own) == len(found):  # AQuA writes "A)21"
         found = [text[match.end() :] for text, match in zip(found, own, strict=True) if match]
     return Listed(tuple(str(one).strip() for one in named[: len(found)]), tuple(found))
@@ -95,20 +108,30 @@ def _place(answer: Any, listed: Listed) -> int:
         place = listed.labels.index(said)
     elif len(bare) == 1 and bare in LETTERS[: len(texts)]:
         place = LETTERS.index(bare)
-    elif isinstance(answer, (int, Decimal)) and not isinstance(answer, bool) and 0 <= answer < len(texts) and answer == int(answer):
+    elif (
+        isinstance(answer, (int, Decimal))
+        and not isinstance(answer, bool)
+        and 0 <= answer < len(texts)
+        and answer == int(answer)
+    ):
         place = int(answer)
     elif len(alike) == 1:
         return alike[0]
     elif re.fullmatch(r"\d{1,2}", said) and int(said) < len(texts) and not listed.labels:
         place = int(said)
     else:
-        raise ValueError(f"the answer {said[:80]!r} is none of the {len(texts)} options: no label, letter, text, or index from 0")
+        raise ValueError(
+            f"the answer {said[:80]!r} is none of the {len(texts)} options: no label, letter, text, or index "
+            "from 0"
+        )
     if any(other != place for other in alike):
         raise ValueError(f"the answer {said[:80]!r} is the name of one option and the text of another")
     return place
 
 
-def _drawn(row: dict[str, Any], question: str, columns: Sequence[str], answer: Any, answer_column: str | None) -> tuple[Listed, int | None]:
+def _drawn(
+    row: dict[str, Any], question: str, columns: Sequence[str], answer: Any, answer_column: str | None
+) -> tuple[Listed, int | None]:
     """The options of several columns in an order drawn from the problem, and the place of the answer."""
     texts = {column: str(row[column]).strip() for column in columns if row.get(column) is not None}
     texts = {column: text for column, text in texts.items() if text.casefold() not in PADDING}

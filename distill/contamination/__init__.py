@@ -1,20 +1,21 @@
-"""Contamination: is a question one of a benchmark's, or so close to one that an evaluation would be worth nothing?
+"""Contamination: is a question one of a benchmark's, or so close to one that an evaluation would be worth
+nothing?
 
 Four rules for questions, the first that holds is told, with the pair and a score:
 
     exact    equal text; letter case, white space and end punctuation apart
     ngram    so large a share of the shorter question's word n-grams in common
-    similar  the same numbers and operators (one may be lost), and words that are nearly the same in nearly the same order
-    digits   equal text but for the digits; another problem, so it is told and not dropped unless the recipe says so
+    similar  the same numbers and operators (one may be lost), nearly the same words in nearly the same order
+    digits   equal text but for the digits: another problem, so it is dropped only if the recipe says so
 
 and one for what a trace says although it was asked something else (`quotes.py`):
 
-    quote    so large a share of a benchmark question's words, in long stretches, in the thinking or the answer
+    quote    a large share of a benchmark question's words, in long stretches, in the thinking or the answer
 
-One shared 8-gram alone, the rule of s1 and Open-R1, flags 53 of GSM8K's 7,473 training questions against half of its test
-questions, for phrases such as "how much does she need to pay for"; none of them is a test question. Paraphrases and
-translations are not found, a question of fewer than eight words is compared as a whole and not looked for in traces, and of a
-benchmark its questions are known and not its solutions.
+One shared 8-gram alone, the rule of s1 and Open-R1, flags 53 of GSM8K's 7,473 training questions against half
+of its test questions, for phrases such as "how much does she need to pay for"; none of them is a test
+question. Paraphrases and translations are not found, a question of fewer than eight words is compared as a
+whole and not looked for in traces, and of a benchmark its questions are known and not its solutions.
 """
 
 import re
@@ -42,7 +43,8 @@ COMMON_PHRASE = 50
 SUSPECTS = 5
 """So many benchmark questions, those with the most phrases in common, are compared word by word."""
 MIN_SIMILARITY_BUT_ONE = 0.85
-"""Of a question that lacks one operator or word for a number of the benchmark's: to change a word of "twice as many" costs a fact."""
+"""Of a question that lacks one operator or word for a number of the benchmark's: to change a word of "twice
+as many" costs a fact."""
 REMEMBERED = 1 << 14
 """Questions whose result is kept at hand: siblings of a trace may be anywhere in a file."""
 
@@ -77,7 +79,8 @@ class Match:
     rule: str
     """One of `Rule`."""
     score: float
-    """Shared n-grams (`ngram`), words in equal order (`similar`) or words quoted (`quote`), of 1; 1 for the others."""
+    """Shared n-grams (`ngram`), words in equal order (`similar`) or words quoted (`quote`), of 1; 1 for the
+    others."""
 
     def __str__(self) -> str:
         return f"{self.benchmark} ({self.rule}, {self.score:.2f}): {self.benchmark_question}"
@@ -132,8 +135,13 @@ class Benchmarks:
         return self.remembered[question]
 
     def _quotes(self, size: int) -> list[Quotes]:
-        """The questions as traces would quote them: a question that is shorter than an n-gram has to be there as a whole."""
-        short = {place: known.question for place, known in enumerate(self.known) if MIN_WORDS <= len(known.words) < size}
+        """The questions as traces would quote them: a question that is shorter than an n-gram has to be there
+        as a whole."""
+        short = {
+            place: known.question
+            for place, known in enumerate(self.known)
+            if MIN_WORDS <= len(known.words) < size
+        }
         long = {place: known.question for place, known in enumerate(self.known) if len(known.words) >= size}
         both = Quotes(short, MIN_WORDS, 1.0), Quotes(long, size, self.section.min_quoted)
         return [quotes for quotes in both if quotes.numbers]
@@ -174,12 +182,15 @@ class Benchmarks:
         """The largest share of n-grams in common and whose it is; 0 when it is too small."""
         grams = _stretches(found, self.section.gram_words)
         shared = Counter(number for gram in grams & self.grams.keys() for number in self.grams[gram])
-        scores = ((count / min(len(grams), self.known[number].grams), -number) for number, count in shared.items())
+        scores = (
+            (count / min(len(grams), self.known[number].grams), -number) for number, count in shared.items()
+        )
         score, number = max(scores, default=(0.0, 0))
         return (score, -number) if score >= self.section.min_shared else (0.0, 0)
 
     def _similar(self, question: str, found: list[str]) -> tuple[float, int]:
-        """The highest similarity among questions of the same facts and whose it is; 0 when it is too small."""
+        """The highest similarity among questions of the same facts and whose it is; 0 when it is too
+        small."""
         if self.section.min_similarity is None or len(found) < MIN_WORDS:
             return 0.0, 0
         mine = _facts(question)
@@ -188,7 +199,13 @@ class Benchmarks:
         if not nearly:
             return 0.0, 0
         meetings = (self.phrases.get(phrase, ()) for phrase in _stretches(found, PHRASE_WORDS))
-        shared = Counter(number for numbers in meetings if len(numbers) <= COMMON_PHRASE for number in numbers if number in nearly)
+        shared = Counter(
+            number
+            for numbers in meetings
+            if len(numbers) <= COMMON_PHRASE
+            for number in numbers
+            if number in nearly
+        )
         best, least = (0.0, 0), max(self.section.min_similarity, MIN_SIMILARITY_BUT_ONE)
         for number, _ in sorted(shared.items(), key=lambda item: (-item[1], item[0]))[:SUSPECTS]:
             score = SequenceMatcher(None, self.known[number].words, found, autojunk=False).ratio()
@@ -198,7 +215,8 @@ class Benchmarks:
 
 
 def matches(traces: Iterable[Trace], benchmarks: Benchmarks) -> Iterator[Match]:
-    """What each trace has of a benchmark, in its question, thinking and answer, row after row; also what is not dropped."""
+    """What each trace has of a benchmark, in its question, thinking and answer, row after row; also what is
+    not dropped."""
     batch: list[tuple[int, Trace]] = []
     characters = 0
     for row, trace in enumerate(traces):
@@ -229,7 +247,8 @@ def of_problems(problems: Iterable[Problem], benchmarks: Benchmarks) -> Iterator
 
 
 def report(matches: Iterable[Match], section: Decontamination) -> dict[str, Any]:
-    """Problems and rows by benchmark and rule, then each matched pair of texts once, with the number of its rows."""
+    """Problems and rows by benchmark and rule, then each matched pair of texts once, with the number of its
+    rows."""
     rows: dict[Pair, set[int]] = {}
     closest: dict[Pair, Match] = {}
     for match in matches:
@@ -238,7 +257,10 @@ def report(matches: Iterable[Match], section: Decontamination) -> dict[str, Any]
         closest[key] = max(closest.get(key, match), match, key=attrgetter("score"))
     counts: dict[str, dict[str, Counter[str]]] = {}
     pairs: list[dict[str, Any]] = []
-    for key, match in sorted(closest.items(), key=lambda item: (item[1].benchmark, RULES.index(item[1].rule), -item[1].score, item[1].row)):
+    for key, match in sorted(
+        closest.items(),
+        key=lambda item: (item[1].benchmark, RULES.index(item[1].rule), -item[1].score, item[1].row),
+    ):
         dropped = drops(match, section)
         found = Counter(problems=1, rows=len(rows[key]), dropped=len(rows[key]) if dropped else 0)
         counts.setdefault(match.benchmark, {}).setdefault(match.rule, Counter()).update(found)
@@ -258,17 +280,32 @@ def markdown(matches: Iterable[Match], section: Decontamination) -> str:
     ]
     groups = groupby(found["pairs"], key=itemgetter("benchmark", "rule"))
     turns = sorted(
-        ((turn, place, pair) for place, (_, pairs) in enumerate(groups) for turn, pair in enumerate(pairs)), key=itemgetter(0, 1)
+        ((turn, place, pair) for place, (_, pairs) in enumerate(groups) for turn, pair in enumerate(pairs)),
+        key=itemgetter(0, 1),
     )
     some = [[str(pair[name]) for name in COLUMNS] for _, _, pair in turns[:PAIRS_SHOWN]]
-    more = f"\n{len(turns) - PAIRS_SHOWN:,} more pairs are in `contamination.json`.\n" if len(turns) > PAIRS_SHOWN else ""
+    more = (
+        f"\n{len(turns) - PAIRS_SHOWN:,} more pairs are in `contamination.json`.\n"
+        if len(turns) > PAIRS_SHOWN
+        else ""
+    )
     heads = ("benchmark", "rule", "problems", "rows", "dropped"), [name.replace("_", " ") for name in COLUMNS]
     return "\n".join([*grid([heads[0], *counts]), "", *grid([heads[1], *some]), more])
 
 
 def _of_question(row: int, problem: Problem, trace_id: str, close: Close) -> Match:
     shown = problem.question[:TEXT_CHARACTERS]
-    return Match(row, problem.problem_id, trace_id, "question", close.benchmark, close.question, shown, close.rule, close.score)
+    return Match(
+        row,
+        problem.problem_id,
+        trace_id,
+        "question",
+        close.benchmark,
+        close.question,
+        shown,
+        close.rule,
+        close.score,
+    )
 
 
 def _of_batch(batch: Sequence[tuple[int, Trace]], benchmarks: Benchmarks) -> Iterator[Match]:
@@ -284,8 +321,20 @@ def _of_batch(batch: Sequence[tuple[int, Trace]], benchmarks: Benchmarks) -> Ite
             yield _of_question(row, problem, trace.id, close)
         for offset, part in enumerate(PARTS):
             quote = quoted.get(len(PARTS) * place + offset)
-            if quote is not None and ((known := benchmarks.known[quote.number]).question != (close and close.question)):
-                yield Match(row, problem.problem_id, trace.id, part, known.benchmark, known.question, quote.passage, "quote", quote.score)
+            if quote is not None and (
+                (known := benchmarks.known[quote.number]).question != (close and close.question)
+            ):
+                yield Match(
+                    row,
+                    problem.problem_id,
+                    trace.id,
+                    part,
+                    known.benchmark,
+                    known.question,
+                    quote.passage,
+                    "quote",
+                    quote.score,
+                )
 
 
 def _bare(question: str) -> str:
@@ -294,7 +343,8 @@ def _bare(question: str) -> str:
 
 
 def _facts(question: str) -> Facts:
-    """The numbers and operators of a question: with others it is another question, however alike the words."""
+    """The numbers and operators of a question: with others it is another question, however alike the
+    words."""
     return tuple(sorted(quantities(question) + _OPERATOR.findall(question)))
 
 

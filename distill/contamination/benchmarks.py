@@ -1,7 +1,8 @@
 """The questions of the benchmarks that a recipe names: what no example may ask or quote.
 
-Each is read like a problem source, a hub dataset or a file, and only its column of questions. One that cannot be read to its end,
-or that has no question, ends the run: a benchmark that was left out in silence is worse than none.
+Each is read like a problem source, a hub dataset or a file, and only its column of questions. One that cannot
+be read to its end, or that has no question, ends the run: a benchmark that was left out in silence is worse
+than none.
 """
 
 from distill.files import readers
@@ -10,21 +11,30 @@ from distill.recipe.section import RecipeError
 
 
 def questions(curation: Curation) -> list[tuple[str, str]]:
-    """(benchmark, question) for each question of the recipe's benchmarks; raises RecipeError for one that cannot be read."""
+    """(benchmark, question) for each question of the recipe's benchmarks; raises RecipeError for one that
+    cannot be read."""
     return [(source.name, question) for source in curation.benchmarks for question in _questions(source)]
 
 
 def _questions(source: ProblemSource) -> list[str]:
     table = f'{{name = "{source.name}", path = "FILE.jsonl", question = "{source.question}"}}'
     remedy = f"or put a file of your own into curation.benchmarks: {table}"
-    alone = source.model_copy(update=dict.fromkeys(("reference", "tests", "response", "setup", "entry_point", "language")))
+    alone = source.model_copy(
+        update=dict.fromkeys(("reference", "tests", "response", "setup", "entry_point", "language"))
+    )
     try:
         rows = list(readers.read_rows(alone))
     except RecipeError as error:
         raise RecipeError(f"benchmark {source.name!r} cannot be read: {error}; {remedy}") from error
     if bad := [row[readers.BAD_ROW] for row in rows if readers.BAD_ROW in row]:
-        raise RecipeError(f"benchmark {source.name!r}: {source.path} has {len(bad)} unreadable rows ({bad[0]}); correct it, {remedy}")
+        raise RecipeError(
+            f"benchmark {source.name!r}: {source.path} has {len(bad)} unreadable rows ({bad[0]}); correct "
+            f"it, {remedy}"
+        )
     texts = (row.get(source.question) for row in rows)
     if found := [text for text in texts if isinstance(text, str) and text.strip()]:
         return found
-    raise RecipeError(f"benchmark {source.name!r}: no text in column {source.question!r} of {source.path}; correct `question`, {remedy}")
+    raise RecipeError(
+        f"benchmark {source.name!r}: no text in column {source.question!r} of {source.path}; correct "
+        f"`question`, {remedy}"
+    )

@@ -1,10 +1,11 @@
 """Passages of traces that quote a benchmark question, although the trace was asked another one.
 
-Batches of traces are compared as arrays of hashes of word n-grams; only what looks like a quote is read word by word. What counts
-is the share of a question's words that stand in the trace, in stretches of an n-gram or longer: one n-gram in common, the rule of
-DeepSeek (10 words) and OpenThoughts3 (13), is met by any trace that ends as every AIME problem does. Stretches that the trace's
-own question has say nothing. In 18,792 real traces none of 5,296 benchmark questions was found that they were not asked.
-Paraphrases are not found, and of quotes with 10 % of their words changed some two thirds are.
+Batches of traces are compared as arrays of hashes of word n-grams; only what looks like a quote is read word
+by word. What counts is the share of a question's words that stand in the trace, in stretches of an n-gram or
+longer: one n-gram in common, the rule of DeepSeek (10 words) and OpenThoughts3 (13), is met by any trace that
+ends as every AIME problem does. Stretches that the trace's own question has say nothing. In 18,792 real
+traces none of 5,296 benchmark questions was found that they were not asked. Paraphrases are not found, and of
+quotes with 10 % of their words changed some two thirds are.
 """
 
 import itertools
@@ -23,7 +24,8 @@ TEXT_CHARACTERS = 300
 SUSPECTS = 5
 """So many benchmark questions, those with the most n-grams in common, are looked for word by word."""
 COMMON = 3
-"""A stretch of more benchmark questions than this says nothing: "where m and n are relatively prime positive integers. Find m + n"."""
+"""A stretch of more benchmark questions than this says nothing: "where m and n are relatively prime positive
+integers. Find m + n"."""
 TABLE_BITS = 20
 """Of a hash, index a table that tells in one step that almost all n-grams are of no benchmark."""
 BASE = 0x9E3779B97F4A7C15
@@ -33,7 +35,10 @@ Gram = tuple[str, ...]
 
 _WORD = re.compile("[\u3000-\u9fff]|[^\\s\u3000-\u9fff]+")
 _SPACED = bytes(byte if chr(byte).isalnum() or byte >= 128 else 32 for byte in range(256))
-_MARKS = "\u2018\u2019\u201c\u201d\u2013\u2014\u2212\u00d7\u00b7\u2026\u3001\u3002\uff0c\uff1f\uff01\uff1a\uff1b\uff08\uff09"
+_MARKS = (
+    "\u2018\u2019\u201c\u201d\u2013\u2014\u2212\u00d7\u00b7\u2026"
+    "\u3001\u3002\uff0c\uff1f\uff01\uff1a\uff1b\uff08\uff09"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +52,14 @@ class Quote:
 
 
 class Rolled:
-    """The words of some texts as sums over all words before: an n-gram of any size is the difference of two (Karp and Rabin 1987)."""
+    """The words of some texts as sums over all words before: an n-gram of any size is the difference of two
+    (Karp and Rabin 1987)."""
 
     def __init__(self, spaced: Sequence[str]) -> None:
         words = shingles.cut(spaced)
-        powers, self.undo = (np.cumprod(np.full(len(words.hashes), base, dtype=np.uint64)) for base in (BASE, UNDO))
+        powers, self.undo = (
+            np.cumprod(np.full(len(words.hashes), base, dtype=np.uint64)) for base in (BASE, UNDO)
+        )
         self.sums = np.append(np.uint64(0), np.cumsum(words.hashes * powers))
         self.bounds = words.bounds
 
@@ -75,14 +83,18 @@ class Quotes:
         self.grams, self.bounds = _grams(Rolled(self.texts), gram_words)
         _, kinds, counts = np.unique(self.grams, return_inverse=True, return_counts=True)
         self.rare = counts[kinds] <= COMMON
-        owners, rare = np.repeat(np.arange(len(self.texts)), np.diff(self.bounds))[self.rare], self.grams[self.rare]
+        owners, rare = (
+            np.repeat(np.arange(len(self.texts)), np.diff(self.bounds))[self.rare],
+            self.grams[self.rare],
+        )
         order = np.argsort(rare, kind="stable")
         self.owners, self.ordered = owners[order], rare[order]
         self.table = np.zeros(1 << TABLE_BITS, dtype=np.bool_)
         self.table[rare >> np.uint32(32 - TABLE_BITS)] = True
 
     def find(self, batch: Batch, own: Sequence[str]) -> Iterator[tuple[int, Quote]]:
-        """(place of the text, what it quotes) for those of a batch that quote another question than their own."""
+        """(place of the text, what it quotes) for those of a batch that quote another question than their
+        own."""
         grams, bounds = _grams(batch.words, self.gram_words)
         likely = np.flatnonzero(self.table[grams >> np.uint32(32 - TABLE_BITS)])
         likely = likely[self._known(grams[likely])]
@@ -90,7 +102,11 @@ class Quotes:
             start, stop = np.searchsorted(likely, bounds[place : place + 2])
             asked = _spaced(own[place])
             found = np.setdiff1d(grams[likely[start:stop]], _grams(Rolled([asked]), self.gram_words)[0])
-            quotes = [quote for one in self._suspects(found) if (quote := self._quote(one, batch.texts[place], batch.spaced[place], asked))]
+            quotes = [
+                quote
+                for one in self._suspects(found)
+                if (quote := self._quote(one, batch.texts[place], batch.spaced[place], asked))
+            ]
             if quotes:
                 yield place, max(quotes, key=attrgetter("score"))
 
@@ -98,17 +114,28 @@ class Quotes:
         """Which n-grams are those of a benchmark question."""
         places = np.searchsorted(self.ordered, grams)
         return (
-            self.ordered[np.minimum(places, len(self.ordered) - 1)] == grams if len(self.ordered) else np.zeros(len(grams), dtype=np.bool_)
+            self.ordered[np.minimum(places, len(self.ordered) - 1)] == grams
+            if len(self.ordered)
+            else np.zeros(len(grams), dtype=np.bool_)
         )
 
     def _suspects(self, found: Shingles) -> list[int]:
         """The questions with the most of the given n-grams that could have enough of their words in them."""
         first, last = np.searchsorted(self.ordered, found), np.searchsorted(self.ordered, found, side="right")
-        owners = np.concatenate([np.zeros(0, dtype=np.int64), *(self.owners[start:stop] for start, stop in zip(first, last, strict=True))])
+        owners = np.concatenate(
+            [
+                np.zeros(0, dtype=np.int64),
+                *(self.owners[start:stop] for start, stop in zip(first, last, strict=True)),
+            ]
+        )
         numbers, counts = np.unique(owners, return_counts=True)
         most = numbers[np.argsort(-counts, kind="stable")].tolist()
         parts = ((one, np.isin(self.grams[self.bounds[one] : self.bounds[one + 1]], found)) for one in most)
-        return [one for one, part in itertools.islice(parts, SUSPECTS) if _covered(part, self.gram_words) >= self.least]
+        return [
+            one
+            for one, part in itertools.islice(parts, SUSPECTS)
+            if _covered(part, self.gram_words) >= self.least
+        ]
 
     def _quote(self, one: int, text: str, spaced: str, asked: str) -> Quote | None:
         """The passage of a text that quotes a question, compared word by word; None when it does not."""
@@ -116,7 +143,11 @@ class Quotes:
         there = _stretches([place.group().lower() for place in places], self.gram_words)
         wanted = _stretches(_WORD.findall(self.texts[one].lower()), self.gram_words)
         telling = itertools.compress(wanted, self.rare[self.bounds[one] : self.bounds[one + 1]])
-        shared = set(there).intersection(telling).difference(_stretches(_WORD.findall(asked.lower()), self.gram_words))
+        shared = (
+            set(there)
+            .intersection(telling)
+            .difference(_stretches(_WORD.findall(asked.lower()), self.gram_words))
+        )
         score = _covered(np.array([gram in shared for gram in wanted], dtype=np.bool_), self.gram_words)
         if score < self.least:
             return None

@@ -1,8 +1,9 @@
 """Curate: candidates are measured, then it is decided which of them become examples.
 
-`measure` looks at texts and is local to a shard. `decide` goes over the measured columns of all shards and looks at no text, so
-another threshold or policy re-cuts a dataset in seconds, without a teacher, a verifier or a second measuring. Both give one row
-for one row, in order. Whether a kept trace is *true*, the verdict said; nothing here judges again.
+`measure` looks at texts and is local to a shard. `decide` goes over the measured columns of all shards and
+looks at no text, so another threshold or policy re-cuts a dataset in seconds, without a teacher, a verifier
+or a second measuring. Both give one row for one row, in order. Whether a kept trace is *true*, the verdict
+said; nothing here judges again.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,7 +25,12 @@ from distill.verifiers import row_errors
 VERSION = 3
 MEASURES = {"curate": VERSION, **measures.VERSIONS}
 """What measures, for the fingerprint of measured candidates."""
-DECIDES = {"curate": VERSION, "screens": filters.VERSION, "dedup": duplicates.VERSION, "selection": selection.VERSION}
+DECIDES = {
+    "curate": VERSION,
+    "screens": filters.VERSION,
+    "dedup": duplicates.VERSION,
+    "selection": selection.VERSION,
+}
 """What decides, for the fingerprint of a dataset."""
 UNGRADED = frozenset({"unverified", "unparsed_reference", "timeout", "error"})
 """Outcomes that say nothing about the teacher; they are no part of a pass rate."""
@@ -33,9 +39,14 @@ NO_MATCHES: Mapping[int, contamination.Match] = {}
 
 
 def measuring(curation: Curation) -> dict[str, Any]:
-    """What decides the measured columns, the pairs of near-duplicates and the matches with benchmarks: all else is cut anew in seconds."""
+    """What decides the measured columns, the pairs of near-duplicates and the matches with benchmarks: all
+    else is cut anew in seconds."""
     duplicates, benchmarks = curation.duplicates, [readers.identity(source) for source in curation.benchmarks]
-    compared = {name: value for name, value in curation.decontamination.identity().items() if name not in ("problems", "drop_other_digits")}
+    compared = {
+        name: value
+        for name, value in curation.decontamination.identity().items()
+        if name not in ("problems", "drop_other_digits")
+    }
     return {
         "measures": MEASURES | {"shingle_words": duplicates.shingle_words},
         "pairs": {"pairs": pairs.VERSION, "floor": pairs.floor(duplicates)},
@@ -56,7 +67,8 @@ KEPT = Decision()
 
 
 def measure(candidates: Iterable[Candidate], curation: Curation) -> Iterator[Candidate]:
-    """One candidate for each, in order, with its columns measured and nothing dropped; siblings have to be contiguous.
+    """One candidate for each, in order, with its columns measured and nothing dropped; siblings have to be
+    contiguous.
 
     One that cannot be measured has no columns and an `error` for its verdict, with which no policy keeps it.
     """
@@ -83,8 +95,8 @@ def decide(
 ) -> Iterator[Decision]:
     """A decision for each outline, in order; goes over them once and holds some 300 bytes of each.
 
-    `near` are the pairs of near-duplicates among all rows, `matches` what is too close to a benchmark, by row number, and `shares`
-    those that sources should have of what is kept.
+    `near` are the pairs of near-duplicates among all rows, `matches` what is too close to a benchmark, by row
+    number, and `shares` those that sources should have of what is kept.
     """
     drops: dict[int, Decision] = {}
     choices: list[selection.Choice] = []
@@ -110,19 +122,30 @@ def decide(
 
 
 def pass_rate(siblings: Iterable[Candidate]) -> float | None:
-    """The share of correct ones among a problem's graded traces; None when none was graded. A cut trace is not correct."""
-    graded = [one for one in siblings if one.verdict.outcome not in UNGRADED and filters.failed(one.trace) is None]
+    """The share of correct ones among a problem's graded traces; None when none was graded. A cut trace is
+    not correct."""
+    graded = [
+        one for one in siblings if one.verdict.outcome not in UNGRADED and filters.failed(one.trace) is None
+    ]
     if not graded:
         return None
-    return sum(one.verdict.outcome == "correct" and filters.truncated(one.trace) is None for one in graded) / len(graded)
+    return sum(
+        one.verdict.outcome == "correct" and filters.truncated(one.trace) is None for one in graded
+    ) / len(graded)
 
 
-def _measured(candidates: list[Candidate], rates: list[float | None], curation: Curation) -> Iterator[Candidate]:
+def _measured(
+    candidates: list[Candidate], rates: list[float | None], curation: Curation
+) -> Iterator[Candidate]:
     found = _columns(candidates, curation.duplicates)
     for candidate, one, rate in zip(candidates, found, rates, strict=True):
         if isinstance(one, str):
             was = candidate.verdict.outcome
-            failed = replace(candidate.verdict, outcome="error", detail=f"{one} (while it was measured; the verdict was {was})")
+            failed = replace(
+                candidate.verdict,
+                outcome="error",
+                detail=f"{one} (while it was measured; the verdict was {was})",
+            )
             yield replace(candidate, verdict=failed, measures=Measures(pass_rate=rate))
         else:
             yield replace(candidate, measures=replace(one, pass_rate=rate))
@@ -134,7 +157,11 @@ def _columns(candidates: list[Candidate], section: Duplicates) -> list[Measures 
         return [*measures.measure([candidate.trace for candidate in candidates], section)]
     except Exception as error:
         detail = row_errors.told(error, candidates[0].trace.id)
-    return [detail] if len(candidates) == 1 else [one for candidate in candidates for one in _columns([candidate], section)]
+    return (
+        [detail]
+        if len(candidates) == 1
+        else [one for candidate in candidates for one in _columns([candidate], section)]
+    )
 
 
 def _rank(outline: Outline, contaminated: bool) -> int:

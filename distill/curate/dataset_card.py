@@ -1,7 +1,7 @@
 """The dataset card: a README.md that `datasets` and the hub read, made from what made the dataset.
 
-Its text is `dataset_card.md.jinja`; here is what the template cannot say. The card states what the recipe and the funnel say;
-it does not check that a licence permits what a reader has in mind.
+Its text is `dataset_card.md.jinja`; here is what the template cannot say. The card states what the recipe and
+the funnel say; it does not check that a licence permits what a reader has in mind.
 """
 
 import json
@@ -31,13 +31,20 @@ SIZES = (
     (10**7, "1M<n<10M"),
 )
 LARGEST = "10M<n<100M"
-HUB_NAMES = {"odc-by-1.0": "odc-by", "odbl-1.0": "odbl", "pddl-1.0": "pddl", "gpl-3.0-only": "gpl-3.0", "gpl-3.0-or-later": "gpl-3.0"}
+HUB_NAMES = {
+    "odc-by-1.0": "odc-by",
+    "odbl-1.0": "odbl",
+    "pddl-1.0": "pddl",
+    "gpl-3.0-only": "gpl-3.0",
+    "gpl-3.0-or-later": "gpl-3.0",
+}
 """SPDX names, in lower case, that the hub shortens."""
 HUB_LICENCES = re.compile(
     r"apache-2\.0|mit|bsd-[23]-clause|gpl-3\.0|cc0-1\.0|cc-by(-nc)?(-sa|-nd)?-4\.0|cc-by(-nc)?(-sa)?-3\.0"
     r"|cdla-permissive-[12]\.0|cdla-sharing-1\.0|odc-by|odbl|pddl|unknown"
 )
-"""Licences of data by the hub's names (its page "Licenses"); it refuses a card with a name that it does not know."""
+"""Licences of data by the hub's names (its page "Licenses"); it refuses a card with a name that it does not
+know."""
 
 
 def card(
@@ -54,8 +61,9 @@ def card(
 ) -> str:
     """The card of a dataset; without a recipe (traces from elsewhere) it says so instead of naming a teacher.
 
-    `contamination` is the body of that section in Markdown, `plots` are pictures by their paths beside the card, `preferences` tells
-    whether the folder has preference pairs, and `unasked` how many problems were not asked at all, by reason.
+    `contamination` is the body of that section in Markdown, `plots` are pictures by their paths beside the
+    card, `preferences` tells whether the folder has preference pairs, and `unasked` how many problems were
+    not asked at all, by reason.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -65,8 +73,12 @@ def card(
     environment.filters["code"] = _code
     stages = funnel.stages()
     titles = [(path, PurePosixPath(path).stem) for path in plots]
-    licences = {source.licence for source in recipe.problems} | {recipe.teacher.licence} if recipe else {"unknown"}
-    languages = sorted({one.language for one in recipe.problems if one.language and one.language.isalpha()} if recipe else ())
+    licences = (
+        {source.licence for source in recipe.problems} | {recipe.teacher.licence} if recipe else {"unknown"}
+    )
+    languages = sorted(
+        {one.language for one in recipe.problems if one.language and one.language.isalpha()} if recipe else ()
+    )
     return environment.from_string(
         TEMPLATE.read_text(encoding="utf-8")
     ).render(
@@ -83,7 +95,9 @@ def card(
         funnel=funnels.markdown(funnel),
         unasked=", ".join(f"{count:,} `{reason}`" for reason, count in unasked.items()),
         pictures=[(path, PICTURES.get(title, title)) for path, title in titles],
-        rejects=[(reason, reject) for reason in funnel.reasons() for reject in funnel.rejects.get(reason, [])[:1]],
+        rejects=[
+            (reason, reject) for reason in funnel.reasons() for reject in funnel.rejects.get(reason, [])[:1]
+        ],
         contamination=contamination.strip() if curation.benchmarks else "",
         draws=_draws(recipe.sampling) if recipe else "",
         settings=_settings(recipe.sampling) if recipe else "",
@@ -107,14 +121,21 @@ def _draws(sampling: Sampling) -> str:
     if sampling.adaptive is None:
         return f"{sampling.n} completions for each problem"
     enough, most, budgets = sampling.adaptive.enough, sampling.adaptive.most, sampling.adaptive.budgets
-    again = f", cut ones again with {' and '.join(f'{budget:,}' for budget in budgets)} tokens" if budgets else ""
-    return f"at least {sampling.n} completions for each problem and, where a rule judges, up to {most} until {enough} correct ones{again},"
+    again = (
+        f", cut ones again with {' and '.join(f'{budget:,}' for budget in budgets)} tokens" if budgets else ""
+    )
+    return (
+        f"at least {sampling.n} completions for each problem and, where a rule judges, up to {most} "
+        f"until {enough} correct ones{again},"
+    )
 
 
 def _settings(sampling: Sampling) -> str:
     """What completions are sampled with."""
     names = [f"temperature {sampling.temperature:g}", f"top_p {sampling.top_p:g}"]
-    names += [f"{name} {value:g}" for name in ("top_k", "min_p") if (value := getattr(sampling, name)) is not None]
+    names += [
+        f"{name} {value:g}" for name in ("top_k", "min_p") if (value := getattr(sampling, name)) is not None
+    ]
     return f"at {', '.join(names)}, at most {sampling.max_tokens:,} tokens, seed {sampling.seed}"
 
 

@@ -1,7 +1,7 @@
 """What most rows are lost to: the dominating reason, one example, and the setting that decides it.
 
-A `Lookout` counts rows as they come and tells a reason once, when nearly all rows of a source have it. Nothing is decided here, and a
-mixture of reasons is not told: the funnel has it.
+A `Lookout` counts rows as they come and tells a reason once, when nearly all rows of a source have it.
+Nothing is decided here, and a mixture of reasons is not told: the funnel has it.
 """
 
 import threading
@@ -23,8 +23,10 @@ ALLOW = "curation.screens.thinking_optional keeps the problem's kind without thi
 REMEDIES = {
     filters.FAILED: "see what the teacher's server said; sampling.again asks for them once more",
     filters.TRUNCATED: "raise sampling.max_tokens: only what was cut is asked again",
-    filters.MALFORMED: "make the teacher think (its reasoning settings in teacher.extra_body, or teacher.prefill), name the tags of its "
-    f"thinking (teacher.think_tags), or {ALLOW}",
+    filters.MALFORMED: (
+        "make the teacher think (its reasoning settings in teacher.extra_body, or teacher.prefill), "
+        f"name the tags of its thinking (teacher.think_tags), or {ALLOW}"
+    ),
     filters.REFUSAL: "see sampling.system and sampling.prompt; curation.screens.drop_refusals keeps them",
     filters.ANSWER_LEAK: "see the source's question column; curation.screens.drop_answer_leaks keeps them",
     filters.MISMATCH: "curation.screens.drop_mismatches keeps them",
@@ -38,9 +40,16 @@ REMEDIES = {
     filters.NEAR_DUPLICATE: "curation.duplicates decides it",
     filters.CONTAMINATED: "curation.benchmarks and curation.decontamination decide it",
     filters.NOT_SELECTED: "curation.selection decides it",
-    "wrong": "compare the example with its reference: the source's reference column and reference_pattern decide what is right",
-    "no_answer": "see that sampling.prompt asks for the answer's form, and that the answer stands after the thinking",
-    "unparsed_answer": "see that sampling.prompt asks for the answer's form; verification.judge can read what a rule cannot",
+    "wrong": (
+        "compare the example with its reference: the source's reference column and reference_pattern "
+        "decide what is right"
+    ),
+    "no_answer": (
+        "see that sampling.prompt asks for the answer's form, and that the answer stands after the thinking"
+    ),
+    "unparsed_answer": (
+        "see that sampling.prompt asks for the answer's form; verification.judge can read what a rule cannot"
+    ),
     "unparsed_reference": "see the source's reference column, reference_pattern and tests",
     "timeout": "verification's time limits decide it",
     "error": "see the cause: it is in the row, or on this machine",
@@ -50,17 +59,20 @@ REMEDIES = {
     "no_reference": "see the source's reference column, reference_pattern and tests",
     "reference_fails": "see the source's kind, reference column, reference_pattern and tests",
 }
-"""By reason: the setting that decides it. Reasons are those of dropped traces, the outcomes of verdicts, and those of unusable problems."""
+"""By reason: the setting that decides it. Reasons are those of dropped traces, the outcomes of verdicts, and
+those of unusable problems."""
 USUAL = (filters.EXACT_DUPLICATE, filters.NEAR_DUPLICATE, filters.CONTAMINATED, filters.NOT_SELECTED)
 """A policy may leave most traces out for these."""
 
 
 class NothingLeftError(StoreError):
-    """A room was left without a single row that the next one could use; the message names what they were lost to."""
+    """A room was left without a single row that the next one could use; the message names what they were lost
+    to."""
 
 
 class Lookout:
-    """Counts rows by source and reason, and tells once what nearly all rows of a source are lost to; for several threads."""
+    """Counts rows by source and reason, and tells once what nearly all rows of a source are lost to; for
+    several threads."""
 
     def __init__(self, rows: str = "traces") -> None:
         """`rows` says what is counted."""
@@ -98,11 +110,15 @@ def tell(source: str, reason: str, count: int, rows: str, example: str) -> None:
 def lost(reason: str, example: str, remedy: str = "") -> str:
     """A reason with an example and what decides it."""
     example = " ".join(example.split())[:EXAMPLE_CHARACTERS]
-    return f"{reason}{f' (for example {example})' if example else ''}: {remedy or REMEDIES.get(reason, 'see the rows')}"
+    return (
+        f"{reason}{f' (for example {example})' if example else ''}: "
+        f"{remedy or REMEDIES.get(reason, 'see the rows')}"
+    )
 
 
 def tell_funnel(found: Funnel) -> None:
-    """Tells each source that lost nearly all of its traces to one reason, those that a policy may leave out apart."""
+    """Tells each source that lost nearly all of its traces to one reason, those that a policy may leave out
+    apart."""
     for source, tallies in found.tallies.items():
         rows = sum(tally.rows for reason, tally in tallies.items() if reason != filters.FAILED)
         for reason, tally in tallies.items():
@@ -122,18 +138,25 @@ def require_examples(found: Funnel, label: str, path: str, unasked: Mapping[str,
     reason = max(counts, key=lambda one: counts[one])
     others = counted({other: rows for other, rows in counts.items() if other != reason})
     raise NothingLeftError(
-        f"{label} has no examples: {counts[reason]:,} of {asked:,} traces are {lost(reason, _example(found, reason))}"
-        f"{f'; the others: {others}' if others else ''}; every row is kept in {path}, and other settings cut it again in seconds"
+        f"{label} has no examples: {counts[reason]:,} of {asked:,} traces are "
+        f"{lost(reason, _example(found, reason))}"
+        f"{f'; the others: {others}' if others else ''}; every row is kept in {path}, and other settings cut "
+        "it again in seconds"
     )
 
 
 def counted(reasons: Mapping[str, int]) -> str:
     """Reasons with their rows, the most frequent first."""
-    return ", ".join(f"{rows:,} {reason}" for reason, rows in sorted(reasons.items(), key=lambda item: -item[1]))
+    return ", ".join(
+        f"{rows:,} {reason}" for reason, rows in sorted(reasons.items(), key=lambda item: -item[1])
+    )
 
 
-def require_any(lost_to: Mapping[str, int], rows: int, label: str, examples: Mapping[str, str], remedy: str = "") -> None:
-    """Raises NothingLeftError where there are no rows, or all are lost; `remedy` says more than the reason's own."""
+def require_any(
+    lost_to: Mapping[str, int], rows: int, label: str, examples: Mapping[str, str], remedy: str = ""
+) -> None:
+    """Raises NothingLeftError where there are no rows, or all are lost; `remedy` says more than the reason's
+    own."""
     if rows == 0:
         raise NothingLeftError(f"{label} has no rows")
     if sum(lost_to.values()) == rows:

@@ -1,13 +1,16 @@
-"""Screens: why one trace is not in the dataset, from its stored columns and thresholds alone; no text is looked at.
+"""Screens: why one trace is not in the dataset, from its stored columns and thresholds alone; no text is
+looked at.
 
 `reason` applies them in a fixed order, so a row with two faults always has the same reason:
 
-    failed, truncated, malformed, then the verdict's outcome unless the selection accepts it,
-    refusal, answer_leak, think_answer_mismatch, repetition, mixed_language, too_short, too_long, long_paragraph, code_in_thinking
+    failed, truncated, malformed, then the verdict's outcome unless the selection accepts it, refusal,
+    answer_leak, think_answer_mismatch, repetition, mixed_language, too_short, too_long, long_paragraph,
+    code_in_thinking
 
-What needs more than one row comes after: contaminated, exact_duplicate, near_duplicate, not_selected. What a column holds and
-how it was measured, `structure.py`, `repetition.py` and `language.py` say; a column that was not measured drops nothing.
-No screen looks at the content of an argument: a trace that is fluent, tidy and beside the point passes all of them.
+What needs more than one row comes after: contaminated, exact_duplicate, near_duplicate, not_selected. What a
+column holds and how it was measured, `structure.py`, `repetition.py` and `language.py` say; a column that was
+not measured drops nothing. No screen looks at the content of an argument: a trace that is fluent, tidy and
+beside the point passes all of them.
 """
 
 from distill.recipe.curation import Screens, Selection
@@ -33,7 +36,8 @@ CONTAMINATED = "contaminated"
 NOT_SELECTED = "not_selected"
 
 PARAGRAPH_WORDS = 400
-"""DeepSeek-R1 dropped long paragraphs and published no length; its own traces have paragraphs of some 60 words."""
+"""DeepSeek-R1 dropped long paragraphs and published no length; its own traces have paragraphs of some 60
+words."""
 CHARACTERS_PER_TOKEN = 3.5
 """Estimate where an engine reported no token counts."""
 SHOWN_CHARACTERS = 120
@@ -64,12 +68,15 @@ def reason(outline: Outline, section: Screens, selection: Selection) -> tuple[st
 
 
 def accepted(outline: Outline, selection: Selection) -> bool:
-    """Whether the verdict lets a row in: an error never, under `none` any other, under `majority` what most traces say, if most agree."""
+    """Whether the verdict lets a row in: an error never, under `none` any other, under `majority` what most
+    traces say, if most agree."""
     if outline.outcome == "error" or selection.policy == "none":
         return outline.outcome != "error"
     if selection.policy == "majority" and outline.majority_outcome is not None:
         return outline.majority_outcome == "correct"
-    return outline.outcome == "correct" or (outline.outcome == "unverified" and outline.kind in selection.keep_unverified)
+    return outline.outcome == "correct" or (
+        outline.outcome == "unverified" and outline.kind in selection.keep_unverified
+    )
 
 
 def failed(row: Outline | Trace) -> str | None:
@@ -87,7 +94,8 @@ def truncated(row: Outline | Trace) -> str | None:
 
 
 def malformed(outline: Outline, section: Screens) -> str | None:
-    """Anything but one block of thinking and one answer after it; with a minimum of 0, or for some kinds, there need be no block."""
+    """Anything but one block of thinking and one answer after it; with a minimum of 0, or for some kinds,
+    there need be no block."""
     measures = outline.measures
     if measures.answer_characters is None:
         return None
@@ -104,7 +112,8 @@ def unthinking(characters: int | None, kind: str, section: Screens) -> str | Non
 
 
 def repeats(measures: Measures, section: Screens) -> str | None:
-    """Thinking that says most of its stretches or lines twice, compresses too well, or is caught in a loop."""
+    """Thinking that says most of its stretches or lines twice, compresses too well, or is caught in a
+    loop."""
     if _above(measures.repetition, section.max_repetition):
         return f"{measures.repetition:.0%} of the thinking stood in it before"
     if section.drop_loops and measures.loop:
@@ -130,23 +139,31 @@ def mixed(outline: Outline, limit: float | None) -> str | None:
 
 
 def completion_tokens(row: Outline | Trace) -> int:
-    """Tokens of thinking and answer as reported, or estimated from the characters where nothing was reported."""
+    """Tokens of thinking and answer as reported, or estimated from the characters where nothing was
+    reported."""
     if row.thinking_tokens is None and row.answer_tokens is None:
         return round(_characters(row) / CHARACTERS_PER_TOKEN)
     return (row.thinking_tokens or 0) + (row.answer_tokens or 0)
 
 
 def _verdict(outline: Outline) -> tuple[str, str]:
-    """The outcome of a row that is not accepted; what its reference calls correct and most traces contradict is wrong."""
+    """The outcome of a row that is not accepted; what its reference calls correct and most traces contradict
+    is wrong."""
     if outline.outcome == "correct":
         return "wrong", f"most traces answer otherwise than {_short(outline.extracted or '')!r}"
-    return outline.outcome, outline.detail or ("as its row says" if outline.extracted is None else f"answer {outline.extracted!r}")
+    return outline.outcome, outline.detail or (
+        "as its row says" if outline.extracted is None else f"answer {outline.extracted!r}"
+    )
 
 
 def _shape(outline: Outline, section: Screens) -> tuple[str, str] | None:
     """Too few or too many tokens, a long paragraph, code."""
     tokens, measures = completion_tokens(outline), outline.measures
-    estimated = " (estimated from its characters)" if outline.thinking_tokens is None and outline.answer_tokens is None else ""
+    estimated = (
+        " (estimated from its characters)"
+        if outline.thinking_tokens is None and outline.answer_tokens is None
+        else ""
+    )
     if section.min_completion_tokens is not None and tokens < section.min_completion_tokens:
         return TOO_SHORT, f"{tokens} tokens{estimated}, {section.min_completion_tokens} at least"
     if section.max_completion_tokens is not None and tokens > section.max_completion_tokens:

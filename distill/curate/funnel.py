@@ -2,10 +2,11 @@
 
     asked > returned > finished > correct > clean > unique > selected
 
-A `Funnel` holds tallies by (source, reason) and a few rejects to look at; stages are derived from them, so funnels of
-shards add up. `finished` means a closed think block with an answer after it. `correct` means that the outcome was
-accepted: under the policy "none" any outcome is. Tokens are completion tokens, estimated where none were reported; those asked for
-hold what was spent on tries that were cut or lost as well, the later stages hold the traces themselves.
+A `Funnel` holds tallies by (source, reason) and a few rejects to look at; stages are derived from them, so
+funnels of shards add up. `finished` means a closed think block with an answer after it. `correct` means that
+the outcome was accepted: under the policy "none" any outcome is. Tokens are completion tokens, estimated
+where none were reported; those asked for hold what was spent on tries that were cut or lost as well, the
+later stages hold the traces themselves.
 """
 
 import json
@@ -41,7 +42,8 @@ LOST_AT = {
     filters.CONTAMINATED: "selected",
     filters.NOT_SELECTED: "selected",
 }
-"""The first stage that a row with this reason does not reach; the reasons that are outcomes are lost at `correct`."""
+"""The first stage that a row with this reason does not reach; the reasons that are outcomes are lost at
+`correct`."""
 SAMPLES = 3
 EXCERPT_CHARACTERS = 160
 _TEXT = pa.large_string()
@@ -103,22 +105,31 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class Funnel:
-    """Tallies by source and reason (`"kept"` for what stayed), problems asked by source, and sample rejects by reason."""
+    """Tallies by source and reason (`"kept"` for what stayed), problems asked by source, and sample rejects
+    by reason."""
 
     tallies: dict[str, dict[str, Tally]] = field(default_factory=dict)
     problems: dict[str, int] = field(default_factory=dict)
     rejects: dict[str, list[Reject]] = field(default_factory=dict)
     draws: dict[int, int] = field(default_factory=dict)
-    """How many problems have so many traces: more than one number where some were asked further than others."""
+    """How many problems have so many traces: more than one number where some were asked further than
+    others."""
 
     def stages(self, source: str | None = None) -> dict[str, Tally]:
-        """Rows and tokens that reached each stage, of one source or of all; `problems` counts only at `asked` and `selected`."""
+        """Rows and tokens that reached each stage, of one source or of all; `problems` counts only at `asked`
+        and `selected`."""
         reached = {stage: Tally() for stage in STAGES}
         for reason, tally in self.reasons(source).items():
             last = len(STAGES) if reason == KEPT else STAGES.index(LOST_AT.get(reason, "correct"))
             for stage in STAGES[:last]:
-                reached[stage].add(replace(tally, problems=0, tokens=tally.spent_tokens if stage == "asked" else tally.tokens))
-        reached["asked"].problems = sum(self.problems.values()) if source is None else self.problems.get(source, 0)
+                reached[stage].add(
+                    replace(
+                        tally, problems=0, tokens=tally.spent_tokens if stage == "asked" else tally.tokens
+                    )
+                )
+        reached["asked"].problems = (
+            sum(self.problems.values()) if source is None else self.problems.get(source, 0)
+        )
         reached["selected"].problems = self.reasons(source).get(KEPT, Tally()).problems
         return reached
 
@@ -129,19 +140,30 @@ class Funnel:
             if source in (None, name):
                 for reason, tally in tallies.items():
                     summed.setdefault(reason, Tally()).add(tally)
-        return dict(sorted(summed.items(), key=lambda item: (item[0] == KEPT, STAGES.index(LOST_AT.get(item[0], "correct")), item[0])))
+        return dict(
+            sorted(
+                summed.items(),
+                key=lambda item: (item[0] == KEPT, STAGES.index(LOST_AT.get(item[0], "correct")), item[0]),
+            )
+        )
 
     def per_kept(self) -> tuple[float | None, float | None]:
-        """(completion tokens, US dollars) spent on all traces for each one that was kept; None for nothing kept or no price."""
+        """(completion tokens, US dollars) spent on all traces for each one that was kept; None for nothing
+        kept or no price."""
         return self._spent_per(self.stages()["selected"].rows)
 
     def per_covered(self) -> tuple[float | None, float | None]:
-        """(completion tokens, US dollars) spent on all traces for each problem with a kept one; None as above."""
+        """(completion tokens, US dollars) spent on all traces for each problem with a kept one; None as
+        above."""
         return self._spent_per(self.stages()["selected"].problems)
 
     def _spent_per(self, count: int) -> tuple[float | None, float | None]:
         asked = self.stages()["asked"]
-        return (asked.tokens / count, None if asked.cost_usd is None else asked.cost_usd / count) if count else (None, None)
+        return (
+            (asked.tokens / count, None if asked.cost_usd is None else asked.cost_usd / count)
+            if count
+            else (None, None)
+        )
 
 
 def funnel(tables: Iterable[pa.Table]) -> Funnel:
@@ -152,14 +174,25 @@ def funnel(tables: Iterable[pa.Table]) -> Funnel:
         reasons, tokens = pc.fill_null(table["dropped"], KEPT), completion_tokens(table)
         spent = pc.coalesce(_column(table, "spent_tokens"), tokens)
         given = [_column(table, name) for name in ("prompt_tokens", "cached_prompt_tokens")]
-        narrow.append(pa.table([table["source"], reasons, table["problem_id"], tokens, table["cost_usd"], spent, *given], schema=_NARROW))
+        narrow.append(
+            pa.table(
+                [table["source"], reasons, table["problem_id"], tokens, table["cost_usd"], spent, *given],
+                schema=_NARROW,
+            )
+        )
         _sample(table, reasons, found.rejects)
     rows = pa.concat_tables(narrow)
     totals = [*((name, "sum") for name in _SUMMED), ("problem", "count_distinct"), ([], "count_all")]
     for row in rows.group_by(["source", "reason"], use_threads=False).aggregate(totals).to_pylist():
-        sums = {name: row[f"{name}_sum"] for name in _SUMMED} | {"prompt_tokens": row["prompt_tokens_sum"] or 0}
-        found.tallies.setdefault(row["source"], {})[row["reason"]] = Tally(row["count_all"], row["problem_count_distinct"], **sums)
-    for row in rows.group_by(["source", "problem"], use_threads=False).aggregate([([], "count_all")]).to_pylist():
+        sums = {name: row[f"{name}_sum"] for name in _SUMMED} | {
+            "prompt_tokens": row["prompt_tokens_sum"] or 0
+        }
+        found.tallies.setdefault(row["source"], {})[row["reason"]] = Tally(
+            row["count_all"], row["problem_count_distinct"], **sums
+        )
+    for row in (
+        rows.group_by(["source", "problem"], use_threads=False).aggregate([([], "count_all")]).to_pylist()
+    ):
         found.problems[row["source"]] = found.problems.get(row["source"], 0) + 1
         found.draws[row["count_all"]] = found.draws.get(row["count_all"], 0) + 1
     return found
@@ -200,7 +233,10 @@ def from_json(text: str) -> Funnel:
     value = json.loads(text)
     return Funnel(
         {
-            source: {reason: Tally(**{"spent_tokens": tally["tokens"], **tally}) for reason, tally in tallies.items()}
+            source: {
+                reason: Tally(**{"spent_tokens": tally["tokens"], **tally})
+                for reason, tally in tallies.items()
+            }
             for source, tallies in value["tallies"].items()
         },
         value["problems"],
@@ -223,7 +259,11 @@ def markdown(found: Funnel) -> str:
 
 def _tables(found: Funnel) -> list[tuple[list[list[str]], range]]:
     """The tables that have rows, each with its columns of numbers."""
-    tables = [(_stage_rows(found), range(1, 4)), (_reason_rows(found), range(1, 3)), (_source_rows(found), range(1, 9))]
+    tables = [
+        (_stage_rows(found), range(1, 4)),
+        (_reason_rows(found), range(1, 3)),
+        (_source_rows(found), range(1, 9)),
+    ]
     return [one for one in tables if len(one[0]) > 1]
 
 
@@ -231,7 +271,10 @@ def _stage_rows(found: Funnel) -> list[list[str]]:
     stages = found.stages()
     asked = stages["asked"].rows or 1
     rows = [["stage", "traces", "of asked", "tokens"]]
-    return rows + [[stage, f"{tally.rows:,}", f"{tally.rows / asked:.1%}", amount(tally.tokens)] for stage, tally in stages.items()]
+    return rows + [
+        [stage, f"{tally.rows:,}", f"{tally.rows / asked:.1%}", amount(tally.tokens)]
+        for stage, tally in stages.items()
+    ]
 
 
 def _reason_rows(found: Funnel) -> list[list[str]]:
@@ -251,7 +294,9 @@ def _source_rows(found: Funnel) -> list[list[str]]:
     rows = [["source", "problems", *STAGES]]
     for source in sorted(found.tallies):
         stages = found.stages(source)
-        rows.append([source, f"{found.problems.get(source, 0):,}", *(f"{stages[stage].rows:,}" for stage in STAGES)])
+        rows.append(
+            [source, f"{found.problems.get(source, 0):,}", *(f"{stages[stage].rows:,}" for stage in STAGES)]
+        )
     return rows
 
 
@@ -263,7 +308,8 @@ def _spent(found: Funnel) -> str:
     if not kept.rows:
         return f"{line}; no trace was kept{_draws(found)}{_money(asked)}"
     line += (
-        f"; a kept trace has {amount(round(kept.tokens / kept.rows))} tokens and took {_each(found.per_kept())} of all that were sampled"
+        f"; a kept trace has {amount(round(kept.tokens / kept.rows))} tokens and took "
+        f"{_each(found.per_kept())} of all that were sampled"
     )
     return f"{line}, a problem with one took {_each(found.per_covered())}{_draws(found)}{_money(asked)}"
 
@@ -280,7 +326,10 @@ def _draws(found: Funnel) -> str:
     problems, most = sum(found.draws.values()), max(found.draws)
     mean = sum(draws * count for draws, count in found.draws.items()) / problems
     early = 1 - found.draws[most] / problems
-    return f"; {mean:.3g} traces a problem, from {min(found.draws)} to {most}: {early:.1%} of the problems took fewer than {most}"
+    return (
+        f"; {mean:.3g} traces a problem, from {min(found.draws)} to {most}: {early:.1%} of the problems "
+        f"took fewer than {most}"
+    )
 
 
 def _money(asked: Tally) -> str:
@@ -289,7 +338,8 @@ def _money(asked: Tally) -> str:
     if asked.cached_prompt_tokens is None or not asked.prompt_tokens:
         return cost
     return (
-        f"{cost}; {asked.cached_prompt_tokens / asked.prompt_tokens:.1%} of {amount(asked.prompt_tokens)} prompt tokens came from the cache"
+        f"{cost}; {asked.cached_prompt_tokens / asked.prompt_tokens:.1%} of "
+        f"{amount(asked.prompt_tokens)} prompt tokens came from the cache"
     )
 
 
@@ -298,14 +348,21 @@ def _sample(table: pa.Table, reasons: pa.ChunkedArray, rejects: dict[str, list[R
     for reason in pc.unique(reasons).to_pylist():
         if reason != KEPT and len(samples := rejects.setdefault(reason, [])) < SAMPLES:
             rows = pc.indices_nonzero(pc.equal(reasons, reason))[: SAMPLES - len(samples)]
-            samples += [_reject(table.slice(row, 1).select(_SHOWN).to_pylist()[0]) for row in rows.to_pylist()]
+            samples += [
+                _reject(table.slice(row, 1).select(_SHOWN).to_pylist()[0]) for row in rows.to_pylist()
+            ]
 
 
 def _reject(row: Mapping[str, Any]) -> Reject:
-    question, detail = row["question"][:EXCERPT_CHARACTERS], (row["detail_dropped"] or "")[:EXCERPT_CHARACTERS]
+    question, detail = (
+        row["question"][:EXCERPT_CHARACTERS],
+        (row["detail_dropped"] or "")[:EXCERPT_CHARACTERS],
+    )
     return Reject(row["id"], question, detail, (row["thinking"] or row["answer"])[-EXCERPT_CHARACTERS:])
 
 
 def _column(table: pa.Table, name: str) -> pa.Array:
     """A column of counts, all null in candidates that were made before there was one."""
-    return table[name].combine_chunks() if name in table.column_names else pa.nulls(table.num_rows, pa.int64())
+    return (
+        table[name].combine_chunks() if name in table.column_names else pa.nulls(table.num_rows, pa.int64())
+    )

@@ -1,8 +1,10 @@
-"""The hub: a dataset folder becomes a dataset repository on the Hugging Face hub, or on a server that speaks its API (`HF_ENDPOINT`).
+"""The hub: a dataset folder becomes a dataset repository on the Hugging Face hub, or on a server that speaks
+its API (`HF_ENDPOINT`).
 
-What belongs to the dataset is sent and nothing else; work files stay where they are. Sending again sends what is missing or
-has changed and removes shards that are gone, so a push that was killed goes on when it is repeated; until it is done, readers of the
-repository see a part. The token is read by `huggingface_hub`, from HF_TOKEN or its login, and is never shown.
+What belongs to the dataset is sent and nothing else; work files stay where they are. Sending again sends what
+is missing or has changed and removes shards that are gone, so a push that was killed goes on when it is
+repeated; until it is done, readers of the repository see a part. The token is read by `huggingface_hub`, from
+HF_TOKEN or its login, and is never shown.
 """
 
 import json
@@ -10,7 +12,15 @@ import time
 from pathlib import Path
 
 FOLDERS = ("candidates/*.parquet", "examples/*.parquet", "preferences/*.parquet", "plots/*.png")
-FILES = ("README.md", "funnel.json", "recipe.json", "contamination.json", "curation.json", "duplicates.parquet", "contamination.parquet")
+FILES = (
+    "README.md",
+    "funnel.json",
+    "recipe.json",
+    "contamination.json",
+    "curation.json",
+    "duplicates.parquet",
+    "contamination.parquet",
+)
 """The last three let whoever downloads the dataset cut it anew in seconds."""
 ATTEMPTS = 3
 """`huggingface_hub` tries transfers again by itself, but neither the making of a repository nor a commit."""
@@ -23,20 +33,24 @@ class HubError(RuntimeError):
 
 
 def push(folder: str, repository: str, private: bool = False) -> str:
-    """Sends a finished dataset folder to the repository `ORG/NAME`, made where there is none, and returns its URL.
+    """Sends a finished dataset folder to the repository `ORG/NAME`, made where there is none, and returns its
+    URL.
 
     A new repository is as visible as its owner's default unless it is to be private. Raises HubError.
     """
     if "://" in folder:
         raise HubError(
-            f"{folder} is not on this machine: copy it into a folder and send that, hf upload {repository} FOLDER --repo-type dataset"
+            f"{folder} is not on this machine: copy it into a folder and send that, hf upload {repository} "
+            "FOLDER --repo-type dataset"
         )
     if not (Path(folder) / "README.md").is_file():
         raise HubError(f"{folder} is no finished dataset: it has no README.md, which is written last")
     try:
         from huggingface_hub import errors
     except ImportError as error:
-        raise HubError("publishing needs huggingface_hub: pip install 'distill[train]', or pip install huggingface_hub") from error
+        raise HubError(
+            "publishing needs huggingface_hub: pip install 'distill[train]', or pip install huggingface_hub"
+        ) from error
     lost = errors.HTTPError  # type: ignore[attr-defined]  # of the HTTP library that this version of the client is built on
     attempt = 1
     while True:
@@ -53,21 +67,29 @@ def push(folder: str, repository: str, private: bool = False) -> str:
 
 
 def _send(folder: str, repository: str, private: bool) -> str:
-    """One attempt: `upload_folder` uploads large files beside git, commits in parts and leaves out what is there already."""
+    """One attempt: `upload_folder` uploads large files beside git, commits in parts and leaves out what is
+    there already."""
     from huggingface_hub import HfApi, get_token
 
     if not (get_token() or "").isprintable() or not (get_token() or "").isascii():
-        raise HubError("the token in HF_TOKEN, or that of the login, holds characters that no token has; set it anew")
+        raise HubError(
+            "the token in HF_TOKEN, or that of the login, holds characters that no token has; set it anew"
+        )
     api = HfApi()
     made = api.create_repo(repository, repo_type="dataset", private=private or None, exist_ok=True)
     if private and not api.repo_info(made.repo_id, repo_type="dataset").private:
-        raise HubError(f"{repository} is there already and is public: make it private in its settings, or choose another name")
+        raise HubError(
+            f"{repository} is there already and is public: make it private in its settings, or choose "
+            "another name"
+        )
     api.upload_folder(
         repo_id=made.repo_id,
         repo_type="dataset",
         folder_path=folder,
         allow_patterns=[*FILES, *FOLDERS],
-        delete_patterns=list(FOLDERS),  # shards of an earlier cut that this one does not have would be read with it
+        delete_patterns=list(
+            FOLDERS
+        ),  # shards of an earlier cut that this one does not have would be read with it
         commit_message=f"Dataset {Path(folder).resolve().name}",
     )
     return str(made)
@@ -79,7 +101,9 @@ def _explained(error: BaseException, repository: str) -> tuple[str, bool]:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
     while error.__cause__ is not None and not isinstance(error, (HfHubHTTPError, ValueError)):
-        error = error.__cause__  # what the hub answered or what is wrong with the input says most, else the innermost one
+        error = (
+            error.__cause__
+        )  # what the hub answered or what is wrong with the input says most, else the innermost one
     hub, token = constants.ENDPOINT, get_token()
     if isinstance(error, HFValidationError):
         return f"{repository!r} is no repository's name: ORG/NAME, of letters, digits, '-', '_' and '.'", True
@@ -90,12 +114,19 @@ def _explained(error: BaseException, repository: str) -> tuple[str, bool]:
         case 401 if token:
             return f"{hub} does not accept the token: set HF_TOKEN to a valid one, or run hf auth login", True
         case 401:
-            return f"{hub} asks for a token: set HF_TOKEN to one with write access, or run hf auth login", True
+            return (
+                f"{hub} asks for a token: set HF_TOKEN to one with write access, or run hf auth login",
+                True,
+            )
         case 403:
             return f"the token may not write to {repository} on {hub}: take one with write access to it", True
         case 404:
             return (
-                f"{hub} knows no such place as {repository} for this token: check the name before the slash, and the token's access",
+                (
+                    f"{hub} knows no such place as {repository} for this token: check the name before the "
+                    "slash, "
+                    "and the token's access"
+                ),
                 True,
             )
         case int():
@@ -103,5 +134,10 @@ def _explained(error: BaseException, repository: str) -> tuple[str, bool]:
         case _:
             final = isinstance(error, ValueError) and not isinstance(error, json.JSONDecodeError)
     said = " ".join(str(error).replace(token or "\0", "(token)").split())[:LONGEST_MESSAGE]
-    without = ", or with HF_HUB_DISABLE_XET=1 if the server has no Xet storage" if "xet-write-token" in said else ""
-    return f"{repository} was not sent to {hub} ({said}); the same command goes on where it was{without}", final
+    without = (
+        ", or with HF_HUB_DISABLE_XET=1 if the server has no Xet storage" if "xet-write-token" in said else ""
+    )
+    return (
+        f"{repository} was not sent to {hub} ({said}); the same command goes on where it was{without}",
+        final,
+    )

@@ -1,7 +1,7 @@
 """Measuring: the columns of a trace that need its texts, so that whatever is decided later needs none.
 
-What comes out for a trace depends on that trace alone, and not on those it came with; only its problem's pass rate is left
-to who sees its siblings.
+What comes out for a trace depends on that trace alone, and not on those it came with; only its problem's pass
+rate is left to who sees its siblings.
 """
 
 from collections.abc import Sequence
@@ -48,7 +48,10 @@ def _measured(trace: Trace, repeats: repetition.Repeats, prints: dedup.Print) ->
         answer_leak=refusals.answer_leak(trace),
         language_share=in_thinking.share,
         answer_language_share=in_answer.share,
-        language_spans=[*language.spans("thinking", thinking, in_thinking), *language.spans("answer", trace.answer, in_answer)],
+        language_spans=[
+            *language.spans("thinking", thinking, in_thinking),
+            *language.spans("answer", trace.answer, in_answer),
+        ],
         repetition=repeats.repetition,
         line_repetition=repeats.line_repetition,
         compression=repeats.compression,

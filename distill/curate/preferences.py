@@ -1,9 +1,11 @@
-"""Preferences: pairs of a chosen and a rejected completion of one problem, for preference training such as DPO.
+"""Preferences: pairs of a chosen and a rejected completion of one problem, for preference training such as
+DPO.
 
-A pair comes from stored rows alone and from one problem's traces alone, which are in memory together. The rows have TRL's
-conversational columns `prompt`, `chosen` and `rejected`; what else they have says how the pair came about. A wrong completion is one
-that a verifier calls wrong and that has no other fault: it would be an example if its answer were right. The step where it goes wrong
-is not looked for. Where wrong traces are kept as examples (policy `none`), there are no wrong ones to reject.
+A pair comes from stored rows alone and from one problem's traces alone, which are in memory together. The
+rows have TRL's conversational columns `prompt`, `chosen` and `rejected`; what else they have says how the
+pair came about. A wrong completion is one that a verifier calls wrong and that has no other fault: it would
+be an example if its answer were right. The step where it goes wrong is not looked for. Where wrong traces are
+kept as examples (policy `none`), there are no wrong ones to reject.
 """
 
 import heapq
@@ -23,11 +25,13 @@ from distill.text.thinking import join
 
 VERSION = 2
 NEAR_COPY = 0.7
-"""Pairs at least so alike (Jaccard) teach little but a lower probability of what they share (Pal et al. 2024, DPO-Positive)."""
+"""Pairs at least so alike (Jaccard) teach little but a lower probability of what they share (Pal et al. 2024,
+DPO-Positive)."""
 LONGER = 1.5
 """A long completion has at least so many times the tokens of the short one that is preferred to it."""
 PARTNERS = 32
-"""Traces that a chosen one is compared with, beyond those that other pairs may have taken: 20,000 siblings would make 10**8 pairs."""
+"""Traces that a chosen one is compared with, beyond those that other pairs may have taken: 20,000 siblings
+would make 10**8 pairs."""
 ANY_ANSWER = Selection(policy="none")
 
 
@@ -82,9 +86,11 @@ def preferences(
     system: str | None = None,
     contaminated: Collection[str] = (),
 ) -> Iterator[Preference]:
-    """The pairs of curated candidates, problem by problem, asked as the teacher was asked; siblings have to be contiguous.
+    """The pairs of curated candidates, problem by problem, asked as the teacher was asked; siblings have to
+    be contiguous.
 
-    `contaminated` are the ids of traces that are too close to a benchmark, whatever they were dropped for: they are in no pair.
+    `contaminated` are the ids of traces that are too close to a benchmark, whatever they were dropped for:
+    they are in no pair.
     """
     most = PARTNERS + 2 * section.per_problem
     for _, group in groupby(candidates, key=lambda candidate: candidate.trace.problem.problem_id):
@@ -93,15 +99,22 @@ def preferences(
         if not chosen:
             continue
         if section.rejected == "long":
-            found = _short_and_long(chosen, [_sized(one) for one in siblings if _is_good(one, not_selected=True)], most)
+            found = _short_and_long(
+                chosen, [_sized(one) for one in siblings if _is_good(one, not_selected=True)], most
+            )
         else:
-            found = _right_and_wrong(chosen, [_sized(one) for one in siblings if _is_only_wrong(one, screens)], most)
+            found = _right_and_wrong(
+                chosen, [_sized(one) for one in siblings if _is_only_wrong(one, screens)], most
+            )
         for one, other in _disjoint(found, section.per_problem):
-            yield _preference(one, other, section.rejected, list(render(one.candidate.trace.problem, template, system)))
+            yield _preference(
+                one, other, section.rejected, list(render(one.candidate.trace.problem, template, system))
+            )
 
 
 def similarity(one: Candidate, other: Candidate) -> float | None:
-    """Estimated Jaccard similarity of two measured candidates: the share of equal bytes of their signatures."""
+    """Estimated Jaccard similarity of two measured candidates: the share of equal bytes of their
+    signatures."""
     first, second = one.measures.minhash, other.measures.minhash
     if first is None or second is None:
         return None
@@ -134,7 +147,8 @@ def outline(candidate: Candidate) -> Outline:
 
 
 def _right_and_wrong(chosen: Iterable[Sized], wrong: Collection[Sized], most: int) -> Iterator[Pair]:
-    """Each example with the `most` wrong traces nearest in length, nearly equal ones first: no student shall learn lengths."""
+    """Each example with the `most` wrong traces nearest in length, nearly equal ones first: no student shall
+    learn lengths."""
     longer = sorted(wrong, key=lambda one: (one.tokens, one.id))
     shorter = sorted(wrong, key=lambda one: (-one.tokens, one.id))
 
@@ -150,7 +164,8 @@ def _right_and_wrong(chosen: Iterable[Sized], wrong: Collection[Sized], most: in
 
 
 def _short_and_long(chosen: Iterable[Sized], accepted: Iterable[Sized], most: int) -> Iterator[Pair]:
-    """Each example with those of the `most` longest accepted traces that are much longer, the largest differences first."""
+    """Each example with those of the `most` longest accepted traces that are much longer, the largest
+    differences first."""
     longest = sorted(accepted, key=lambda one: (-one.tokens, one.id))[:most]
 
     def order(pair: Pair) -> tuple[float, str, str]:
@@ -170,7 +185,11 @@ def _disjoint(pairs: Iterable[Pair], limit: int) -> Iterator[Pair]:
     """The first pairs that are no near-copies, with no trace in two of them."""
     used: set[str] = set()
     for one, other in pairs:
-        if one.id in used or other.id in used or (similarity(one.candidate, other.candidate) or 0.0) >= NEAR_COPY:
+        if (
+            one.id in used
+            or other.id in used
+            or (similarity(one.candidate, other.candidate) or 0.0) >= NEAR_COPY
+        ):
             continue
         used |= {one.id, other.id}
         yield one, other
@@ -180,7 +199,10 @@ def _disjoint(pairs: Iterable[Pair], limit: int) -> Iterator[Pair]:
 
 def _is_good(candidate: Candidate, not_selected: bool = False) -> bool:
     """Whether a trace is an example that nothing calls wrong; with `not_selected`, or would have been one."""
-    accepted = candidate.verdict.outcome in ("correct", "unverified") or candidate.opinions.majority_outcome == "correct"
+    accepted = (
+        candidate.verdict.outcome in ("correct", "unverified")
+        or candidate.opinions.majority_outcome == "correct"
+    )
     return accepted and (candidate.dropped is None or (not_selected and candidate.dropped == NOT_SELECTED))
 
 

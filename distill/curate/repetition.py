@@ -1,10 +1,11 @@
 """How much of a text says again what it said before: stretches of words, lines, bytes, and loops.
 
-Stretches and loops are found for a batch of texts at a time on arrays of word hashes; what comes out for a text depends on that
-text alone. A loop is one stretch back to back. A near-loop is one whose rounds differ in one number only ("Step 41: ... Step 42: ...").
-An enumeration looks much the same, so what is called a near-loop has many rounds of many words and fills most of the text: tables,
-cases, digit by digit checks and lists of tries that work something out are none. Rounds that differ in words, and endless counting,
-are not found. Repetition at a distance is no loop: `repetition` counts it.
+Stretches and loops are found for a batch of texts at a time on arrays of word hashes; what comes out for a
+text depends on that text alone. A loop is one stretch back to back. A near-loop is one whose rounds differ in
+one number only ("Step 41: ... Step 42: ..."). An enumeration looks much the same, so what is called a
+near-loop has many rounds of many words and fills most of the text: tables, cases, digit by digit checks and
+lists of tries that work something out are none. Rounds that differ in words, and endless counting, are not
+found. Repetition at a distance is no loop: `repetition` counts it.
 """
 
 import re
@@ -22,20 +23,25 @@ from distill.text.words import words
 
 VERSION = 1
 GRAM_WORDS = 8
-"""A stretch that repeats is at least so long: shorter ones are phrases that all reasoning repeats ("let me check that again")."""
+"""A stretch that repeats is at least so long: shorter ones are phrases that all reasoning repeats ("let me
+check that again")."""
 LOOP_ROUNDS = 4
 LOOP_WORDS = 48
-"""A loop is one stretch, back to back, in so many rounds and words: recomputing a step once or twice is none."""
+"""A loop is one stretch, back to back, in so many rounds and words: recomputing a step once or twice is
+none."""
 LOOP_SUSPECT = 0.05
-"""Below this repetition no loop is looked for: a loop of `LOOP_WORDS` in a very long trace is a stumble that was got over."""
+"""Below this repetition no loop is looked for: a loop of `LOOP_WORDS` in a very long trace is a stumble that
+was got over."""
 NEAR_LOOP_ROUNDS = 32
 NEAR_LOOP_WORDS = 256
 NEAR_LOOP_SHARE = 0.6
 """Of the text's words, bare numbers aside, in one stretch."""
 NEAR_LOOP_ROUND_WORDS = 10
-"""In each round, of which one number changes, a counter: where two do, one is worked out from the other, and it is an enumeration."""
+"""In each round, of which one number changes, a counter: where two do, one is worked out from the other, and
+it is an enumeration."""
 NEAR_LOOP_COMPRESSION = 0.38
-"""A text that is a near-loop for the most part is compressed to less than this: others are not searched for one."""
+"""A text that is a near-loop for the most part is compressed to less than this: others are not searched for
+one."""
 _CODEC = pa.Codec("zstd", compression_level=1)
 """Of pyarrow and not of the system, whose zlib differs from machine to machine."""
 UNBROKEN_CHARACTERS = 200
@@ -103,8 +109,15 @@ def _batch(texts: Sequence[str]) -> Iterator[Repeats]:
     plain = [_broken(text) for text in texts]
     packed = [_compression(text) for text in plain]
     exact = _stretches(shingles.cut(plain))
-    loops = [_loop(text, runs) if share >= LOOP_SUSPECT else None for text, (share, runs) in zip(plain, exact, strict=True)]
-    suspects = [number for number, left in enumerate(packed) if left is not None and left <= NEAR_LOOP_COMPRESSION and not loops[number]]
+    loops = [
+        _loop(text, runs) if share >= LOOP_SUSPECT else None
+        for text, (share, runs) in zip(plain, exact, strict=True)
+    ]
+    suspects = [
+        number
+        for number, left in enumerate(packed)
+        if left is not None and left <= NEAR_LOOP_COMPRESSION and not loops[number]
+    ]
     near = _stretches(shingles.cut([_without_digits(plain[number]) for number in suspects]))
     for number, (_, runs) in zip(suspects, near, strict=True):
         loops[number] = _near_loop(plain[number], runs)
@@ -113,7 +126,8 @@ def _batch(texts: Sequence[str]) -> Iterator[Repeats]:
 
 
 def _broken(text: str) -> str:
-    """The text with spaces inside runs that have none; such a run covers a whole stretch of half its length."""
+    """The text with spaces inside runs that have none; such a run covers a whole stretch of half its
+    length."""
     step = UNBROKEN_CHARACTERS // 2
     if all(text.find(" ", start, start + step) >= 0 for start in range(0, len(text) - step, step)):
         return text
@@ -135,11 +149,14 @@ def _line_repetition(text: str) -> float:
 
 
 def _without_digits(text: str) -> str:
-    return text.encode("utf-8", "surrogatepass").translate(None, b"0123456789").decode("utf-8", "surrogatepass")
+    return (
+        text.encode("utf-8", "surrogatepass").translate(None, b"0123456789").decode("utf-8", "surrogatepass")
+    )
 
 
 def _stretches(found: Words) -> list[tuple[float, list[Run]]]:
-    """The share of repeated stretches of each text, and its runs of at least `LOOP_ROUNDS` and `LOOP_WORDS`."""
+    """The share of repeated stretches of each text, and its runs of at least `LOOP_ROUNDS` and
+    `LOOP_WORDS`."""
     grams, bounds = shingles.shingles(found, GRAM_WORDS)
     counts = np.diff(bounds)
     texts = np.repeat(np.arange(len(counts)), counts)
@@ -161,7 +178,11 @@ def _distances(grams: NDArray[np.uint32], texts: Positions, places: Positions) -
     same = np.flatnonzero((keys[1:] >> np.uint64(_PLACE_BITS)) == (keys[:-1] >> np.uint64(_PLACE_BITS)))
     first = np.append(np.flatnonzero(places == 0), 0)
     distances = np.zeros(len(grams), dtype=np.int64)
-    own = first[np.searchsorted(texts[first[:-1]], (keys[same + 1] >> np.uint64(_HASH_BITS + _PLACE_BITS)).astype(np.int64))]
+    own = first[
+        np.searchsorted(
+            texts[first[:-1]], (keys[same + 1] >> np.uint64(_HASH_BITS + _PLACE_BITS)).astype(np.int64)
+        )
+    ]
     place = keys[same + 1] & np.uint64(_MOST_WORDS - 1)
     distances[own + place.astype(np.int64)] = place - (keys[same] & np.uint64(_MOST_WORDS - 1))
     return distances
@@ -176,7 +197,9 @@ def _runs(distances: Positions, texts: Positions, places: Positions) -> Iterator
     periods = distances[starts]
     covered = ends - starts + GRAM_WORDS - 1 + periods
     totals = np.bincount(texts) + GRAM_WORDS - 1
-    for run in np.flatnonzero((periods > 0) & (covered >= np.maximum(LOOP_WORDS, LOOP_ROUNDS * periods))).tolist():
+    for run in np.flatnonzero(
+        (periods > 0) & (covered >= np.maximum(LOOP_WORDS, LOOP_ROUNDS * periods))
+    ).tolist():
         start, period = int(starts[run]), int(periods[run])
         text, words_before = int(texts[start]), int(places[start]) - period
         yield text, Run(words_before, int(covered[run]), period, float(covered[run] / totals[text]))
@@ -193,7 +216,8 @@ def _loop(text: str, runs: Sequence[Run]) -> str | None:
 
 
 def _near_loop(text: str, runs: Sequence[Run]) -> str | None:
-    """The run of words without their digits that is most of the text, with long rounds that differ in one number."""
+    """The run of words without their digits that is most of the text, with long rounds that differ in one
+    number."""
     longest = max(runs, key=lambda run: run.words, default=Run(0, 0, 1, 0.0))
     rounds = longest.words // longest.period
     if longest.words < NEAR_LOOP_WORDS or rounds < NEAR_LOOP_ROUNDS or longest.share < NEAR_LOOP_SHARE:
@@ -216,6 +240,7 @@ def _pieces(text: str) -> list[str]:
 
 
 def _changing(rounds: Sequence[Sequence[str]]) -> set[tuple[str | None, ...]]:
-    """The numbers that change from round to round, as columns; one that is written twice in a round is one."""
+    """The numbers that change from round to round, as columns; one that is written twice in a round is
+    one."""
     written = [_NUMBER.findall(" ".join(words)) for words in rounds]
     return {column for column in zip_longest(*written) if len(set(column)) > 1}

@@ -1,8 +1,10 @@
-"""Selection: which of the clean, unique traces become examples, as pure functions of a few stored numbers for each trace.
+"""Selection: which of the clean, unique traces become examples, as pure functions of a few stored numbers for
+each trace.
 
-A choice among siblings is by sample index, by length or by how different they are, and a choice among problems by a seeded
-hash of the trace's id. None depends on the order in which shards were made; traces of another problem never change a choice
-among siblings, and few of the seeded ones. Texts never come here, and nobody here knows whether a trace is true.
+A choice among siblings is by sample index, by length or by how different they are, and a choice among
+problems by a seeded hash of the trace's id. None depends on the order in which shards were made; traces of
+another problem never change a choice among siblings, and few of the seeded ones. Texts never come here, and
+nobody here knows whether a trace is true.
 """
 
 import math
@@ -58,10 +60,13 @@ def choice(row: int, outline: Outline, section: Selection) -> Choice:
     )
 
 
-def not_selected(choices: Collection[Choice], section: Selection, shares: Mapping[str, float]) -> dict[int, str]:
+def not_selected(
+    choices: Collection[Choice], section: Selection, shares: Mapping[str, float]
+) -> dict[int, str]:
     """Row number of each trace that is left out, with the rule that left it out.
 
-    `shares` are wanted shares of sources in what is kept (`ProblemSource.share`); a source without one fills the rest.
+    `shares` are wanted shares of sources in what is kept (`ProblemSource.share`); a source without one fills
+    the rest.
     """
     left_out = {item.row: item.unfit for item in choices if item.unfit is not None}
     left = [item for item in choices if item.unfit is None]
@@ -71,29 +76,37 @@ def not_selected(choices: Collection[Choice], section: Selection, shares: Mappin
         left = list(_of_each_problem(left, limit, section.policy))
         taken = {item.row for item in left}
         rule = f"{kind}{limit} of its problem are taken"
-        left_out.update({item.row: rule for item in choices if item.row not in taken and item.row not in left_out})
+        left_out.update(
+            {item.row: rule for item in choices if item.row not in taken and item.row not in left_out}
+        )
     members: dict[Group, list[Choice]] = {}
     for item in left:
         members.setdefault(_group(item, shares), []).append(item)
     for group, most in quotas(left, shares, section.max_examples).items():
         if most < len(members[group]):
-            kept = {item.row for item in nsmallest(most, members[group], key=lambda item: (item.draw, item.row))}
+            kept = {
+                item.row for item in nsmallest(most, members[group], key=lambda item: (item.draw, item.row))
+            }
             rule = f"a seeded choice of {most}" + (f" from source {group!r}" if group is not None else "")
             left_out.update({item.row: rule for item in members[group] if item.row not in kept})
     return left_out
 
 
 def quotas(choices: Iterable[Choice], shares: Mapping[str, float], most: int | None) -> dict[Group, int]:
-    """How many rows each source with a share may keep, and under None all others together; never more than `most` in all.
+    """How many rows each source with a share may keep, and under None all others together; never more than
+    `most` in all.
 
-    The total is the largest at which no source with a share has to be larger than it is; sources without one give way.
+    The total is the largest at which no source with a share has to be larger than it is; sources without one
+    give way.
     """
     counts = Counter(_group(item, shares) for item in choices)
     wanted: dict[Group, float] = {group: shares[group] for group in sorted(shares) if group in counts}
     if None in counts:
         wanted[None] = max(0.0, 1.0 - sum(wanted.values()))
     whole = sum(wanted.values()) or 1.0
-    total = round(min((counts[group] * whole / share for group, share in wanted.items() if share > 0), default=0.0))
+    total = round(
+        min((counts[group] * whole / share for group, share in wanted.items() if share > 0), default=0.0)
+    )
     total = total if most is None else min(total, most)
     exact = {group: total * share / whole for group, share in wanted.items()}
     limits = {group: math.floor(rows) for group, rows in exact.items()}
@@ -104,7 +117,8 @@ def quotas(choices: Iterable[Choice], shares: Mapping[str, float], most: int | N
 
 
 def _unfit(pass_rate: float | None, tokens: int, section: Selection) -> str | None:
-    """The rule of the pass-rate window or of the length budget that a trace breaks; without a pass rate it breaks none."""
+    """The rule of the pass-rate window or of the length budget that a trace breaks; without a pass rate it
+    breaks none."""
     if pass_rate is None:
         return None
     if not section.min_pass_rate <= pass_rate <= section.max_pass_rate:
@@ -112,7 +126,9 @@ def _unfit(pass_rate: float | None, tokens: int, section: Selection) -> str | No
     if section.easy_tokens is None or section.hard_tokens is None:
         return None
     budget = round(section.hard_tokens + (section.easy_tokens - section.hard_tokens) * pass_rate)
-    return f"{tokens} tokens, the budget at pass rate {pass_rate:.3g} is {budget}" if tokens > budget else None
+    return (
+        f"{tokens} tokens, the budget at pass rate {pass_rate:.3g} is {budget}" if tokens > budget else None
+    )
 
 
 def _of_each_problem(choices: Iterable[Choice], limit: int, policy: str) -> Iterator[Choice]:
@@ -128,16 +144,21 @@ def _of_each_problem(choices: Iterable[Choice], limit: int, policy: str) -> Iter
 
 
 def _first(siblings: list[Choice], limit: int, by_length: bool) -> list[Choice]:
-    return sorted(siblings, key=lambda item: (item.tokens if by_length else 0, item.sample_index, item.row))[:limit]
+    return sorted(siblings, key=lambda item: (item.tokens if by_length else 0, item.sample_index, item.row))[
+        :limit
+    ]
 
 
 def _most_different(siblings: list[Choice], limit: int) -> list[Choice]:
-    """The first sample and, one after another, the one least alike any taken before (Gonzalez 1985); one without words comes last."""
+    """The first sample and, one after another, the one least alike any taken before (Gonzalez 1985); one
+    without words comes last."""
     ordered = _first(siblings, len(siblings), by_length=False)
     worded = [item for item in ordered if item.minhash is not None]
     if not worded:
         return ordered[:limit]
-    prints = np.frombuffer(b"".join(item.minhash or b"" for item in worded), dtype=np.uint8).reshape(len(worded), -1)
+    prints = np.frombuffer(b"".join(item.minhash or b"" for item in worded), dtype=np.uint8).reshape(
+        len(worded), -1
+    )
     taken, closest = [0], np.zeros(len(worded), dtype=np.int64)
     for _ in range(min(limit, len(worded)) - 1):
         closest = np.maximum(closest, (prints == prints[taken[-1]]).sum(axis=1))

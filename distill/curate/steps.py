@@ -1,8 +1,9 @@
-"""The five steps of curation over shards: measure, pair, match, decide, cut. Each reads files and writes files.
+"""The five steps of curation over shards: measure, pair, match, decide, cut. Each reads files and writes
+files.
 
-`stages` makes what a dataset is cut from, and `cut` makes the dataset. The caller says with a `Map` where steps run: in this
-process, in a pool of processes, or as the tasks of a flow. A file that exists is finished, so a repeated call goes on
-where the last one was stopped. No step knows a store, a lock or a fingerprint.
+`stages` makes what a dataset is cut from, and `cut` makes the dataset. The caller says with a `Map` where
+steps run: in this process, in a pool of processes, or as the tasks of a flow. A file that exists is finished,
+so a repeated call goes on where the last one was stopped. No step knows a store, a lock or a fingerprint.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -49,28 +50,40 @@ class Job(NamedTuple):
 
 
 class Map(Protocol):
-    """Calls `step(source, target, *settings)` for each job somewhere, and gives the results; those of `cut_shard` in order."""
+    """Calls `step(source, target, *settings)` for each job somewhere, and gives the results; those of
+    `cut_shard` in order."""
 
-    def __call__(self, step: Callable[..., T], jobs: Sequence[Job], *settings: Any) -> Generator[T, None, None]: ...
+    def __call__(
+        self, step: Callable[..., T], jobs: Sequence[Job], *settings: Any
+    ) -> Generator[T, None, None]: ...
 
 
 class Stages(NamedTuple):
-    """What a dataset is cut from: measured shards, the shard of pairs, and shards of matches with benchmarks."""
+    """What a dataset is cut from: measured shards, the shard of pairs, and shards of matches with
+    benchmarks."""
 
     measured: list[str]
     pairs: str
     matches: list[str]
 
 
-def stages(sources: Sequence[str], section: Curation, make: Callable[[Stage, Sequence[str]], list[str]]) -> Stages:
-    """What a dataset is cut from, out of shards of candidates; `make` gives the shards of one stage, made or reused."""
+def stages(
+    sources: Sequence[str], section: Curation, make: Callable[[Stage, Sequence[str]], list[str]]
+) -> Stages:
+    """What a dataset is cut from, out of shards of candidates; `make` gives the shards of one stage, made or
+    reused."""
     measured = make("measures", sources)
     (near,) = make("pairs", measured)
     return Stages(measured, near, make("matches", sources) if section.benchmarks else [])
 
 
 def make(
-    stage: Stage, sources: Sequence[str], folder: str, section: Curation, run: Map, count: Callable[[str], int] = shards.count
+    stage: Stage,
+    sources: Sequence[str],
+    folder: str,
+    section: Curation,
+    run: Map,
+    count: Callable[[str], int] = shards.count,
 ) -> list[str]:
     """Makes what a folder lacks of a stage, and returns the stage's shards; a shard keeps its name."""
     rows = [count(source) for source in sources]
@@ -79,10 +92,19 @@ def make(
         if not shards.exists(target):
             list(run(pair_shards, [Job(sources, target, sum(rows))], section))
         return [target]
-    step, label = (measure_shard, "measuring") if stage == "measures" else (match_shard, "looking for benchmark questions")
-    jobs = [Job(source, f"{folder}/{_name(source)}", size) for source, size in zip(sources, rows, strict=True)]
+    step, label = (
+        (measure_shard, "measuring")
+        if stage == "measures"
+        else (match_shard, "looking for benchmark questions")
+    )
+    jobs = [
+        Job(source, f"{folder}/{_name(source)}", size) for source, size in zip(sources, rows, strict=True)
+    ]
     todo = [job for job in jobs if not shards.exists(job.target)]
-    with Meter(label, sum(rows), sum(rows) - sum(job.rows for job in todo)) as meter, closing(run(step, todo, section)) as found:
+    with (
+        Meter(label, sum(rows), sum(rows) - sum(job.rows for job in todo)) as meter,
+        closing(run(step, todo, section)) as found,
+    ):
         for looked_at in found:
             meter.add(looked_at)
     return [job.target for job in jobs]
@@ -97,7 +119,8 @@ def cut(
     count: Callable[[str], int] = shards.count,
     read: Read[Pair] = shards.read,
 ) -> Funnel:
-    """Decides over all rows, writes the shards of a dataset into a folder, and returns the dataset's funnel."""
+    """Decides over all rows, writes the shards of a dataset into a folder, and returns the dataset's
+    funnel."""
     if not shards.exists(f"{folder}/{write.PAIRS}"):
         shards.write(Pair, read(Pair, made.pairs), f"{folder}/{write.PAIRS}")
     if made.matches and not shards.exists(f"{folder}/{write.MATCHES}"):
@@ -130,8 +153,15 @@ def pair_shards(sources: Sequence[str], target: str, section: Curation) -> int:
         return shards.write(Pair, meter.over(pairs.find(sources, section.duplicates)), target)
 
 
-def match_shard(source: str, target: str, section: Curation, read: Read[Candidate] = shards.read, known: Benchmarks | None = None) -> int:
-    """Compares a shard with benchmark questions; returns how many candidates were looked at, not how many were found.
+def match_shard(
+    source: str,
+    target: str,
+    section: Curation,
+    read: Read[Candidate] = shards.read,
+    known: Benchmarks | None = None,
+) -> int:
+    """Compares a shard with benchmark questions; returns how many candidates were looked at, not how many
+    were found.
 
     `known` are the section's benchmarks where the caller has read them for several shards.
     """
@@ -141,30 +171,48 @@ def match_shard(source: str, target: str, section: Curation, read: Read[Candidat
 
 
 def decide_shards(
-    measured: Sequence[str], folder: str, section: Curation, wanted: Mapping[str, float], read: Read[Any] = shards.read
+    measured: Sequence[str],
+    folder: str,
+    section: Curation,
+    wanted: Mapping[str, float],
+    read: Read[Any] = shards.read,
 ) -> int:
-    """Decides over all shards which rows are dropped and why, and returns how many rows there are; `wanted` are shares of sources."""
+    """Decides over all shards which rows are dropped and why, and returns how many rows there are; `wanted`
+    are shares of sources."""
     rows = sum(shards.count(path) for path in measured)
     with Meter("deciding", rows) as meter:
         outlines = meter.over(write.outlines(measured, read))
-        near, close = shards.read(Pair, f"{folder}/{write.PAIRS}"), write.contaminated(folder, section.decontamination)
+        near, close = (
+            shards.read(Pair, f"{folder}/{write.PAIRS}"),
+            write.contaminated(folder, section.decontamination),
+        )
         write.write_decisions(curate.decide(outlines, section, near, close, wanted), measured, folder)
     return rows
 
 
-def cut_shard(measured: str, folder: str, section: Curation, template: str, system: str | None = None) -> Funnel:
-    """Writes candidates, examples and preference pairs of one shard of measured candidates, and returns its funnel."""
+def cut_shard(
+    measured: str, folder: str, section: Curation, template: str, system: str | None = None
+) -> Funnel:
+    """Writes candidates, examples and preference pairs of one shard of measured candidates, and returns its
+    funnel."""
     name = _name(measured)
-    candidates, kept, preferred = (f"{folder}/{part}/{name}" for part in ("candidates", "examples", "preferences"))
+    candidates, kept, preferred = (
+        f"{folder}/{part}/{name}" for part in ("candidates", "examples", "preferences")
+    )
     if shards.exists(candidates) and shards.exists(kept):
         found = funnel.funnel(shards.read_tables(candidates))
     else:
         decided = _decided(measured, f"{folder}/{DECISIONS}/{name}")
-        with shards.writing(CANDIDATE, candidates) as to_candidates, shards.writing(EXAMPLE, kept) as to_examples:
+        with (
+            shards.writing(CANDIDATE, candidates) as to_candidates,
+            shards.writing(EXAMPLE, kept) as to_examples,
+        ):
             found = funnel.funnel(_written(decided, to_candidates, to_examples, template, system))
     if section.preferences is not None and not shards.exists(preferred):
         close = {match.id for match in write.contaminated(folder, section.decontamination).values()}
-        rows = preferences(shards.read(Candidate, candidates), section.preferences, section.screens, template, system, close)
+        rows = preferences(
+            shards.read(Candidate, candidates), section.preferences, section.screens, template, system, close
+        )
         shards.write(Preference, rows, preferred)
     return found
 
@@ -182,12 +230,15 @@ def _counted(parts: Iterable[Funnel], meter: Meter) -> Iterator[Funnel]:
 
 
 def _decided(measured: str, decisions: str) -> Iterator[pa.Table]:
-    """Measured candidates, a row group at a time, with what was decided in their last columns; columns that came later are null."""
+    """Measured candidates, a row group at a time, with what was decided in their last columns; columns that
+    came later are null."""
     decided = pa.concat_tables([DECISION.empty_table(), *shards.read_tables(decisions)])
     start = 0
     for table in shards.read_tables(measured):
         columns = {
-            name: table[name] if name in table.column_names else pa.nulls(table.num_rows, CANDIDATE.field(name).type)
+            name: table[name]
+            if name in table.column_names
+            else pa.nulls(table.num_rows, CANDIDATE.field(name).type)
             for name in CANDIDATE.names
         }
         columns |= {name: decided[name].slice(start, table.num_rows) for name in DECISION.names}

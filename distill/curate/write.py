@@ -4,11 +4,12 @@
     examples/*.parquet      the kept ones as training rows
     preferences/*.parquet   pairs of a chosen and a rejected completion, where the recipe asks for them
     duplicates.parquet      pairs of near-duplicates among the candidates, by their `text_hash`
-    contamination.parquet   rows that are close to a benchmark question; .json tells them for people, with both texts
-    curation.json           the settings, and what measured all this: where that is the same, another cut needs no texts
+    contamination.parquet   rows close to a benchmark question; .json shows people both texts
+    curation.json           settings and versions: while what measures stays, another cut needs no texts
     funnel.json README.md recipe.json plots/*.png
 
-What is kept is decided before (see `steps`); here are the files around the shards, and how shards and decisions fit together.
+What is kept is decided before (see `steps`); here are the files around the shards, and how shards and
+decisions fit together.
 """
 
 import json
@@ -52,7 +53,9 @@ def gather_matches(matched: Sequence[str], measured: Sequence[str], folder: str)
     """Writes the matches of several shards as one file, with row numbers that count over all of them."""
     starts = accumulate((shards.count(path) for path in measured), initial=0)
     rows = (
-        replace(match, row=start + match.row) for path, start in zip(matched, starts, strict=False) for match in shards.read(Match, path)
+        replace(match, row=start + match.row)
+        for path, start in zip(matched, starts, strict=False)
+        for match in shards.read(Match, path)
     )
     shards.write(Match, rows, f"{folder}/{MATCHES}")
 
@@ -67,11 +70,17 @@ def contaminated(folder: str, section: Decontamination) -> dict[int, Match]:
 
 
 def write_decisions(decisions: Iterator[Any], measured: Sequence[str], folder: str) -> None:
-    """Cuts decisions, which have the last columns of a candidate, into shards that fit those of the measured candidates row by row."""
+    """Cuts decisions, which have the last columns of a candidate, into shards that fit those of the measured
+    candidates row by row."""
     for path in measured:
         found = list(islice(decisions, shards.count(path)))
-        columns = [pa.array([getattr(one, name) for one in found], DECISION.field(name).type) for name in DECISION.names]
-        shards.write_tables(DECISION, [pa.table(columns, schema=DECISION)], f"{folder}/{DECISIONS}/{_name(path)}")
+        columns = [
+            pa.array([getattr(one, name) for one in found], DECISION.field(name).type)
+            for name in DECISION.names
+        ]
+        shards.write_tables(
+            DECISION, [pa.table(columns, schema=DECISION)], f"{folder}/{DECISIONS}/{_name(path)}"
+        )
 
 
 def describe(
@@ -84,7 +93,8 @@ def describe(
     fingerprints: Mapping[str, str] | None = None,
     unasked: Mapping[str, int] = dataset_card.NOTHING,
 ) -> None:
-    """Writes funnel, contamination report, charts, settings and card of a folder whose shards are there; the card comes last.
+    """Writes funnel, contamination report, charts, settings and card of a folder whose shards are there; the
+    card comes last.
 
     `measuring` is what decided the measured columns, so that another cut knows whether it can take them over.
     """
@@ -93,9 +103,14 @@ def describe(
     if curation.benchmarks:
         report = contamination.report(close, curation.decontamination)
         shards.write_text(f"{folder}/contamination.json", json.dumps(report, indent=1, ensure_ascii=False))
-    shards.write_text(f"{folder}/{CURATION}", json.dumps({"curation": curation.identity(), **measuring}, indent=1, ensure_ascii=False))
+    shards.write_text(
+        f"{folder}/{CURATION}",
+        json.dumps({"curation": curation.identity(), **measuring}, indent=1, ensure_ascii=False),
+    )
     if recipe is not None:
-        shards.write_text(f"{folder}/recipe.json", json.dumps(recipe.identity(), indent=1, ensure_ascii=False))  # no addresses
+        shards.write_text(
+            f"{folder}/recipe.json", json.dumps(recipe.identity(), indent=1, ensure_ascii=False)
+        )  # no addresses
     drawn = _draw(folder, found, curation, recipe) if plots.available() else []
     text = dataset_card.card(
         name,
@@ -123,7 +138,9 @@ def _draw(folder: str, found: Funnel, curation: Curation, recipe: DatasetRecipe 
     paths = [f"plots/{name}.png" for name in ("funnel", "lengths", "pass_rates", "language")]
     stages, lengths, rates, language = (f"{folder}/{path}" for path in paths)
     candidates = shards.list_shards(f"{folder}/candidates")
-    by_outcome, by_source, by_fate = histograms(table for path in candidates for table in shards.read_tables(path, COLUMNS))
+    by_outcome, by_source, by_fate = histograms(
+        table for path in candidates for table in shards.read_tables(path, COLUMNS)
+    )
     plots.funnel({stage: tally.rows for stage, tally in found.stages().items()}, stages)
     plots.completion_lengths(by_outcome, lengths, recipe.sampling.max_tokens if recipe else None)
     plots.pass_rates(by_source, rates)

@@ -1,16 +1,19 @@
-"""Duplicates among traces, from hashes and pairs that were measured before: no text is needed to say what is a copy of what.
+"""Duplicates among traces, from hashes and pairs that were measured before: no text is needed to say what is
+a copy of what.
 
 What counts as a duplicate:
-- the same question (white space apart): traces with equal words are exact duplicates, traces whose word shingles have at
-  least the threshold's Jaccard similarity are near ones, unless they come to different answers. Different ways to solve one
-  problem are far below it.
-- different questions: near-duplicates only when the questions hold the same numbers, the reference answers are equal and a number,
-  the traces hold the same numbers, and the traces have 32 words or more. Word problems from one template differ in little but
-  their numbers; merging them would remove problems and not copies. "Yes" or "(B)" is the answer to too many questions.
+- the same question (white space apart): traces with equal words are exact duplicates, traces whose word
+  shingles have at least the threshold's Jaccard similarity are near ones, unless they come to different
+  answers. Different ways to solve one problem are far below it.
+- different questions: near-duplicates only when the questions hold the same numbers, the reference answers
+  are equal and a number, the traces hold the same numbers, and the traces have 32 words or more. Word
+  problems from one template differ in little but their numbers; merging them would remove problems and not
+  copies. "Yes" or "(B)" is the answer to too many questions.
 
-Numbers are words in shingles. Of a group of copies the one with the best rank stays, then the earliest; a row is a copy of a row
-that stays, so similarity never drifts along a chain. Two texts that were not compared (see `pairs`) are copies only when their
-similarities to a third prove it. What comes out depends on the rows and their order alone. Paraphrases are not found.
+Numbers are words in shingles. Of a group of copies the one with the best rank stays, then the earliest; a row
+is a copy of a row that stays, so similarity never drifts along a chain. Two texts that were not compared (see
+`pairs`) are copies only when their similarities to a third prove it. What comes out depends on the rows and
+their order alone. Paraphrases are not found.
 """
 
 from array import array
@@ -83,11 +86,14 @@ class Index:
         self.ranks.append(rank)
         self.texts.append(measures.text_hash)
         self.questions.append(measures.question_hash or 0)
-        self.answers.append(0 if outline.extracted is None else hash(outline.extracted))  # compared in this process only
+        self.answers.append(
+            0 if outline.extracted is None else hash(outline.extracted)
+        )  # compared in this process only
         self.correct.append(outline.outcome == "correct")
 
     def copies(self, pairs: Iterable[Pair]) -> dict[int, Copy]:
-        """Row number of each duplicate with the row that stays; `pairs` are those of all rows, whether they were added or not."""
+        """Row number of each duplicate with the row that stays; `pairs` are those of all rows, whether they
+        were added or not."""
         if not (self.section.exact or self.section.near):
             return {}
         order = np.lexsort((_array(self.rows), _array(self.ranks)))
@@ -99,10 +105,16 @@ class Index:
         rows, instead = _array(self.rows)[order], best[stays[group]]
         found = np.flatnonzero(instead != np.arange(len(order)))
         columns = rows[found], rows[instead[found]], similarity[group[found]]
-        return {row: Copy(one, None if isnan(alike) else alike) for row, one, alike in zip(*map(_list, columns), strict=True)}
+        return {
+            row: Copy(one, None if isnan(alike) else alike)
+            for row, one, alike in zip(*map(_list, columns), strict=True)
+        }
 
-    def _near(self, texts: Positions, best: Positions, order: Positions, pairs: Iterable[Pair]) -> dict[int, tuple[int, float]]:
-        """Place of each near-duplicate in `texts` with the place of the one that stays and their similarity."""
+    def _near(
+        self, texts: Positions, best: Positions, order: Positions, pairs: Iterable[Pair]
+    ) -> dict[int, tuple[int, float]]:
+        """Place of each near-duplicate in `texts` with the place of the one that stays and their
+        similarity."""
         close: list[array[Any]] = [array("q"), array("q"), array("d")]
         for pair in pairs:
             if pair.similarity >= self.section.threshold:
@@ -110,12 +122,18 @@ class Index:
                     column.append(value)
         ones, others, similarities = map(_array, close)
         nodes = np.unique(np.concatenate((ones, others)))
-        similar = copies.links(len(nodes), np.searchsorted(nodes, ones), np.searchsorted(nodes, others), similarities)
+        similar = copies.links(
+            len(nodes), np.searchsorted(nodes, ones), np.searchsorted(nodes, others), similarities
+        )
         present = np.flatnonzero(np.isin(nodes, texts))
         places = np.searchsorted(texts, nodes[present])
-        columns = (_array(values)[order[best[places]]] for values in (self.questions, self.answers, self.correct))
+        columns = (
+            _array(values)[order[best[places]]] for values in (self.questions, self.answers, self.correct)
+        )
         claims = dict(zip(present.tolist(), map(Claim, *map(_list, columns)), strict=True))
-        merged = copies.merged(present[np.argsort(best[places])].tolist(), similar, claims, self.section.threshold)
+        merged = copies.merged(
+            present[np.argsort(best[places])].tolist(), similar, claims, self.section.threshold
+        )
         place = dict(zip(present.tolist(), places.tolist(), strict=True))
         return {place[text]: (place[stays], similarity) for text, (stays, similarity) in merged.items()}
 
@@ -130,9 +148,11 @@ def prints(traces: Sequence[Trace], section: Duplicates) -> list[Print]:
 
 
 def problems(rows: Sequence[Problem], section: Duplicates) -> dict[int, int]:
-    """Row number of each problem that repeats an earlier one, with that one: numbers and a numeric reference are equal, words alike.
+    """Row number of each problem that repeats an earlier one, with that one: numbers and a numeric reference
+    are equal, words alike.
 
-    Stretches of words that many questions have, instructions most of all, say nothing about two of them being the same.
+    Stretches of words that many questions have, instructions most of all, say nothing about two of them being
+    the same.
     """
     meets = np.array([_facts(problem) for problem in rows], dtype=np.uint64)
     texts, signatures, sets = _questions(rows, section)
@@ -141,10 +161,19 @@ def problems(rows: Sequence[Problem], section: Duplicates) -> dict[int, int]:
     exact = dict(zip(asked.tolist(), asked[first[group]].tolist(), strict=True))
     asked = np.sort(asked[first])
     one, other = lsh.pairs(signatures, asked, meets[asked], section.threshold)
-    values, counts = np.unique(np.concatenate([*map(sets.__getitem__, asked.tolist()), _NOTHING]), return_counts=True)
+    values, counts = np.unique(
+        np.concatenate([*map(sets.__getitem__, asked.tolist()), _NOTHING]), return_counts=True
+    )
     common = values[counts > COMMON]
-    own = {row: np.setdiff1d(sets[row], common, assume_unique=True) for row in np.union1d(one, other).tolist()}
-    alike = np.array([min(len(own[a]), len(own[b])) and jaccard(own[a], own[b]) for a, b in zip(*map(_list, (one, other)), strict=True)])
+    own = {
+        row: np.setdiff1d(sets[row], common, assume_unique=True) for row in np.union1d(one, other).tolist()
+    }
+    alike = np.array(
+        [
+            min(len(own[a]), len(own[b])) and jaccard(own[a], own[b])
+            for a, b in zip(*map(_list, (one, other)), strict=True)
+        ]
+    )
     close = np.flatnonzero(alike >= section.threshold)
     similar = copies.links(len(rows), one[close], other[close], alike[close])
     merged = copies.merged(asked.tolist(), similar, dict.fromkeys(asked.tolist(), Claim()), section.threshold)
@@ -155,19 +184,30 @@ def problems(rows: Sequence[Problem], section: Duplicates) -> dict[int, int]:
 def _prints(texts: Sequence[str], asked: Sequence[Problem], section: Duplicates) -> Iterator[Print]:
     words = shingles.cut(texts)
     distinct = {(problem.question, problem.reference): problem for problem in asked}
-    known = {key: (_hash(" ".join(problem.question.split())), _facts(problem)) for key, problem in distinct.items()}
-    questions, facts = np.array([known[problem.question, problem.reference] for problem in asked], dtype=np.uint64).T
+    known = {
+        key: (_hash(" ".join(problem.question.split())), _facts(problem)) for key, problem in distinct.items()
+    }
+    questions, facts = np.array(
+        [known[problem.question, problem.reference] for problem in asked], dtype=np.uint64
+    ).T
     counts = np.diff(words.bounds)
     across = np.where((facts != 0) & (counts >= MIN_WORDS_ACROSS), mixed(facts ^ words.numbers), 0)
     signatures = shingles.signatures(*shingles.shingles(words, section.shingle_words))
-    columns = (signed.view(np.int64).tolist() for signed in (questions, mixed(words.identities() ^ questions), across))
+    columns = (
+        signed.view(np.int64).tolist()
+        for signed in (questions, mixed(words.identities() ^ questions), across)
+    )
     for question, text, shared, count, signature in zip(*columns, counts.tolist(), signatures, strict=True):
         yield Print(question, text, shared or None, signature.tobytes() if count else None)
 
 
 def _questions(rows: Sequence[Problem], section: Duplicates) -> tuple[Hashes, Signatures, list[Shingles]]:
     """A hash of the words, the signature and the sorted distinct shingles of each question."""
-    texts, signatures, sets = [np.zeros(0, dtype=np.uint64)], [np.zeros((0, PERMUTATIONS), dtype=np.uint8)], []
+    texts, signatures, sets = (
+        [np.zeros(0, dtype=np.uint64)],
+        [np.zeros((0, PERMUTATIONS), dtype=np.uint8)],
+        [],
+    )
     for batch in shingles.batches(problem.question for problem in rows):
         words = shingles.cut(batch)
         hashes, bounds = shingles.shingles(words, section.shingle_words)
@@ -178,9 +218,14 @@ def _questions(rows: Sequence[Problem], section: Duplicates) -> tuple[Hashes, Si
 
 
 def _facts(problem: Problem) -> int:
-    """The numbers of a question with its reference answer, in which copies agree; 0 where the answer is no number and says too little."""
+    """The numbers of a question with its reference answer, in which copies agree; 0 where the answer is no
+    number and says too little."""
     reference = problem.reference or ""
-    return _hash(" ".join([*sorted(quantities(problem.question)), "|", *reference.split()])) if numbers(reference) else 0
+    return (
+        _hash(" ".join([*sorted(quantities(problem.question)), "|", *reference.split()]))
+        if numbers(reference)
+        else 0
+    )
 
 
 def _hash(text: str) -> int:

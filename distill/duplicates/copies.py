@@ -1,7 +1,7 @@
 """Which of similar texts stay, and what is a copy of what: one pass over them in the order of preference.
 
-A copy is a copy of a text that stays, so similarity never drifts along a chain. Nothing here compares texts: pairs that are not
-linked are copies only when their similarities to a third text prove it.
+A copy is a copy of a text that stays, so similarity never drifts along a chain. Nothing here compares texts:
+pairs that are not linked are copies only when their similarities to a third text prove it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -46,10 +46,14 @@ def links(count: int, ones: Positions, others: Positions, similarities: NDArray[
     return Links(np.searchsorted(sources[order], np.arange(count + 1)), targets[order], both[order])
 
 
-def merged(order: Iterable[int], similar: Links, claims: Mapping[int, Claim], threshold: float) -> dict[int, tuple[int, float]]:
-    """Each copy with the text that stays and their similarity; texts come in the order of preference, and links may lead to others.
+def merged(
+    order: Iterable[int], similar: Links, claims: Mapping[int, Claim], threshold: float
+) -> dict[int, tuple[int, float]]:
+    """Each copy with the text that stays and their similarity; texts come in the order of preference, and
+    links may lead to others.
 
-    Jaccard distances obey the triangle inequality, so a text in the middle proves two to be copies when both are close enough to it.
+    Jaccard distances obey the triangle inequality, so a text in the middle proves two to be copies when both
+    are close enough to it.
     """
     copies: dict[int, tuple[int, float]] = {}
     staying: set[int] = set()

@@ -1,8 +1,8 @@
 """Pairs of texts whose MinHash signatures look alike (LSH): what is worth an exact comparison.
 
-LSH overlooks some 1 % of the pairs just at the similarity that is asked for. Where very many texts look alike each meets a bounded
-number of them, the first ones and the nearest ones in their order, so time stays linear. What comes out depends on the signatures and
-their order alone, and is no proof that two texts are similar.
+LSH overlooks some 1 % of the pairs just at the similarity that is asked for. Where very many texts look alike
+each meets a bounded number of them, the first ones and the nearest ones in their order, so time stays linear.
+What comes out depends on the signatures and their order alone, and is no proof that two texts are similar.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,8 @@ from distill.text.shingles import PERMUTATIONS, Hashes, Positions, Signatures, m
 
 RECALL = 0.99
 SIGNATURE_MARGIN = 0.15
-"""Pairs whose signatures agree on less than the similarity minus this are left out: 3.6 standard deviations at 0.65."""
+"""Pairs whose signatures agree on less than the similarity minus this are left out: 3.6 standard deviations
+at 0.65."""
 LEADERS = 16
 NEIGHBOURS = 16
 """Of a crowd that shares a band each text meets the first ones and those just before it."""
@@ -23,11 +24,13 @@ LEVEL = 16
 CHUNK = 1 << 13
 
 
-def pairs(signatures: Signatures, places: Positions, meets: Hashes, least: float) -> tuple[Positions, Positions]:
+def pairs(
+    signatures: Signatures, places: Positions, meets: Hashes, least: float
+) -> tuple[Positions, Positions]:
     """The earlier and the later place of each pair that looks at least so similar, by the later one.
 
-    Only places with equal `meets` are compared. A place may come more than once, to meet others by several hashes; those of one hash
-    have to be in ascending order.
+    Only places with equal `meets` are compared. A place may come more than once, to meet others by several
+    hashes; those of one hash have to be in ascending order.
     """
     bands, size = banding(least)
     codes, agreements = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint8)
@@ -43,7 +46,8 @@ def pairs(signatures: Signatures, places: Positions, meets: Hashes, least: float
 
 
 def banding(similarity: float) -> tuple[int, int]:
-    """(bands, values a band) of 128 values: the most values that still find 99 % of the pairs with that similarity."""
+    """(bands, values a band) of 128 values: the most values that still find 99 % of the pairs with that
+    similarity."""
     for size in range(PERMUTATIONS, 1, -1):
         bands = PERMUTATIONS // size
         if 1 - (1 - similarity**size) ** bands >= RECALL:
@@ -61,7 +65,8 @@ def _keys(signatures: Signatures, places: Positions, meets: Hashes, band: slice)
 
 
 def _meetings(keys: Hashes) -> Iterator[tuple[Positions, Positions]]:
-    """Positions of equal keys, the earlier first: all pairs of a small bucket, the first members and neighbours of a large one."""
+    """Positions of equal keys, the earlier first: all pairs of a small bucket, the first members and
+    neighbours of a large one."""
     by_key = np.argsort(keys, kind="stable")
     keys = keys[by_key]
     behind = np.flatnonzero(keys[1:] == keys[:-1]) + 1
@@ -86,7 +91,8 @@ def _agreements(signatures: Signatures, one: Positions, other: Positions) -> NDA
 
 
 def _bounded(codes: Positions, agreements: NDArray[np.uint8]) -> tuple[Positions, NDArray[np.uint8]]:
-    """The distinct pairs; of a text with very many earlier ones the most similar, and of similar ones the first and the nearest."""
+    """The distinct pairs; of a text with very many earlier ones the most similar, and of similar ones the
+    first and the nearest."""
     codes, kept = np.unique(codes, return_index=True)
     agreements, other = agreements[kept], codes >> 32
     starts = np.searchsorted(other, other)

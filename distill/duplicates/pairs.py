@@ -1,13 +1,16 @@
-"""Pairs of near-duplicates in measured shards: MinHash-LSH finds them, and each has the exact Jaccard similarity of its texts.
+"""Pairs of near-duplicates in measured shards: MinHash-LSH finds them, and each has the exact Jaccard
+similarity of its texts.
 
-All rows are looked at, whatever was decided of them, from a similarity that is below the usual thresholds, so that another cut of the
-dataset needs neither texts nor signatures. Rows with equal words to one question are one text. Only texts of one question, or with
-equal facts (see `dedup`), meet. The texts of suspects are read again, those of other rows are not.
+All rows are looked at, whatever was decided of them, from a similarity that is below the usual thresholds, so
+that another cut of the dataset needs neither texts nor signatures. Rows with equal words to one question are
+one text. Only texts of one question, or with equal facts (see `dedup`), meet. The texts of suspects are read
+again, those of other rows are not.
 
-Signatures lie in a temporary file: memory is some 120 bytes a row, and as much again for pages of that file that the system may take
-back. It does not grow with the texts. LSH overlooks some 1 % of the pairs just at the lowest similarity. Of a crowd, very many texts
-that look alike, each is compared with a bounded number of others and with what most of them have in common: time stays linear,
-and `dedup.Index` concludes what it can about the pairs in between. What comes out depends on the rows and their order alone.
+Signatures lie in a temporary file: memory is some 120 bytes a row, and as much again for pages of that file
+that the system may take back. It does not grow with the texts. LSH overlooks some 1 % of the pairs just at
+the lowest similarity. Of a crowd, very many texts that look alike, each is compared with a bounded number of
+others and with what most of them have in common: time stays linear, and `dedup.Index` concludes what it can
+about the pairs in between. What comes out depends on the rows and their order alone.
 """
 
 from array import array
@@ -43,7 +46,8 @@ class Pair:
     """Two texts that are nearly the same, by the `text_hash` of their rows."""
 
     one: int
-    """The earlier text, or the centre of a crowd: what most of very many texts that are nearly the same have in common."""
+    """The earlier text, or the centre of a crowd: what most of very many texts that are nearly the same have
+    in common."""
     other: int
     similarity: float
     """Jaccard similarity of their word shingles."""
@@ -61,7 +65,8 @@ class Rows:
 
 
 def floor(section: Duplicates) -> float:
-    """The similarity from which pairs are stored: with it and the shingles' length they are the same for every threshold above."""
+    """The similarity from which pairs are stored: with it and the shingles' length they are the same for
+    every threshold above."""
     return min(PAIRS_FROM, section.threshold)
 
 
@@ -85,8 +90,11 @@ def find(sources: Sequence[str], section: Duplicates) -> Iterator[Pair]:
             yield from _centred(crowd, texts, spooled, least)
 
 
-def _compared(one: Positions, other: Positions, spooled: SpooledList, least: float) -> Iterator[tuple[int, int, float]]:
-    """The pairs that are similar enough, with their similarity; those of one `other` have to stand together."""
+def _compared(
+    one: Positions, other: Positions, spooled: SpooledList, least: float
+) -> Iterator[tuple[int, int, float]]:
+    """The pairs that are similar enough, with their similarity; those of one `other` have to stand
+    together."""
     place, later = -1, _NOTHING
     for first, second in zip(one.tolist(), other.tolist(), strict=True):
         if second != place:
@@ -97,7 +105,8 @@ def _compared(one: Positions, other: Positions, spooled: SpooledList, least: flo
 
 
 def _crowds(leaders: Positions) -> Iterator[list[int]]:
-    """The texts that lead to one and the same first text, where they are too many for each to be compared with each other."""
+    """The texts that lead to one and the same first text, where they are too many for each to be compared
+    with each other."""
     while (leaders[leaders] != leaders).any():
         leaders = leaders[leaders]
     counts = np.bincount(leaders)
@@ -105,14 +114,20 @@ def _crowds(leaders: Positions) -> Iterator[list[int]]:
         yield np.flatnonzero(leaders == leader).tolist()
 
 
-def _centred(crowd: Sequence[int], texts: Sequence[int], spooled: SpooledList, least: float) -> Iterator[Pair]:
+def _centred(
+    crowd: Sequence[int], texts: Sequence[int], spooled: SpooledList, least: float
+) -> Iterator[Pair]:
     """Pairs of each text of a crowd with the crowd's centre: the shingles that most of its first texts have.
 
-    The centre is no row, so no cut leaves it out, and it is closer to all of them than they are to each other.
+    The centre is no row, so no cut leaves it out, and it is closer to all of them than they are to each
+    other.
     """
     members = crowd[: LEADERS + NEIGHBOURS + 1]
     values, counts = np.unique(np.concatenate([spooled[member] for member in members]), return_counts=True)
-    centre, name = values[counts > len(members) // 2], int(mixed(np.array([texts[crowd[0]]]).view(np.uint64)).view(np.int64)[0])
+    centre, name = (
+        values[counts > len(members) // 2],
+        int(mixed(np.array([texts[crowd[0]]]).view(np.uint64)).view(np.int64)[0]),
+    )
     for member in crowd:
         similarity = jaccard(centre, spooled[member])
         if similarity >= least:
@@ -120,7 +135,8 @@ def _centred(crowd: Sequence[int], texts: Sequence[int], spooled: SpooledList, l
 
 
 def _suspects(rows: Rows, file: IO[bytes], least: float) -> tuple[Positions, Positions]:
-    """Pairs of places in `rows` that look alike; a text that several rows have stands in the first of them."""
+    """Pairs of places in `rows` that look alike; a text that several rows have stands in the first of
+    them."""
     _, first = np.unique(rows.texts, return_index=True)
     places, meets = [], []
     for hashes in (rows.questions, rows.facts):
@@ -128,7 +144,11 @@ def _suspects(rows: Rows, file: IO[bytes], least: float) -> tuple[Positions, Pos
         places.append(np.sort(first[(sizes[group] > 1) & (hashes[first] != 0)]))
         meets.append(hashes[places[-1]].view(np.uint64))
     entries = np.concatenate(places)
-    signatures = np.memmap(file, dtype=np.uint8, mode="r").reshape(-1, PERMUTATIONS) if len(entries) else _NO_SIGNATURES
+    signatures = (
+        np.memmap(file, dtype=np.uint8, mode="r").reshape(-1, PERMUTATIONS)
+        if len(entries)
+        else _NO_SIGNATURES
+    )
     return lsh.pairs(signatures, entries, np.concatenate(meets), least)
 
 
@@ -165,7 +185,9 @@ def _texts(sources: Sequence[str], rows: Positions) -> Iterator[str]:
 
 def _texts_of_group(parquet: pq.ParquetFile, group: int, wanted: Positions) -> Iterator[str]:
     before = 0
-    for batch in parquet.iter_batches(batch_size=BATCH_ROWS, row_groups=[group], columns=["thinking", "answer"]):
+    for batch in parquet.iter_batches(
+        batch_size=BATCH_ROWS, row_groups=[group], columns=["thinking", "answer"]
+    ):
         start, before = before, before + len(batch)
         chosen = wanted[np.searchsorted(wanted, start) : np.searchsorted(wanted, before)] - start
         for row in batch.take(pa.array(chosen)).to_pylist():

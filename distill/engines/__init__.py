@@ -1,7 +1,8 @@
 """Engines: prompts in, completions out. One module an implementation, chosen in `open_engine`.
 
-An engine never judges and never drops: a completion that could not be had is a `Completion` with a `failure`. A
-teacher that is gone (refused key, unknown model, no server) is an `EngineError`, which stops the run with its cause.
+An engine never judges and never drops: a completion that could not be had is a `Completion` with a `failure`.
+A teacher that is gone (refused key, unknown model, no server) is an `EngineError`, which stops the run with
+its cause.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,7 +14,8 @@ from distill.recipe.dataset import Sampling, Teacher
 from distill.records import Message, Problem
 
 STOPPED = "stopped"
-"""Failure of a request that was not asked, or not asked again, because the run is to end: it is nobody's result."""
+"""Failure of a request that was not asked, or not asked again, because the run is to end: it is nobody's
+result."""
 
 
 class EngineError(RuntimeError):
@@ -72,8 +74,9 @@ class Engine(Protocol):
     def complete(self, requests: Iterable[Request | None], sampling: Sampling) -> Iterator[Completion]:
         """One completion for each request, in any order; raises EngineError when the teacher is gone.
 
-        A None among the requests means that there is nothing to ask just now: look again after the next completion, or shortly. The
-        next request is taken only when it can be sent: whoever ends the requests ends what is asked.
+        A None among the requests means that there is nothing to ask just now: look again after the next
+        completion, or shortly. The next request is taken only when it can be sent: whoever ends the requests
+        ends what is asked.
         """
         ...
 

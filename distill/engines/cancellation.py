@@ -1,4 +1,5 @@
-"""How a run is stopped by hand or by its budget: no more is asked, what is in flight comes home, everything is saved."""
+"""How a run is stopped by hand or by its budget: no more is asked, what is in flight comes home, everything
+is saved."""
 
 from collections.abc import Callable
 

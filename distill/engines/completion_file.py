@@ -1,7 +1,10 @@
-"""The SQLite file of completions: its tables, how it is opened by several runs, and how it is made anew when it was damaged.
+"""The SQLite file of completions: its tables, how it is opened by several runs, and how it is made anew when
+it was damaged.
 
-- A run that is alone inspects the header and the schema when it opens the file; rows are checked when they are read.
-- Damage: the file is set aside as `.damaged`, and every whole row goes into a new one. What is missing is asked again.
+- A run that is alone inspects the header and the schema when it opens the file; rows are checked when they
+  are read.
+- Damage: the file is set aside as `.damaged`, and every whole row goes into a new one. What is missing is
+  asked again.
 """
 
 import errno
@@ -51,7 +54,8 @@ CONSTANTS = (
     (64, bytes(4)),
     (72, bytes(20)),
 )
-"""Bytes of a file's header that never change, and where: a flag that flips there may make SQLite write over rows."""
+"""Bytes of a file's header that never change, and where: a flag that flips there may make SQLite write over
+rows."""
 DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CONSTRAINT)
 BORROWED = "borrowed"
 NAMES = tuple(field.name for field in fields(Completion))
@@ -63,7 +67,8 @@ R = TypeVar("R")
 
 
 class Totals(NamedTuple):
-    """What a file holds: rows, the sums of both halves of their hashes, and what they cost with those that gave way."""
+    """What a file holds: rows, the sums of both halves of their hashes, and what they cost with those that
+    gave way."""
 
     rows: int = 0
     high: int = 0
@@ -90,7 +95,8 @@ class CompletionFile:
     db: sqlite3.Connection
 
     def __init__(self, path: Path, repaired: Callable[[], None]) -> None:
-        """Opens or makes the file; `repaired` is called when it had to be made anew. Raises OSError or StoreError."""
+        """Opens or makes the file; `repaired` is called when it had to be made anew. Raises OSError or
+        StoreError."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path, self._repaired = path, repaired
         self.lock = threading.RLock()
@@ -116,7 +122,8 @@ class CompletionFile:
         os.close(self._users)
 
     def do(self, work: Callable[[], R]) -> R:
-        """The result of some work on the file, done once more when the file had to be repaired; raises OSError or StoreError."""
+        """The result of some work on the file, done once more when the file had to be repaired; raises
+        OSError or StoreError."""
         with self.lock:
             try:
                 return work()
@@ -150,8 +157,11 @@ class CompletionFile:
         return Totals(rows, high, low, Spent(*spent))
 
     def find(self, key: str) -> Completion | None:
-        """The completion of a key. Before the first one is called missing, the index is compared with the totals."""
-        row = self.db.execute("SELECT failed, crc, body FROM completions WHERE hash = ?", (hashed(key),)).fetchone()
+        """The completion of a key. Before the first one is called missing, the index is compared with the
+        totals."""
+        row = self.db.execute(
+            "SELECT failed, crc, body FROM completions WHERE hash = ?", (hashed(key),)
+        ).fetchone()
         if row is None:
             if not self._checked:
                 said, *found = self.db.execute(CHECKED).fetchone()
@@ -168,7 +178,8 @@ class CompletionFile:
         return completion
 
     def insert(self, made: Iterable[Made]) -> list[int]:
-        """Adds completions unless their key has a good one, and counts what they cost; the hashes of all of them."""
+        """Adds completions unless their key has a good one, and counts what they cost; the hashes of all of
+        them."""
         hashes = list[int]()
         with self.transaction():
             rows, high, low, spent = self.totals()
@@ -180,16 +191,21 @@ class CompletionFile:
                     continue
                 values = (failed, zlib.crc32(body), body, place)
                 if held is None:
-                    self.db.execute("INSERT INTO completions(failed, crc, body, hash) VALUES (?, ?, ?, ?)", values)
+                    self.db.execute(
+                        "INSERT INTO completions(failed, crc, body, hash) VALUES (?, ?, ?, ?)", values
+                    )
                     rows, high, low = rows + 1, high + (place >> 32), low + (place & 0xFFFFFFFF)
                 else:
-                    self.db.execute("UPDATE completions SET failed = ?, crc = ?, body = ? WHERE hash = ?", values)
+                    self.db.execute(
+                        "UPDATE completions SET failed = ?, crc = ?, body = ? WHERE hash = ?", values
+                    )
                 spent = spent if borrowed else spent.plus(spent_on(completion))
             self._put(Totals(rows, high, low, spent))
         return hashes
 
     def sync(self, seconds: float = SYNC_SECONDS) -> None:
-        """Brings the log to the disk, if that was not done for so long: SQLite does it only when the log is written back."""
+        """Brings the log to the disk, if that was not done for so long: SQLite does it only when the log is
+        written back."""
         if time.monotonic() - self._synced_at < seconds:
             return
         with suppress(FileNotFoundError):
@@ -220,7 +236,12 @@ class CompletionFile:
     def _connect(self, path: Path) -> None:
         """Opens a file, and makes its tables when it is new."""
         self.db = sqlite3.connect(path, BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        for setting in (f"page_size={PAGE_BYTES}", "journal_mode=WAL", "synchronous=NORMAL", f"wal_autocheckpoint={CHECKPOINT_PAGES}"):
+        for setting in (
+            f"page_size={PAGE_BYTES}",
+            "journal_mode=WAL",
+            "synchronous=NORMAL",
+            f"wal_autocheckpoint={CHECKPOINT_PAGES}",
+        ):
             self.db.execute(f"PRAGMA {setting}")
         known = self.db.execute(KNOWN).fetchall()
         if not known and self.db.execute("PRAGMA page_count").fetchone()[0] <= 1:
@@ -236,7 +257,10 @@ class CompletionFile:
         """Makes the open file anew from what is whole; raises StoreError while other runs use it."""
         try:
             if not locks(self._users):
-                raise StoreError(f"{self.path} is damaged ({cause}), and other runs use it: stop them, then run the same command again")
+                raise StoreError(
+                    f"{self.path} is damaged ({cause}), and other runs use it: stop them, then run the same "
+                    "command again"
+                )
             self._salvage(cause)
             self._repaired()
         except sqlite3.Error as error:
@@ -266,10 +290,14 @@ class CompletionFile:
         Path(f"{self.path}-shm").unlink(missing_ok=True)
         os.replace(new, self.path)
         self._connect(self.path)
-        say(f"{self.path} was damaged ({cause}) and is set aside as {aside.name}: {kept:,} completions are kept, the rest is asked again")
+        say(
+            f"{self.path} was damaged ({cause}) and is set aside as {aside.name}: {kept:,} completions are "
+            "kept, the rest is asked again"
+        )
 
     def _copy_the_rest(self, aside: Path) -> None:
-        """Takes over what else can be read of a damaged file: what its rows cost, budgets, journals that were taken over."""
+        """Takes over what else can be read of a damaged file: what its rows cost, budgets, journals that were
+        taken over."""
         new, old = self.db, sqlite3.connect(aside, isolation_level=None)
         try:
             with suppress(sqlite3.Error):
@@ -279,9 +307,14 @@ class CompletionFile:
                 self._put(self.totals()._replace(spent=spent))
             self.db = new
             with suppress(sqlite3.Error):
-                new.executemany("INSERT OR IGNORE INTO budgets VALUES (?)", old.execute("SELECT max_tokens FROM budgets"))
+                new.executemany(
+                    "INSERT OR IGNORE INTO budgets VALUES (?)", old.execute("SELECT max_tokens FROM budgets")
+                )
             with suppress(sqlite3.Error):
-                new.executemany("INSERT OR IGNORE INTO adopted VALUES (?, ?)", old.execute("SELECT path, bytes FROM adopted"))
+                new.executemany(
+                    "INSERT OR IGNORE INTO adopted VALUES (?, ?)",
+                    old.execute("SELECT path, bytes FROM adopted"),
+                )
         finally:
             self.db = new
             with suppress(sqlite3.Error):
@@ -305,7 +338,9 @@ def decode(body: bytes) -> Made:
 
 def hashed(key: str) -> int:
     """64 bits that stand for a key of any length: what is read is compared with the key itself."""
-    return int.from_bytes(hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little", signed=True)
+    return int.from_bytes(
+        hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little", signed=True
+    )
 
 
 def locks(file: int) -> bool:
@@ -318,13 +353,16 @@ def locks(file: int) -> bool:
 
 
 def _inspect(path: Path) -> None:
-    """Raises DamagedFileError when the header of a file that no run has open is damaged, or the file is not as long as it says."""
+    """Raises DamagedFileError when the header of a file that no run has open is damaged, or the file is not
+    as long as it says."""
     if not path.exists() or not (size := path.stat().st_size):
         return
     with path.open("rb") as file:
         header = file.read(100)
     log = Path(f"{path}-wal")
-    short = int.from_bytes(header[28:32], "big") * PAGE_BYTES != size and not (log.exists() and log.stat().st_size)
+    short = int.from_bytes(header[28:32], "big") * PAGE_BYTES != size and not (
+        log.exists() and log.stat().st_size
+    )
     if short or any(header[at : at + len(value)] != value for at, value in CONSTANTS):
         raise DamagedFileError("its header or its end is not what was written")
 
@@ -343,7 +381,9 @@ def _is_damage(error: sqlite3.Error) -> bool:
     code = getattr(error, "sqlite_errorcode", None)
     if code is not None:
         return code & 0xFF in DAMAGE
-    return isinstance(error, DamagedFileError | sqlite3.OperationalError)  # without a code: a text that is no UTF-8
+    return isinstance(
+        error, DamagedFileError | sqlite3.OperationalError
+    )  # without a code: a text that is no UTF-8
 
 
 def _told(error: sqlite3.Error, path: Path) -> Exception:
@@ -354,6 +394,8 @@ def _told(error: sqlite3.Error, path: Path) -> Exception:
         case sqlite3.SQLITE_IOERR:
             return OSError(errno.EIO, f"{os.strerror(errno.EIO)} ({error})", str(path))
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return StoreError(f"{path} was in use by another process for {BUSY_SECONDS:.0f} s; run the same command again")
+            return StoreError(
+                f"{path} was in use by another process for {BUSY_SECONDS:.0f} s; run the same command again"
+            )
         case _:
             return StoreError(f"{path} cannot be used: {error}")

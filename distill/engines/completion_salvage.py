@@ -1,7 +1,10 @@
-"""Reads what is left of a damaged SQLite file of completions: every row whose bytes are whole, whatever became of the rest.
+"""Reads what is left of a damaged SQLite file of completions: every row whose bytes are whole, whatever
+became of the rest.
 
-- The file is read page by page (https://www.sqlite.org/fileformat.html): no header, schema, index or inner page is trusted.
-- Frames of a write-ahead log that was not written back stand over the pages that they change; older pages are read as well.
+- The file is read page by page (https://www.sqlite.org/fileformat.html): no header, schema, index or inner
+  page is trusted.
+- Frames of a write-ahead log that was not written back stand over the pages that they change; older pages are
+  read as well.
 - A row counts when its checksum holds. What rows mean is not known here.
 """
 
@@ -42,7 +45,8 @@ class _Pages:
 
 
 def rows(path: Path) -> Iterator[Row]:
-    """Every whole row of completions in a file and its log; a row may come twice, and older versions of one too."""
+    """Every whole row of completions in a file and its log; a row may come twice, and older versions of one
+    too."""
     file = os.open(path, os.O_RDONLY)
     try:
         changed = _frames(Path(f"{path}-wal"))

@@ -1,8 +1,10 @@
-"""Completions of one teacher with some settings, in one SQLite file that any number of runs on this machine share.
+"""Completions of one teacher with some settings, in one SQLite file that any number of runs on this machine
+share.
 
-- Each completion is committed before the next one is looked at: a killed process loses none. The log is brought to the disk
-  at most four times a second: a power cut may lose the last quarter of a second.
-- A run claims a key before it asks for it, so that two runs never pay for one draw. A dead run's claims are void.
+- Each completion is committed before the next one is looked at: a killed process loses none. The log is
+  brought to the disk at most four times a second: a power cut may lose the last quarter of a second.
+- A run claims a key before it asks for it, so that two runs never pay for one draw. A dead run's claims are
+  void.
 - Damage costs the rows that it touched (`completion_file`). Local files only.
 """
 
@@ -44,7 +46,9 @@ class Completions:
     def __enter__(self) -> "Completions":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.close()
 
     def __len__(self) -> int:
@@ -55,7 +59,8 @@ class Completions:
         return self._file.do(lambda: self._file.find(key))
 
     def append(self, completions: Iterable[Completion], borrowed: bool = False) -> None:
-        """Adds completions and ends the claims on them; the first good one of a key stays. `borrowed` ones were paid for before."""
+        """Adds completions and ends the claims on them; the first good one of a key stays. `borrowed` ones
+        were paid for before."""
         made = [encode(completion, borrowed) for completion in completions]
 
         def work() -> None:
@@ -68,13 +73,15 @@ class Completions:
         self._file.do(work)
 
     def claim(self, key: str) -> bool:
-        """Whether this run may ask for a key: there is no good completion, and no run alive has claimed it."""
+        """Whether this run may ask for a key: there is no good completion, and no run alive has claimed
+        it."""
         place = hashed(key)
 
         def work() -> bool:
             with self._file.transaction():
                 claimed = self._file.db.execute(
-                    "INSERT INTO leases SELECT ?, ? WHERE NOT EXISTS (SELECT 1 FROM completions WHERE hash = ? AND NOT failed)"
+                    "INSERT INTO leases SELECT ?, ? WHERE NOT EXISTS (SELECT 1 FROM completions WHERE hash = "
+                    "? AND NOT failed)"
                     " ON CONFLICT DO NOTHING",
                     (place, self._run, place),
                 )
@@ -96,7 +103,8 @@ class Completions:
             self._claimed.difference_update(ended)
 
     def free(self, keys: Iterable[str], idle: bool) -> list[str]:
-        """Those of some keys that no run alive has claimed, as it was half a second ago; an `idle` run says whom it waits for."""
+        """Those of some keys that no run alive has claimed, as it was half a second ago; an `idle` run says
+        whom it waits for."""
         with self._file.lock:
             held = self._file.do(self._claims)
             claims = [(key, held.get(hashed(key))) for key in keys]
@@ -110,7 +118,9 @@ class Completions:
         """What all runs have spent up to now."""
 
         def work() -> Spending:
-            return Spending(self._file.totals().spent, sum(run != self._run for run in self._claims().values()))
+            return Spending(
+                self._file.totals().spent, sum(run != self._run for run in self._claims().values())
+            )
 
         return self._file.do(work)
 
@@ -121,12 +131,16 @@ class Completions:
         def work() -> list[int]:
             with self._file.transaction():
                 self._file.db.executemany("INSERT OR IGNORE INTO budgets VALUES (?)", values)
-                return [row[0] for row in self._file.db.execute("SELECT max_tokens FROM budgets ORDER BY max_tokens")]
+                return [
+                    row[0]
+                    for row in self._file.db.execute("SELECT max_tokens FROM budgets ORDER BY max_tokens")
+                ]
 
         return self._file.do(work)
 
     def adopt(self, journal: Path) -> None:
-        """Takes over what a journal of an older version holds, once; one that cannot be read costs nothing else."""
+        """Takes over what a journal of an older version holds, once; one that cannot be read costs nothing
+        else."""
         name = f"{journal.parent.name}/{journal.name}"
 
         def work() -> None:
@@ -134,7 +148,9 @@ class Completions:
                 known = self._file.db.execute("SELECT bytes FROM adopted WHERE path = ?", (name,)).fetchone()
                 if frames := list(old_journals.read(journal, known[0] if known else 0)):
                     self._file.insert(decode(frame.body) for frame in frames)
-                    self._file.db.execute("INSERT OR REPLACE INTO adopted VALUES (?, ?)", (name, frames[-1].end))
+                    self._file.db.execute(
+                        "INSERT OR REPLACE INTO adopted VALUES (?, ?)", (name, frames[-1].end)
+                    )
 
         with suppress(FileNotFoundError, IsADirectoryError, PermissionError):
             self._file.do(work)
@@ -156,7 +172,8 @@ class Completions:
             os.close(self._alive)
 
     def _claims(self) -> dict[int, str]:
-        """The claims of runs that are alive, as they were half a second ago; those of dead ones are removed."""
+        """The claims of runs that are alive, as they were half a second ago; those of dead ones are
+        removed."""
         if time.monotonic() - self._looked_at < LOOK_SECONDS:
             return self._held
         held: dict[int, str] = dict(self._file.db.execute("SELECT hash, run FROM leases").fetchall())
@@ -180,11 +197,15 @@ class Completions:
             os.close(file)
 
     def _end_claims(self, places: Iterable[int]) -> None:
-        self._file.db.executemany("DELETE FROM leases WHERE hash = ? AND run = ?", ((place, self._run) for place in places))
+        self._file.db.executemany(
+            "DELETE FROM leases WHERE hash = ? AND run = ?", ((place, self._run) for place in places)
+        )
 
     def _claim_again(self) -> None:
         with self._file.transaction():
-            self._file.db.executemany("INSERT INTO leases VALUES (?, ?)", ((place, self._run) for place in self._claimed))
+            self._file.db.executemany(
+                "INSERT INTO leases VALUES (?, ?)", ((place, self._run) for place in self._claimed)
+            )
 
     def _lock_of(self, run: str) -> Path:
         return self._file.path.with_name(f"run-{run}.lock")

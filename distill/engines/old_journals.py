@@ -1,4 +1,5 @@
-"""Reads journals, in which completions were kept before they were in SQLite: frames of a marker, a length, a CRC-32 and JSON."""
+"""Reads journals, in which completions were kept before they were in SQLite: frames of a marker, a length, a
+CRC-32 and JSON."""
 
 import os
 import zlib
@@ -19,7 +20,8 @@ class Frame(NamedTuple):
 
 
 def read(path: Path, offset: int = 0) -> Iterator[Frame]:
-    """Every whole frame of a journal from an offset on; bytes between them are passed over. Raises OSError."""
+    """Every whole frame of a journal from an offset on; bytes between them are passed over. Raises
+    OSError."""
     file = os.open(path, os.O_RDONLY)
     try:
         size = os.fstat(file).st_size

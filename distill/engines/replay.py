@@ -1,10 +1,11 @@
 """Existing traces as the teacher: published sets, our own shards, files of a custom sampler.
 
-`teacher.model` is a JSON Lines or Parquet file, a folder of Parquet shards, or whatever `datasets.load_dataset` takes. A row
-has a `question` (or `prompt`, `problem`) and the raw completion in the column `teacher.response` (a list of them counts as
-several), or `thinking` and `answer`; `finish_reason`, `model` or `teacher`, and token counts are used when there. Questions
-are matched by their text with whitespace folded. Sample i is the i-th completion of a question in the file's order; when
-there are fewer, the completion has the failure `no_more_traces`. The rows are copied once into a temporary SQLite file, so
+`teacher.model` is a JSON Lines or Parquet file, a folder of Parquet shards, or whatever
+`datasets.load_dataset` takes. A row has a `question` (or `prompt`, `problem`) and the raw completion in the
+column `teacher.response` (a list of them counts as several), or `thinking` and `answer`; `finish_reason`,
+`model` or `teacher`, and token counts are used when there. Questions are matched by their text with
+whitespace folded. Sample i is the i-th completion of a question in the file's order; when there are fewer,
+the completion has the failure `no_more_traces`. The rows are copied once into a temporary SQLite file, so
 memory does not grow with them but the temporary folder must hold them.
 """
 
@@ -41,7 +42,9 @@ class ReplayEngine:
 
     def __enter__(self) -> "ReplayEngine":
         """Reads the traces; raises EngineError when they cannot be read or hold no completion."""
-        self._index = sqlite3.connect("", check_same_thread=False)  # "": a private file on disk, gone when closed
+        self._index = sqlite3.connect(
+            "", check_same_thread=False
+        )  # "": a private file on disk, gone when closed
         try:
             self._fill()
         except BaseException:
@@ -49,30 +52,43 @@ class ReplayEngine:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self._index.close()
 
     def complete(self, requests: Iterable[Request | None], sampling: Sampling) -> Iterator[Completion]:
-        """The stored completion of each request, in order; the sampling settings have no effect on what is stored."""
+        """The stored completion of each request, in order; the sampling settings have no effect on what is
+        stored."""
         for request in requests:
             if request is None:
                 time.sleep(LOOK_SECONDS)
                 continue
             stored = self._stored(request)
             if stored is None:
-                yield Completion(request.key, None, finish_reason="error", model=self._teacher.model, failure=NO_MORE_TRACES)
+                yield Completion(
+                    request.key,
+                    None,
+                    finish_reason="error",
+                    model=self._teacher.model,
+                    failure=NO_MORE_TRACES,
+                )
             else:
                 yield Completion(request.key, **stored)
 
     def _stored(self, request: Request) -> dict[str, Any] | None:
         asked = (_question_key(request.problem.question), request.sample_index)
         with self._lock:
-            found = self._index.execute("SELECT completion FROM traces WHERE question = ? AND position = ?", asked).fetchone()
+            found = self._index.execute(
+                "SELECT completion FROM traces WHERE question = ? AND position = ?", asked
+            ).fetchone()
         return json.loads(found[0]) if found else None
 
     def _fill(self) -> None:
         self._index.execute("PRAGMA synchronous = OFF")
-        self._index.execute("CREATE TABLE traces (question, position, completion, PRIMARY KEY (question, position))")
+        self._index.execute(
+            "CREATE TABLE traces (question, position, completion, PRIMARY KEY (question, position))"
+        )
         positions: dict[str, int] = {}
         untold = endings.Untold(f"{self._teacher.model} has the")
         for question, completion in _completions(self._teacher):
@@ -81,11 +97,14 @@ class ReplayEngine:
             completion["finish_reason"] = (endings.ending(word) or endings.UNKNOWN).reason
             key = _question_key(question)
             position = positions[key] = positions.get(key, -1) + 1
-            self._index.execute("INSERT INTO traces VALUES (?, ?, ?)", (key, position, json.dumps(completion)))
+            self._index.execute(
+                "INSERT INTO traces VALUES (?, ?, ?)", (key, position, json.dumps(completion))
+            )
         self._index.commit()
         if not positions:
             raise EngineError(
-                f"{self._teacher.model} holds no completion in {self._teacher.response!r}; set teacher.response to the column that does"
+                f"{self._teacher.model} holds no completion in {self._teacher.response!r}; set "
+                "teacher.response to the column that does"
             )
 
 
@@ -94,7 +113,8 @@ def _question_key(question: str) -> str:
 
 
 def _completions(teacher: Teacher) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(question, fields of a Completion, its ending as the row says it) of every row that has both; rows that have not are passed over."""
+    """(question, fields of a Completion, its ending as the row says it) of every row that has both; rows that
+    have not are passed over."""
     try:
         for row in _rows(teacher):
             question = _first(row, QUESTIONS)
@@ -116,7 +136,9 @@ def _rows(teacher: Teacher) -> Iterator[Mapping[str, Any]]:
     else:
         import datasets
 
-        yield from datasets.load_dataset(place or teacher.model, split="train", revision=None if place else teacher.revision)
+        yield from datasets.load_dataset(
+            place or teacher.model, split="train", revision=None if place else teacher.revision
+        )
 
 
 def _of_row(row: Mapping[str, Any], teacher: Teacher) -> Iterator[dict[str, Any]]:
@@ -132,10 +154,14 @@ def _of_row(row: Mapping[str, Any], teacher: Teacher) -> Iterator[dict[str, Any]
         yield _fields(row, teacher, response, None, _first(row, FINISH_REASONS))
     elif isinstance(row.get("answer"), str) and "thinking" in row:
         closed = row.get("think_closed") is not False
-        yield _fields(row, teacher, row["answer"] if closed else None, row["thinking"], _first(row, FINISH_REASONS))
+        yield _fields(
+            row, teacher, row["answer"] if closed else None, row["thinking"], _first(row, FINISH_REASONS)
+        )
 
 
-def _fields(row: Mapping[str, Any], teacher: Teacher, content: str | None, reasoning: Any, word: Any) -> dict[str, Any]:
+def _fields(
+    row: Mapping[str, Any], teacher: Teacher, content: str | None, reasoning: Any, word: Any
+) -> dict[str, Any]:
     thinking_tokens, answer_tokens = _count(row.get("thinking_tokens")), _count(row.get("answer_tokens"))
     total = _count(row.get("completion_tokens"))
     if total is None and thinking_tokens is not None and answer_tokens is not None:

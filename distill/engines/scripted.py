@@ -64,7 +64,9 @@ class ScriptedEngine:
     def __enter__(self) -> "ScriptedEngine":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         return None
 
     def complete(self, requests: Iterable[Request | None], sampling: Sampling) -> Iterator[Completion]:
@@ -94,7 +96,14 @@ def write(request: Request, name: str, sampling: Sampling) -> Completion:
     problem, index = request.problem, request.sample_index
     if name in ("null_content", "empty"):
         nothing = None if name == "null_content" else ""
-        return Completion(request.key, nothing, finish_reason="error", prompt_tokens=_tokens(problem.question), model=MODEL, failure=name)
+        return Completion(
+            request.key,
+            nothing,
+            finish_reason="error",
+            prompt_tokens=_tokens(problem.question),
+            model=MODEL,
+            failure=name,
+        )
     dice = _dice(problem, 0 if name == "duplicate" else index, sampling.seed, "text")
     thinking, answer = _thinking(problem, dice), final_answer(problem)
     if name == "reasoning_field":
@@ -118,16 +127,21 @@ def _text(name: str, problem: Problem, thinking: str, answer: str, dice: random.
         "duplicate": lambda: think + answer,
         "only_closing_tag": lambda: think.removeprefix("<think>\n") + answer,
         "two_opening_tags": lambda: "<think>\n" + think + answer,
-        "two_boxes": lambda: f"{think}{say['guess']}\n\n{_wrong(problem)}\n\n{say['check']}\n\n{_solution(problem)}",
+        "two_boxes": lambda: (
+            f"{think}{say['guess']}\n\n{_wrong(problem)}\n\n{say['check']}\n\n{_solution(problem)}"
+        ),
         "nested_box": lambda: think + _nested(answer),
         "never_closed": lambda: f"<think>\n{thinking}\n\n{answer}",
         "no_thinking": lambda: answer,
         "wrong": lambda: f"{think}{say['result']}\n\n{_wrong(problem)}",
-        "box_only_in_thinking": lambda: f"<think>\n{thinking}\n\n{_solution(problem)}\n</think>\n\n{say['above']}",
+        "box_only_in_thinking": lambda: (
+            f"<think>\n{thinking}\n\n{_solution(problem)}\n</think>\n\n{say['above']}"
+        ),
         "refusal": lambda: think + say["refusal"],
         "loop": lambda: f"<think>\n{thinking}\n{say['again'] * 100}\n</think>\n\n{answer}",
         "language_switch": lambda: (
-            f"<think>\n{thinking}\n{_sentences(_stock(problem, other=True)['sentences'], dice, 14)}\n</think>\n\n{answer}"
+            f"<think>\n{thinking}\n{_sentences(_stock(problem, other=True)['sentences'], dice, 14)}\n"
+            f"</think>\n\n{answer}"
         ),
     }
     return scripts[name]()
@@ -170,7 +184,9 @@ def _stock(problem: Problem, other: bool = False) -> dict[str, Any]:
 
 def _sentences(stock: list[str], dice: random.Random, count: int) -> str:
     """So many sentences in random order with random numbers: no two traces are near-duplicates."""
-    chosen = [sentence for _ in range(-(-count // len(stock))) for sentence in dice.sample(stock, len(stock))][:count]
+    chosen = [
+        sentence for _ in range(-(-count // len(stock))) for sentence in dice.sample(stock, len(stock))
+    ][:count]
     return "\n".join(sentence.format(a=dice.randint(2, 9999), b=dice.randint(2, 9999)) for sentence in chosen)
 
 

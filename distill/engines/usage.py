@@ -1,9 +1,11 @@
-"""What completions cost: tokens counted by the server, money at the prices of the teacher's recipe, and the caps on both.
+"""What completions cost: tokens counted by the server, money at the prices of the teacher's recipe, and the
+caps on both.
 
-A `Ledger` counts while completions come in, lets no more requests go than a cap has room for, cancels the run when it has none, and says at
-the end what was spent and what the server made of the settings. The cost of a request is known only afterwards: those in flight
-are taken to cost the mean so far, and at first as much as they may. So a cap is passed, if at all, by what the last ones cost
-more than the mean. What a server billed for replies that never arrived is not known here.
+A `Ledger` counts while completions come in, lets no more requests go than a cap has room for, cancels the run
+when it has none, and says at the end what was spent and what the server made of the settings. The cost of a
+request is known only afterwards: those in flight are taken to cost the mean so far, and at first as much as
+they may. So a cap is passed, if at all, by what the last ones cost more than the mean. What a server billed
+for replies that never arrived is not known here.
 """
 
 import threading
@@ -22,9 +24,11 @@ from distill.records import Trace
 
 UNCOUNTED_ALLOWED = 20
 UNCOUNTED_SHARE = 0.05
-"""With a cap, so many and such a share of completions may come without their tokens; they are taken to cost what others do."""
+"""With a cap, so many and such a share of completions may come without their tokens; they are taken to cost
+what others do."""
 DEAREST_AT_FIRST = 8
-"""The mean of what a completion costs has so many of the dearest kind in it, since the first to come back are the shortest."""
+"""The mean of what a completion costs has so many of the dearest kind in it, since the first to come back are
+the shortest."""
 COMPARED_PROBLEMS = 20
 SAME_SHARE = 0.5
 """From so many problems on, such a share whose completions are all alike is told."""
@@ -52,7 +56,8 @@ class Spent:
 
     def plus(self, other: "Spent") -> "Spent":
         """The sum of two."""
-        return Spent(  # spelt out: it is done for every completion, and a loop over the fields takes ten times as long
+        # spelt out: it is done for every completion, and a loop over the fields takes ten times as long
+        return Spent(
             self.completions + other.completions,
             self.failures + other.failures,
             self.prompt_tokens + other.prompt_tokens,
@@ -99,17 +104,27 @@ def cost_usd(spent: Spent, teacher: Teacher) -> float | None:
     prompt, completion = teacher.prompt_usd_per_million, teacher.completion_usd_per_million
     if prompt is None and completion is None:
         return None
-    cached = teacher.cached_prompt_usd_per_million if teacher.cached_prompt_usd_per_million is not None else prompt
+    cached = (
+        teacher.cached_prompt_usd_per_million if teacher.cached_prompt_usd_per_million is not None else prompt
+    )
     fresh_tokens = spent.prompt_tokens - spent.cached_prompt_tokens
-    return (fresh_tokens * (prompt or 0) + spent.cached_prompt_tokens * (cached or 0) + spent.completion_tokens * (completion or 0)) / 1e6
+    return (
+        fresh_tokens * (prompt or 0)
+        + spent.cached_prompt_tokens * (cached or 0)
+        + spent.completion_tokens * (completion or 0)
+    ) / 1e6
 
 
 def require_prices(teacher: Teacher, sampling: Sampling) -> None:
     """Raises RecipeError for a cap in money that cannot be kept, since a price is missing."""
-    if sampling.budget_usd is not None and None in (teacher.prompt_usd_per_million, teacher.completion_usd_per_million):
+    if sampling.budget_usd is not None and None in (
+        teacher.prompt_usd_per_million,
+        teacher.completion_usd_per_million,
+    ):
         raise RecipeError(
             "sampling.budget_usd needs the teacher's prices: set teacher.prompt_usd_per_million and "
-            "teacher.completion_usd_per_million (0 for what is free), or cap tokens with sampling.budget_tokens"
+            "teacher.completion_usd_per_million (0 for what is free), or cap tokens with "
+            "sampling.budget_tokens"
         )
 
 
@@ -118,12 +133,19 @@ def _tokens(count: float) -> str:
 
 
 class Ledger:
-    """Counts the completions of a teacher under some settings, in this run and in all; threads may share one."""
+    """Counts the completions of a teacher under some settings, in this run and in all; threads may share
+    one."""
 
     def __init__(
-        self, teacher: Teacher, sampling: Sampling, before: Spent, cancellation: Cancellation, shared: Callable[[], Spending] | None = None
+        self,
+        teacher: Teacher,
+        sampling: Sampling,
+        before: Spent,
+        cancellation: Cancellation,
+        shared: Callable[[], Spending] | None = None,
     ) -> None:
-        """`shared` says what all runs have spent up to now. Raises RecipeError for a cap in money without prices."""
+        """`shared` says what all runs have spent up to now. Raises RecipeError for a cap in money without
+        prices."""
         require_prices(teacher, sampling)
         self._shared = shared
         self._teacher, self._sampling, self._cancellation = teacher, sampling, cancellation
@@ -138,7 +160,8 @@ class Ledger:
         self._lock = threading.Lock()
 
     def asks(self) -> bool:
-        """Counts a request as in flight, if the caps have room for it; cancels the run where nothing in flight can make room."""
+        """Counts a request as in flight, if the caps have room for it; cancels the run where nothing in
+        flight can make room."""
         with self._lock:
             if not self._has_room():
                 return False
@@ -161,11 +184,14 @@ class Ledger:
             self._over_limit += (completion.completion_tokens or 0) > self._limit
             if completion.failure is None:
                 self._models[completion.model] += 1
-                self._fingerprints.update([completion.system_fingerprint] if completion.system_fingerprint else [])
+                self._fingerprints.update(
+                    [completion.system_fingerprint] if completion.system_fingerprint else []
+                )
             self._has_room()
 
     def over(self, traces: Iterable[Trace]) -> Iterator[Trace]:
-        """The same traces, siblings contiguous, looked at as they pass: says so once when most problems got one text only."""
+        """The same traces, siblings contiguous, looked at as they pass: says so once when most problems got
+        one text only."""
         for _, group in groupby(traces, key=lambda trace: trace.problem.problem_id):
             siblings = list(group)
             self._compare(siblings)
@@ -178,10 +204,18 @@ class Ledger:
             return self._all
 
     def note(self) -> str:
-        """Money, tokens and failures for the line of progress: `$3.21 of $50, 12.3 M of 100 M tokens, 7 failed`."""
+        """Money, tokens and failures for the line of progress: `$3.21 of $50, 12.3 M of 100 M tokens, 7
+        failed`."""
         parts = []
         if (money := cost_usd(self._all, self._teacher)) is not None:
-            parts.append(dollars(money) + (f" of {dollars(self._sampling.budget_usd)}" if self._sampling.budget_usd is not None else ""))
+            parts.append(
+                dollars(money)
+                + (
+                    f" of {dollars(self._sampling.budget_usd)}"
+                    if self._sampling.budget_usd is not None
+                    else ""
+                )
+            )
         if self._sampling.budget_tokens is not None:
             parts.append(f"{amount(self._all.tokens())} of {amount(self._sampling.budget_tokens)} tokens")
         if self._run.failures:
@@ -189,7 +223,8 @@ class Ledger:
         return ", ".join(parts)
 
     def summary(self) -> dict[str, Any]:
-        """Plain values for the room's summary: what was spent, and what the server made of what was asked (this run, siblings too)."""
+        """Plain values for the room's summary: what was spent, and what the server made of what was asked
+        (this run, siblings too)."""
         asked = {name: value for name in ASKED if (value := getattr(self._sampling, name)) is not None}
         asked |= {"adaptive": self._sampling.adaptive.model_dump()} if self._sampling.adaptive else {}
         with self._lock:
@@ -210,7 +245,8 @@ class Ledger:
         return {**asdict(spent), "cost_usd": cost_usd(spent, self._teacher)}
 
     def _has_room(self) -> bool:
-        """Whether both caps have room for another request; cancels the run where one has none and nothing in flight can change that."""
+        """Whether both caps have room for another request; cancels the run where one has none and nothing in
+        flight can change that."""
         sampling, dearest = self._sampling, Spent(completion_tokens=self._limit)
         if sampling.budget_usd is not None or sampling.budget_tokens is not None:
             self._refresh()
@@ -219,7 +255,9 @@ class Ledger:
             known, most = cost_usd(self._all, self._teacher) or 0.0, cost_usd(dearest, self._teacher) or 0.0
             room = self._fits("budget_usd", sampling.budget_usd, known, most, dollars)
         if room and sampling.budget_tokens is not None:
-            room = self._fits("budget_tokens", sampling.budget_tokens, self._all.tokens(), dearest.tokens(), _tokens)
+            room = self._fits(
+                "budget_tokens", sampling.budget_tokens, self._all.tokens(), dearest.tokens(), _tokens
+            )
         return room
 
     def _refresh(self) -> None:
@@ -227,21 +265,28 @@ class Ledger:
         if self._shared is not None:
             self._all, self._others_in_flight = self._shared()
 
-    def _fits(self, name: str, cap: float, known: float, dearest: float, shown: Callable[[float], str]) -> bool:
-        """Whether a cap has room for another request; cancels the run when it is used up, or when nobody counts what it is about."""
+    def _fits(
+        self, name: str, cap: float, known: float, dearest: float, shown: Callable[[float], str]
+    ) -> bool:
+        """Whether a cap has room for another request; cancels the run when it is used up, or when nobody
+        counts what it is about."""
         counted = self._all.counted()
         each = (known + DEAREST_AT_FIRST * dearest) / (counted + DEAREST_AT_FIRST)
         spent = known + self._all.uncounted * known / max(1, counted)
         in_flight = self._in_flight + self._others_in_flight
         if spent >= cap or (not in_flight and spent + each > cap):
             self._cancellation.cancel(
-                f"sampling.{name} has no room left: {shown(spent)} of {shown(cap)} spent, and one more completion costs about "
-                f"{shown(each)}. Everything is saved; raise sampling.{name} and run the same command again to go on"
+                f"sampling.{name} has no room left: {shown(spent)} of {shown(cap)} spent, and one more "
+                "completion costs about "
+                f"{shown(each)}. Everything is saved; raise sampling.{name} and run the same command again "
+                "to go on"
             )
         elif self._run.uncounted >= max(UNCOUNTED_ALLOWED, UNCOUNTED_SHARE * self._run.completions):
             self._cancellation.cancel(
-                f"sampling.{name} cannot be kept: {self._run.uncounted:,} of {self._run.completions:,} completions came without "
-                f"their tokens (`usage`). Everything is saved; make the server send them, or leave sampling.{name} out"
+                f"sampling.{name} cannot be kept: {self._run.uncounted:,} of {self._run.completions:,} "
+                "completions came without "
+                "their tokens (`usage`). Everything is saved; make the server send them, or leave "
+                f"sampling.{name} out"
             )
         return self._cancellation.reason is None and spent + each * (in_flight + 1) <= cap
 
@@ -253,11 +298,16 @@ class Ledger:
         with self._lock:
             self._compared += 1
             self._alike += len(set(texts)) == 1
-            if self._warned or self._compared < COMPARED_PROBLEMS or self._alike <= SAME_SHARE * self._compared:
+            if (
+                self._warned
+                or self._compared < COMPARED_PROBLEMS
+                or self._alike <= SAME_SHARE * self._compared
+            ):
                 return
             self._warned = True
             told = f"{self._alike:,} of {self._compared:,} problems"
         say(
-            f"warning: {told} got the same text from each of their completions; does {self._teacher.model} ignore temperature or seed "
+            f"warning: {told} got the same text from each of their completions; does {self._teacher.model} "
+            "ignore temperature or seed "
             f"(asked: temperature {self._sampling.temperature:g})?"
         )

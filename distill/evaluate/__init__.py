@@ -1,12 +1,15 @@
-"""Evaluate: candidates of base, student and teacher on held-out problems become scores, differences and a decision.
+"""Evaluate: candidates of base, student and teacher on held-out problems become scores, differences and a
+decision.
 
-Pure functions; `sample` and `verify` made the candidates. pass@1 is the mean over problems of the mean over a problem's samples.
-Two errors are named. `standard_error` takes the problems as a draw from their population (samples clustered by problem;
-Miller 2024, arXiv 2411.00640) and holds the sampling noise too; `sampling_error` keeps the problems fixed.
+Pure functions; `sample` and `verify` made the candidates. pass@1 is the mean over problems of the mean over a
+problem's samples. Two errors are named. `standard_error` takes the problems as a draw from their population
+(samples clustered by problem; Miller 2024, arXiv 2411.00640) and holds the sampling noise too;
+`sampling_error` keeps the problems fixed.
 
-What a server, a verifier or a bad reference spoiled is left out of the mean and counted, never called wrong; a completion whose
-verification timed out counts as not correct. Intervals are about chance alone: they say nothing about contamination,
-graders, prompts or hardware, which move scores by more (Sober Look, arXiv 2504.07086).
+What a server, a verifier or a bad reference spoiled is left out of the mean and counted, never called wrong;
+a completion whose verification timed out counts as not correct. Intervals are about chance alone: they say
+nothing about contamination, graders, prompts or hardware, which move scores by more (Sober Look, arXiv
+2504.07086).
 """
 
 import math
@@ -60,7 +63,9 @@ class Tally:
         self.truncated += trace.finish_reason == "length"
         if trace.thinking_tokens is not None or trace.answer_tokens is not None:
             self.tokens.append((trace.thinking_tokens or 0) + (trace.answer_tokens or 0))
-        if (share := language.share(trace.thinking or "", trace.problem.language, trace.problem.question)) is not None:
+        if (
+            share := language.share(trace.thinking or "", trace.problem.language, trace.problem.question)
+        ) is not None:
             self.language_shares.append(share)
 
     def pass_rates(self) -> dict[str, float]:
@@ -128,11 +133,13 @@ def _score(tally: Tally, model: str, role: str, source: str) -> Score:
 
 
 def wilson(mean: float, error: float, problems: int, completions: int) -> tuple[float, float]:
-    """95 % Wilson interval of a mean of pass rates, with an effective sample size and Student's t for few problems.
+    """95 % Wilson interval of a mean of pass rates, with an effective sample size and Student's t for few
+    problems.
 
-    The effective size is that of independent draws with the same standard error (Franco et al. 2019, "Comparative study of
-    confidence intervals for proportions in complex sample surveys"), no more than the completions. Where all rates are 0 or all
-    are 1 the error tells nothing, and the size is the number of problems: as if the samples of a problem were copies.
+    The effective size is that of independent draws with the same standard error (Franco et al. 2019,
+    "Comparative study of confidence intervals for proportions in complex sample surveys"), no more than the
+    completions. Where all rates are 0 or all are 1 the error tells nothing, and the size is the number of
+    problems: as if the samples of a problem were copies.
     """
     if problems < 2:
         return 0.0, 1.0
@@ -147,7 +154,8 @@ def wilson(mean: float, error: float, problems: int, completions: int) -> tuple[
 
 
 def critical_value(degrees: int) -> float:
-    """The two-sided 95 % quantile of Student's t by its expansion around the normal's (1 % off at 3 degrees, less above)."""
+    """The two-sided 95 % quantile of Student's t by its expansion around the normal's (1 % off at 3 degrees,
+    less above)."""
     z = NORMAL_QUANTILE
     first = (z**3 + z) / (4 * degrees)
     second = (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)
@@ -155,11 +163,14 @@ def critical_value(degrees: int) -> float:
     return z + first + second + third
 
 
-def compare(better: str, rates: Mapping[str, float], than: str, other: Mapping[str, float], source: str = "all") -> Comparison:
-    """Mean paired difference of pass rates over the problems that both models have, with a 95 % Student interval.
+def compare(
+    better: str, rates: Mapping[str, float], than: str, other: Mapping[str, float], source: str = "all"
+) -> Comparison:
+    """Mean paired difference of pass rates over the problems that both models have, with a 95 % Student
+    interval.
 
-    Where every problem differs by the same amount there is no error to go by; then one problem won and one lost are added
-    (Bonett and Price 2012, adjusted Wald interval for paired proportions).
+    Where every problem differs by the same amount there is no error to go by; then one problem won and one
+    lost are added (Bonett and Price 2012, adjusted Wald interval for paired proportions).
     """
     paired = [rates[problem] - other[problem] for problem in rates if problem in other]
     count = len(paired)
@@ -194,7 +205,8 @@ def assemble(
     fingerprint: str,
     recorded: Mapping[str, Any],
 ) -> Report:
-    """The report over base, student and teacher; `recorded` is what only the caller knows (engine versions, hashes, GPU)."""
+    """The report over base, student and teacher; `recorded` is what only the caller knows (engine versions,
+    hashes, GPU)."""
     models = sorted(measured, key=lambda one: ORDER.get(one.role, len(ORDER)))
     scores = [score for one in models for score in one.scores()]
     scores.sort(key=lambda score: score.source != "all")
@@ -219,7 +231,10 @@ def settings(models: Sequence[Measured], evaluation: Evaluation) -> dict[str, An
         "metric": "pass@1",
         "k": 1,
         "estimator": f"mean over problems of the mean of n = {evaluation.n} samples",
-        "interval": "95 %, problems as a draw from their population: Wilson on the effective size, paired differences by Student's t",
+        "interval": (
+            "95 %, problems as a draw from their population: Wilson on the effective size, paired "
+            "differences by Student's t"
+        ),
         "verifiers": sorted({name for _, tally in overall for name in tally.verifiers}),
         "outcomes": {role: dict(sorted(tally.outcomes.items())) for role, tally in overall},
         "engine": evaluation.engine,
@@ -228,13 +243,24 @@ def settings(models: Sequence[Measured], evaluation: Evaluation) -> dict[str, An
 
 
 def _comparisons(models: Sequence[Measured]) -> list[Comparison]:
-    """Every pair, student against base first: over all problems, then by source; the student stands before the teacher."""
+    """Every pair, student against base first: over all problems, then by source; the student stands before
+    the teacher."""
     found = []
     for earlier, later in combinations(models, 2):
-        first, second = (earlier, later) if later.role == "teacher" and earlier.role == "student" else (later, earlier)
+        first, second = (
+            (earlier, later) if later.role == "teacher" and earlier.role == "student" else (later, earlier)
+        )
         for source, tally in first.tallies.items():
             if source in second.tallies:
-                found.append(compare(first.role, tally.pass_rates(), second.role, second.tallies[source].pass_rates(), source))
+                found.append(
+                    compare(
+                        first.role,
+                        tally.pass_rates(),
+                        second.role,
+                        second.tallies[source].pass_rates(),
+                        source,
+                    )
+                )
     return sorted(found, key=lambda comparison: comparison.source != "all")
 
 

@@ -10,14 +10,29 @@ from distill.progress import percent
 from distill.records import Comparison, Report, Score
 from distill.text.tables import aligned, cell, grid, inert
 
-HEADINGS = ("model", "role", "pass@1", "95 % interval", "error", "problems x samples", "truncated", "no answer", "mean tokens")
+HEADINGS = (
+    "model",
+    "role",
+    "pass@1",
+    "95 % interval",
+    "error",
+    "problems x samples",
+    "truncated",
+    "no answer",
+    "mean tokens",
+)
 NUMBERS = range(2, len(HEADINGS))
 LONGEST_NAME = 44
-ERRORS = "error: standard error in points over problems (in brackets: from new samples of the same problems alone)"
+ERRORS = (
+    "error: standard error in points over problems (in brackets: from new samples of the same problems alone)"
+)
 DECISIONS = {
     "better": "the student is better than its base: the whole interval of the difference is above 0",
-    "not_better": "the student is not better than its base: none of the interval of the difference is above 0",
-    "undecided": "undecided: the difference from the base is within its error (more problems decide it, more samples help a little)",
+    "not_better": "the student is not better than its base: the difference's interval ends at or below 0",
+    "undecided": (
+        "undecided: the difference from the base is within its error (more problems decide it, more "
+        "samples help a little)"
+    ),
 }
 
 
@@ -25,37 +40,77 @@ def table(report: Report) -> str:
     """The report as aligned plain text."""
     rows = [_cells(score) for score in report.scores]
     parts = [aligned([HEADINGS, *((_short(model), *others) for model, *others in rows)], NUMBERS)]
-    parts.append("\n".join(["paired differences of pass@1, in points:", *(f"  {_difference(c)}" for c in report.comparisons)]))
-    parts.append("\n".join([*remarks(report), how(report), f"decision: {DECISIONS.get(report.decision, report.decision)}"]))
+    parts.append(
+        "\n".join(
+            ["paired differences of pass@1, in points:", *(f"  {_difference(c)}" for c in report.comparisons)]
+        )
+    )
+    parts.append(
+        "\n".join(
+            [*remarks(report), how(report), f"decision: {DECISIONS.get(report.decision, report.decision)}"]
+        )
+    )
     return inert("\n\n".join(parts), keep="\n")
 
 
-def markdown(report: Report, funnel_markdown: str = "", paths: Mapping[str, str] | None = None, notes: Sequence[str] = ()) -> str:
-    """The report as Markdown: decision, scores, differences, funnel, notes, settings and where the files are."""
-    lines = [f"# {cell(report.student)}", "", f"**{cell(DECISIONS.get(report.decision, report.decision))}.**", ""]
+def markdown(
+    report: Report,
+    funnel_markdown: str = "",
+    paths: Mapping[str, str] | None = None,
+    notes: Sequence[str] = (),
+) -> str:
+    """The report as Markdown: decision, scores, differences, funnel, notes, settings and where the files
+    are."""
+    lines = [
+        f"# {cell(report.student)}",
+        "",
+        f"**{cell(DECISIONS.get(report.decision, report.decision))}.**",
+        "",
+    ]
     lines += grid([HEADINGS, *(_cells(score) for score in report.scores)], NUMBERS)
-    lines += ["", "Paired differences of pass@1, in points:", "", *(f"- {cell(_difference(c))}" for c in report.comparisons), ""]
+    lines += [
+        "",
+        "Paired differences of pass@1, in points:",
+        "",
+        *(f"- {cell(_difference(c))}" for c in report.comparisons),
+        "",
+    ]
     lines += [*(f"- {cell(remark)}" for remark in remarks(report)), "", cell(how(report)), ""]
     if funnel_markdown:
         lines += ["## Funnel", "", funnel_markdown, ""]
     if notes:
         lines += ["## Notes", "", *(f"- {cell(note)}" for note in notes), ""]
-    lines += ["## Settings", "", *grid([("setting", "value"), *((name, _plain(value)) for name, value in report.settings.items())]), ""]
-    named = {"dataset": report.dataset, "checkpoint": report.checkpoint, "fingerprint": report.fingerprint, **(paths or {})}
+    lines += [
+        "## Settings",
+        "",
+        *grid([("setting", "value"), *((name, _plain(value)) for name, value in report.settings.items())]),
+        "",
+    ]
+    named = {
+        "dataset": report.dataset,
+        "checkpoint": report.checkpoint,
+        "fingerprint": report.fingerprint,
+        **(paths or {}),
+    }
     return "\n".join([*lines, "## Files", "", *grid([("what", "where"), *named.items()]), ""])
 
 
 def remarks(report: Report) -> list[str]:
-    """What a reader must know beside the table: share of the teacher, completions left out, timeouts, what the errors are."""
+    """What a reader must know beside the table: share of the teacher, completions left out, timeouts, what
+    the errors are."""
     said = [line for line in (teacher_share(report),) if line]
     for score in (score for score in report.scores if score.source == "all"):
         if score.left_out and score.pass_at_1_strict is not None:
             strict = percent(score.pass_at_1_strict)
             said.append(
-                f"{score.role}: completions without a verdict, left out: {score.left_out} (pass@1 if all of them were wrong: {strict})"
+                f"{score.role}: completions without a verdict, left out: {score.left_out} (pass@1 if all of "
+                f"them were wrong: {strict})"
             )
         if score.timeouts:
-            said.append(f"{score.role}: completions that timed out in verification, counted as not correct: {score.timeouts}")
+            said.append(
+                f"{score.role}: completions that timed out in verification, counted as not correct: "
+                f"{score.timeouts}"
+            )
     return [*said, ERRORS]
 
 
@@ -64,7 +119,9 @@ def teacher_share(report: Report) -> str:
     overall = {score.role: score.pass_at_1 for score in report.scores if score.source == "all"}
     if "student" not in overall or not overall.get("teacher"):
         return ""
-    return f"the student reaches {100 * overall['student'] / overall['teacher']:.0f} % of the teacher's pass@1"
+    return (
+        f"the student reaches {100 * overall['student'] / overall['teacher']:.0f} % of the teacher's pass@1"
+    )
 
 
 def how(report: Report) -> str:
@@ -72,7 +129,10 @@ def how(report: Report) -> str:
     values = report.settings
     named = ("temperature", "top_p", "max_tokens", "seed", "prompt", "engine", "dtype")
     given = ", ".join(f"{name} {values[name]}" for name in named if name in values)
-    metric = f"{values.get('metric', 'pass@1')} (k = {values.get('k', 1)}): {values.get('estimator', 'mean over problems')}"
+    metric = (
+        f"{values.get('metric', 'pass@1')} (k = {values.get('k', 1)}): "
+        f"{values.get('estimator', 'mean over problems')}"
+    )
     return f"{metric}; {given}; graded by {', '.join(values.get('verifiers', [])) or 'nothing'}"
 
 
@@ -91,12 +151,17 @@ def _cells(score: Score) -> tuple[str, ...]:
 
 
 def _error(score: Score) -> str:
-    return f"{100 * score.standard_error:.1f} ({'?' if score.sampling_error is None else f'{100 * score.sampling_error:.1f}'})"
+    return (
+        f"{100 * score.standard_error:.1f} "
+        f"({'?' if score.sampling_error is None else f'{100 * score.sampling_error:.1f}'})"
+    )
 
 
 def _difference(comparison: Comparison) -> str:
     where = "" if comparison.source == "all" else f" on {comparison.source}"
-    points = f"{100 * comparison.difference:+.1f} ({100 * comparison.low:+.1f} to {100 * comparison.high:+.1f})"
+    points = (
+        f"{100 * comparison.difference:+.1f} ({100 * comparison.low:+.1f} to {100 * comparison.high:+.1f})"
+    )
     error = f"standard error {100 * comparison.standard_error:.1f}, {comparison.problems} problems"
     return f"{comparison.better} - {comparison.than}{where}: {points}, {error}"
 

@@ -1,8 +1,10 @@
-"""Brings the traces of each problem together: shards of candidates that split no problem, whatever the order of the rows.
+"""Brings the traces of each problem together: shards of candidates that split no problem, whatever the order
+of the rows.
 
-Rows are partitioned by a hash of their problem's name, and each part is sorted. The traces of a problem keep their order;
-problems come in the order of that hash, so the shards do not depend on how the file mixes problems. Memory is bounded by one
-part, a 64th of the rows, and by a shard's rows. On disk the rows lie twice for a while.
+Rows are partitioned by a hash of their problem's name, and each part is sorted. The traces of a problem keep
+their order; problems come in the order of that hash, so the shards do not depend on how the file mixes
+problems. Memory is bounded by one part, a 64th of the rows, and by a shard's rows. On disk the rows lie twice
+for a while.
 """
 
 from collections.abc import Iterable, Iterator
@@ -36,7 +38,8 @@ STREAM = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
 
 
 def gather(candidates: Iterable[Candidate], folder: str) -> list[str]:
-    """Writes the candidates into shards of a folder on this machine that appears when all are there, and returns their paths."""
+    """Writes the candidates into shards of a folder on this machine that appears when all are there, and
+    returns their paths."""
     done = Path(folder)
     if not done.is_dir():
         parts, spool = done.with_name(f"{done.name}.parts"), done.with_name(f"{done.name}.spool")
@@ -76,7 +79,8 @@ def _write(parts: Path, folder: Path) -> None:
 
 
 def _pieces(parts: Iterable[Path]) -> Iterator[tuple[int, pa.Table]]:
-    """The sorted rows of all parts, each piece at most a row group of one part, with the number of the shard that it belongs to."""
+    """The sorted rows of all parts, each piece at most a row group of one part, with the number of the shard
+    that it belongs to."""
     shard = rows = characters = 0
     for path in parts:
         pa.default_memory_pool().release_unused()
@@ -92,7 +96,9 @@ def _pieces(parts: Iterable[Path]) -> Iterator[tuple[int, pa.Table]]:
             *(np.flatnonzero(problems[order][1:] != problems[order][:-1]) + 1).tolist(),
             table.num_rows,
         ]:
-            full = rows + end - start >= SHARD_ROWS or characters + texts[end] - texts[start] >= SHARD_CHARACTERS
+            full = (
+                rows + end - start >= SHARD_ROWS or characters + texts[end] - texts[start] >= SHARD_CHARACTERS
+            )
             if full or end == table.num_rows:
                 for first in range(start, end, length):
                     piece = table.take(pa.array(order[first : min(first + length, end)]))

@@ -1,9 +1,10 @@
 """Reads files of rows (JSON Lines, JSON, Parquet), folders and Hugging Face datasets, as plain rows.
 
-A line that is no row (torn, not an object, not UTF-8) comes out as `{BAD_ROW: "line 7: why"}` in its place, so that a
-source of a million good lines is not lost to one bad one. A *file* that cannot be read (missing, no permission, damaged
-archive, a schema without the columns that the recipe names) is a `RecipeError`. A hub dataset without a pinned revision is
-identified by its name only: when its owner changes it, nothing here notices.
+A line that is no row (torn, not an object, not UTF-8) comes out as `{BAD_ROW: "line 7: why"}` in its place,
+so that a source of a million good lines is not lost to one bad one. A *file* that cannot be read (missing, no
+permission, damaged archive, a schema without the columns that the recipe names) is a `RecipeError`. A hub
+dataset without a pinned revision is identified by its name only: when its owner changes it, nothing here
+notices.
 """
 
 import hashlib
@@ -39,7 +40,8 @@ Row = dict[str, Any]
 
 
 def read_rows(source: ProblemSource) -> Iterator[Row]:
-    """The first `limit` rows of a source, bad ones marked with `BAD_ROW`; raises RecipeError when it cannot be read."""
+    """The first `limit` rows of a source, bad ones marked with `BAD_ROW`; raises RecipeError when it cannot
+    be read."""
     return islice(_rows(source), source.limit)
 
 
@@ -67,7 +69,8 @@ def identity(source: ProblemSource) -> dict[str, Any]:
 
 
 def content_identity(source: ProblemSource) -> dict[str, Any]:
-    """What identifies a source's content: SHA-256 of a file or of a folder's files, or hub id, revision and subset."""
+    """What identifies a source's content: SHA-256 of a file or of a folder's files, or hub id, revision and
+    subset."""
     place = locate(source)
     if place is None:
         return {"hub": source.path, "revision": source.revision, "subset": source.subset}
@@ -77,7 +80,8 @@ def content_identity(source: ProblemSource) -> dict[str, Any]:
 
 
 def locate(source: ProblemSource) -> str | None:
-    """The local path or URL of a source (the current folder goes before the project's root), or None for a hub id."""
+    """The local path or URL of a source (the current folder goes before the project's root), or None for a
+    hub id."""
     if "://" in source.path:
         return source.path
     path = Path(source.path).expanduser()
@@ -86,7 +90,10 @@ def locate(source: ProblemSource) -> str | None:
             return str(candidate)
     if HUB_ID.fullmatch(source.path) and not source.path.endswith((*LINES, *ARRAYS, ".parquet")):
         return None
-    raise RecipeError(f"problem source {source.name!r}: there is no {source.path} in {Path.cwd()} or {PROJECT}; correct its `path`")
+    raise RecipeError(
+        f"problem source {source.name!r}: there is no {source.path} in {Path.cwd()} or {PROJECT}; correct "
+        "its `path`"
+    )
 
 
 def _rows(source: ProblemSource) -> Iterator[Row]:
@@ -98,7 +105,9 @@ def _rows(source: ProblemSource) -> Iterator[Row]:
         yield from _source_rows(source, place)
     except UNREADABLE as error:
         cause = f"{place} cannot be read to its end ({_first_line(error)})"
-        raise RecipeError(f"problem source {source.name!r}: {cause}; correct `path` or fetch it again") from error
+        raise RecipeError(
+            f"problem source {source.name!r}: {cause}; correct `path` or fetch it again"
+        ) from error
 
 
 def _source_rows(source: ProblemSource, place: str) -> Iterator[Row]:
@@ -109,7 +118,10 @@ def _source_rows(source: ProblemSource, place: str) -> Iterator[Row]:
         yield from file_rows(place, partial(_columns, source))
     else:
         known = ", ".join((*LINES, *ARRAYS, ".parquet"))
-        raise RecipeError(f"problem source {source.name!r}: cannot tell the format of {place}; its name must end in one of {known}")
+        raise RecipeError(
+            f"problem source {source.name!r}: cannot tell the format of {place}; its name must end in one of "
+            f"{known}"
+        )
 
 
 def _opened(place: str) -> IO[bytes]:
@@ -118,7 +130,8 @@ def _opened(place: str) -> IO[bytes]:
 
 
 def json_lines(file: IO[bytes]) -> Iterator[Row]:
-    """The objects of a JSON Lines file; blank lines are no rows, and a line longer than 64 MiB is a bad one."""
+    """The objects of a JSON Lines file; blank lines are no rows, and a line longer than 64 MiB is a bad
+    one."""
     number = 0
     while line := file.readline(MAX_LINE_BYTES + 1):
         number += 1
@@ -165,13 +178,17 @@ def _json(file: IO[bytes], source: ProblemSource) -> Iterator[Row]:
     try:
         values = json.loads(file.read().decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise RecipeError(f"problem source {source.name!r}: {source.path} is no JSON array ({error}); write it as JSON Lines") from error
+        raise RecipeError(
+            f"problem source {source.name!r}: {source.path} is no JSON array ({error}); write it as JSON "
+            "Lines"
+        ) from error
     for number, value in enumerate(values, start=1):
         yield _row("item", number, value)
 
 
 def _batch(batch: pa.RecordBatch, first: int) -> list[Row]:
-    """The rows of a batch; one with a value that Python cannot hold (no UTF-8, no date) is bad and costs only itself."""
+    """The rows of a batch; one with a value that Python cannot hold (no UTF-8, no date) is bad and costs only
+    itself."""
     try:
         rows: list[Row] = batch.to_pylist()
     except (ValueError, OverflowError, LookupError) as error:  # LookupError: an unknown time zone
@@ -179,29 +196,44 @@ def _batch(batch: pa.RecordBatch, first: int) -> list[Row]:
             if isinstance(error, UnicodeDecodeError):
                 return [_bad("row", first, f"text that is not UTF-8 ({error.reason})")]
             return [_bad("row", first, f"a value out of range ({error})")]
-        return [row for index in range(batch.num_rows) for row in _batch(batch.slice(index, 1), first + index)]
+        return [
+            row for index in range(batch.num_rows) for row in _batch(batch.slice(index, 1), first + index)
+        ]
     return rows
 
 
 def _columns(source: ProblemSource, present: list[str]) -> list[str]:
-    """The columns that the recipe names, so that wide datasets are not read whole; code and open problems need no reference."""
+    """The columns that the recipe names, so that wide datasets are not read whole; code and open problems
+    need no reference."""
     language = source.language[1:] if source.language and source.language.startswith("@") else None
-    wanted = [name for name in (source.question, source.reference, source.tests, source.response, language) if name]
+    wanted = [
+        name for name in (source.question, source.reference, source.tests, source.response, language) if name
+    ]
     missing = [name for name in wanted if name not in present]
     if missing and not (missing == [source.reference] and source.kind in ("code", "open")):
-        raise RecipeError(f"problem source {source.name!r}: no column {', '.join(missing)}; {source.path} has {', '.join(present)}")
+        raise RecipeError(
+            f"problem source {source.name!r}: no column {', '.join(missing)}; {source.path} has "
+            f"{', '.join(present)}"
+        )
     return [name for name in dict.fromkeys(wanted) if name in present]
 
 
 def _dataset_rows(source: ProblemSource, folder: str | None) -> Iterator[Row]:
-    """Rows of a hub dataset, of a folder that `load_dataset` understands, or of one that `save_to_disk` wrote."""
+    """Rows of a hub dataset, of a folder that `load_dataset` understands, or of one that `save_to_disk`
+    wrote."""
     try:
         dataset = _dataset(source, folder)
-    except Exception as error:  # datasets raises a dozen unrelated types for "not there", "no such split" and "no network"
+    except (
+        Exception
+    ) as error:  # datasets raises a dozen unrelated types for "not there", "no such split" and "no network"
         remedy = (
-            "correct `path`, `split` and `subset`" if folder else "correct `path`, or fetch it once while online (HF_TOKEN if it is gated)"
+            "correct `path`, `split` and `subset`"
+            if folder
+            else "correct `path`, or fetch it once while online (HF_TOKEN if it is gated)"
         )
-        raise RecipeError(f"problem source {source.name!r}: {source.path} cannot be loaded ({_first_line(error)}); {remedy}") from error
+        raise RecipeError(
+            f"problem source {source.name!r}: {source.path} cannot be loaded ({_first_line(error)}); {remedy}"
+        ) from error
     yield from dataset.select_columns(_columns(source, dataset.column_names))
 
 
@@ -212,7 +244,10 @@ def _dataset(source: ProblemSource, folder: str | None) -> Any:
         saved = datasets.load_from_disk(folder)
         return saved[source.split] if isinstance(saved, datasets.DatasetDict) else saved
     return datasets.load_dataset(
-        folder or source.path, name=source.subset, split=source.split, revision=None if folder else source.revision
+        folder or source.path,
+        name=source.subset,
+        split=source.split,
+        revision=None if folder else source.revision,
     )
 
 
@@ -231,4 +266,6 @@ def _digest(place: str) -> str:
         with fsspec.open(place, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise RecipeError(f"{place} cannot be read ({_first_line(error)}); correct `path` or fetch it again") from error
+        raise RecipeError(
+            f"{place} cannot be read ({_first_line(error)}); correct `path` or fetch it again"
+        ) from error

@@ -1,11 +1,13 @@
 """Anybody's rows: traces in JSON Lines or Parquet files, for `verify` and `curate` outside a recipe.
 
-Columns that are used: `id`, `problem_id`, `kind`, `question`, `reference`, `tests`, and `response` (the raw completion,
-with or without think tags) or `thinking` and `answer`; `finish_reason`, `outcome` and the other fields of a candidate when
-they are there. Unknown columns are kept. A number that is negative, not finite or beyond 64 bits counts as absent. A row that
-cannot be used (torn line, missing or mistyped field, NUL, lone surrogate, bytes that are not UTF-8, a date that no calendar
-has) never ends a run: it is a row with the outcome `error` and the cause. A file that cannot be opened is an OSError, a damaged
-one an UnknownFormatError. JSON Lines are read twice, the first time for their columns; values of mixed types become JSON text.
+Columns that are used: `id`, `problem_id`, `kind`, `question`, `reference`, `tests`, and `response` (the raw
+completion, with or without think tags) or `thinking` and `answer`; `finish_reason`, `outcome` and the other
+fields of a candidate when they are there. Unknown columns are kept. A number that is negative, not finite or
+beyond 64 bits counts as absent. A row that cannot be used (torn line, missing or mistyped field, NUL, lone
+surrogate, bytes that are not UTF-8, a date that no calendar has) never ends a run: it is a row with the
+outcome `error` and the cause. A file that cannot be opened is an OSError, a damaged one an
+UnknownFormatError. JSON Lines are read twice, the first time for their columns; values of mixed types become
+JSON text.
 """
 
 import json
@@ -43,7 +45,8 @@ class UnusableRowError(ValueError):
 
 
 class UnknownFormatError(ValueError):
-    """A file whose name does not say what it is, or that is not what its name says; the message tells which."""
+    """A file whose name does not say what it is, or that is not what its name says; the message tells
+    which."""
 
 
 def candidates_from_all(path: str) -> Iterator[Candidate]:
@@ -54,7 +57,9 @@ def candidates_from_all(path: str) -> Iterator[Candidate]:
         yield from candidates_from(path)
         return
     inside = f"{path}/candidates" if filesystem.isdir(f"{name}/candidates") else path
-    found = sorted(one.rsplit("/", 1)[1] for one in filesystem.ls(fsspec.core.url_to_fs(inside)[1], detail=False))
+    found = sorted(
+        one.rsplit("/", 1)[1] for one in filesystem.ls(fsspec.core.url_to_fs(inside)[1], detail=False)
+    )
     known = [one for one in found if one.endswith((*LINES, ".parquet"))]
     if not known:
         raise UnknownFormatError(f"no file in {path} ends in {', '.join((*LINES, '.parquet'))}")
@@ -66,11 +71,14 @@ def candidates_from_all(path: str) -> Iterator[Candidate]:
 
 
 def require_question(path: str, names: Iterable[str]) -> None:
-    """Raises UnknownFormatError for a file whose columns have no `question`: all its rows would count as one problem."""
+    """Raises UnknownFormatError for a file whose columns have no `question`: all its rows would count as one
+    problem."""
     found = list(names)
     if found and "question" not in found:
         meant = next((name for name in QUESTIONS if name in found), "the one that holds it")
-        raise UnknownFormatError(f"{path} has no column question; rename {meant} to question (the columns are {', '.join(found)})")
+        raise UnknownFormatError(
+            f"{path} has no column question; rename {meant} to question (the columns are {', '.join(found)})"
+        )
 
 
 def _names(path: str) -> list[str]:
@@ -86,7 +94,8 @@ def _names(path: str) -> list[str]:
 
 
 def candidates_from(path: str, siblings: Counter[str] | None = None) -> Iterator[Candidate]:
-    """Each row of a file as a candidate with the outcome that it carries, or `unverified`; unusable rows are `error`.
+    """Each row of a file as a candidate with the outcome that it carries, or `unverified`; unusable rows are
+    `error`.
 
     `siblings` counts the traces of each problem; it carries them over from one file to the next.
     """
@@ -109,8 +118,11 @@ def _unusable(row: Row, cause: str, own_id: str) -> Candidate:
     return Candidate(trace, Verdict("error", None, cause), extra=_extra(row))
 
 
-def traces_from(path: str, siblings: Counter[str] | None = None, untold: endings.Untold | None = None) -> Iterator[tuple[Row, Trace | str]]:
-    """Each row of a file with its trace, or with the cause why it is none; `untold` tells the endings that are not known."""
+def traces_from(
+    path: str, siblings: Counter[str] | None = None, untold: endings.Untold | None = None
+) -> Iterator[tuple[Row, Trace | str]]:
+    """Each row of a file with its trace, or with the cause why it is none; `untold` tells the endings that
+    are not known."""
     siblings = Counter() if siblings is None else siblings
     for row in _rows(path):
         if untold is not None and (word := row.get("finish_reason")) is not None:
@@ -122,7 +134,8 @@ def traces_from(path: str, siblings: Counter[str] | None = None, untold: endings
 
 
 def outline(path: str) -> tuple[pa.Schema, int]:
-    """The columns and the number of rows of a file; for JSON Lines all of it is read, and what has mixed types becomes text."""
+    """The columns and the number of rows of a file; for JSON Lines all of it is read, and what has mixed
+    types becomes text."""
     if path.endswith(".parquet"):
         with _told(path), fsspec.open(path, "rb") as file:
             parquet = pq.ParquetFile(file)
@@ -134,12 +147,16 @@ def outline(path: str) -> tuple[pa.Schema, int]:
         for name, value in row.items():
             if name != BAD_ROW:
                 kinds.setdefault(_storable(name), set()).add(_kind(value))
-    return pa.schema([pa.field(name, _arrow_type(found - {type(None)})) for name, found in kinds.items()]), count
+    return pa.schema(
+        [pa.field(name, _arrow_type(found - {type(None)})) for name, found in kinds.items()]
+    ), count
 
 
 def _rows(path: str) -> Iterator[Row]:
     if not path.endswith((*LINES, ".parquet")):
-        raise UnknownFormatError(f"cannot tell the format of {path}: its name must end in one of {', '.join((*LINES, '.parquet'))}")
+        raise UnknownFormatError(
+            f"cannot tell the format of {path}: its name must end in one of {', '.join((*LINES, '.parquet'))}"
+        )
     with _told(path):
         yield from file_rows(path)
 
@@ -150,7 +167,9 @@ def _told(path: str) -> Iterator[None]:
     try:
         yield
     except UNREADABLE as error:
-        if isinstance(error, OSError) and error.errno:  # the system's own, such as a missing file; a decoder's has no number
+        if (
+            isinstance(error, OSError) and error.errno
+        ):  # the system's own, such as a missing file; a decoder's has no number
             raise
         cause = (str(error).splitlines() or [type(error).__name__])[0]
         raise UnknownFormatError(f"{path} cannot be read to its end: {cause[:300]}") from error
@@ -166,7 +185,8 @@ def _trace(row: Row, siblings: Counter[str]) -> Trace:
     siblings[problem.problem_id] += 1
     return Trace(
         problem=problem,
-        id=_identifier(row, "id") or digest(f"{problem.problem_id}\n{index}\n{parts.thinking}\n{parts.answer}")[:16],
+        id=_identifier(row, "id")
+        or digest(f"{problem.problem_id}\n{index}\n{parts.thinking}\n{parts.answer}")[:16],
         sample_index=_number(row, "sample_index", int, index),
         thinking=parts.thinking,
         answer=parts.answer,
@@ -188,7 +208,8 @@ def _problem(row: Row) -> Problem:
         raise UnusableRowError(f"kind is {kind!r}: write one of {', '.join(KINDS)}")
     question, reference, tests = _text(row, "question") or "", _plain(row, "reference"), _plain(row, "tests")
     return Problem(
-        problem_id=_identifier(row, "problem_id") or digest(json.dumps([kind, question, reference, tests], ensure_ascii=False))[:16],
+        problem_id=_identifier(row, "problem_id")
+        or digest(json.dumps([kind, question, reference, tests], ensure_ascii=False))[:16],
         source=_text(row, "source") or "file",
         kind=kind,
         question=question,
@@ -217,7 +238,8 @@ def _parts(row: Row) -> thinking.Parts:
 
 
 def _text(row: Row, name: str) -> str | None:
-    """A text field that may be absent; raises UnusableRowError for another type and for characters that no text has."""
+    """A text field that may be absent; raises UnusableRowError for another type and for characters that no
+    text has."""
     value = row.get(name)
     if value is None:
         return None
@@ -240,13 +262,19 @@ def _judgeable(name: str, text: str) -> str:
 
 
 def _plain(row: Row, name: str) -> str | None:
-    """A field as text: a number or an object as JSON; what is not a number counts as absent, as data frames mean it."""
+    """A field as text: a number or an object as JSON; what is not a number counts as absent, as data frames
+    mean it."""
     value = row.get(name)
     if value is None or isinstance(value, str):
         return _text(row, name)
     if isinstance(value, float) and math.isnan(value):
         return None
-    return _judgeable(name, f"{value:f}" if isinstance(value, Decimal) else json.dumps(value, ensure_ascii=False, default=_jsonable))
+    return _judgeable(
+        name,
+        f"{value:f}"
+        if isinstance(value, Decimal)
+        else json.dumps(value, ensure_ascii=False, default=_jsonable),
+    )
 
 
 def _jsonable(value: Any) -> Any:
@@ -267,7 +295,9 @@ def _number(row: Row, name: str, kind: type, default: Any) -> Any:
     value = row.get(name)
     if value is None or isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
         return default
-    if not 0 <= value <= LARGEST or (kind is int and value != int(value)):  # "not a number" is on no side of 0
+    if not 0 <= value <= LARGEST or (
+        kind is int and value != int(value)
+    ):  # "not a number" is on no side of 0
         return default
     return kind(value)
 
@@ -277,10 +307,16 @@ def _verdict(row: Row) -> Verdict:
     outcome = row.get("outcome")
     if outcome not in OUTCOMES:
         return Verdict(
-            "unverified", None, "the row has no outcome" if outcome is None else f"unknown outcome {_storable(str(outcome))[:100]!r}"
+            "unverified",
+            None,
+            "the row has no outcome"
+            if outcome is None
+            else f"unknown outcome {_storable(str(outcome))[:100]!r}",
         )
     extracted, detail, verifier = (_said(row, name) for name in ("extracted", "detail", "verifier"))
-    return Verdict(str(outcome), extracted, detail or "", _number(row, "verify_seconds", float, 0.0), verifier or "file")
+    return Verdict(
+        str(outcome), extracted, detail or "", _number(row, "verify_seconds", float, 0.0), verifier or "file"
+    )
 
 
 def _opinions(row: Row) -> Opinions:
@@ -334,7 +370,11 @@ def _arrow_type(found: set[type]) -> pa.DataType:
 
 def stored(value: Any, kind: pa.DataType) -> Any:
     """A value as its column can hold it."""
-    if value is not None and not isinstance(value, str) and (pa.types.is_large_string(kind) or pa.types.is_string(kind)):
+    if (
+        value is not None
+        and not isinstance(value, str)
+        and (pa.types.is_large_string(kind) or pa.types.is_string(kind))
+    ):
         return _storable(json.dumps(value, ensure_ascii=False, default=_jsonable))
     if isinstance(value, int) and pa.types.is_floating(kind):
         return float(value)  # Arrow takes no integer beyond 53 bits for one

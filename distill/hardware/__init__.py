@@ -39,7 +39,10 @@ TABLE = "hardware.toml"
 @cache
 def devices() -> dict[str, Device]:
     """The GPUs of `configs/hardware.toml` by name; raises RecipeError."""
-    return {name: replace(device, name=name) for name, device in tables.records(TABLE, "gpus", partial(Device, "")).items()}
+    return {
+        name: replace(device, name=name)
+        for name, device in tables.records(TABLE, "gpus", partial(Device, "")).items()
+    }
 
 
 def gpus() -> list[Gpu]:
@@ -48,7 +51,11 @@ def gpus() -> list[Gpu]:
         return []
     command = ["nvidia-smi", "--query-gpu=index,uuid,name,memory.total", "--format=csv,noheader,nounits"]
     listing = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
-    return read_listing(listing.stdout, os.environ.get("CUDA_VISIBLE_DEVICES")) if listing.returncode == 0 else []
+    return (
+        read_listing(listing.stdout, os.environ.get("CUDA_VISIBLE_DEVICES"))
+        if listing.returncode == 0
+        else []
+    )
 
 
 def read_listing(listing: str, visible: str | None) -> list[Gpu]:
@@ -60,7 +67,9 @@ def read_listing(listing: str, visible: str | None) -> list[Gpu]:
         if len(parts) != 4:
             continue
         index, uuid, name, mebibytes = parts
-        if (allowed is None or index in allowed or any(uuid.startswith(part) for part in allowed)) and mebibytes.isdecimal():
+        if (
+            allowed is None or index in allowed or any(uuid.startswith(part) for part in allowed)
+        ) and mebibytes.isdecimal():
             found.append(Gpu(name, int(mebibytes) / 1024))
     return found
 
@@ -73,7 +82,9 @@ def cores() -> int:
 def ram_gib() -> float:
     """Memory of this machine, or of the container when its limit is lower."""
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limits = (_limit(path) for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+    limits = (
+        _limit(path) for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+    )
     return float(min([physical, *(limit for limit in limits if limit is not None)])) / 2**30
 
 

@@ -8,7 +8,12 @@ modelled, only allowed for.
 from dataclasses import dataclass
 
 from distill.hardware import Device, shapes
-from distill.hardware.shapes import TRAINED_BYTES, TRAINED_BYTES_BF16, TRAINED_BYTES_FP32_GRADIENTS, Architecture
+from distill.hardware.shapes import (
+    TRAINED_BYTES,
+    TRAINED_BYTES_BF16,
+    TRAINED_BYTES_FP32_GRADIENTS,
+    Architecture,
+)
 from distill.recipe.dataset import Base, StudentRecipe, Training
 
 GIB = 2.0**30
@@ -51,9 +56,14 @@ def training_memory(student: StudentRecipe, gpus: int, *, on_gpu: bool = True) -
     number_bytes = 4 if training.precision == "fp32" else 2
     states = state_bytes(shape, student.base.parameters, training) / gpus + _gathered(shape, gpus)
     overhead = OVERHEAD_GIB * GIB
-    activations, logits = activation_bytes(shape, training, tokens, number_bytes), logit_bytes(shape, training, tokens, on_gpu=on_gpu)
+    activations, logits = (
+        activation_bytes(shape, training, tokens, number_bytes),
+        logit_bytes(shape, training, tokens, on_gpu=on_gpu),
+    )
     short = max(1, int(tokens * SHORT_ROWS))
-    low_states = state_bytes(shape, student.base.parameters, training, lowest=gpus == 1) / gpus + _gathered(shape, gpus)
+    low_states = state_bytes(shape, student.base.parameters, training, lowest=gpus == 1) / gpus + _gathered(
+        shape, gpus
+    )
     low = (
         low_states
         + activation_bytes(shape, training, short, number_bytes)
@@ -62,7 +72,9 @@ def training_memory(student: StudentRecipe, gpus: int, *, on_gpu: bool = True) -
     )
     high_states = states * (1 if training.lora_rank else TRAINED_BYTES_FP32_GRADIENTS / TRAINED_BYTES)
     high = (high_states + activations + logits) * FRAGMENTATION + overhead
-    return TrainingMemory(states / GIB, activations / GIB, logits / GIB, overhead / GIB, low / GIB, high / GIB)
+    return TrainingMemory(
+        states / GIB, activations / GIB, logits / GIB, overhead / GIB, low / GIB, high / GIB
+    )
 
 
 def state_bytes(shape: Architecture, parameters: int, training: Training, *, lowest: bool = False) -> float:
@@ -71,13 +83,17 @@ def state_bytes(shape: Architecture, parameters: int, training: Training, *, low
     if training.lora_rank is not None:
         frozen = parameters * (4 if training.precision == "fp32" else 2)
         return float(frozen + TRAINED_BYTES * shape.adapter_parameters(training.lora_rank))
-    return float(parameters * (TRAINED_BYTES_BF16 if lowest and training.precision == "bf16" else TRAINED_BYTES))
+    return float(
+        parameters * (TRAINED_BYTES_BF16 if lowest and training.precision == "bf16" else TRAINED_BYTES)
+    )
 
 
 def activation_bytes(shape: Architecture, training: Training, tokens: int, number_bytes: int) -> float:
     """Checkpoints of all layers and one recomputed layer, or everything."""
     if training.gradient_checkpointing:
-        return float(shape.kept_activations(tokens, number_bytes) + shape.recomputed_layer(tokens, number_bytes))
+        return float(
+            shape.kept_activations(tokens, number_bytes) + shape.recomputed_layer(tokens, number_bytes)
+        )
     return float(shape.all_activations(tokens, number_bytes))
 
 

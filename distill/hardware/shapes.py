@@ -36,7 +36,9 @@ class Architecture:
 
     @property
     def layer_parameters(self) -> int:
-        attention = 2 * self.hidden * self.heads * self.head_dim + 2 * self.hidden * self.kv_heads * self.head_dim
+        attention = (
+            2 * self.hidden * self.heads * self.head_dim + 2 * self.hidden * self.kv_heads * self.head_dim
+        )
         return attention + 3 * self.hidden * self.ffn
 
     @property
@@ -58,7 +60,11 @@ class Architecture:
 
     def recomputed_layer(self, tokens: int, number_bytes: int = 2) -> int:
         """With full checkpointing: the one layer that is worked on, s·(4h + 2(a+kv)d + 3f)."""
-        return tokens * (4 * self.hidden + 2 * (self.heads + self.kv_heads) * self.head_dim + 3 * self.ffn) * number_bytes
+        return (
+            tokens
+            * (4 * self.hidden + 2 * (self.heads + self.kv_heads) * self.head_dim + 3 * self.ffn)
+            * number_bytes
+        )
 
     def all_activations(self, tokens: int, number_bytes: int = 2) -> int:
         """Without checkpointing: 34·s·h·L at two bytes a number, without attention (Korthikanti et al.)."""

@@ -1,8 +1,8 @@
 """What a run needs in memory, time, tokens and money, before anything is spent.
 
-`plan` adds up published formulae and prints each with its inputs and a band; the lines about teacher and judge are in
-`plan_sampling`. It knows no prices but the recipe's and a round GPU rental price. Whether *this* machine can do it is
-`preflight`, in its own file.
+`plan` adds up published formulae and prints each with its inputs and a band; the lines about teacher and
+judge are in `plan_sampling`. It knows no prices but the recipe's and a round GPU rental price. Whether *this*
+machine can do it is `preflight`, in its own file.
 """
 
 from dataclasses import dataclass
@@ -38,10 +38,14 @@ class Plan:
         return {estimate.name: estimate.value for estimate in self.estimates}[name]
 
 
-def plan(student: StudentRecipe, dataset: DatasetRecipe, gpu: str | None = None, gpus: int | None = None) -> Plan:
-    """The estimates of a run; raises RecipeError for an unknown GPU name, and for a cap in money without prices.
+def plan(
+    student: StudentRecipe, dataset: DatasetRecipe, gpu: str | None = None, gpus: int | None = None
+) -> Plan:
+    """The estimates of a run; raises RecipeError for an unknown GPU name, and for a cap in money without
+    prices.
 
-    `gpu` is a name in `hardware.devices()` or `"cpu"`; None: this machine's, else an H100. `gpus`: None for the fewest that fit.
+    `gpu` is a name in `hardware.devices()` or `"cpu"`; None: this machine's, else an H100. `gpus`: None for
+    the fewest that fit.
     """
     device, count = _device(student, gpu, gpus)
     estimates = (
@@ -58,7 +62,14 @@ def plan(student: StudentRecipe, dataset: DatasetRecipe, gpu: str | None = None,
 
 def table(plan: Plan) -> str:
     """A plan as text: likely value, band, formula with inputs."""
-    lines = [f"{plan.student} on {plan.dataset}, {plan.gpus} x {plan.device.name} ({plan.device.memory_gib:.0f} GiB each)", ""]
+    lines = [
+        (
+            f"{plan.student} on {plan.dataset}, {plan.gpus} x {plan.device.name} "
+            f"({plan.device.memory_gib:.0f} "
+            "GiB each)"
+        ),
+        "",
+    ]
     rows = [("", "likely", "low to high", "")]
     for e in plan.estimates:
         band = "" if e.value.low == e.value.high else f"{number(e.value.low)} to {number(e.value.high)}"
@@ -70,13 +81,20 @@ def table(plan: Plan) -> str:
 def _advice(student: StudentRecipe, device: Device, gpus: int, fits: bool) -> str:
     """One sentence on whether training fits, and on how many it would."""
     if device.name == "cpu":
-        return "Training fits into this machine's memory." if fits else "Training does not fit into this machine's memory."
+        return (
+            "Training fits into this machine's memory."
+            if fits
+            else "Training does not fit into this machine's memory."
+        )
     needed = memory.gpus_needed(student, device)
     if fits:
-        return f"Training fits on {gpus} x {device.name}" + (f" ({needed} would do)." if needed is not None and needed < gpus else ".")
+        return f"Training fits on {gpus} x {device.name}" + (
+            f" ({needed} would do)." if needed is not None and needed < gpus else "."
+        )
     if needed is None:
         return (
-            f"Training fits on no number of {device.name}: lower training.max_length or training.device_batch_size, or take a larger GPU."
+            f"Training fits on no number of {device.name}: lower training.max_length or "
+            "training.device_batch_size, or take a larger GPU."
         )
     return f"Training does not fit on {gpus} x {device.name}; it would on {needed}."
 
@@ -97,7 +115,9 @@ def _device(student: StudentRecipe, gpu: str | None, gpus: int | None) -> tuple[
 def _training(student: StudentRecipe, dataset: DatasetRecipe, device: Device, gpus: int) -> list[Estimate]:
     """Lines about the student's training; times are at the likely number of tokens."""
     training, row = student.training, costs.row_tokens(dataset, student)
-    flops = memory.shape_of(student.base).training_flops(int(row), checkpointing=training.gradient_checkpointing)
+    flops = memory.shape_of(student.base).training_flops(
+        int(row), checkpointing=training.gradient_checkpointing
+    )
     trained, hours = costs.training_range(student, dataset, device, gpus)
     steps = costs.kept_examples(student, dataset).times(training.epochs / training.batch_size)
     return [
@@ -107,16 +127,32 @@ def _training(student: StudentRecipe, dataset: DatasetRecipe, device: Device, gp
             costs.kept_examples(student, dataset),
             "traces that pass (25, 50, 80 %; 80, 95, 100 % unchecked), shares, limits",
         ),
-        Estimate("trained tokens", "", trained, f"examples x {number(row)} tokens x {training.epochs:g} epochs"),
+        Estimate(
+            "trained tokens", "", trained, f"examples x {number(row)} tokens x {training.epochs:g} epochs"
+        ),
         Estimate("steps", "", steps, f"examples x {training.epochs:g} epochs / batch {training.batch_size}"),
         exact(
             "tokens per step",
             training.batch_size * row,
             f"batch {training.batch_size} x {number(row)}; read it with lr {training.learning_rate:g}",
         ),
-        exact("FLOPs per token", flops, f"{'8N + 8Lads' if training.gradient_checkpointing else '6N + 6Lads'}, s {number(row)}"),
-        Estimate("training hours", "h", hours, f"tokens x FLOPs / ({gpus} x {device.tflops:g} TFLOP/s x MFU 10, 25, 40 %)"),
-        Estimate("training money", "USD", hours.times(gpus * device.usd_per_hour), f"hours x {gpus} x {device.usd_per_hour:g} USD"),
+        exact(
+            "FLOPs per token",
+            flops,
+            f"{'8N + 8Lads' if training.gradient_checkpointing else '6N + 6Lads'}, s {number(row)}",
+        ),
+        Estimate(
+            "training hours",
+            "h",
+            hours,
+            f"tokens x FLOPs / ({gpus} x {device.tflops:g} TFLOP/s x MFU 10, 25, 40 %)",
+        ),
+        Estimate(
+            "training money",
+            "USD",
+            hours.times(gpus * device.usd_per_hour),
+            f"hours x {gpus} x {device.usd_per_hour:g} USD",
+        ),
     ]
 
 
@@ -139,7 +175,8 @@ def _memory(student: StudentRecipe, device: Device, gpus: int) -> list[Estimate]
         exact(
             "logits",
             used.logits,
-            f"s·V·4 B x {memory.LOGIT_COPIES:g}, V {shape.vocabulary:,}; of {memory.CHUNK_TOKENS} tokens when chunked",
+            f"s·V·4 B x {memory.LOGIT_COPIES:g}, V {shape.vocabulary:,}; of {memory.CHUNK_TOKENS} tokens "
+            "when chunked",
             "GiB/GPU",
         ),
         Estimate(
@@ -148,7 +185,12 @@ def _memory(student: StudentRecipe, device: Device, gpus: int) -> list[Estimate]
             Range(used.low, used.likely, used.high),
             f"their sum and {used.overhead:g} GiB; there are {number(device.memory_gib)}",
         ),
-        exact("KV cache", kv, f"2·L·kv·d·2 B = {shape.kv_bytes() / 1024:g} KiB a token x {training.max_length:,}", "GiB"),
+        exact(
+            "KV cache",
+            kv,
+            f"2·L·kv·d·2 B = {shape.kv_bytes() / 1024:g} KiB a token x {training.max_length:,}",
+            "GiB",
+        ),
     ]
 
 
@@ -159,8 +201,20 @@ def _evaluation(student: StudentRecipe, device: Device, gpus: int) -> list[Estim
     length = costs.LENGTH.times(min(costs.TOKENS["math"], costs.SHARE_OF_LIMIT * section.max_tokens))
     total = length.times(2 * problems * section.n)
     live = min(costs.PROMPT_TOKENS, length.likely) + length.likely / 2
-    speed = costs.decode_speed(memory.shape_of(student.base), device, live, number_bytes=memory.NUMBER_BYTES[section.dtype])
+    speed = costs.decode_speed(
+        memory.shape_of(student.base), device, live, number_bytes=memory.NUMBER_BYTES[section.dtype]
+    )
     return [
-        Estimate("evaluation tokens", "", total, f"2 models x {problems:,} problems x n {section.n} x {number(length.likely)} tokens"),
-        Estimate("evaluation hours", "h", speed.under(total.likely / 3600 / gpus), f"tokens / {number(speed.likely)} tok/s / {gpus}"),
+        Estimate(
+            "evaluation tokens",
+            "",
+            total,
+            f"2 models x {problems:,} problems x n {section.n} x {number(length.likely)} tokens",
+        ),
+        Estimate(
+            "evaluation hours",
+            "h",
+            speed.under(total.likely / 3600 / gpus),
+            f"tokens / {number(speed.likely)} tok/s / {gpus}",
+        ),
     ]

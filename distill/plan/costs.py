@@ -68,7 +68,11 @@ class Range:
         return Range(self.low + other.low, self.likely + other.likely, self.high + other.high)
 
     def at_most(self, limit: float | None) -> "Range":
-        return self if limit is None else Range(min(self.low, limit), min(self.likely, limit), min(self.high, limit))
+        return (
+            self
+            if limit is None
+            else Range(min(self.low, limit), min(self.likely, limit), min(self.high, limit))
+        )
 
     def under(self, amount: float) -> "Range":
         """`amount` divided by this: the high end of a speed is the low end of a time."""
@@ -137,7 +141,11 @@ def draws(source: ProblemSource, dataset: DatasetRecipe) -> Range:
 
 def traces(sources_of: Sequence[ProblemSource], dataset: DatasetRecipe) -> Range:
     """Traces of some sources together."""
-    return reduce(Range.plus, (draws(source, dataset).times(problem_count(source)[0]) for source in sources_of), Range(0, 0, 0))
+    return reduce(
+        Range.plus,
+        (draws(source, dataset).times(problem_count(source)[0]) for source in sources_of),
+        Range(0, 0, 0),
+    )
 
 
 def sampled_tokens(dataset: DatasetRecipe) -> Range:
@@ -152,14 +160,21 @@ def next_budget(sampling: Sampling) -> int:
 
 
 def decode_speed(
-    shape: Architecture, device: Device, live_tokens: float, *, number_bytes: int = 2, most_sequences: float = MOST_SEQUENCES
+    shape: Architecture,
+    device: Device,
+    live_tokens: float,
+    *,
+    number_bytes: int = 2,
+    most_sequences: float = MOST_SEQUENCES,
 ) -> Range:
     """Output tokens a second for one GPU of a dense model; see `serving_speed`."""
     served = Served(shape.parameters * number_bytes, shape.parameters, 1.0, shape.kv_bytes(number_bytes))
     return serving_speed(served, device, live_tokens, most_sequences)
 
 
-def serving_speed(served: Served, device: Device, live_tokens: float, most_sequences: float = MOST_SEQUENCES) -> Range:
+def serving_speed(
+    served: Served, device: Device, live_tokens: float, most_sequences: float = MOST_SEQUENCES
+) -> Range:
     """Output tokens a second for one GPU: the roofline of weights and KV cache over bandwidth, or of FLOPs,
     at its usual share.
 
@@ -169,9 +184,13 @@ def serving_speed(served: Served, device: Device, live_tokens: float, most_seque
     kv, spread = served.kv_bytes * live_tokens, 1
     while spread < 16 and spread * device.memory_gib * memory.GIB * memory.VLLM_SHARE < served.weights * 1.2:
         spread *= 2
-    free = spread * (device.memory_gib * memory.VLLM_SHARE - memory.OVERHEAD_GIB) * memory.GIB - served.weights
+    free = (
+        spread * (device.memory_gib * memory.VLLM_SHARE - memory.OVERHEAD_GIB) * memory.GIB - served.weights
+    )
     batch = max(1.0, min(float(MOST_SEQUENCES), most_sequences * spread, free / kv))
-    weights = served.weights * (1 - (1 - served.dense_share) ** batch)  # of the experts, those that a batch needs
+    weights = served.weights * (
+        1 - (1 - served.dense_share) ** batch
+    )  # of the experts, those that a batch needs
     reading = (weights + batch * kv) / (spread * device.bandwidth_gb_per_second * 1e9)
     computing = 2 * served.parameters * batch / (spread * device.tflops * 1e12)
     return DECODE_SHARE.times(batch / (max(reading, computing) + STEP_SECONDS) / spread)
@@ -212,7 +231,11 @@ def served(teacher: Teacher) -> Served | None:
         kv = _table("mixture_kv_bytes").get(found[1]) or shapes.nearest(int(active)).kv_bytes()
         return Served(parameters * number_bytes, active, active / parameters, kv * cache_bytes // 2)
     shape = shapes.guess(teacher.model)
-    return None if shape is None else Served(shape.parameters * number_bytes, shape.parameters, 1.0, shape.kv_bytes(cache_bytes))
+    return (
+        None
+        if shape is None
+        else Served(shape.parameters * number_bytes, shape.parameters, 1.0, shape.kv_bytes(cache_bytes))
+    )
 
 
 def api_speed(teacher: Teacher) -> Range:
@@ -231,10 +254,14 @@ def kept_examples(student: StudentRecipe, dataset: DatasetRecipe) -> Range:
 
     Where sources have shares, the scarcest one decides how much is used of the others.
     """
-    passing = [(source, _kept(source, dataset).times(problem_count(source)[0])) for source in dataset.problems]
+    passing = [
+        (source, _kept(source, dataset).times(problem_count(source)[0])) for source in dataset.problems
+    ]
     whole = [kept.times(1 / source.share) for source, kept in passing if source.share and kept.likely]
     limits = [reduce(Range.plus, (kept for _, kept in passing)), *whole]
-    least = Range(min(one.low for one in limits), min(one.likely for one in limits), min(one.high for one in limits))
+    least = Range(
+        min(one.low for one in limits), min(one.likely for one in limits), min(one.high for one in limits)
+    )
     return least.at_most(dataset.curation.selection.max_examples).at_most(student.training.max_rows)
 
 
@@ -244,7 +271,9 @@ def _kept(source: ProblemSource, dataset: DatasetRecipe) -> Range:
     limit = selection.per_problem or (1 if selection.policy == "shortest" else None)
     passing = _passing(source, dataset)
     if asked_for.low < asked_for.high and passing == KEPT:
-        return Range(*(adaptive.right(dataset.sampling, share, limit) for share in (KEPT.low, KEPT.likely, KEPT.high)))
+        return Range(
+            *(adaptive.right(dataset.sampling, share, limit) for share in (KEPT.low, KEPT.likely, KEPT.high))
+        )
     return passing.by(asked_for.at_most(limit))
 
 
@@ -257,18 +286,24 @@ def _passing(source: ProblemSource, dataset: DatasetRecipe) -> Range:
     return KEPT if source.kind != "open" or dataset.verification.judge else Range(0, 0, 0)
 
 
-def training_hours(shape: Architecture, tokens: float, row_tokens: float, device: Device, gpus: int, *, checkpointing: bool) -> Range:
+def training_hours(
+    shape: Architecture, tokens: float, row_tokens: float, device: Device, gpus: int, *, checkpointing: bool
+) -> Range:
     """tokens x FLOPs a token / (GPUs x peak x MFU)."""
     flops = shape.training_flops(int(row_tokens), checkpointing=checkpointing)
     return MFU.times(gpus * device.tflops * 1e12).under(tokens * flops).times(1 / 3600)
 
 
-def training_range(student: StudentRecipe, dataset: DatasetRecipe, device: Device, gpus: int) -> tuple[Range, Range]:
+def training_range(
+    student: StudentRecipe, dataset: DatasetRecipe, device: Device, gpus: int
+) -> tuple[Range, Range]:
     """Trained tokens, and hours at the likely number of them."""
     training, row = student.training, row_tokens(dataset, student)
     trained = kept_examples(student, dataset).times(row * training.epochs)
     shape = memory.shape_of(student.base)
-    return trained, training_hours(shape, trained.likely, row, device, gpus, checkpointing=training.gradient_checkpointing)
+    return trained, training_hours(
+        shape, trained.likely, row, device, gpus, checkpointing=training.gradient_checkpointing
+    )
 
 
 def _table(section: str) -> dict[str, Any]:
@@ -280,7 +315,9 @@ def _mean_tokens(sources_of: Sequence[ProblemSource], dataset: DatasetRecipe) ->
     """Mean tokens of a trace of some sources: a problem counts once, however often it is asked."""
     counts = [(problem_count(source)[0], TOKENS[source.kind]) for source in sources_of]
     mean = sum(rows * tokens for rows, tokens in counts) / max(1, sum(rows for rows, _ in counts))
-    return LENGTH.times(min(mean, SHARE_OF_LIMIT * dataset.sampling.max_tokens)).at_most(dataset.sampling.max_tokens)
+    return LENGTH.times(min(mean, SHARE_OF_LIMIT * dataset.sampling.max_tokens)).at_most(
+        dataset.sampling.max_tokens
+    )
 
 
 def _file_rows(place: str) -> int | None:

@@ -1,7 +1,8 @@
 """Refuses, within a second and before any download, a run that this machine cannot do.
 
-Only what cannot work is refused, or what would take days without a GPU: memory is compared with the lower end of its band,
-and GPUs that other programs use count as free. Servers are not asked: whether they answer is seen when sampling starts.
+Only what cannot work is refused, or what would take days without a GPU: memory is compared with the lower end
+of its band, and GPUs that other programs use count as free. Servers are not asked: whether they answer is
+seen when sampling starts.
 """
 
 import importlib.util
@@ -26,14 +27,16 @@ HERE = "Here `make distill` runs as it is, with the embedded models"
 
 
 class CannotRun(RuntimeError):
-    """This machine cannot run the recipe; the message says what is missing, what would do, and what runs here."""
+    """This machine cannot run the recipe; the message says what is missing, what would do, and what runs
+    here."""
 
 
 def preflight(student: StudentRecipe, dataset: DatasetRecipe) -> None:
-    """Raises CannotRun with cause and remedy when this machine cannot run the recipes; looks at files and `nvidia-smi` only.
+    """Raises CannotRun with cause and remedy when this machine cannot run the recipes; looks at files and
+    `nvidia-smi` only.
 
-    A problem file that is missing is a RecipeError, and so is a chat template that loses a part of a row. Servers are not asked:
-    whether they answer is seen when sampling starts.
+    A problem file that is missing is a RecipeError, and so is a chat template that loses a part of a row.
+    Servers are not asked: whether they answer is seen when sampling starts.
     """
     student_template.check(student.base, dataset.sampling.system)
     for source in (*dataset.problems, *dataset.curation.benchmarks, *student.evaluation.problems):
@@ -50,19 +53,32 @@ def preflight(student: StudentRecipe, dataset: DatasetRecipe) -> None:
 
 
 def teacher_ready(dataset: DatasetRecipe) -> None:
-    """Raises CannotRun or RecipeError when the teacher lacks prices, a key, files or a serving environment; room is not asked for."""
+    """Raises CannotRun or RecipeError when the teacher lacks prices, a key, files or a serving environment;
+    room is not asked for."""
     teacher = dataset.teacher
     if not costs.asked(dataset):
         return
     usage.require_prices(teacher, dataset.sampling)
     if teacher.engine == "server" and teacher.api_key_env and not os.environ.get(teacher.api_key_env):
-        raise CannotRun(f"{dataset.name}: the environment variable {teacher.api_key_env} (teacher.api_key_env) is not set")
-    if teacher.engine == "replay" and not Path(teacher.model).expanduser().exists() and teacher.model.count("/") != 1:
-        raise CannotRun(f"{dataset.name}: there is no {teacher.model} to replay; name your traces with --set teacher.model=FILE")
+        raise CannotRun(
+            f"{dataset.name}: the environment variable {teacher.api_key_env} (teacher.api_key_env) is not set"
+        )
+    if (
+        teacher.engine == "replay"
+        and not Path(teacher.model).expanduser().exists()
+        and teacher.model.count("/") != 1
+    ):
+        raise CannotRun(
+            f"{dataset.name}: there is no {teacher.model} to replay; name your traces with --set "
+            "teacher.model=FILE"
+        )
     if teacher.engine not in ("vllm", "transformers"):
         return
     if shapes.local_folder(teacher.model) is None and shapes.is_path(teacher.model):
-        raise CannotRun(f"{dataset.name}: there is no folder {teacher.model} with the teacher; set teacher.model to a folder or a hub id")
+        raise CannotRun(
+            f"{dataset.name}: there is no folder {teacher.model} with the teacher; set teacher.model to a "
+            "folder or a hub id"
+        )
     if teacher.engine == "vllm":
         _vllm_is_there("teacher.engine", "teacher.engine=server and teacher.urls")
 
@@ -70,7 +86,10 @@ def teacher_ready(dataset: DatasetRecipe) -> None:
 def _base_is_there(student: StudentRecipe) -> None:
     model = student.base.model
     if shapes.local_folder(model) is None and shapes.is_path(model):
-        raise CannotRun(f"{student.name}: there is no folder {model} with the base model; set base.model to a folder or a hub id")
+        raise CannotRun(
+            f"{student.name}: there is no folder {model} with the base model; set base.model to a folder or "
+            "a hub id"
+        )
 
 
 def _student_fits(student: StudentRecipe, dataset: DatasetRecipe, device: Device, gpus: int) -> None:
@@ -79,37 +98,59 @@ def _student_fits(student: StudentRecipe, dataset: DatasetRecipe, device: Device
     need = memory.training_memory(student, max(1, gpus), on_gpu=gpus > 0)
     if need.low > device.memory_gib:
         shown = need if gpus else memory.training_memory(student, 1)
-        needs = f"needs {number(shown.low)} to {number(shown.high)} GiB of {'memory on each GPU' if gpus else 'GPU memory'}"
+        needs = (
+            f"needs {number(shown.low)} to {number(shown.high)} GiB of "
+            f"{'memory on each GPU' if gpus else 'GPU memory'}"
+        )
         raise CannotRun(f"{_what(student)} {needs}, and {_has(device, gpus)}. {_remedy(student)}")
     if gpus == 0:
         hours = costs.training_range(student, dataset, device, 1)[1].likely
         if hours > MOST_CPU_HOURS:
-            raise CannotRun(f"{_what(student)} would take about {number(hours)} hours, and {_has(device, gpus)}. {_remedy(student)}")
+            raise CannotRun(
+                f"{_what(student)} would take about {number(hours)} hours, and {_has(device, gpus)}. "
+                f"{_remedy(student)}"
+            )
     if training.batch_size % (max(1, gpus) * training.device_batch_size):
         raise CannotRun(
-            f"{student.name}: training.batch_size={training.batch_size} is no multiple of {gpus} GPUs x training.device_batch_size="
+            f"{student.name}: training.batch_size={training.batch_size} is no multiple of {gpus} GPUs x "
+            "training.device_batch_size="
             f"{training.device_batch_size}; set one of the two, or show fewer GPUs with CUDA_VISIBLE_DEVICES"
         )
     if training.liger and importlib.util.find_spec("liger_kernel") is None:
-        raise CannotRun(f"{student.name}: training.liger needs the package liger-kernel; install it or set training.liger=false")
+        raise CannotRun(
+            f"{student.name}: training.liger needs the package liger-kernel; install it or set "
+            "training.liger=false"
+        )
 
 
 def _teacher_fits(dataset: DatasetRecipe, device: Device, gpus: int) -> None:
-    """Refuses a local teacher that is too large for the GPUs it may use, or that would take days without one."""
+    """Refuses a local teacher that is too large for the GPUs it may use, or that would take days without
+    one."""
     teacher = dataset.teacher
-    spread, share = (teacher.tensor_parallel, memory.VLLM_SHARE / teacher.engines_per_gpu) if teacher.engine == "vllm" else (1, 1.0)
-    remedy = "Serve it elsewhere (teacher.engine=server, teacher.urls=[...]) or take a smaller teacher. " + HERE
+    spread, share = (
+        (teacher.tensor_parallel, memory.VLLM_SHARE / teacher.engines_per_gpu)
+        if teacher.engine == "vllm"
+        else (1, 1.0)
+    )
+    remedy = (
+        "Serve it elsewhere (teacher.engine=server, teacher.urls=[...]) or take a smaller teacher. " + HERE
+    )
     if teacher.engine == "vllm":
         _servers_fit(dataset, device, gpus, remedy)
     need = (costs.teacher_bytes(teacher, costs.trace_tokens(dataset).likely) or 0.0) / memory.GIB / spread
     if need > device.memory_gib * share:
-        needs = f"needs {number(need)} GiB {'on each GPU' if gpus else 'of memory'} for weights and one sequence"
-        raise CannotRun(f"{dataset.name}: the teacher {teacher.model} {needs}, and {_has(device, gpus)}. {remedy}")
+        needs = (
+            f"needs {number(need)} GiB {'on each GPU' if gpus else 'of memory'} for weights and one sequence"
+        )
+        raise CannotRun(
+            f"{dataset.name}: the teacher {teacher.model} {needs}, and {_has(device, gpus)}. {remedy}"
+        )
     speed = costs.teacher_speed(teacher, device, costs.trace_tokens(dataset).likely)
     hours = 0.0 if gpus or speed is None else speed.under(costs.sampled_tokens(dataset).likely / 3600).likely
     if hours > MOST_CPU_HOURS:
         raise CannotRun(
-            f"{dataset.name}: sampling {teacher.model} would take about {number(hours)} hours, and {_has(device, gpus)}. {remedy}"
+            f"{dataset.name}: sampling {teacher.model} would take about {number(hours)} hours, and "
+            f"{_has(device, gpus)}. {remedy}"
         )
 
 
@@ -117,9 +158,14 @@ def _servers_fit(dataset: DatasetRecipe, device: Device, gpus: int, remedy: str)
     """Refuses more GPUs or copies than there are, and a number format that vllm does not have."""
     teacher = dataset.teacher
     if teacher.dtype == "float64":
-        raise CannotRun(f"{dataset.name}: vllm has no float64; set teacher.dtype to auto, bfloat16 or float32")
+        raise CannotRun(
+            f"{dataset.name}: vllm has no float64; set teacher.dtype to auto, bfloat16 or float32"
+        )
     try:
-        places(teacher, [str(number) for number in range(max(1, gpus))] if gpus or teacher.tensor_parallel > 1 else [])
+        places(
+            teacher,
+            [str(number) for number in range(max(1, gpus))] if gpus or teacher.tensor_parallel > 1 else [],
+        )
     except EngineError as error:
         raise CannotRun(f"{dataset.name}: {error}; {_has(device, gpus)}. {remedy}") from error
 
@@ -127,14 +173,20 @@ def _servers_fit(dataset: DatasetRecipe, device: Device, gpus: int, remedy: str)
 def _vllm_is_there(key: str, instead: str) -> None:
     """Refuses when the serving environment is missing: vllm cannot share one with Prefect."""
     python = vllm_python()
-    missing = importlib.util.find_spec("vllm") is None if python == sys.executable else not Path(python).is_file()
+    missing = (
+        importlib.util.find_spec("vllm") is None if python == sys.executable else not Path(python).is_file()
+    )
     if missing:
         remedy = f"make one with `make vllm`, name another's Python in DISTILL_VLLM_PYTHON, or set {instead}"
         raise CannotRun(f"{key} is vllm, and there is no vllm environment here: {remedy}")
 
 
 def _what(student: StudentRecipe) -> str:
-    kind = f"LoRA (rank {student.training.lora_rank}) training" if student.training.lora_rank else "full fine-tuning"
+    kind = (
+        f"LoRA (rank {student.training.lora_rank}) training"
+        if student.training.lora_rank
+        else "full fine-tuning"
+    )
     size = f"{number(student.base.parameters)} parameters at {student.training.max_length:,} tokens"
     return f"{student.name} cannot be trained on this machine: {kind} of {size}"
 
@@ -148,7 +200,11 @@ def _has(device: Device, gpus: int) -> str:
 def _remedy(student: StudentRecipe) -> str:
     """What would do, how to see it, and what runs here."""
     counts = {name: memory.gpus_needed(student, devices()[name]) for name in ("h100", "h200")}
-    enough = [f"{count} x {name} ({devices()[name].memory_gib:.0f} GiB each)" for name, count in counts.items() if count is not None]
+    enough = [
+        f"{count} x {name} ({devices()[name].memory_gib:.0f} GiB each)"
+        for name, count in counts.items()
+        if count is not None
+    ]
     if counts["h100"] is None:
         return f"{' or '.join(enough) or 'A lower training.max_length'} would do. {HERE}"
     plan = f"distill plan --student {student.name} --gpu h100 --gpus {counts['h100']}"

@@ -1,6 +1,7 @@
 """The lines of a plan about the teacher and the judge: traces, tokens, time, money, and what a budget covers.
 
-Prices are the recipe's. An API is timed by its usual speed for one request, everything else by what GPUs can do.
+Prices are the recipe's. An API is timed by its usual speed for one request, everything else by what GPUs can
+do.
 """
 
 import math
@@ -53,15 +54,27 @@ def judging(dataset: DatasetRecipe) -> list[Estimate]:
     lines = [
         Estimate("judge calls", "", calls, formula),
         Estimate(
-            "judge tokens", "", prompts.plus(replies), f"calls x ({JUDGE_PROMPT_TOKENS:,} asked + {low}, {likely}, {judge.max_tokens:,})"
+            "judge tokens",
+            "",
+            prompts.plus(replies),
+            f"calls x ({JUDGE_PROMPT_TOKENS:,} asked + {low}, {likely}, {judge.max_tokens:,})",
         ),
     ]
-    return lines + (_bought(judge.model, replies, prompts, "judge") if judge.model.completion_usd_per_million is not None else [])
+    return lines + (
+        _bought(judge.model, replies, prompts, "judge")
+        if judge.model.completion_usd_per_million is not None
+        else []
+    )
 
 
 def stops(estimates: Sequence[Estimate]) -> Iterator[str]:
-    """A sentence about the budget that is likely to end sampling first, where one does before all is asked."""
-    covered = [estimate for estimate in estimates if estimate.name.startswith(COVERED) and estimate.value.likely < 100]
+    """A sentence about the budget that is likely to end sampling first, where one does before all is
+    asked."""
+    covered = [
+        estimate
+        for estimate in estimates
+        if estimate.name.startswith(COVERED) and estimate.value.likely < 100
+    ]
     for estimate in sorted(covered, key=lambda estimate: estimate.value.likely)[:1]:
         band = f"{number(estimate.value.low)} to {number(estimate.value.high)} %"
         key = f"sampling.{estimate.name.removeprefix(COVERED)}"
@@ -71,9 +84,18 @@ def stops(estimates: Sequence[Estimate]) -> Iterator[str]:
 def _traces(dataset: DatasetRecipe) -> list[Estimate]:
     """Problems, and what is asked about each of them."""
     counted = [costs.problem_count(source) for source in dataset.problems]
-    problems, asked = sum(rows for rows, _ in counted), sum(costs.problem_count(source)[0] for source in costs.asked(dataset))
-    known = "" if all(known for _, known in counted) else f"; {costs.ASSUMED_ROWS:,} assumed where the size is not known"
-    named = " + ".join(f"{source.name} {rows:,}" for source, (rows, _) in zip(dataset.problems, counted, strict=True))
+    problems, asked = (
+        sum(rows for rows, _ in counted),
+        sum(costs.problem_count(source)[0] for source in costs.asked(dataset)),
+    )
+    known = (
+        ""
+        if all(known for _, known in counted)
+        else f"; {costs.ASSUMED_ROWS:,} assumed where the size is not known"
+    )
+    named = " + ".join(
+        f"{source.name} {rows:,}" for source, (rows, _) in zip(dataset.problems, counted, strict=True)
+    )
     ready, tokens = problems - asked, costs.trace_tokens(dataset)
     return [
         exact("problems", problems, named + known),
@@ -83,7 +105,9 @@ def _traces(dataset: DatasetRecipe) -> list[Estimate]:
             costs.traces(dataset.problems, dataset),
             f"{asked:,} problems x {_each(dataset)}" + (f" + {ready:,} ready ones" if ready else ""),
         ),
-        Estimate("tokens per trace", "", tokens, "R1's means by domain (Table 5), at most half of max_tokens"),
+        Estimate(
+            "tokens per trace", "", tokens, "R1's means by domain (Table 5), at most half of max_tokens"
+        ),
     ]
 
 
@@ -101,12 +125,15 @@ def _prompt_tokens(dataset: DatasetRecipe) -> Range:
 
 
 def _bought(model: Teacher, replies: Range, prompts: Range, name: str) -> list[Estimate]:
-    """Money and time of an API; siblings find their prompt in the cache at the low end, half of the time, and never."""
+    """Money and time of an API; siblings find their prompt in the cache at the low end, half of the time, and
+    never."""
     fresh, reply = model.prompt_usd_per_million or 0.0, model.completion_usd_per_million or 0.0
     cached = model.cached_prompt_usd_per_million if model.cached_prompt_usd_per_million is not None else fresh
     asked = prompts.by(Range(cached, (cached + fresh) / 2, fresh)).times(1e-6)
     money = replies.times(reply / 1e6).plus(asked)
-    prices = f"replies x {reply:g} USD a million, prompts x {fresh:g}" + (f" (cached {cached:g})" if cached != fresh else "")
+    prices = f"replies x {reply:g} USD a million, prompts x {fresh:g}" + (
+        f" (cached {cached:g})" if cached != fresh else ""
+    )
     hours = costs.api_speed(model).under(1 / 3600)
     slow, usual, fast = costs.REQUEST_TOKENS_PER_SECOND
     return [
@@ -114,14 +141,16 @@ def _bought(model: Teacher, replies: Range, prompts: Range, name: str) -> list[E
             f"{name} hours",
             "h",
             hours.by(replies),
-            f"replies / ({model.concurrency:,} requests at a time x {slow:g}, {usual:g}, {fast:g} tokens/s each)",
+            f"replies / ({model.concurrency:,} requests at a time x {slow:g}, {usual:g}, {fast:g} tokens/s "
+            "each)",
         ),
         Estimate(f"{name} money", "USD", money, prices),
     ]
 
 
 def _computed(dataset: DatasetRecipe, device: Device, gpus: int, total: Range) -> list[Estimate]:
-    """Memory, time and money of a teacher that runs on GPUs of one's own, or on some that are paid by the hour."""
+    """Memory, time and money of a teacher that runs on GPUs of one's own, or on some that are paid by the
+    hour."""
     teacher, tokens = dataset.teacher, costs.trace_tokens(dataset)
     used, layout = _used(teacher, gpus)
     speed = costs.teacher_speed(teacher, device, tokens.likely, used)
@@ -129,20 +158,40 @@ def _computed(dataset: DatasetRecipe, device: Device, gpus: int, total: Range) -
         return [exact("sampling hours", float("nan"), f"the size of {teacher.model} is not known here")]
     need = (costs.teacher_bytes(teacher, tokens.likely) or 0.0) / memory.GIB
     needed = math.ceil(need / (device.memory_gib * memory.VLLM_SHARE))
-    source = "published for R1, Open-R1 to DeepSeek's own" if costs.is_r1(teacher.model) else "5, 25, 60 % of the decode roofline"
+    source = (
+        "published for R1, Open-R1 to DeepSeek's own"
+        if costs.is_r1(teacher.model)
+        else "5, 25, 60 % of the decode roofline"
+    )
     hours = speed.under(total.likely / 3600)
     return [
-        exact("teacher memory", need, f"weights and one sequence: {needed} x {device.name} or more, at 90 % of each", "GiB"),
-        Estimate(
-            "teacher speed", "tok/s", speed, f"{teacher.model} on one {device.name}: {source}; {teacher.concurrency:,} sequences at a time"
+        exact(
+            "teacher memory",
+            need,
+            f"weights and one sequence: {needed} x {device.name} or more, at 90 % of each",
+            "GiB",
         ),
-        Estimate("sampling hours", "h", hours.times(1 / used), f"{number(total.likely)} tokens / speed / {layout}"),
-        Estimate("sampling money", "USD", hours.times(device.usd_per_hour), f"GPU-hours x {device.usd_per_hour:g} USD"),
+        Estimate(
+            "teacher speed",
+            "tok/s",
+            speed,
+            f"{teacher.model} on one {device.name}: {source}; {teacher.concurrency:,} sequences at a time",
+        ),
+        Estimate(
+            "sampling hours", "h", hours.times(1 / used), f"{number(total.likely)} tokens / speed / {layout}"
+        ),
+        Estimate(
+            "sampling money",
+            "USD",
+            hours.times(device.usd_per_hour),
+            f"GPU-hours x {device.usd_per_hour:g} USD",
+        ),
     ]
 
 
 def _used(teacher: Teacher, gpus: int) -> tuple[int, str]:
-    """How many of the GPUs a teacher uses, and in words: vLLM has copies of `tensor_parallel` GPUs each, with `engines_per_gpu` on them."""
+    """How many of the GPUs a teacher uses, and in words: vLLM has copies of `tensor_parallel` GPUs each, with
+    `engines_per_gpu` on them."""
     width = min(teacher.tensor_parallel, gpus)
     if teacher.engine != "vllm" or (width == 1 and teacher.replicas is None):
         return gpus, f"{gpus}"
@@ -165,20 +214,28 @@ def _covered(dataset: DatasetRecipe, lines: Sequence[Estimate]) -> list[Estimate
         ),
     )
     return [
-        Estimate(COVERED + name, "%", need.under(100 * cap).at_most(100), f"{shown(cap)} of what sampling takes")
+        Estimate(
+            COVERED + name, "%", need.under(100 * cap).at_most(100), f"{shown(cap)} of what sampling takes"
+        )
         for name, cap, need, shown in caps
         if cap is not None and need is not None and need.low > 0
     ]
 
 
 def _judged(dataset: DatasetRecipe, judge: Judge) -> tuple[Range, str]:
-    """How often the judge is asked: every `open` answer, others that no rule could read, and those drawn for a second opinion."""
-    unruled = [source for source in dataset.problems if source.kind == "open" and source.reference is not None]
+    """How often the judge is asked: every `open` answer, others that no rule could read, and those drawn for
+    a second opinion."""
+    unruled = [
+        source for source in dataset.problems if source.kind == "open" and source.reference is not None
+    ]
     ruled = [source for source in dataset.problems if source.kind != "open"]
     calls, formula = costs.traces(unruled, dataset), "open traces"
     others = costs.traces(ruled, dataset)
     if judge.fills:
-        calls, formula = calls.plus(others.by(FILLED)), f"{formula} + 1, 5, 15 % of the others that no rule can read"
+        calls, formula = (
+            calls.plus(others.by(FILLED)),
+            f"{formula} + 1, 5, 15 % of the others that no rule can read",
+        )
     if judge.second_opinion:
         calls, formula = (
             calls.plus(others.times(judge.second_opinion)),

@@ -1,1 +1,2 @@
-"""What a dataset, a teacher and a student are made of: the sections of the recipes, and how they are loaded."""
+"""What a dataset, a teacher and a student are made of: the sections of the recipes, and how they are
+loaded."""

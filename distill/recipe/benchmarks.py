@@ -18,5 +18,8 @@ def named(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     if value not in (known := tables.names(FOLDER)):
-        raise ValueError(f"no benchmark {value!r}; there are: {', '.join(known)} (or spell one out as [[curation.benchmarks]])")
+        raise ValueError(
+            f"no benchmark {value!r}; there are: {', '.join(known)} (or spell one out as "
+            "[[curation.benchmarks]])"
+        )
     return {"name": value, "kind": "open", "reference": "", **tables.read(f"{FOLDER}/{value}.toml")}

@@ -1,8 +1,8 @@
 """Recipes: what a dataset or a student is made of, as frozen models with their documentation.
 
-`configs/datasets/*.toml` and `configs/students/*.toml` are sparse; the defaults and their sources are here. A field
-declared with `place()` says where or how fast a room runs. What is kept of the traces has a module of its own,
-`recipe_curation.py`. Recipes hold the *names* of environment variables, never a secret.
+`configs/datasets/*.toml` and `configs/students/*.toml` are sparse; the defaults and their sources are here. A
+field declared with `place()` says where or how fast a room runs. What is kept of the traces has a module of
+its own, `recipe_curation.py`. Recipes hold the *names* of environment variables, never a secret.
 """
 
 from typing import Annotated, Any, Literal
@@ -23,7 +23,8 @@ class ProblemSource(Section):
     name: str
     """Short name; it is the `source` of every problem."""
     path: str
-    """A JSONL (also .gz) or Parquet file, a folder that `datasets.load_dataset` reads, or a Hugging Face dataset id."""
+    """A JSONL (also .gz) or Parquet file, a folder that `datasets.load_dataset` reads, or a Hugging Face
+    dataset id."""
     split: str = "train"
     """Split of a Hugging Face dataset; ignored for files."""
     revision: str | None = None
@@ -39,18 +40,21 @@ class ProblemSource(Section):
     tests: str | None = None
     """Column with the tests (JSON, Python source that asserts, or an object)."""
     options: str | tuple[str, ...] | None = later(None)
-    """`choice`: column with the options (a list, or texts with labels as ARC has them), or columns with one option each, whose order is
-    drawn from the problem (GPQA); they become lines `A) ...` of the question, and `reference` may be a label, letter, text or index."""
+    """`choice`: column with the options (a list, or texts with labels as ARC has them), or columns with one
+    option each, whose order is drawn from the problem (GPQA); they become lines `A) ...` of the question, and
+    `reference` may be a label, letter, text or index."""
     response: str | None = None
     """Column with a ready completion: such rows are taken as they are, and no teacher is asked."""
     setup: str | None = None
-    """`code`: column with source that is run before an answer (`"prompt"` for HumanEval, `"test_imports"` for MBPP)."""
+    """`code`: column with source that is run before an answer (`"prompt"` for HumanEval, `"test_imports"` for
+    MBPP)."""
     entry_point: str | None = None
     """`code`: column with the name of the function that the tests call."""
     reference_pattern: str | None = None
     """Regular expression whose first group is the reference inside its column (`"#### (.+)$"` for GSM8K)."""
     language: str | None = None
-    """ISO 639-1 code of all questions, or a column name with it after `@` (`"@language"`); None: detected from the script."""
+    """ISO 639-1 code of all questions, or a column name with it after `@` (`"@language"`); None: detected
+    from the script."""
     licence: str = "unknown"
     """SPDX name of the licence that the rows carry into the dataset."""
     limit: int | None = Field(None, ge=1)
@@ -69,36 +73,42 @@ class Teacher(Section):
     """The model that is sampled, and how it is reached."""
 
     engine: Literal["server", "vllm", "transformers", "replay", "scripted"] = "server"
-    """`server`: an OpenAI-compatible API; `vllm`: `vllm serve`, started by us; `transformers`: a child process; `replay`: existing
-    traces; `scripted`: a fake."""
+    """`server`: an OpenAI-compatible API; `vllm`: `vllm serve`, started by us; `transformers`: a child
+    process; `replay`: existing traces; `scripted`: a fake."""
     model: str
     """Model name for a server, a hub id or folder for a local engine, a file of traces for `replay`."""
     revision: str | None = None
     """Pinned hub revision of a local model."""
     dtype: Literal["auto", "bfloat16", "float32", "float64"] = "auto"
-    """Number format of a local model. In `float64` a completion does not depend on the batch that it came in."""
+    """Number format of a local model. In `float64` a completion does not depend on the batch that it came
+    in."""
     trust_remote_code: bool = False
     """Run code that comes with the model's weights: leave it off unless you have read it."""
     prefill: str = ""
     """Text that opens the assistant turn (`"<think>\\n"` where the model's own template does not open it)."""
     think_tags: ThinkTags = later(None)
-    """Tags around the model's thinking where they are not `<think>` and `</think>`: a pair (`["<plan>", "</plan>"]`), or a name:
-    `think` (`<THINK>`, `<think mode="long">`), `thinking`, `reasoning`, `thought`, `scratchpad`, `reflection` (as `<thinking>`), `mistral`
-    (`[THINK]`), `kimi` (`◁think▷`), `seed` (`<seed:think>`), `longcat` (`<longcat_think>`), `harmony` (gpt-oss: channels `analysis` and
-    `final`), `gemma` (`<|channel>`), `medgemma` (`<unused94>`), `cohere` (`<|START_THINKING|>`), `begin_of_thought`. No completion is asked
-    again for it. Files, `replay` and ready responses need none where a text is one block of a named family and an answer."""
+    """Tags around the model's thinking where they are not `<think>` and `</think>`: a pair (`["<plan>",
+    "</plan>"]`), or a name: `think` (`<THINK>`, `<think mode="long">`), `thinking`, `reasoning`, `thought`,
+    `scratchpad`, `reflection` (as `<thinking>`), `mistral` (`[THINK]`), `kimi` (`◁think▷`), `seed`
+    (`<seed:think>`), `longcat` (`<longcat_think>`), `harmony` (gpt-oss: channels `analysis` and `final`),
+    `gemma` (`<|channel>`), `medgemma` (`<unused94>`), `cohere` (`<|START_THINKING|>`), `begin_of_thought`. No
+    completion is asked again for it. Files, `replay` and ready responses need none where a text is one block
+    of a named family and an answer."""
     response: str = "response"
     """`replay`: column with the raw completion (or `thinking` and `answer` columns)."""
     extra_body: dict[str, Any] = later({})
-    """Further fields of a request to a server, as its documentation names them: `{chat_template_kwargs = {enable_thinking = true}}`."""
+    """Further fields of a request to a server, as its documentation names them: `{chat_template_kwargs =
+    {enable_thinking = true}}`."""
     ignores: tuple[Literal["temperature", "top_p", "top_k", "min_p", "seed"], ...] = later(())
-    """Sampling settings that the server takes without effect or refuses: they are not sent, and the dataset says so."""
+    """Sampling settings that the server takes without effect or refuses: they are not sent, and the dataset
+    says so."""
     licence: str = "unknown"
     """Of the teacher's outputs; it goes onto the dataset card."""
     urls: tuple[str, ...] = place(("http://127.0.0.1:8000/v1",))
     """Base URLs of the servers; requests are spread over them."""
     stream: bool | Literal["auto"] = place("auto")
-    """Whether a server sends completions in pieces (SSE); `auto`: whole, and in pieces from a server that refuses to send them whole."""
+    """Whether a server sends completions in pieces (SSE); `auto`: whole, and in pieces from a server that
+    refuses to send them whole."""
     url_weights: tuple[float, ...] = place(())
     """Share of the requests that each of `urls` gets, relative to the others; empty: alike."""
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = place("max_tokens")
@@ -112,7 +122,8 @@ class Teacher(Section):
     timeout_seconds: float = place(3600.0, gt=0)
     """Longest wait for one reply."""
     patience_seconds: float = place(1800.0, ge=0)
-    """Longest time without a good reply to anybody before the run stops, with everything saved; 300 at most before the first one."""
+    """Longest time without a good reply to anybody before the run stops, with everything saved; 300 at most
+    before the first one."""
     max_retries: int = place(8, ge=0)
     """Tries after a failed request before the row is a typed failure."""
     context_tokens: int | None = place(None, ge=16)
@@ -122,9 +133,11 @@ class Teacher(Section):
     replicas: int | None = place(None, ge=1)
     """Copies of a `vllm` model side by side, over all GPUs; None: as many as the GPUs hold."""
     engines_per_gpu: int = place(1, ge=1)
-    """Copies that share one GPU: one engine is bound by one CPU core, and a small model leaves its GPU idle."""
+    """Copies that share one GPU: one engine is bound by one CPU core, and a small model leaves its GPU
+    idle."""
     reasoning_parser: str | None = place(None)
-    """vLLM's name of what splits the thinking off (`"deepseek_r1"`, `"qwen3"`); None: the text comes whole and is split here."""
+    """vLLM's name of what splits the thinking off (`"deepseek_r1"`, `"qwen3"`); None: the text comes whole
+    and is split here."""
     serve_options: tuple[str, ...] = place(())
     """Further options of `vllm serve`, such as `["--kv-cache-dtype", "fp8"]`."""
     prompt_usd_per_million: float | None = place(None, ge=0)
@@ -136,7 +149,8 @@ class Teacher(Section):
 
 
 class Adaptive(Section):
-    """Asks on about the problems that need it: what is right already is left alone (DART-Math, arXiv 2407.13690, asks until k are right).
+    """Asks on about the problems that need it: what is right already is left alone (DART-Math, arXiv
+    2407.13690, asks until k are right).
 
     Only problems whose answers a rule judges are asked adaptively; the others get `sampling.n` completions.
     """
@@ -146,14 +160,17 @@ class Adaptive(Section):
     most: int = Field(16, ge=1)
     """Completions of one problem at most: no fewer than `enough` and `sampling.n`."""
     budgets: tuple[int, ...] = ()
-    """Larger values of `max_tokens`, with which a cut completion is asked again while its problem needs more. They are for what the first
-    one cuts anyway: a small first budget is no saving, since what it cuts is paid for twice."""
+    """Larger values of `max_tokens`, with which a cut completion is asked again while its problem needs more.
+    They are for what the first one cuts anyway: a small first budget is no saving, since what it cuts is paid
+    for twice."""
 
     @model_validator(mode="after")
     def _reachable(self) -> "Adaptive":
         """A problem that may not have enough completions never has enough correct ones."""
         if self.most < self.enough:
-            raise ValueError(f"`most` is {self.most}, below `enough`, {self.enough}: raise it, or lower `enough`")
+            raise ValueError(
+                f"`most` is {self.most}, below `enough`, {self.enough}: raise it, or lower `enough`"
+            )
         return self
 
 
@@ -161,7 +178,8 @@ class Sampling(Section):
     """How completions are drawn."""
 
     n: int = Field(4, ge=1)
-    """Completions for each problem; with `adaptive`, of its first round. 4 is Open-R1's default; R1's successors use 4 to 32."""
+    """Completions for each problem; with `adaptive`, of its first round. 4 is Open-R1's default; R1's
+    successors use 4 to 32."""
     temperature: float = Field(0.6, ge=0)
     """DeepSeek-R1 README, usage recommendations: 0.5 to 0.7; greedy decoding loops."""
     top_p: float = Field(0.95, gt=0, le=1)
@@ -171,8 +189,8 @@ class Sampling(Section):
     seed: int = 0
     """Every completion's own seed is derived from this, its problem and its sample index."""
     prompt: str = "math"
-    """A template of `distill/text/prompts/`, `"by_kind"` for the one of each problem's kind, or a `.txt` file of your own. With
-    `@problem` after it the instruction is in the problem's language, where there is one."""
+    """A template of `distill/text/prompts/`, `"by_kind"` for the one of each problem's kind, or a `.txt` file
+    of your own. With `@problem` after it the instruction is in the problem's language, where there is one."""
     system: str | None = None
     """System prompt; none by DeepSeek-R1's advice."""
     top_k: int | None = later(None, ge=1)
@@ -182,9 +200,11 @@ class Sampling(Section):
     adaptive: Adaptive | None = later(None)
     """None: every problem gets `n` completions."""
     again: int | None = later(None, ge=1)
-    """Another number makes the traces anew from what there is, and asks only for completions that could not be had."""
+    """Another number makes the traces anew from what there is, and asks only for completions that could not
+    be had."""
     budget_usd: float | None = place(None, gt=0)
-    """Ask no more when the completions of this teacher and these settings have cost so much, over all runs."""
+    """Ask no more when the completions of this teacher and these settings have cost so much, over all
+    runs."""
     budget_tokens: int | None = place(None, ge=1)
     """Ask no more when they have so many prompt and completion tokens, over all runs."""
 
@@ -192,9 +212,14 @@ class Sampling(Section):
     def _goes_on(self) -> "Sampling":
         """What is adaptive goes on from the first round: to more completions, and to larger budgets."""
         if self.adaptive and self.adaptive.most < self.n:
-            raise ValueError(f"`adaptive.most` is {self.adaptive.most}, below `n`, {self.n}: raise it, or lower `n`")
+            raise ValueError(
+                f"`adaptive.most` is {self.adaptive.most}, below `n`, {self.n}: raise it, or lower `n`"
+            )
         if self.adaptive and min(self.adaptive.budgets, default=self.max_tokens + 1) <= self.max_tokens:
-            raise ValueError(f"`adaptive.budgets` are {list(self.adaptive.budgets)}: each must be above `max_tokens`, {self.max_tokens}")
+            raise ValueError(
+                f"`adaptive.budgets` are {list(self.adaptive.budgets)}: each must be above `max_tokens`, "
+                f"{self.max_tokens}"
+            )
         return self
 
 
@@ -202,7 +227,8 @@ class Sandbox(Section):
     """Where programs that a model wrote are run (kinds `code` and `sql`)."""
 
     timeout_seconds: float = Field(10.0, gt=0)
-    """CPU seconds plus seconds asleep of one test; waiting for a free core does not count. LiveCodeBench gives 6 wall seconds."""
+    """CPU seconds plus seconds asleep of one test; waiting for a free core does not count. LiveCodeBench
+    gives 6 wall seconds."""
     memory_mb: int = Field(1024, ge=64)
     """Memory of a program with all its children, and address space of each process."""
     processes: int = Field(16, ge=1)
@@ -212,12 +238,15 @@ class Sandbox(Section):
     scratch_mb: int = Field(64, ge=1)
     """Size of the folder for temporary files, the only place that a program can write to."""
     python: str = ""
-    """Interpreter to run programs with, and its installed packages; empty: this one, with the standard library only."""
+    """Interpreter to run programs with, and its installed packages; empty: this one, with the standard
+    library only."""
     tolerance: float | None = later(None, ge=0, lt=1)
-    """How far a number may be from an expected one with a decimal point, absolutely or relatively; one with more decimal places than
-    the tests have may also differ by half a unit of their last place. None: 1e-6; 0: not at all. Integers are always exact."""
+    """How far a number may be from an expected one with a decimal point, absolutely or relatively; one with
+    more decimal places than the tests have may also differ by half a unit of their last place. None: 1e-6; 0:
+    not at all. Integers are always exact."""
     unsafe_local: bool = False
-    """Run programs as ordinary child processes when there is no working sandbox. They can then read, send and destroy what you can."""
+    """Run programs as ordinary child processes when there is no working sandbox. They can then read, send and
+    destroy what you can."""
 
 
 class Judge(Section):
@@ -226,9 +255,11 @@ class Judge(Section):
     model: Teacher
     """The judge, opened like a teacher; DeepSeek-R1 used DeepSeek-V3."""
     fills: tuple[Literal["no_answer", "unparsed_answer"], ...] = ()
-    """Outcomes of a rule verifier that the judge may settle. Nothing else of a rule verifier is ever overridden."""
+    """Outcomes of a rule verifier that the judge may settle. Nothing else of a rule verifier is ever
+    overridden."""
     second_opinion: float = Field(0.0, ge=0, le=1)
-    """Share of the answers that a rule verifier decided on which the judge is asked too: for the list of disagreements only."""
+    """Share of the answers that a rule verifier decided on which the judge is asked too: for the list of
+    disagreements only."""
     max_answer_characters: int = Field(16_000, ge=100)
     """Longer answers are shown to the judge without their middle."""
     max_tokens: int = Field(4096, ge=16)
@@ -236,7 +267,8 @@ class Judge(Section):
 
 
 class Majority(Section):
-    """Agreement among the traces of a problem that has no reference (OpenMathReasoning: most common answer of up to 32)."""
+    """Agreement among the traces of a problem that has no reference (OpenMathReasoning: most common answer of
+    up to 32)."""
 
     min_answers: int = Field(4, ge=2)
     """With fewer answers there is no majority."""
@@ -270,7 +302,8 @@ class Curation(Section):
     selection: Selection = Selection()
     decontamination: Decontamination = Decontamination()
     benchmarks: tuple[Annotated[ProblemSource, BeforeValidator(named)], ...] = ()
-    """Held-out problems, spelt out or public ones by name (`"aime24"`): what asks or quotes one of theirs is `contaminated`."""
+    """Held-out problems, spelt out or public ones by name (`"aime24"`): what asks or quotes one of theirs is
+    `contaminated`."""
     preferences: Preferences | None = None
     """None: no preference pairs are written."""
 
@@ -301,12 +334,14 @@ class Base(Section):
     parameters: int = Field(ge=1)
     """Number of parameters, for the estimate of memory and time before anything is downloaded."""
     chat_template: str
-    """Name of a file in `configs/chat/` (without `.jinja`), or a `.jinja` file of your own: as given, or beside the recipe. Where its
-    generation prompt opens `<think>`, a row without thinking is trained with an empty think block."""
+    """Name of a file in `configs/chat/` (without `.jinja`), or a `.jinja` file of your own: as given, or
+    beside the recipe. Where its generation prompt opens `<think>`, a row without thinking is trained with an
+    empty think block."""
     end_of_turn: str
     """Token that ends the assistant's turn; it becomes EOS of the tokenizer and of the generation config."""
     pad_token: str
-    """Must differ from `end_of_turn`: padding with the EOS masks it out of the loss and the student never stops."""
+    """Must differ from `end_of_turn`: padding with the EOS masks it out of the loss and the student never
+    stops."""
     rope_theta: float | None = None
     """New RoPE base; Qwen2.5-Math needs 300000 (Open-R1) to go from 4k to 32k tokens."""
     max_position_embeddings: int | None = None
@@ -318,7 +353,8 @@ class Training(Section):
     """Supervised fine-tuning with TRL on prompt-completion rows, loss on the completion only."""
 
     learning_rate: float = Field(1e-5, gt=0)
-    """Peak; each shipped student names its source. Read it together with the tokens per step that are printed."""
+    """Peak; each shipped student names its source. Read it together with the tokens per step that are
+    printed."""
     final_learning_rate_share: float = Field(0.1, ge=0, le=1)
     """Cosine decay to this share of the peak (DeepSeek-R1 paper B.4.3: to one tenth)."""
     epochs: float = Field(2.0, gt=0)
@@ -333,10 +369,12 @@ class Training(Section):
     beta2: float = Field(0.999, gt=0, lt=1)
     max_grad_norm: float = Field(1.0, gt=0)
     packing: bool = False
-    """Rows lie end to end in a forward pass, without padding, each attending to itself only. A GPU that has the kernel for it (bf16,
-    compute capability 8.0) does so in any case; elsewhere it costs the square of a pass's tokens. What a step trains on is the same."""
+    """Rows lie end to end in a forward pass, without padding, each attending to itself only. A GPU that has
+    the kernel for it (bf16, compute capability 8.0) does so in any case; elsewhere it costs the square of a
+    pass's tokens. What a step trains on is the same."""
     precision: Literal["bf16", "fp32"] = "bf16"
-    """Autocast format. Weights and optimizer state stay in fp32 (bf16 would round small updates away), but a LoRA's base is bf16."""
+    """Autocast format. Weights and optimizer state stay in fp32 (bf16 would round small updates away), but a
+    LoRA's base is bf16."""
     gradient_checkpointing: bool = True
     lora_rank: int | None = Field(None, ge=1)
     """Train a LoRA adapter of this rank and merge it; None: full fine-tuning."""
@@ -351,7 +389,8 @@ class Training(Section):
     checkpoint_steps: int = place(200, ge=1)
     """Optimizer steps between checkpoints that a killed run goes on from."""
     liger: bool = place(False)
-    """Fused loss kernels (GPU, `liger-kernel` installed): at 32k tokens the fp32 logits exceed the activations."""
+    """Fused loss kernels (GPU, `liger-kernel` installed): at 32k tokens the fp32 logits exceed the
+    activations."""
 
 
 class Evaluation(Section):
@@ -381,7 +420,9 @@ class Evaluation(Section):
     def _asked(cls, problems: tuple[ProblemSource, ...]) -> tuple[ProblemSource, ...]:
         """A model that is scored writes its own answers."""
         if ready := [source.name for source in problems if source.response]:
-            raise ValueError(f"{', '.join(ready)}: `response` is for datasets; a model that is scored is asked")
+            raise ValueError(
+                f"{', '.join(ready)}: `response` is for datasets; a model that is scored is asked"
+            )
         return problems
 
 

@@ -1,8 +1,10 @@
-"""Recipe files: a name in `configs/`, or a path, becomes a validated recipe, with `--set section.key=value` put into it.
+"""Recipe files: a name in `configs/`, or a path, becomes a validated recipe, with `--set section.key=value`
+put into it.
 
-A dataset names its teacher (`teacher = "qwq-32b"`), spells it out (`[teacher]`), or does both (`like = "qwq-32b"` and what differs). What
-a teacher's file says about sampling lies under the dataset's own `[sampling]`; of all that, a loaded recipe keeps the values only.
-A key that no section has, a value of the wrong type and a section that is not there are a `RecipeError` that says which.
+A dataset names its teacher (`teacher = "qwq-32b"`), spells it out (`[teacher]`), or does both (`like =
+"qwq-32b"` and what differs). What a teacher's file says about sampling lies under the dataset's own
+`[sampling]`; of all that, a loaded recipe keeps the values only. A key that no section has, a value of the
+wrong type and a section that is not there are a `RecipeError` that says which.
 """
 
 import json
@@ -14,13 +16,25 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from distill.recipe.dataset import CONFIGS, Curation, DatasetRecipe, Sampling, StudentRecipe, Teacher, Verification
+from distill.recipe.dataset import (
+    CONFIGS,
+    Curation,
+    DatasetRecipe,
+    Sampling,
+    StudentRecipe,
+    Teacher,
+    Verification,
+)
 from distill.recipe.section import RecipeError, Section
 
 S = TypeVar("S", bound=Section)
 CHOICES = ("teacher", "teacher.like")
 """Overrides that choose a teacher: they come first, so that others change what was chosen."""
-WANTED = {"tuple_type": "should be a list", "model_type": "should be a section", "dict_type": "should be a section"}
+WANTED = {
+    "tuple_type": "should be a list",
+    "model_type": "should be a section",
+    "dict_type": "should be a section",
+}
 TEMPLATE_FILE = re.compile(r"(?P<path>.+\.(?:txt|jinja))(?P<variant>@problem)?")
 """A template of one's own, as `prompts` and `chat_template` read it."""
 
@@ -56,26 +70,35 @@ def load_student(name: str, overrides: tuple[str, ...] = ()) -> StudentRecipe:
     """The student recipe of a name in `configs/students/` or of a TOML file, with `a.b=value` overrides."""
     path, values = _read("students", name)
     _override(values, overrides)
-    values = _with_template(_with_template(values, "evaluation", "prompt", path), "base", "chat_template", path)
+    values = _with_template(
+        _with_template(values, "evaluation", "prompt", path), "base", "chat_template", path
+    )
     return _validated(StudentRecipe, values, str(path))
 
 
 def load_parts(overrides: tuple[str, ...] = ()) -> tuple[Verification, Curation]:
-    """How to judge and to curate anybody's traces: the defaults, with `verification.` and `curation.` overrides."""
+    """How to judge and to curate anybody's traces: the defaults, with `verification.` and `curation.`
+    overrides."""
     values: dict[str, Any] = {}
     for override in overrides:
         if _section(override) not in ("verification", "curation"):
-            raise RecipeError(f"--set {override}: files are judged and curated only; sections are verification, curation")
+            raise RecipeError(
+                f"--set {override}: files are judged and curated only; sections are verification, curation"
+            )
     _override(values, overrides)
     verification = _validated(Verification, values.get("verification", {}), "--set verification")
     return verification, _validated(Curation, values.get("curation", {}), "--set curation")
 
 
 def load_made(folder: str, overrides: tuple[str, ...] = ()) -> tuple[Curation, DatasetRecipe | None]:
-    """What a dataset folder was made with, its recipe where there was one, with `curation.` overrides for another cut."""
+    """What a dataset folder was made with, its recipe where there was one, with `curation.` overrides for
+    another cut."""
     for override in overrides:
         if _section(override) != "curation":
-            raise RecipeError(f"--set {override}: a dataset is cut again from what was measured; the only section is curation")
+            raise RecipeError(
+                f"--set {override}: a dataset is cut again from what was measured; the only section is "
+                "curation"
+            )
     values = {"curation": json.loads(Path(folder, "curation.json").read_text(encoding="utf-8"))["curation"]}
     _override(values, overrides)
     curation, recipe = _validated(Curation, values["curation"], "--set curation"), Path(folder, "recipe.json")
@@ -90,7 +113,9 @@ def names(family: str) -> list[str]:
     return sorted(path.stem for path in (CONFIGS / family).glob("*.toml"))
 
 
-def load_both(student: str, dataset: str | None = None, overrides: tuple[str, ...] = ()) -> tuple[StudentRecipe, DatasetRecipe]:
+def load_both(
+    student: str, dataset: str | None = None, overrides: tuple[str, ...] = ()
+) -> tuple[StudentRecipe, DatasetRecipe]:
     """A student and the dataset that it asks for, or another one, each with its part of the overrides."""
     for_dataset, for_student = split_overrides(overrides)
     recipe = load_student(student, for_student)
@@ -99,7 +124,11 @@ def load_both(student: str, dataset: str | None = None, overrides: tuple[str, ..
 
 def split_overrides(overrides: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Overrides for the dataset and for the student, by the top-level section that each one names."""
-    dataset = tuple(o for o in overrides if _section(o) in DatasetRecipe.model_fields and _section(o) not in StudentRecipe.model_fields)
+    dataset = tuple(
+        o
+        for o in overrides
+        if _section(o) in DatasetRecipe.model_fields and _section(o) not in StudentRecipe.model_fields
+    )
     student = tuple(o for o in overrides if _section(o) in StudentRecipe.model_fields)
     for override in overrides:
         if override not in dataset and override not in student:
@@ -109,10 +138,14 @@ def split_overrides(overrides: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[
 
 
 def _read(family: str, name: str, beside: Path | None = None) -> tuple[Path, dict[str, Any]]:
-    """The path and the values of a recipe file; a path may be relative to the folder of the file that names it."""
+    """The path and the values of a recipe file; a path may be relative to the folder of the file that names
+    it."""
     path = _found(name, beside) if name.endswith(".toml") else CONFIGS / family / f"{name}.toml"
     if not path.is_file():
-        raise RecipeError(f"no {family[:-1]} {name!r}; there are: {', '.join(names(family))} (or give the path of a .toml file)")
+        raise RecipeError(
+            f"no {family[:-1]} {name!r}; there are: {', '.join(names(family))} (or give the path of a .toml "
+            "file)"
+        )
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -124,13 +157,20 @@ def _read(family: str, name: str, beside: Path | None = None) -> tuple[Path, dic
 def _found(name: str, beside: Path | None) -> Path:
     """A path as it is given, or beside the file that names it when it is only there."""
     path = Path(name).expanduser()
-    return path if beside is None or path.exists() or not (beside.parent / path).exists() else beside.parent / path
+    return (
+        path
+        if beside is None or path.exists() or not (beside.parent / path).exists()
+        else beside.parent / path
+    )
 
 
 def _with_teacher(values: dict[str, Any], path: Path, named: str) -> dict[str, Any]:
-    """A dataset's values with the teacher that it names spelt out, and that teacher's sampling under its own; `named` opens errors."""
+    """A dataset's values with the teacher that it names spelt out, and that teacher's sampling under its own;
+    `named` opens errors."""
     asked = values.get("teacher")
-    own: dict[str, Any] = {"like": asked} if isinstance(asked, str) else dict(asked) if isinstance(asked, dict) else {}
+    own: dict[str, Any] = (
+        {"like": asked} if isinstance(asked, str) else dict(asked) if isinstance(asked, dict) else {}
+    )
     if "like" not in own:
         return values
     name, sampling = own.pop("like"), values.get("sampling", {})
@@ -145,7 +185,8 @@ def _with_teacher(values: dict[str, Any], path: Path, named: str) -> dict[str, A
 
 
 def _with_template(values: dict[str, Any], section: str, key: str, path: Path) -> dict[str, Any]:
-    """A recipe's values with the path of a template of one's own made absolute: rooms may run in another folder."""
+    """A recipe's values with the path of a template of one's own made absolute: rooms may run in another
+    folder."""
     named = values[section].get(key) if isinstance(values.get(section), dict) else None
     file = TEMPLATE_FILE.fullmatch(named) if isinstance(named, str) else None
     if file is None:
@@ -187,7 +228,10 @@ def _apply(values: dict[str, Any], override: str) -> None:
     for parent in parents:
         inside = _inside(inside, parent, override)
     if not isinstance(inside, dict):
-        raise RecipeError(f"--set {override!r}: {'.'.join(parents)} is a list; name one of its parts, such as {parents[-1]}.0.{last}")
+        raise RecipeError(
+            f"--set {override!r}: {'.'.join(parents)} is a list; name one of its parts, such as "
+            f"{parents[-1]}.0.{last}"
+        )
     try:
         inside[last] = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

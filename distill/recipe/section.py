@@ -1,7 +1,7 @@
 """The ground of all recipes: frozen models that know which of their fields decide what comes out.
 
-A field declared with `place()` says where or how fast something runs; it is no part of a fingerprint, so changing it never
-makes anything again.
+A field declared with `place()` says where or how fast something runs; it is no part of a fingerprint, so
+changing it never makes anything again.
 """
 
 from typing import Any
@@ -29,7 +29,8 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     def identity(self) -> dict[str, Any]:
-        """The plain values that decide what comes out, of nested sections too: no `place()` field, a `later()` one where it is set."""
+        """The plain values that decide what comes out, of nested sections too: no `place()` field, a
+        `later()` one where it is set."""
         kept: dict[str, Any] = {}
         for name, field in type(self).model_fields.items():
             marks = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}

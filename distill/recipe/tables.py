@@ -1,8 +1,8 @@
 """Tables of `configs/` that are no recipes and go stale: GPUs and prices, shapes of models, public
 benchmarks.
 
-A folder of one's own in DISTILL_CONFIGS may leave a table out, and a table of one's own holds only the rows that are
-added or differ.
+A folder of one's own in DISTILL_CONFIGS may leave a table out, and a table of one's own holds only the rows
+that are added or differ.
 """
 
 import os

@@ -1,4 +1,5 @@
-"""What a recipe may say about the tags around a model's thinking; what they look like is in `distill/text/think_tags.py`."""
+"""What a recipe may say about the tags around a model's thinking; what they look like is in
+`distill/text/think_tags.py`."""
 
 from typing import Annotated, Literal
 

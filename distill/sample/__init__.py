@@ -1,9 +1,14 @@
-"""The second stage: asks the teacher about each usable problem, and gives back its traces with siblings together.
+"""The second stage: asks the teacher about each usable problem, and gives back its traces with siblings
+together.
 
-- A problem gets n traces; with `sampling.adaptive`, as many as it needs. A ready response is a problem's one trace.
-- Only completions that are not stored are asked for, and not those that another run is asking for: they are waited for.
-- A completion that failed is asked again by the next run, until the shard is written; then it is a trace with a `failure`.
-- A teacher that is gone is an EngineError, a run that was cancelled is Stopped: the same call goes on from there.
+- A problem gets n traces; with `sampling.adaptive`, as many as it needs. A ready response is a problem's one
+  trace.
+- Only completions that are not stored are asked for, and not those that another run is asking for: they are
+  waited for.
+- A completion that failed is asked again by the next run, until the shard is written; then it is a trace with
+  a `failure`.
+- A teacher that is gone is an EngineError, a run that was cancelled is Stopped: the same call goes on from
+  there.
 """
 
 import logging
@@ -57,10 +62,11 @@ class Asked:
     teacher: Teacher
     sampling: Sampling
     verification: Verification | None = None
-    """How completions are judged as they arrive; None, or no `sampling.adaptive`: n draws for every problem."""
+    """How completions are judged as they arrive; None, or no `sampling.adaptive`: n draws for every
+    problem."""
     budgets: Sequence[int] = ()
-    """Other values of `max_tokens` under which there may be completions of the same draws: those that came to their end within the
-    present one are taken over."""
+    """Other values of `max_tokens` under which there may be completions of the same draws: those that came to
+    their end within the present one are taken over."""
 
 
 def sample(
@@ -73,8 +79,8 @@ def sample(
 ) -> Iterator[Trace]:
     """The traces of each usable problem of a shard, in order; `watch` sees what is asked and what comes back.
 
-    Holds the problems in memory, and of the completions only those in flight. Raises EngineError when the teacher is gone, and
-    Stopped when the run was cancelled before all was there.
+    Holds the problems in memory, and of the completions only those in flight. Raises EngineError when the
+    teacher is gone, and Stopped when the run was cancelled before all was there.
     """
     usable = [problem for problem in problems if problem.unusable is None]
     asking = _Asking(usable, asked, completions, watch, cancellation or Cancellation())
@@ -104,9 +110,19 @@ class _Asking:
     """The requests of one shard, and what follows from what comes back."""
 
     def __init__(
-        self, problems: list[Problem], asked: Asked, completions: Completions, watch: Watch | None, cancellation: Cancellation
+        self,
+        problems: list[Problem],
+        asked: Asked,
+        completions: Completions,
+        watch: Watch | None,
+        cancellation: Cancellation,
     ) -> None:
-        self._asked, self._completions, self._watch, self._cancellation = asked, completions, watch, cancellation
+        self._asked, self._completions, self._watch, self._cancellation = (
+            asked,
+            completions,
+            watch,
+            cancellation,
+        )
         self._draws = SamplingKeys(asked.teacher, asked.sampling)
         self._pursuits: dict[str, _Pursuit] = {}
         self._refused: dict[str, Trace] = {}
@@ -127,7 +143,8 @@ class _Asking:
             self._begin(problem)
 
     def requests(self) -> Iterator[Request | None]:
-        """What is to be asked, siblings one after another so that a server's prefix cache serves them; None: nothing just now."""
+        """What is to be asked, siblings one after another so that a server's prefix cache serves them; None:
+        nothing just now."""
         while True:
             self._look()
             if self._lacking and self._cancellation.reason is None:
@@ -155,10 +172,14 @@ class _Asking:
             keys = [key for key, _, _ in self._lacking]
             if not keys and not self._judging:
                 return False
-            if keys and (self._cancellation.reason is not None or self._completions.free(keys, idle=not self._judging)):
+            if keys and (
+                self._cancellation.reason is not None or self._completions.free(keys, idle=not self._judging)
+            ):
                 return True
             self._wait(WAITING_SECONDS)
-            self._ready.extend((pursuit, tried) for _, pursuit, tried in self._lacking)  # another run may have got them
+            self._ready.extend(
+                (pursuit, tried) for _, pursuit, tried in self._lacking
+            )  # another run may have got them
             self._lacking.clear()
 
     def take(self, completion: Completion) -> None:
@@ -198,7 +219,9 @@ class _Asking:
         pursuit = self._pursuits[problem.problem_id]
         for index, budgets in sorted(pursuit.tried.items()):
             tries = [self._kept(problem, (index, budget)) for budget in sorted(budgets)]
-            yield traces.of_tries(problem, tries, self._asked.teacher, self._draws.seed(problem, index), index)
+            yield traces.of_tries(
+                problem, tries, self._asked.teacher, self._draws.seed(problem, index), index
+            )
 
     def _begin(self, problem: Problem) -> None:
         """Puts the first tries of a problem in line, unless its prompt is not sent."""
@@ -206,7 +229,9 @@ class _Asking:
         if problem.response is None and (reason := self._stopping(problem, messages)) is not None:
             self._refused[problem.problem_id] = traces.refused(problem, self._asked.teacher, reason)
         elif problem.response is None and problem.problem_id not in self._pursuits:
-            judged = self._asked.verification is not None and verifiers.judges(problem, self._asked.verification)
+            judged = self._asked.verification is not None and verifiers.judges(
+                problem, self._asked.verification
+            )
             judged &= self._asked.teacher.engine != "replay"  # there are no more traces than there are
             pursuit = _Pursuit(problem, messages, DrawPlan(self._asked.sampling, judged), judged, {})
             self._pursuits[problem.problem_id] = pursuit
@@ -226,7 +251,8 @@ class _Asking:
         return finding.reason if finding is not None and finding.stops else None
 
     def _look(self) -> None:
-        """Sees what is there of the tries that are ready; the others come before those that were found lacking earlier."""
+        """Sees what is there of the tries that are ready; the others come before those that were found
+        lacking earlier."""
         lacking: list[tuple[str, _Pursuit, Try]] = []
         while self._ready:
             pursuit, tried = self._ready.popleft()
@@ -248,16 +274,27 @@ class _Asking:
         problem, (index, budget) = pursuit.problem, tried
         pursuit.tried.setdefault(index, []).append(budget)
         self._in_flight[key] = pursuit, tried
-        return Request(key, problem, index, pursuit.messages, self._asked.teacher.prefill, budget, self._draws.seed(problem, index))
+        return Request(
+            key,
+            problem,
+            index,
+            pursuit.messages,
+            self._asked.teacher.prefill,
+            budget,
+            self._draws.seed(problem, index),
+        )
 
     def _known(self, key: str, problem: Problem, tried: Try) -> Completion | None:
-        """The completion of a key, if there is a good one, or one of another budget that is as good; it then has this key too."""
+        """The completion of a key, if there is a good one, or one of another budget that is as good; it then
+        has this key too."""
         known = self._completions.get(key)
         if known is not None and (known.failure is None or key in self._came):
             return known
         index, budget = tried
         for allowed in self._asked.budgets:
-            found = None if allowed == budget else self._completions.get(self._draws.key(problem, index, allowed))
+            found = (
+                None if allowed == budget else self._completions.get(self._draws.key(problem, index, allowed))
+            )
             if found is not None and found.failure is None and _ended_within(found, allowed, budget):
                 taken = replace(found, key=key)
                 self._completions.append([taken], borrowed=True)
@@ -279,10 +316,13 @@ class _Asking:
                 self._tell(pursuit, tried, _outcome(pending))
 
     def _look_aside(self) -> None:
-        """Looks again at what other runs were asking for, twice a second: it is there, or it may be asked for."""
+        """Looks again at what other runs were asking for, twice a second: it is there, or it may be asked
+        for."""
         if self._aside and time.monotonic() - self._looked_at >= LOOK_SECONDS:
             idle = not self._in_flight and not self._judging
-            self._ready.extend(self._aside.pop(key) for key in self._completions.free(list(self._aside), idle))
+            self._ready.extend(
+                self._aside.pop(key) for key in self._completions.free(list(self._aside), idle)
+            )
             self._looked_at = time.monotonic()
 
     def _wait(self, seconds: float) -> None:
@@ -296,7 +336,9 @@ class _Asking:
 
     def _tell(self, pursuit: _Pursuit, tried: Try, outcome: DrawResult) -> None:
         """Puts the tries that follow in line, before those of later problems."""
-        self._ready.extendleft((pursuit, following) for following in reversed(pursuit.rounds.tell(tried, outcome)))
+        self._ready.extendleft(
+            (pursuit, following) for following in reversed(pursuit.rounds.tell(tried, outcome))
+        )
         if pursuit.rounds.settled() and self._watch is not None:
             self._watch.settled()
 
@@ -308,16 +350,28 @@ class _Asking:
         return completion
 
     def _lost(self, key: str) -> EngineError:
-        return EngineError(f"the {self._asked.teacher.engine} engine returned nothing for request {key}; run it again to ask once more")
+        return EngineError(
+            f"the {self._asked.teacher.engine} engine returned nothing for request {key}; run it again to "
+            "ask once more"
+        )
 
 
 def _outcome(verdict: Verdict) -> DrawResult:
     """What a verdict means for the other draws of its problem."""
-    return "right" if verdict.outcome == "correct" else "hopeless" if verdict.outcome in HOPELESS_VERDICTS else "other"
+    return (
+        "right"
+        if verdict.outcome == "correct"
+        else "hopeless"
+        if verdict.outcome in HOPELESS_VERDICTS
+        else "other"
+    )
 
 
 def _ended_within(completion: Completion, allowed: int, max_tokens: int) -> bool:
-    """True for a completion that came to its own end within what it was allowed, and would have under another budget."""
+    """True for a completion that came to its own end within what it was allowed, and would have under another
+    budget."""
     if completion.finish_reason == "length":
         return False
-    return allowed <= max_tokens or (completion.completion_tokens is not None and completion.completion_tokens <= max_tokens)
+    return allowed <= max_tokens or (
+        completion.completion_tokens is not None and completion.completion_tokens <= max_tokens
+    )

@@ -1,9 +1,10 @@
 """Which completions of one problem to ask for, and when it has had enough.
 
-Without `Adaptive`, n draws. With it, at least n, and as many of them on their way as right ones are missing: whatever comes back
-and is not right is followed by another try, so no draw beyond the first n is ever asked in vain. A try that was cut is
-followed by the same draw with the next larger budget before a new draw. Which draws are asked depends on their outcomes only and
-never on the order in which they arrive. Nothing is judged here.
+Without `Adaptive`, n draws. With it, at least n, and as many of them on their way as right ones are missing:
+whatever comes back and is not right is followed by another try, so no draw beyond the first n is ever asked
+in vain. A try that was cut is followed by the same draw with the next larger budget before a new draw. Which
+draws are asked depends on their outcomes only and never on the order in which they arrive. Nothing is judged
+here.
 """
 
 import heapq

@@ -1,7 +1,9 @@
-"""The name of every completion that can be drawn: a hash of its problem, of what decides its distribution, and of its number.
+"""The name of every completion that can be drawn: a hash of its problem, of what decides its distribution,
+and of its number.
 
-A *draw* is the i-th completion of a problem by a teacher under some settings, whatever its budget; it has one seed. Its *key*
-holds the budget `max_tokens` too. How many are drawn, where and how fast is no part of either.
+A *draw* is the i-th completion of a problem by a teacher under some settings, whatever its budget; it has one
+seed. Its *key* holds the budget `max_tokens` too. How many are drawn, where and how fast is no part of
+either.
 """
 
 import json
@@ -22,12 +24,15 @@ class SamplingKeys:
 
     def __init__(self, teacher: Teacher, sampling: Sampling) -> None:
         asked_of = {name: value for name, value in teacher.identity().items() if name not in NOT_ASKED}
-        asked_how = {name: value for name, value in sampling.identity().items() if name not in NOT_THE_DISTRIBUTION}
+        asked_how = {
+            name: value for name, value in sampling.identity().items() if name not in NOT_THE_DISTRIBUTION
+        }
         asked_how["prompt"] = prompts.identity(sampling.prompt)
         self._distribution = digest(json.dumps([asked_of, asked_how], sort_keys=True))
 
     def key(self, problem: Problem, index: int, max_tokens: int) -> str:
-        """The sampling key of a draw with a budget: 16 hex digits, and the id of the trace that comes of it."""
+        """The sampling key of a draw with a budget: 16 hex digits, and the id of the trace that comes of
+        it."""
         return digest(f"{self._draw(problem, index)}/{max_tokens}")[:16]
 
     def seed(self, problem: Problem, index: int) -> int:

@@ -1,12 +1,14 @@
 r"""What is wrong with a prompt before it is paid for.
 
-A finding stops its problem where no completion could be worth anything: nothing is asked (`empty`), nothing fits behind the prompt
-(`prompt_too_long`), the answer stands in the question (`contains_reference`: whatever is written then is a copy of it), or the server would
-read another question (`control_tokens`: it takes `<|im_end|>` in a question for the end of the turn). It only warns where the server
-may still do well: prompt and `max_tokens` together are longer than the context, which some servers refuse and others cut.
+A finding stops its problem where no completion could be worth anything: nothing is asked (`empty`), nothing
+fits behind the prompt (`prompt_too_long`), the answer stands in the question (`contains_reference`: whatever
+is written then is a copy of it), or the server would read another question (`control_tokens`: it takes
+`<|im_end|>` in a question for the end of the turn). It only warns where the server may still do well: prompt
+and `max_tokens` together are longer than the context, which some servers refuse and others cut.
 
-Every rule is slow to speak. A number that merely occurs gives nothing away, nor does an option among options; lengths are bounds that hold
-for every tokenizer that keeps words apart. So a finding is nearly certain, and a prompt without one may still be a bad one.
+Every rule is slow to speak. A number that merely occurs gives nothing away, nor does an option among options;
+lengths are bounds that hold for every tokenizer that keeps words apart. So a finding is nearly certain, and a
+prompt without one may still be a bad one.
 """
 
 import re
@@ -17,7 +19,12 @@ from distill.records import Message, Problem
 from distill.text import boxed, numbers
 
 VERSION = 1
-EMPTY, PROMPT_TOO_LONG, CONTAINS_REFERENCE, CONTROL_TOKENS = "empty", "prompt_too_long", "contains_reference", "control_tokens"
+EMPTY, PROMPT_TOO_LONG, CONTAINS_REFERENCE, CONTROL_TOKENS = (
+    "empty",
+    "prompt_too_long",
+    "contains_reference",
+    "control_tokens",
+)
 SERVED = ("server", "vllm")
 """Engines whose server finds control tokens in the text; the local one encodes a question as plain text."""
 PROGRAMS = ("code", "sql")
@@ -25,7 +32,8 @@ PROGRAM_CHARACTERS = 60
 """A reference program that is shorter may stand in its question by chance, white space not counted."""
 HINT_CHARACTERS = 40
 TAIL_CHARACTERS = 80
-"""After a box that gives the answer away comes no more than this: what comes before a whole question is an example of another."""
+"""After a box that gives the answer away comes no more than this: what comes before a whole question is an
+example of another."""
 LAST_CHARACTERS = 400
 """Where an answer that is stated in words is looked for."""
 
@@ -46,7 +54,9 @@ _STATED = re.compile(
 )
 _WORDS = ("nswer", "NSWER", "答案", "####")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}\b)")
-_EXAMPLE = re.compile(r"(?:e\.\s?g|example|instance|such as|like|form(?:at)?|例如|比如)[^\n]*\Z", re.IGNORECASE)
+_EXAMPLE = re.compile(
+    r"(?:e\.\s?g|example|instance|such as|like|form(?:at)?|例如|比如)[^\n]*\Z", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,20 +72,29 @@ class Finding:
 
 
 def check(
-    problem: Problem, messages: tuple[Message, ...], teacher: Teacher, max_tokens: int, context_tokens: int | None = None
+    problem: Problem,
+    messages: tuple[Message, ...],
+    teacher: Teacher,
+    max_tokens: int,
+    context_tokens: int | None = None,
 ) -> Finding | None:
-    """The first thing that is wrong with how a problem is asked, what stops it before what warns; None: nothing that is certain."""
+    """The first thing that is wrong with how a problem is asked, what stops it before what warns; None:
+    nothing that is certain."""
     if _VISIBLE.search(problem.question) is None:
         return Finding(EMPTY, "the question has no visible character")
     if teacher.engine in SERVED and (token := _control_token(messages)):
-        return Finding(CONTROL_TOKENS, f"a server takes {token} in the prompt for a control token, and reads another question")
+        return Finding(
+            CONTROL_TOKENS,
+            f"a server takes {token} in the prompt for a control token, and reads another question",
+        )
     if given := _given_away(problem):
         return Finding(CONTAINS_REFERENCE, given)
     return None if context_tokens is None else _too_long(messages, max_tokens, context_tokens)
 
 
 def least_tokens(text: str) -> int:
-    """A number of tokens that a text has at least: no token holds parts of two words, in tokenizers that split at white space first."""
+    """A number of tokens that a text has at least: no token holds parts of two words, in tokenizers that
+    split at white space first."""
     return len(text.split())
 
 
@@ -87,7 +106,10 @@ def _too_long(messages: tuple[Message, ...], max_tokens: int, context_tokens: in
     if least >= context_tokens:
         return Finding(PROMPT_TOO_LONG, f"at least {least:,} tokens, and the context has {context_tokens:,}")
     if least + max_tokens > context_tokens:
-        detail = f"at least {least:,} tokens and max_tokens {max_tokens:,} are more than the context's {context_tokens:,}"
+        detail = (
+            f"at least {least:,} tokens and max_tokens {max_tokens:,} are more than the context's "
+            f"{context_tokens:,}"
+        )
         return Finding(PROMPT_TOO_LONG, detail, stops=False)
     return None
 
@@ -100,7 +122,8 @@ def _control_token(messages: tuple[Message, ...]) -> str | None:
 
 
 def _given_away(problem: Problem) -> str | None:
-    """How the question tells its reference, in words for a person; an option among options is no reference that could be told."""
+    """How the question tells its reference, in words for a person; an option among options is no reference
+    that could be told."""
     reference, question = (problem.reference or "").strip(), problem.question.rstrip()
     if not reference or problem.kind == "choice":
         return None
@@ -118,11 +141,14 @@ def _given_away(problem: Problem) -> str | None:
 def _quoted_program(program: str, question: str) -> str | None:
     if len(program) < PROGRAM_CHARACTERS or program not in "".join(question.split()):
         return None
-    return f"the whole reference program ({len(program)} characters without white space) stands in the question"
+    return (
+        f"the whole reference program ({len(program)} characters without white space) stands in the question"
+    )
 
 
 def _last_box(question: str) -> str | None:
-    """What the last box of a question holds, when next to nothing comes after it and it is no example of how to answer."""
+    """What the last box of a question holds, when next to nothing comes after it and it is no example of how
+    to answer."""
     start = max(question.rfind("\\boxed"), question.rfind("\\fbox"))
     if start < 0 or _EXAMPLE.search(question[max(0, start - HINT_CHARACTERS) : start]):
         return None

@@ -1,4 +1,5 @@
-"""A completion as a trace: thinking and answer apart, tokens split between them, and what the draw has cost."""
+"""A completion as a trace: thinking and answer apart, tokens split between them, and what the draw has
+cost."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -35,7 +36,9 @@ def of_tries(problem: Problem, tries: Sequence[Completion], teacher: Teacher, se
         cached_prompt_tokens=last.cached_prompt_tokens,
         thinking_tokens=thinking_tokens,
         answer_tokens=answer_tokens,
-        spent_tokens=None if last.completion_tokens is None and not spent.completion_tokens else spent.completion_tokens,
+        spent_tokens=None
+        if last.completion_tokens is None and not spent.completion_tokens
+        else spent.completion_tokens,
         teacher=thinking.well_formed(last.model),
         seed=seed,
         cost_usd=cost_usd(spent, teacher) if all(_counted(one, teacher) for one in tries) else None,
@@ -44,7 +47,8 @@ def of_tries(problem: Problem, tries: Sequence[Completion], teacher: Teacher, se
 
 
 def ready(problem: Problem, response: str) -> Trace:
-    """The trace of a problem that came with its response, which the trace's problem does not hold a second time."""
+    """The trace of a problem that came with its response, which the trace's problem does not hold a second
+    time."""
     parts = thinking.split_any(response)
     return Trace(
         problem=replace(problem, response=None),
@@ -66,21 +70,32 @@ def refused(problem: Problem, teacher: Teacher, reason: str) -> Trace:
 
 
 def _parts(completion: Completion, teacher: Teacher) -> thinking.Parts:
-    """Thinking and answer by the teacher's tags; tells once when it does not think in those of the recipe but in others.
+    """Thinking and answer by the teacher's tags; tells once when it does not think in those of the recipe but
+    in others.
 
     The texts of `replay` may be of any model: without `teacher.think_tags` each text's own are found.
     """
     if teacher.engine == "replay" and teacher.think_tags is None and not teacher.prefill:
         return thinking.split_any(completion.content, completion.reasoning)
     parts = thinking.split(completion.content, completion.reasoning, teacher.prefill, teacher.think_tags)
-    if parts.thinking is None and completion.failure is None and (name := think_tags.suspected(completion.content or "")):
-        hint = f'{teacher.model} thinks in tags that the recipe does not name: set teacher.think_tags = "{name}"'
-        say(f"{hint} (completions that are there are read again, and none is asked again)", once=f"think_tags/{teacher.model}")
+    if (
+        parts.thinking is None
+        and completion.failure is None
+        and (name := think_tags.suspected(completion.content or ""))
+    ):
+        hint = (
+            f'{teacher.model} thinks in tags that the recipe does not name: set teacher.think_tags = "{name}"'
+        )
+        say(
+            f"{hint} (completions that are there are read again, and none is asked again)",
+            once=f"think_tags/{teacher.model}",
+        )
     return parts
 
 
 def token_split(completion: Completion, parts: thinking.Parts) -> tuple[int | None, int | None]:
-    """(thinking, answer) tokens: as the server counted, else the total divided by characters; None when there is no total."""
+    """(thinking, answer) tokens: as the server counted, else the total divided by characters; None when there
+    is no total."""
     total = completion.completion_tokens
     if total is None:
         return None, None
@@ -93,7 +108,10 @@ def token_split(completion: Completion, parts: thinking.Parts) -> tuple[int | No
 
 def _counted(completion: Completion, teacher: Teacher) -> bool:
     """Whether the server counted what has a price."""
-    prompt_is_priced, completion_is_priced = teacher.prompt_usd_per_million is not None, teacher.completion_usd_per_million is not None
+    prompt_is_priced, completion_is_priced = (
+        teacher.prompt_usd_per_million is not None,
+        teacher.completion_usd_per_million is not None,
+    )
     return not (prompt_is_priced and completion.prompt_tokens is None) and not (
         completion_is_priced and completion.completion_tokens is None
     )

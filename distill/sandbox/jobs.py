@@ -22,7 +22,8 @@ class Job:
     """JSON data for it: the model's code, arguments; never an expected output next to model-written code."""
     stdin: bytes = b""
     waits_for_peer: bool = False
-    """True for a program that waits for the other one of a pair: its seconds asleep count only while the other one sleeps too."""
+    """True for a program that waits for the other one of a pair: its seconds asleep count only while the
+    other one sleeps too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Ran:
     stderr: bytes
     """Its last 4,000 bytes."""
     result: bytes
-    """What it wrote to its result channel. Model-written code can write there too: these are its claims, in no way a verdict."""
+    """What it wrote to its result channel. Model-written code can write there too: these are its claims, in
+    no way a verdict."""
     seconds: float
     """CPU seconds plus seconds asleep."""

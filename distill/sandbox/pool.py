@@ -1,4 +1,5 @@
-"""The boxes of this process: started when first needed, kept, and replaced when they die. Works from any thread.
+"""The boxes of this process: started when first needed, kept, and replaced when they die. Works from any
+thread.
 
 Before the first program is run a box has to prove itself (`check`): one that does not hold is never used.
 """
@@ -26,7 +27,8 @@ from distill.sandbox.runs import BoxDied
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 ATTEMPTS = 3
-"""A box that dies, and a kill that may have come from outside, say nothing about a program; three in a row are hardly chance."""
+"""A box that dies, and a kill that may have come from outside, say nothing about a program; three in a row
+are hardly chance."""
 
 
 class Boxes:
@@ -53,7 +55,8 @@ class Boxes:
         return self.threads.submit(function, *arguments)
 
     def run(self, job: Job) -> Ran:
-        """How a job ended; raises SandboxError where there is no sandbox, InfraError when it broke down three times."""
+        """How a job ended; raises SandboxError where there is no sandbox, InfraError when it broke down three
+        times."""
         return self._try(job)[0]
 
     def run_pair(self, first: Job, second: Job) -> tuple[Ran, Ran]:
@@ -69,7 +72,8 @@ class Boxes:
             self._discard(box)
 
     def _try(self, *jobs: Job) -> list[Ran]:
-        """Runs jobs, and again when their box dies or one is killed: by a machine that is short of memory, or by itself."""
+        """Runs jobs, and again when their box dies or one is killed: by a machine that is short of memory, or
+        by itself."""
         cause = ""
         for left in reversed(range(ATTEMPTS)):
             box = self.idle.get()
@@ -114,7 +118,9 @@ def protected(limits: dataset.Sandbox) -> bool:
             if isinstance(failure, SandboxError):
                 raise
             raise SandboxError(f"programs cannot be run here: {failure}. Remedy: {REMEDY}") from None
-        log.warning("UNPROTECTED: programs of the model run with your rights on this machine, because %s", failure)
+        log.warning(
+            "UNPROTECTED: programs of the model run with your rights on this machine, because %s", failure
+        )
         return False
     return True
 
@@ -146,7 +152,12 @@ def prove(limits: dataset.Sandbox) -> None:
     """Runs a program that tries what it must not be able to do; raises SandboxError or BoxDied."""
     token = os.urandom(8).hex()
     with socket.create_server(("127.0.0.1", 0)) as listener, tempfile.NamedTemporaryFile() as file:
-        facts = {"TOKEN": token, "PORT": listener.getsockname()[1], "FILE": file.name, "PROCESSES": limits.processes}
+        facts = {
+            "TOKEN": token,
+            "PORT": listener.getsockname()[1],
+            "FILE": file.name,
+            "PROCESSES": limits.processes,
+        }
         source = "".join(f"{name} = {value!r}\n" for name, value in facts.items()) + SELF_TEST
         box = Box(limits)
         try:
@@ -155,8 +166,14 @@ def prove(limits: dataset.Sandbox) -> None:
             box.close()
     found = json.loads(ran.stdout or b"{}")
     if found != {"token": token}:
-        what = f"a program in it got {found}" if found else f"it ended by {ran.ending} {ran.code}: {ran.stderr.decode(errors='replace')}"
-        raise SandboxError(f"programs cannot be run here: the sandbox does not hold, {what}. Remedy: {REMEDY}")
+        what = (
+            f"a program in it got {found}"
+            if found
+            else f"it ended by {ran.ending} {ran.code}: {ran.stderr.decode(errors='replace')}"
+        )
+        raise SandboxError(
+            f"programs cannot be run here: the sandbox does not hold, {what}. Remedy: {REMEDY}"
+        )
 
 
 _opening = threading.Lock()

@@ -24,7 +24,8 @@ class BoxDied(Exception):
 
 
 class Run:
-    """One job under way: `theirs` are the descriptors that go to the box, `streams` those that are read here."""
+    """One job under way: `theirs` are the descriptors that go to the box, `streams` those that are read
+    here."""
 
     def __init__(self, job: Job, side: int) -> None:
         self.order = {"program": job.program, "side": side, "waits_for_peer": job.waits_for_peer}
@@ -58,7 +59,8 @@ class Run:
         self.streams.clear()
 
     def read(self, reader: int, limit: int) -> bool:
-        """Takes some of what a stream has, False when it has nothing; past the limit the program is stopped."""
+        """Takes some of what a stream has, False when it has nothing; past the limit the program is
+        stopped."""
         try:
             received = os.read(reader, 1 << 16)
         except BlockingIOError:
@@ -76,7 +78,9 @@ class Run:
         if self.total[name] > limit:
             del buffer[limit:]
             with contextlib.suppress(OSError):
-                self.control.shutdown(socket.SHUT_WR)  # a message that the warden leaves unread would cost us its report
+                self.control.shutdown(
+                    socket.SHUT_WR
+                )  # a message that the warden leaves unread would cost us its report
         return True
 
     def take_report(self, limit: int) -> None:
@@ -89,7 +93,11 @@ class Run:
         if "failed" in self.report:
             raise BoxDied(f"a run could not be set up or watched: {self.report['failed']}")
         for reader in list(self.streams):
-            while reader in self.streams and self.total[self.streams[reader]] <= limit and self.read(reader, limit):
+            while (
+                reader in self.streams
+                and self.total[self.streams[reader]] <= limit
+                and self.read(reader, limit)
+            ):
                 pass
 
     def ran(self) -> Ran:
@@ -152,6 +160,10 @@ def sealed(content: bytes) -> int:
     descriptor = os.memfd_create("input", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     with open(descriptor, "wb", closefd=False) as file:
         file.write(content)
-    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
+    fcntl.fcntl(
+        descriptor,
+        fcntl.F_ADD_SEALS,
+        fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL,
+    )
     os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor

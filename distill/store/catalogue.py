@@ -15,7 +15,14 @@ from distill.records import Comparison, Report, Score
 from distill.store import folders, schema, shards
 from distill.store.folders import NotMade
 
-ROOMS_OF_TRACES = ("datasets/*/candidates", "measures/*", "verdicts/*", "evaluations/verdicts/*", "traces/*", "evaluations/traces/*")
+ROOMS_OF_TRACES = (
+    "datasets/*/candidates",
+    "measures/*",
+    "verdicts/*",
+    "evaluations/verdicts/*",
+    "traces/*",
+    "evaluations/traces/*",
+)
 """Where a trace may lie, those with the most columns first."""
 
 
@@ -26,7 +33,14 @@ def datasets() -> list[dict[str, Any]]:
         made = json.loads(shards.read_text(f"{folder}/made.json"))
         recipe = json.loads(shards.read_text(f"{folder}/recipe.json"))
         traces = sum(rows for name, rows in made["shards"].items() if name.startswith("candidates/"))
-        found.append({"path": folder, "examples": made["kept"], "traces": traces, "teacher": recipe["teacher"]["model"]})
+        found.append(
+            {
+                "path": folder,
+                "examples": made["kept"],
+                "traces": traces,
+                "teacher": recipe["teacher"]["model"],
+            }
+        )
     return found
 
 
@@ -35,10 +49,17 @@ def students() -> list[dict[str, Any]]:
     found = []
     for folder in _folders("students", "checkpoint.json"):
         checkpoint = json.loads(shards.read_text(f"{folder}/checkpoint.json"))
-        row = {"path": folder, "dataset": checkpoint["dataset"], "rows": checkpoint["rows_trained"], "decision": "not evaluated"}
+        row = {
+            "path": folder,
+            "dataset": checkpoint["dataset"],
+            "rows": checkpoint["rows_trained"],
+            "decision": "not evaluated",
+        }
         if shards.exists(f"{folder}/report.json"):
             report = load_report(f"{folder}/report.json")
-            row |= {"decision": report.decision} | {one.role: one.pass_at_1 for one in report.scores if one.source == "all"}
+            row |= {"decision": report.decision} | {
+                one.role: one.pass_at_1 for one in report.scores if one.source == "all"
+            }
         found.append(row)
     return found
 
@@ -52,11 +73,16 @@ def load_report(path: str) -> Report:
 
 
 def report_path(run: str) -> str:
-    """The report.json of a path, a folder of the store, or the newest student of a name; raises NotMade when there is none."""
+    """The report.json of a path, a folder of the store, or the newest student of a name; raises NotMade when
+    there is none."""
     for path in (run, f"{run.rstrip('/')}/report.json", f"{folders.ROOT}/students/{run}/report.json"):
         if path.endswith("report.json") and shards.exists(path):
             return path
-    known = [folder for folder in _folders("students", "report.json") if folder.rsplit("/", 1)[1].rpartition("-")[0] == folders.slug(run)]
+    known = [
+        folder
+        for folder in _folders("students", "report.json")
+        if folder.rsplit("/", 1)[1].rpartition("-")[0] == folders.slug(run)
+    ]
     if known:
         return max((f"{folder}/report.json" for folder in known), key=_modified)
     there = ", ".join(folder.rsplit("/", 1)[1] for folder in _folders("students", "report.json"))
@@ -64,12 +90,16 @@ def report_path(run: str) -> str:
 
 
 def trace(identifier: str) -> tuple[str, dict[str, Any]]:
-    """(shard, row) of the trace whose id is, or starts with, an identifier; raises NotMade when no shard has it."""
+    """(shard, row) of the trace whose id is, or starts with, an identifier; raises NotMade when no shard has
+    it."""
     for pattern in ROOMS_OF_TRACES:
         for path in _glob(f"{folders.ROOT}/{pattern}/*.parquet"):
             if row := _row(path, identifier):
                 return path, row
-    raise NotMade(f"no trace {identifier!r} in {folders.ROOT}; ids are in the `id` column of candidates and in the dataset card")
+    raise NotMade(
+        f"no trace {identifier!r} in {folders.ROOT}; ids are in the `id` column of candidates and in the "
+        "dataset card"
+    )
 
 
 def _row(path: str, identifier: str) -> dict[str, Any] | None:

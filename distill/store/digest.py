@@ -1,4 +1,5 @@
-"""A digest of rows, column by column: equal for equal rows in equal order, however they are cut into files and row groups."""
+"""A digest of rows, column by column: equal for equal rows in equal order, however they are cut into files
+and row groups."""
 
 import hashlib
 from collections.abc import Iterable
@@ -47,7 +48,9 @@ def _add(found: dict[str, Any], name: str, values: pa.Array) -> None:
 def _plain(values: pa.Array, instead_of_null: int) -> bytes:
     """Numbers or truth values as 64-bit bytes."""
     kind = pa.float64() if pa.types.is_floating(values.type) else pa.int64()
-    whole: bytes = pc.fill_null(pc.cast(values, kind), instead_of_null).to_numpy(zero_copy_only=False).tobytes()
+    whole: bytes = (
+        pc.fill_null(pc.cast(values, kind), instead_of_null).to_numpy(zero_copy_only=False).tobytes()
+    )
     return whole
 
 
@@ -57,4 +60,8 @@ def _runs(values: pa.Array) -> Iterable[memoryview]:
     if len(wide):
         offsets, content = wide.buffers()[1], wide.buffers()[2]
         ends = memoryview(offsets).cast("q")
-        yield memoryview(content)[ends[wide.offset] : ends[wide.offset + len(wide)]] if content is not None else memoryview(b"")
+        yield (
+            memoryview(content)[ends[wide.offset] : ends[wide.offset + len(wide)]]
+            if content is not None
+            else memoryview(b"")
+        )

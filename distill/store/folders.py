@@ -2,11 +2,12 @@
 
     data/store/<room>/<name>-<fingerprint>/      key.json, then what the room makes
 
-`room` is problems, traces, verdicts, datasets, students or evaluations. A fingerprint is the hash of everything that
-decides the content: recipe section, record schema, code version of what decides, and the fingerprint upstream. Reuse is
-a look-up by that key; a miss can be explained, because the key itself is stored beside what it made. The root is a folder
-or any fsspec URL. Locks are files of this machine and guard against its own processes only: two machines that make the same folder
-of one store do the work twice, and the last one to finish a shard wins.
+`room` is problems, traces, verdicts, datasets, students or evaluations. A fingerprint is the hash of
+everything that decides the content: recipe section, record schema, code version of what decides, and the
+fingerprint upstream. Reuse is a look-up by that key; a miss can be explained, because the key itself is
+stored beside what it made. The root is a folder or any fsspec URL. Locks are files of this machine and guard
+against its own processes only: two machines that make the same folder of one store do the work twice, and the
+last one to finish a shard wins.
 """
 
 import fcntl
@@ -53,7 +54,9 @@ class Damaged(StoreError):
 
 def fingerprint(key: Key) -> str:
     """The first 12 hex digits of the SHA-256 of a key's canonical JSON."""
-    return digest(json.dumps(key, sort_keys=True, ensure_ascii=False, separators=(",", ":")))[:FINGERPRINT_CHARACTERS]
+    return digest(json.dumps(key, sort_keys=True, ensure_ascii=False, separators=(",", ":")))[
+        :FINGERPRINT_CHARACTERS
+    ]
 
 
 def digest(text: str) -> str:
@@ -87,7 +90,8 @@ def path_of(room: str, name: str, key: Key) -> str:
 
 
 def explain_miss(room: str, name: str, key: Key) -> str:
-    """Which parts of the key differ from the nearest stored folder of the same name; empty when there is none."""
+    """Which parts of the key differ from the nearest stored folder of the same name; empty when there is
+    none."""
     nearest: list[str] | None = None
     path = ""
     for candidate in _siblings(room, name):
@@ -96,7 +100,9 @@ def explain_miss(room: str, name: str, key: Key) -> str:
             nearest, path = differing, candidate
     if nearest is None:
         return ""
-    return f"{path.rsplit('/', 1)[1]} differs in {', '.join(nearest[:6])}{', ...' if len(nearest) > 6 else ''}"
+    return (
+        f"{path.rsplit('/', 1)[1]} differs in {', '.join(nearest[:6])}{', ...' if len(nearest) > 6 else ''}"
+    )
 
 
 def differences(old: Any, new: Any, at: str = "") -> list[str]:
@@ -104,15 +110,22 @@ def differences(old: Any, new: Any, at: str = "") -> list[str]:
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         found: list[str] = []
         for name in sorted(old.keys() | new.keys()):
-            found.extend(differences(old.get(name, ABSENT), new.get(name, ABSENT), f"{at}.{name}" if at else name))
+            found.extend(
+                differences(old.get(name, ABSENT), new.get(name, ABSENT), f"{at}.{name}" if at else name)
+            )
         return found
-    return [] if json.dumps(old, sort_keys=True) == json.dumps(new, sort_keys=True) else [f"{at} ({_short(old)} -> {_short(new)})"]
+    return (
+        []
+        if json.dumps(old, sort_keys=True) == json.dumps(new, sort_keys=True)
+        else [f"{at} ({_short(old)} -> {_short(new)})"]
+    )
 
 
 def model_identity(model: str, revision: str | None) -> dict[str, Any]:
     """What identifies a model's weights: content hashes of a local folder's files, or hub id and revision.
 
-    Files above 64 MiB are identified by size and 64 stretches of 1 MiB spread over them: training changes every layer.
+    Files above 64 MiB are identified by size and 64 stretches of 1 MiB spread over them: training changes
+    every layer.
     """
     path = Path(model)
     if not path.is_dir():
@@ -127,7 +140,8 @@ def write_record(path: str, record: Any) -> None:
 
 @contextmanager
 def locked(path: str, waits: str = "") -> Iterator[None]:
-    """Holds a folder of this machine against a second run, and one elsewhere not at all; raises Busy with the other's pid.
+    """Holds a folder of this machine against a second run, and one elsewhere not at all; raises Busy with the
+    other's pid.
 
     With a name for what the folder holds, waits for the other run instead, and says so once.
     """
@@ -159,7 +173,11 @@ def locked(path: str, waits: str = "") -> Iterator[None]:
 def _siblings(room: str, name: str) -> Iterator[str]:
     files, root = filesystem(f"{ROOT}/{room}")
     with answering(ROOT):
-        found = files.glob(f"{root}/{slug(name)}-{'[0-9a-f]' * FINGERPRINT_CHARACTERS}/key.json") if files.isdir(root) else []
+        found = (
+            files.glob(f"{root}/{slug(name)}-{'[0-9a-f]' * FINGERPRINT_CHARACTERS}/key.json")
+            if files.isdir(root)
+            else []
+        )
     for path in sorted(found):
         yield f"{ROOT}/{room}/{path.rsplit('/', 2)[1]}"
 

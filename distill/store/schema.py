@@ -1,6 +1,7 @@
 """Records in Arrow: the schema derived from a record's annotations, and records as rows.
 
-In Arrow the nesting is flat: every field name is unique across the nesting, and the column has the field's name.
+In Arrow the nesting is flat: every field name is unique across the nesting, and the column has the field's
+name.
 """
 
 import types
@@ -28,7 +29,13 @@ def columns(record: Any) -> tuple[tuple[str, Any], ...]:
 
 def arrow_type(annotation: Any) -> pa.DataType:
     """The Arrow type of one field annotation; raises TypeError for a type that records may not have."""
-    plain = {str: pa.large_string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_(), bytes: pa.binary()}
+    plain = {
+        str: pa.large_string(),
+        int: pa.int64(),
+        float: pa.float64(),
+        bool: pa.bool_(),
+        bytes: pa.binary(),
+    }
     if annotation in plain:
         return plain[annotation]
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
@@ -54,9 +61,14 @@ def to_row(record: Any) -> dict[str, Any]:
 
 @cache
 def _getter(record: type) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]], tuple[str, ...]]:
-    """Column names of a record type, what gets their values out of a record, and which of them may be lists."""
+    """Column names of a record type, what gets their values out of a record, and which of them may be
+    lists."""
     paths, named = [path for path, _ in _paths(record)], columns(record)
-    return tuple(name for name, _ in named), attrgetter(*paths), tuple(name for name, hint in named if "list[" in str(hint))
+    return (
+        tuple(name for name, _ in named),
+        attrgetter(*paths),
+        tuple(name for name, hint in named if "list[" in str(hint)),
+    )
 
 
 def _paths(record: Any, within: str = "") -> Iterator[tuple[str, Any]]:
@@ -85,7 +97,9 @@ def from_row(record: type[R], row: Mapping[str, Any]) -> R:
 def _parts(record: type) -> tuple[tuple[str, Any, bool], ...]:
     """(field, annotation, has no default) of a record type."""
     hints = typing.get_type_hints(record)
-    return tuple((f.name, hints[f.name], f.default is MISSING and f.default_factory is MISSING) for f in fields(record))
+    return tuple(
+        (f.name, hints[f.name], f.default is MISSING and f.default_factory is MISSING) for f in fields(record)
+    )
 
 
 def _value(hint: Any, value: Any) -> Any:

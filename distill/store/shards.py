@@ -1,9 +1,9 @@
 """Shards: Parquet files of one record type, written whole or not at all.
 
-A shard that exists is finished: it is written under a temporary name, fsynced, and renamed. Pages carry checksums, so
-flipped bytes are an error and not a wrong row. Row groups are sized by bytes, so memory is bounded by a group and
-not by a shard. Paths are local, or any fsspec URL (`s3://...`): there a file is written to the temporary folder of this
-machine (`TMPDIR`) and put in its place whole.
+A shard that exists is finished: it is written under a temporary name, fsynced, and renamed. Pages carry
+checksums, so flipped bytes are an error and not a wrong row. Row groups are sized by bytes, so memory is
+bounded by a group and not by a shard. Paths are local, or any fsspec URL (`s3://...`): there a file is
+written to the temporary folder of this machine (`TMPDIR`) and put in its place whole.
 """
 
 import os
@@ -28,13 +28,25 @@ ROW_GROUP_BYTES = 32 << 20
 BATCH_ROWS = 1024
 COMPRESSION = "zstd"
 COMPRESSION_LEVEL = 1  # costs what snappy costs and is 1.8x smaller on traces
-LABELS = ("source", "kind", "language", "licence", "finish_reason", "teacher", "outcome", "verifier", "dropped", "unusable")
+LABELS = (
+    "source",
+    "kind",
+    "language",
+    "licence",
+    "finish_reason",
+    "teacher",
+    "outcome",
+    "verifier",
+    "dropped",
+    "unusable",
+)
 
 R = TypeVar("R")
 
 
 def write(record: type[R], rows: Iterable[R], path: str) -> int:
-    """Writes records to a new shard and returns how many; the shard appears only when all of them are in it."""
+    """Writes records to a new shard and returns how many; the shard appears only when all of them are in
+    it."""
     return write_rows(schema.schema(record), (schema.to_row(row) for row in rows), path)
 
 
@@ -70,7 +82,9 @@ class Writer:
         """Adds a table to the shard."""
         self._held.append(table)
         self._held_bytes += table.nbytes
-        if self._held_bytes >= ROW_GROUP_BYTES // 2:  # half: tables of a little less than a row group stay as they are
+        if (
+            self._held_bytes >= ROW_GROUP_BYTES // 2
+        ):  # half: tables of a little less than a row group stay as they are
             self.flush()
 
     def flush(self) -> None:
@@ -98,7 +112,8 @@ def read(record: type[R], path: str) -> Iterator[R]:
 
 
 def read_rows(path: str, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
-    """The flat rows of a shard in order, a bounded number in memory at a time; absent columns are left out."""
+    """The flat rows of a shard in order, a bounded number in memory at a time; absent columns are left
+    out."""
     with _opened(path) as parquet:
         for batch in _batches_of(parquet, columns):
             yield from batch.to_pylist()
@@ -149,8 +164,11 @@ def batches(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any
 
 @contextmanager
 def replacing(path: str) -> Iterator[IO[bytes]]:
-    """A binary file that takes the place of `path` when the block ends well, and leaves nothing behind when it does not."""
-    if is_elsewhere(path):  # a stream to an object store publishes what it holds when it is closed, even after an exception
+    """A binary file that takes the place of `path` when the block ends well, and leaves nothing behind when
+    it does not."""
+    if is_elsewhere(
+        path
+    ):  # a stream to an object store publishes what it holds when it is closed, even after an exception
         with tempfile.NamedTemporaryFile(prefix="distill-") as spooled:
             yield spooled
             spooled.flush()
@@ -193,7 +211,8 @@ def read_text(path: str) -> str:
 
 @contextmanager
 def _opened(path: str) -> Iterator[pq.ParquetFile]:
-    """A shard to read from; elsewhere, each row group's wanted columns are fetched together and nothing beside them."""
+    """A shard to read from; elsewhere, each row group's wanted columns are fetched together and nothing
+    beside them."""
     files, name = filesystem(path)
     fetching: dict[str, Any] = {"cache_type": "none"} if is_elsewhere(path) else {}
     with answering(path):
@@ -204,7 +223,9 @@ def _opened(path: str) -> Iterator[pq.ParquetFile]:
 
 def _batches_of(parquet: pq.ParquetFile, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
     chosen = _present(parquet, columns)
-    for group in range(parquet.num_row_groups):  # one at a time: all that are asked for at once are fetched at once
+    for group in range(
+        parquet.num_row_groups
+    ):  # one at a time: all that are asked for at once are fetched at once
         yield from parquet.iter_batches(batch_size=BATCH_ROWS, row_groups=[group], columns=chosen)
 
 
@@ -237,17 +258,30 @@ def _values(column: pa.Array, hint: Any) -> list[Any]:
         return _lists(column, hint)
     if column.null_count == 0 or not pa.types.is_primitive(column.type) or pa.types.is_boolean(column.type):
         return list(column.to_numpy(zero_copy_only=False).tolist())
-    values = list(column.fill_null(0).to_numpy().tolist())  # NumPy would make floats of integers with nulls among them
+    values = list(
+        column.fill_null(0).to_numpy().tolist()
+    )  # NumPy would make floats of integers with nulls among them
     for row in np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)):
         values[row] = None
     return values
 
 
 def _lists(column: pa.Array, hint: Any) -> list[Any]:
-    (inner,) = (found for part in (hint, *typing.get_args(hint)) if typing.get_origin(part) is list for found in typing.get_args(part))
+    (inner,) = (
+        found
+        for part in (hint, *typing.get_args(hint))
+        if typing.get_origin(part) is list
+        for found in typing.get_args(part)
+    )
     offsets = column.offsets.to_pylist()
-    within = column.values.slice(offsets[0], offsets[-1] - offsets[0])  # a batch may be a view of a longer column
-    items = [*_records(inner, pa.RecordBatch.from_struct_array(within))] if is_dataclass(inner) else _values(within, inner)
+    within = column.values.slice(
+        offsets[0], offsets[-1] - offsets[0]
+    )  # a batch may be a view of a longer column
+    items = (
+        [*_records(inner, pa.RecordBatch.from_struct_array(within))]
+        if is_dataclass(inner)
+        else _values(within, inner)
+    )
     spans = zip(offsets[:-1], offsets[1:], column.is_valid().to_pylist(), strict=True)
     return [items[start - offsets[0] : end - offsets[0]] if valid else None for start, end, valid in spans]
 

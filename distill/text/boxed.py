@@ -1,6 +1,7 @@
 r"""Finding the final answer in a completion: the last `\boxed{...}` (or `\fbox{...}`) with balanced braces.
 
-Boxes that are joined by "and", "or" or a comma make a list. Nothing is guessed from prose: no box is no answer.
+Boxes that are joined by "and", "or" or a comma make a list. Nothing is guessed from prose: no box is no
+answer.
 """
 
 import re

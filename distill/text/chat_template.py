@@ -1,8 +1,10 @@
-"""Conversations as token ids: one rendering for training and for sampling, with the student's own chat template.
+"""Conversations as token ids: one rendering for training and for sampling, with the student's own chat
+template.
 
-Special tokens come from the template only. Text that merely *says* `<|im_end|>` (in a problem, or in a trace) is encoded
-as text: it is hidden from the template's output while that is parsed, and encoded piece by piece. This module needs a
-tokenizer and nothing else; it imports no library. Each training row is decoded again and compared with what it says.
+Special tokens come from the template only. Text that merely *says* `<|im_end|>` (in a problem, or in a trace)
+is encoded as text: it is hidden from the template's output while that is parsed, and encoded piece by piece.
+This module needs a tokenizer and nothing else; it imports no library. Each training row is decoded again and
+compared with what it says.
 """
 
 import re
@@ -15,9 +17,11 @@ SHOWN, CAUSE_CHARACTERS = 30, 300  # of a difference in an error, and of an erro
 FIRST_SENTINEL = 0xF0000  # a private-use plane: no tokenizer knows these characters, no problem contains them
 THINK_TAGS = OPEN, CLOSE = "<think>", "</think>"
 EMPTY_BLOCK = f"{OPEN}\n\n{CLOSE}\n\n"
-"""Stands before a completion without thinking where the template opens the block: Qwen3, LLaMA-Factory and open-instruct train it so."""
+"""Stands before a completion without thinking where the template opens the block: Qwen3, LLaMA-Factory and
+open-instruct train it so."""
 DROPS_THINKING = "distill: the thinking is dropped"
-"""A template that has these words in a comment renders an assistant's answer alone, and rows are compared with the answer."""
+"""A template that has these words in a comment renders an assistant's answer alone, and rows are compared
+with the answer."""
 
 
 class TemplateError(ValueError):
@@ -33,7 +37,8 @@ class Encoded:
 
 
 def encode_prompt(tokenizer: Any, messages: Sequence[Mapping[str, str]], prefill: str = "") -> list[int]:
-    """Token ids of a conversation up to where the assistant speaks, with `prefill` unless the template opens with it."""
+    """Token ids of a conversation up to where the assistant speaks, with `prefill` unless the template opens
+    with it."""
     hidden = special_texts(tokenizer)
     text = _render(tokenizer, [_hide(message, hidden) for message in messages], generation=True)
     if not _ends_with(text, prefill):
@@ -41,13 +46,17 @@ def encode_prompt(tokenizer: Any, messages: Sequence[Mapping[str, str]], prefill
     return _encode(tokenizer, text, hidden)
 
 
-def encode_pair(tokenizer: Any, prompt: Sequence[Mapping[str, str]], completion: Sequence[Mapping[str, str]]) -> Encoded:
-    """Token ids of a training row: a prompt, and the one turn that answers it; raises TemplateError when a part of the row is lost.
+def encode_pair(
+    tokenizer: Any, prompt: Sequence[Mapping[str, str]], completion: Sequence[Mapping[str, str]]
+) -> Encoded:
+    """Token ids of a training row: a prompt, and the one turn that answers it; raises TemplateError when a
+    part of the row is lost.
 
-    The prompt is what `encode_prompt` gives at inference, so what is trained is what is served. The completion starts
-    where the generation prompt ends (behind `<think>` where the template opens it) and ends with the EOS token. A turn
-    without thinking gets an empty think block where the template opens one, and is trained as it is elsewhere.
-    Decoded, the completion is the row's thinking and answer, exactly but for white space at the ends of each.
+    The prompt is what `encode_prompt` gives at inference, so what is trained is what is served. The
+    completion starts where the generation prompt ends (behind `<think>` where the template opens it) and ends
+    with the EOS token. A turn without thinking gets an empty think block where the template opens one, and is
+    trained as it is elsewhere. Decoded, the completion is the row's thinking and answer, exactly but for
+    white space at the ends of each.
     """
     hidden = special_texts(tokenizer)
     before = [_hide(message, hidden) for message in prompt]
@@ -59,14 +68,21 @@ def encode_pair(tokenizer: Any, prompt: Sequence[Mapping[str, str]], completion:
     opens = _ends_with(opened, OPEN)
     added = EMPTY_BLOCK if opens and not _has_block(turn["content"]) else ""
     answered = _hide(turn, hidden)
-    whole = _render(tokenizer, [*before, {**answered, "content": added + answered["content"]}], generation=False)
+    whole = _render(
+        tokenizer, [*before, {**answered, "content": added + answered["content"]}], generation=False
+    )
     if not whole.startswith(opened):
-        raise TemplateError("the chat template does not continue its own generation prompt: it strips or moves the thinking")
+        raise TemplateError(
+            "the chat template does not continue its own generation prompt: it strips or moves the thinking"
+        )
     rest = whole[len(opened) :]
     said, end, _ = rest.rpartition(tokenizer.eos_token)
     encoded = Encoded(_encode(tokenizer, opened, hidden), _encode(tokenizer, said + end, hidden))
     if not end or encoded.completion[-1] != tokenizer.eos_token_id:
-        raise TemplateError(f"the chat template does not end the assistant's turn with {tokenizer.eos_token}: the student would never stop")
+        raise TemplateError(
+            f"the chat template does not end the assistant's turn with {tokenizer.eos_token}: the student "
+            "would never stop"
+        )
     wanted = _parts((added + turn["content"]).removeprefix(OPEN if opens else ""))
     if _drops_thinking(tokenizer):
         wanted = ("", "", wanted[2])
@@ -95,7 +111,8 @@ def _has_block(content: str) -> bool:
 
 
 def _parts(content: str) -> tuple[str, str, str]:
-    """Thinking, closing tag and answer of a turn, without white space at the ends, in NFC: Qwen's tokenizers compose characters."""
+    """Thinking, closing tag and answer of a turn, without white space at the ends, in NFC: Qwen's tokenizers
+    compose characters."""
     thinking, close, answer = content.rpartition(CLOSE)
     return unicodedata.normalize("NFC", thinking.strip()), close, unicodedata.normalize("NFC", answer.strip())
 
@@ -105,17 +122,22 @@ def _drops_thinking(tokenizer: Any) -> bool:
 
 
 def _compare(tokenizer: Any, ids: list[int], wanted: tuple[str, str, str]) -> None:
-    """Raises TemplateError, with the first difference, unless the ids say the thinking and the answer that are wanted."""
+    """Raises TemplateError, with the first difference, unless the ids say the thinking and the answer that
+    are wanted."""
     found = _parts(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
     for part, said, want in zip(("thinking", "end of the thinking", "answer"), found, wanted, strict=True):
         if said != want:
-            at = next((at for at, pair in enumerate(zip(said, want, strict=False)) if pair[0] != pair[1]), min(len(said), len(want)))
+            at = next(
+                (at for at, pair in enumerate(zip(said, want, strict=False)) if pair[0] != pair[1]),
+                min(len(said), len(want)),
+            )
             shown = f"{said[at : at + SHOWN]!r} for {want[at : at + SHOWN]!r} at character {at}"
             raise TemplateError(f"the chat template or the tokenizer loses or changes the {part}: {shown}")
 
 
 def _hide(message: Mapping[str, str], hidden: Iterable[str]) -> dict[str, str]:
-    """A message whose content holds no text of an added token; the two tags around an assistant's own thinking stay."""
+    """A message whose content holds no text of an added token; the two tags around an assistant's own
+    thinking stay."""
     content, opener, closer = message["content"], "", ""
     if message["role"] == "assistant" and _has_block(content):
         opener, closer = THINK_TAGS
@@ -142,7 +164,8 @@ def _encode(tokenizer: Any, text: str, hidden: Sequence[str]) -> list[int]:
 
 
 def _as_text(tokenizer: Any, text: str) -> list[int]:
-    """Ids of an added token's text as the characters that it is; a token that is not special (Qwen3's `<think>`) is parsed in any case."""
+    """Ids of an added token's text as the characters that it is; a token that is not special (Qwen3's
+    `<think>`) is parsed in any case."""
     ids: list[int] = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
     if len(ids) > 1 or len(text) == 1:
         return ids

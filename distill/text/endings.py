@@ -1,8 +1,8 @@
 """How a completion ended, from the word that a server or a file has for it.
 
-The words are those of OpenAI, vLLM, SGLang, llama.cpp, TGI, Ollama, Anthropic, Bedrock, Gemini, Mistral, Cohere, DeepSeek and
-Together. Case and punctuation do not count. A word that is not in the table is `unknown`: the completion counts as whole, and the
-word is told once.
+The words are those of OpenAI, vLLM, SGLang, llama.cpp, TGI, Ollama, Anthropic, Bedrock, Gemini, Mistral,
+Cohere, DeepSeek and Together. Case and punctuation do not count. A word that is not in the table is
+`unknown`: the completion counts as whole, and the word is told once.
 """
 
 import re
@@ -24,7 +24,8 @@ def _table(words: dict[Ending, str]) -> dict[str, Ending]:
 
 
 def _letters(word: str) -> str:
-    """`max_tokens` of `MAX_TOKENS`, `max-tokens`, `maxTokens` and `FinishReason.MAX_TOKENS`, without what is no letter."""
+    """`max_tokens` of `MAX_TOKENS`, `max-tokens`, `maxTokens` and `FinishReason.MAX_TOKENS`, without what is
+    no letter."""
     return re.sub(r"[^a-z]", "", word.casefold()).removeprefix("finishreason")
 
 
@@ -32,12 +33,16 @@ STOP, CUT, UNKNOWN = Ending("stop"), Ending("length"), Ending("unknown")
 FILTERED, BROKEN_OFF = Ending("error", "content_filter"), Ending("error", "interrupted")
 WORDS = _table(
     {
-        STOP: "stop stopped eos eos_token eot end_of_text end_of_turn end_turn stop_sequence stop_token stop_word stop_string complete "
+        STOP: "stop stopped eos eos_token eot end_of_text end_of_turn end_turn stop_sequence stop_token "
+        "stop_word stop_string complete "
         "completed finish finished done end normal",
-        CUT: "length limit max_tokens max_tokens_reached max_length max_new_tokens max_output_tokens max_completion_tokens model_length "
-        "token_limit token_limit_reached length_limit context_length context_length_exceeded model_context_window_exceeded error_limit "
+        CUT: "length limit max_tokens max_tokens_reached max_length max_new_tokens max_output_tokens "
+        "max_completion_tokens model_length "
+        "token_limit token_limit_reached length_limit context_length context_length_exceeded "
+        "model_context_window_exceeded error_limit "
         "incomplete truncated",
-        FILTERED: "content_filter content_filtered safety recitation blocklist prohibited_content spii guardrail_intervened refusal "
+        FILTERED: "content_filter content_filtered safety recitation blocklist prohibited_content spii "
+        "guardrail_intervened refusal "
         "error_toxic",
         BROKEN_OFF: "abort aborted error insufficient_system_resource cancelled user_cancel",
         UNKNOWN: "unknown",
@@ -46,13 +51,15 @@ WORDS = _table(
 
 
 def ending(word: Any) -> Ending | None:
-    """The ending that a word means (or an object with a word as its `type`, as SGLang's own format has it); None for what is not known."""
+    """The ending that a word means (or an object with a word as its `type`, as SGLang's own format has it);
+    None for what is not known."""
     word = word.get("type") if isinstance(word, dict) else word
     return WORDS.get(_letters(word)) if isinstance(word, str) else None
 
 
 def reaches(completion_tokens: int | None, limit: int | None) -> bool:
-    """Whether a completion took all the tokens that it was allowed: then it was cut, whatever its server says."""
+    """Whether a completion took all the tokens that it was allowed: then it was cut, whatever its server
+    says."""
     return limit is not None and completion_tokens is not None and completion_tokens >= limit
 
 
@@ -69,4 +76,7 @@ class Untold:
         shown = "null" if word is None else repr(word)[:60]
         if ending(word) is None and shown not in self._told:
             self._told.add(shown)
-            say(f"{self._whose} finish_reason {shown}, which is not known: such completions count as whole (further ones are not told)")
+            say(
+                f"{self._whose} finish_reason {shown}, which is not known: such completions count as whole "
+                "(further ones are not told)"
+            )

@@ -42,14 +42,17 @@ _MARKS = ("$", "\\", "`", "://")
 _NO_WORDS = re.compile(
     r"```.*?(?:```|\Z)|`[^`\n]*`|https?://\S+|\$\$.*?\$\$"
     r"|\\\((?:[^\\]++|\\[^()\\]|\\\\(?![()]))*+\\?\\\)"
-    r"|\\\[(?:[^\\]++|\\[^\[\]\\]|\\\\(?![\[\]])|\\\\\[-?[.\d][^\[\]\n]{0,8}\])*+\\?\\\]"  # `\\[4pt]` is a line break
-    r"|\$(?=\S)[^$\n\u3040-\u9fff]{1,300}(?<=\S)\$(?!\d)|\\[A-Za-z]+",  # "$5 and then $7" is money and no formula
+    # `\\[4pt]` is a line break
+    r"|\\\[(?:[^\\]++|\\[^\[\]\\]|\\\\(?![\[\]])|\\\\\[-?[.\d][^\[\]\n]{0,8}\])*+\\?\\\]"
+    # "$5 and then $7" is money and no formula
+    r"|\$(?=\S)[^$\n\u3040-\u9fff]{1,300}(?<=\S)\$(?!\d)|\\[A-Za-z]+",
     re.DOTALL,
 )
 _NO_PROSE = re.compile(
     r"(?<!\w)\"(?=\S)[^\"\n]{1,80}(?<=\S)\"|\u201c[^\u201d\n]{1,80}\u201d|\u00ab[^\u00bb\n]{1,80}\u00bb|\u00bb[^\u00ab\n]{1,80}\u00ab"
     r"|(?<!\w)'[\w ]{1,20}'(?!\w)|\u201e[^\u201c\u201d\n]{1,80}[\u201c\u201d]|<[^<>\n]{1,80}>"
-    r"|^[ \t]*(?:>>>|\.\.\.|import|from|def|class|return|assert|raise|#include) .*|^.{1,120}[{};]$|\b\w++[ \t]*[-+*/]?=[ \t]*\w*"
+    r"|^[ \t]*(?:>>>|\.\.\.|import|from|def|class|return|assert|raise|#include) .*|^.{1,120}[{};]$|\b\w++[ "
+    r"\t]*[-+*/]?=[ \t]*\w*"
     r"|\b[^\W\d_]*+[\d_]\w*|\b\w++(?:[-.]\w+)+|\b\w++[(\[]|\(\w{1,3}\)\w*|(?<![\w.+-])[\w.+-]++@[\w.-]+|(?:[~.]?/[\w.-]+)+",
     re.MULTILINE,
 )
@@ -82,7 +85,9 @@ def measure(text: str, language: str, question: str = "", everything: bool = Fal
     hiding something there.
     """
     home = _home(language, question)
-    masked = _masked(text) if home.languages and "`" in text else None  # code has many words that look foreign; else masking can wait
+    masked = (
+        _masked(text) if home.languages and "`" in text else None
+    )  # code has many words that look foreign; else masking can wait
     strange = scripts.strange(text, home.scripts)
     suspects = latin.suspects(masked or text, home.languages) if home.languages else []
     if not strange.size and not suspects and "latin" in home.scripts:
@@ -93,8 +98,15 @@ def measure(text: str, language: str, question: str = "", everything: bool = Fal
     sentences = list(scripts.sentences(masked, strange, home.scripts))
     switches = scripts.switches(sentences, masked, home.scripts)
     prose = masked if everything else _prose(masked, suspects)
-    inside = [passage for start, end in suspects for passage in latin.passages(prose[start:end], start, home.languages)]
-    passages = [*inside, *(Passage(start, end, detect(masked[start:end]), words) for start, end, words in switches)]
+    inside = [
+        passage
+        for start, end in suspects
+        for passage in latin.passages(prose[start:end], start, home.languages)
+    ]
+    passages = [
+        *inside,
+        *(Passage(start, end, detect(masked[start:end]), words) for start, end, words in switches),
+    ]
     return Measured(_share(masked, home, sentences, sum(one.words for one in inside)), _merged(passages))
 
 
@@ -139,7 +151,9 @@ def _merged(passages: list[Passage]) -> list[Passage]:
         if merged and passage.start < merged[-1].end:
             longer = max(merged[-1], passage, key=lambda one: one.words)
             last = merged.pop()
-            passage = Passage(last.start, max(last.end, passage.end), longer.language, last.words + passage.words)
+            passage = Passage(
+                last.start, max(last.end, passage.end), longer.language, last.words + passage.words
+            )
         merged.append(passage)
     return merged
 

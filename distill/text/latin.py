@@ -25,7 +25,25 @@ from numpy.typing import NDArray
 
 from distill.text import scripts
 
-LANGUAGES = ("en", "es", "fr", "de", "pt", "it", "nl", "sv", "da", "fi", "pl", "cs", "ro", "hu", "tr", "id", "vi")
+LANGUAGES = (
+    "en",
+    "es",
+    "fr",
+    "de",
+    "pt",
+    "it",
+    "nl",
+    "sv",
+    "da",
+    "fi",
+    "pl",
+    "cs",
+    "ro",
+    "hu",
+    "tr",
+    "id",
+    "vi",
+)
 """Those with a list; where two have as many words of a text, the one that stands first is taken."""
 ENDINGS = {
     "es": "ción ciones amos emos imos ando iendo mente idad aron ieron aría ería",
@@ -87,7 +105,26 @@ _TOKEN = re.compile(f"[{scripts.LETTERS['latin'][0]}]+|[.!?;:\n]+")
 _ENGLISH = frozenset({"en"})
 """It has no near relative among the lists; in a Spanish text, one Portuguese word in a sentence is chance."""
 _PARTICLES = frozenset(
-    ["de", "del", "di", "da", "do", "dos", "du", "della", "dalla", "van", "von", "zu", "al", "af", "av", "ibn", "bin", "san"]
+    [
+        "de",
+        "del",
+        "di",
+        "da",
+        "do",
+        "dos",
+        "du",
+        "della",
+        "dalla",
+        "van",
+        "von",
+        "zu",
+        "al",
+        "af",
+        "av",
+        "ibn",
+        "bin",
+        "san",
+    ]
 )
 _ARTICLES = frozenset(["la", "las", "los", "el", "le", "les", "der", "den", "ter", "ten"])
 """What may stand in a name before its last word, and what only after one of those."""
@@ -96,10 +133,16 @@ _SHARED = frozenset((_FOLDER / "shared.txt").read_text(encoding="utf-8").split()
 """Words of two or more languages, or of formulas and code: they speak for none. Most are English words that
 another list would have."""
 _LISTS = {
-    language: frozenset(word for word in (_FOLDER / f"{language}.txt").read_text(encoding="utf-8").split() if len(word) > 1) - _SHARED
+    language: frozenset(
+        word for word in (_FOLDER / f"{language}.txt").read_text(encoding="utf-8").split() if len(word) > 1
+    )
+    - _SHARED
     for language in LANGUAGES
 }
-_ENDINGS = {language: re.compile(f".{{4,}}(?:{'|'.join(words.split())})", re.DOTALL) for language, words in ENDINGS.items()}
+_ENDINGS = {
+    language: re.compile(f".{{4,}}(?:{'|'.join(words.split())})", re.DOTALL)
+    for language, words in ENDINGS.items()
+}
 
 
 class Passage(NamedTuple):
@@ -144,7 +187,9 @@ def suspects(text: str, home: frozenset[str]) -> list[tuple[int, int]]:
         if len(line) >= LEAST_CHARACTERS:
             words = line.split()
             found = foreign.intersection(words)
-            looks = len(found) > 1 or (len(found) == 1 and len(words) >= LEAST_SENTENCE_WORDS and own.isdisjoint(words))
+            looks = len(found) > 1 or (
+                len(found) == 1 and len(words) >= LEAST_SENTENCE_WORDS and own.isdisjoint(words)
+            )
             if looks or bisect_left(marked, end) - bisect_left(marked, start) > 1:
                 joined = places and places[-1][1] == start
                 places[-1:] = [(places[-1][0], end)] if joined else [*places[-1:], (start, end)]
@@ -160,8 +205,17 @@ def passages(text: str, start: int, home: frozenset[str]) -> list[Passage]:
     words = {token.word for token in tokens if token.word in foreign or not token.word.isascii()}
     if not words:
         return []
-    hits = Counter({language: sum(_value(word, home, language) == 1 for word in words) for language in _LISTS.keys() - home})
-    likely = [language for language, count in sorted(hits.items(), key=lambda item: (-item[1], item[0]))[:LIKELY] if count]
+    hits = Counter(
+        {
+            language: sum(_value(word, home, language) == 1 for word in words)
+            for language in _LISTS.keys() - home
+        }
+    )
+    likely = [
+        language
+        for language, count in sorted(hits.items(), key=lambda item: (-item[1], item[0]))[:LIKELY]
+        if count
+    ]
     found = [scored for language in likely for scored in _passages(tokens, home, language)]
     kept: list[Passage] = []
     for _, passage in sorted(found, key=lambda scored: -scored[0]):
@@ -175,7 +229,8 @@ def spoken(text: str) -> dict[str, int]:
     words = {token.word for token in _tokens(text) if not token.name}
     accented = {word for word in words if not word.isascii()}
     return {
-        language: len(words & listed) + sum(_value(word, frozenset(), language) == 1 for word in accented - listed)
+        language: len(words & listed)
+        + sum(_value(word, frozenset(), language) == 1 for word in accented - listed)
         for language, listed in _LISTS.items()
     }
 
@@ -184,7 +239,9 @@ def quoted(text: str, home: frozenset[str], least: int) -> frozenset[str]:
     """The other languages that a text has most words of, so many different ones at least, names left out."""
     words = {token.word for token in _tokens(text) if not token.name} & _foreign(home)
     counts = {language: len(words & _LISTS[language]) for language in _LISTS if language not in home}
-    return frozenset(language for language, count in counts.items() if count >= least and count == max(counts.values()))
+    return frozenset(
+        language for language, count in counts.items() if count >= least and count == max(counts.values())
+    )
 
 
 @cache
@@ -207,10 +264,15 @@ def _foreign(home: frozenset[str]) -> frozenset[str]:
 def _plain() -> NDArray[np.uint32]:
     """Code points of letters in lower case, line ends for ends of sentences, and blanks: the quickest way to
     the words of a text."""
-    lower = [ord(char.lower()) if char.isalpha() and len(char.lower()) == 1 else 32 for char in map(chr, range(LAST_LETTER + 2))]
+    lower = [
+        ord(char.lower()) if char.isalpha() and len(char.lower()) == 1 else 32
+        for char in map(chr, range(LAST_LETTER + 2))
+    ]
     table = np.array(lower, np.uint32)
     table[[ord(end) for end in ".!?;:\n"]] = 10
-    table[[ord(joint) for joint in "\\_0123456789"]] = [ord(joint) for joint in "\\_0123456789"]  # `\le` and `el_2` are no words
+    table[[ord(joint) for joint in "\\_0123456789"]] = [
+        ord(joint) for joint in "\\_0123456789"
+    ]  # `\le` and `el_2` are no words
     table[-1] = 32
     return table
 
@@ -232,7 +294,9 @@ def _tokens(text: str, offset: int = 0) -> Iterator[Token]:
             sentence, first = sentence + 1, True
         elif end - start > 1:
             capital = text[start].isupper()
-            yield Token(offset + start, offset + end, match.group().lower(), sentence, capital, capital and not first)
+            yield Token(
+                offset + start, offset + end, match.group().lower(), sentence, capital, capital and not first
+            )
             first = False
 
 
@@ -257,7 +321,12 @@ def _passages(tokens: list[Token], home: frozenset[str], language: str) -> Itera
 
 
 def _passage(
-    tokens: list[Token], values: list[float], at: tuple[int, int], score: float, language: str, sentence_distinct: int
+    tokens: list[Token],
+    values: list[float],
+    at: tuple[int, int],
+    score: float,
+    language: str,
+    sentence_distinct: int,
 ) -> Passage | None:
     """The stretch with the words around it that no list has, up to the ends of its sentences; None when it
     is too little."""
@@ -266,7 +335,11 @@ def _passage(
     distinct = len(hits)
     while first and values[first - 1] > -1 and tokens[first - 1].sentence == tokens[first].sentence:
         first -= 1
-    while last + 1 < len(tokens) and values[last + 1] > -1 and tokens[last + 1].sentence == tokens[last].sentence:
+    while (
+        last + 1 < len(tokens)
+        and values[last + 1] > -1
+        and tokens[last + 1].sentence == tokens[last].sentence
+    ):
         last += 1
     words = last + 1 - first
     whole = (not first or tokens[first - 1].sentence < tokens[first].sentence) and (
@@ -306,7 +379,12 @@ def _is_name(tokens: list[Token], place: int) -> bool:
         return False
     before = tokens[place - 1] if place else None
     after = next((token for token in tokens[place + 1 : place + 3] if token.word not in _ARTICLES), None)
-    return after is not None and after.name and after.sentence == tokens[place].sentence and (before is None or before.capital)
+    return (
+        after is not None
+        and after.name
+        and after.sentence == tokens[place].sentence
+        and (before is None or before.capital)
+    )
 
 
 @lru_cache(1 << 16)

@@ -15,10 +15,23 @@ _INTEGER = r"\d+"
 _DECIMAL = r"(?:\d+\.\d*|\.\d+|\d+)"
 _PATTERNS = (
     ("decimal", re.compile(rf"({_DECIMAL})")),
-    ("fraction", re.compile(rf"\\frac\{{([+-]?{_DECIMAL})\}}\{{([+-]?{_DECIMAL})\}}|({_DECIMAL})/({_DECIMAL})")),
-    ("mixed", re.compile(rf"({_INTEGER})\\frac\{{({_INTEGER})\}}\{{({_INTEGER})\}}|({_INTEGER}) ({_INTEGER})/({_INTEGER})")),
+    (
+        "fraction",
+        re.compile(rf"\\frac\{{([+-]?{_DECIMAL})\}}\{{([+-]?{_DECIMAL})\}}|({_DECIMAL})/({_DECIMAL})"),
+    ),
+    (
+        "mixed",
+        re.compile(
+            rf"({_INTEGER})\\frac\{{({_INTEGER})\}}\{{({_INTEGER})\}}|({_INTEGER}) ({_INTEGER})/({_INTEGER})"
+        ),
+    ),
     ("repeating", re.compile(r"(\d*)\.(\d*)\\(?:overline|bar|dot)\{(\d+)\}")),
-    ("scientific", re.compile(rf"({_DECIMAL})(?:\\times|\\cdot|\*)10\^\{{([+-]?\d{{1,4}})\}}|({_DECIMAL})[eE]([+-]?\d{{1,4}})")),
+    (
+        "scientific",
+        re.compile(
+            rf"({_DECIMAL})(?:\\times|\\cdot|\*)10\^\{{([+-]?\d{{1,4}})\}}|({_DECIMAL})[eE]([+-]?\d{{1,4}})"
+        ),
+    ),
     ("power of ten", re.compile(r"10\^\{([+-]?\d{1,4})\}")),
 )
 _WRITTEN = re.compile(r"[+-]?(\d*)(?:\.(\d+))?(?:(?:\\times|\\cdot)10\^\{([+-]?\d{1,4})\})?")

@@ -1,9 +1,10 @@
 """Prompts: one text file for each way to ask, with the question put in as it is.
 
-A template is named as in `distill/text/prompts/`, or is a `.txt` file of one's own. The instruction stands in the user's turn and
-there is no system prompt unless the recipe has one (DeepSeek-R1 README, usage recommendations); `math` is that README's wording.
-Questions in other languages keep the English instruction unless the name ends with `@problem`: then `math.zh.txt`, beside
-`math.txt`, asks the Chinese ones. Which languages have such a file is up to whoever writes them; others are asked in English.
+A template is named as in `distill/text/prompts/`, or is a `.txt` file of one's own. The instruction stands in
+the user's turn and there is no system prompt unless the recipe has one (DeepSeek-R1 README, usage
+recommendations); `math` is that README's wording. Questions in other languages keep the English instruction
+unless the name ends with `@problem`: then `math.zh.txt`, beside `math.txt`, asks the Chinese ones. Which
+languages have such a file is up to whoever writes them; others are asked in English.
 """
 
 import glob
@@ -40,7 +41,9 @@ def identity(template: str) -> str:
     used = names() if name == BY_KIND else [name]
     texts = [_read(one) for one in used]
     if name != template:
-        texts += [f"\0{one}.{language}\0{text}" for one in used for language, text in _translations(one).items()]
+        texts += [
+            f"\0{one}.{language}\0{text}" for one in used for language, text in _translations(one).items()
+        ]
     return digest("".join(texts))[:12]
 
 
@@ -53,7 +56,8 @@ def names() -> list[str]:
 def _read(template: str) -> str:
     if not template.endswith(FILE) and template not in names():
         raise RecipeError(
-            f"sampling.prompt: no template {template!r}; there are: {', '.join(names())}, or {BY_KIND}, or the path of a {FILE} file; "
+            f"sampling.prompt: no template {template!r}; there are: {', '.join(names())}, or {BY_KIND}, or "
+            f"the path of a {FILE} file; "
             f"with {OF_PROBLEM} after it the instruction is in the problem's language"
         )
     return _text(_path(template))
@@ -64,7 +68,11 @@ def _translations(template: str) -> dict[str, str]:
     """The texts of a template in other languages than English, by ISO 639-1 code."""
     path = _path(template)
     found = sorted(path.parent.glob(f"{glob.escape(path.stem)}.*{FILE}"))
-    return {language: _text(other) for other in found if (language := other.stem.removeprefix(f"{path.stem}.")).isalpha()}
+    return {
+        language: _text(other)
+        for other in found
+        if (language := other.stem.removeprefix(f"{path.stem}.")).isalpha()
+    }
 
 
 def _path(template: str) -> Path:

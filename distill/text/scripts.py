@@ -49,11 +49,14 @@ LANGUAGE = {
     "greek": "el",
 }
 
-_WORD = re.compile("|".join(f"(?P<{name}>[{letters}]{{{least},}})" for name, (letters, least) in LETTERS.items()))
+_WORD = re.compile(
+    "|".join(f"(?P<{name}>[{letters}]{{{least},}})" for name, (letters, least) in LETTERS.items())
+)
 _ENDS = ".!?;\n\u3002\uff01\uff1f\uff1b"
 _SENTENCE_END = re.compile(f"[{_ENDS}]")
 _TECHNICAL = re.compile(
-    r"(?:arc)?(?:sin|cos|tan|cot)h?|sec|csc|log|ln|lg|exp|lim|max|min|mod|gcd|lcm|det|dim|deg|pi|[kcmn]m|[km]g|ml|kw|hz|[A-Z]{2,}", re.ASCII
+    r"(?:arc)?(?:sin|cos|tan|cot)h?|sec|csc|log|ln|lg|exp|lim|max|min|mod|gcd|lcm|det|dim|deg|pi|[kcmn]m|[km]g|ml|kw|hz|[A-Z]{2,}",
+    re.ASCII,
 )
 """Functions, units and names of points and things: no words of any language."""
 
@@ -137,7 +140,11 @@ def sentences(text: str, places: NDArray[np.intp], home: frozenset[str]) -> Iter
 
 def switches(of: list[Sentence], text: str, home: frozenset[str]) -> Iterator[Switch]:
     """Runs inside a sentence and rows of whole sentences that are long enough."""
-    whole, inside = (PASSAGE_WORDS, PASSAGE_WORDS_INSIDE) if "latin" in home else (PASSAGE_WORDS_LATIN, PASSAGE_WORDS_LATIN)
+    whole, inside = (
+        (PASSAGE_WORDS, PASSAGE_WORDS_INSIDE)
+        if "latin" in home
+        else (PASSAGE_WORDS_LATIN, PASSAGE_WORDS_LATIN)
+    )
     row: list[Sentence] = []
     for sentence in of:
         if row and (sentence.own or _own_word(home).search(text, row[-1].end, sentence.start)):

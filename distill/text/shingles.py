@@ -1,11 +1,12 @@
-"""Shingles of many texts at a time: words, hashes of stretches of words, MinHash signatures, Jaccard similarity.
+"""Shingles of many texts at a time: words, hashes of stretches of words, MinHash signatures, Jaccard
+similarity.
 
-Texts are joined and worked on as arrays of bytes, for a loop over words is what takes time everywhere else. What comes out for
-a text depends on that text alone and never on those it came with.
+Texts are joined and worked on as arrays of bytes, for a loop over words is what takes time everywhere else.
+What comes out for a text depends on that text alone and never on those it came with.
 
-A word is what stands between white space; each Han or kana character is one. ASCII letters count in lower case. Punctuation
-and numbers stay. Words are 64-bit and shingles 32-bit hashes, so a similarity is off by some 1e-6. Thai, Lao and Khmer are
-not cut: a sentence of theirs is a word.
+A word is what stands between white space; each Han or kana character is one. ASCII letters count in lower
+case. Punctuation and numbers stay. Words are 64-bit and shingles 32-bit hashes, so a similarity is off by
+some 1e-6. Thai, Lao and Khmer are not cut: a sentence of theirs is a word.
 """
 
 from array import array
@@ -34,10 +35,13 @@ Signatures = NDArray[np.uint8]
 Positions = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-_ODD = np.random.default_rng(20250122).integers(0, 2**63, size=256, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+_ODD = np.random.default_rng(20250122).integers(0, 2**63, size=256, dtype=np.uint64) * np.uint64(
+    2
+) + np.uint64(1)
 _LOW_BYTES = np.array([(1 << 8 * count) - 1 for count in range(9)], dtype=np.uint64)
 _DONORS = np.argsort(np.random.default_rng(7).random((PERMUTATIONS, PERMUTATIONS)), axis=0)
-"""Row by row, the bin that each bin is filled from if that one is not empty; every bin asks all others in its own order."""
+"""Row by row, the bin that each bin is filled from if that one is not empty; every bin asks all others in its
+own order."""
 _EMPTY = np.uint32(2**32 - 1)
 _WIDE_SPACES = ("\u00a0", "\u2002", "\u2003", "\u2009", "\u202f", "\u3000")
 
@@ -57,7 +61,11 @@ class Words:
         """A hash of the whole text for each: equal for equal words in equal order."""
         counts = np.diff(self.bounds)
         places = np.arange(len(self.hashes)) - np.repeat(self.bounds[:-1], counts)
-        return _sums(mixed(self.hashes ^ (places.astype(np.uint64) * _ODD[1])), np.repeat(np.arange(len(counts)), counts), len(counts))
+        return _sums(
+            mixed(self.hashes ^ (places.astype(np.uint64) * _ODD[1])),
+            np.repeat(np.arange(len(counts)), counts),
+            len(counts),
+        )
 
 
 class SpooledList:
@@ -117,11 +125,16 @@ def cut(texts: Sequence[str]) -> Words:
     data = data | ((data - np.uint8(65) < 26).view(np.uint8) << np.uint8(5))
     text_ends = np.cumsum([len(text) + 1 for text in encoded])
     starts, ends = _edges(data > 32, data - np.uint8(0xE3) < 7)
-    return Words(_hashes(data, starts, ends), np.append(0, np.searchsorted(starts, text_ends)), _number_sets(data, text_ends))
+    return Words(
+        _hashes(data, starts, ends),
+        np.append(0, np.searchsorted(starts, text_ends)),
+        _number_sets(data, text_ends),
+    )
 
 
 def shingles(words: Words, size: int) -> tuple[Shingles, Positions]:
-    """The hashes of all stretches of `size` words and the position of each text's first; a shorter text is one stretch."""
+    """The hashes of all stretches of `size` words and the position of each text's first; a shorter text is
+    one stretch."""
     lengths = np.diff(words.bounds)
     counts = np.where(lengths >= size, lengths - size + 1, np.minimum(lengths, 1))
     hashes = np.zeros(len(words.hashes), dtype=np.uint64)
@@ -136,10 +149,13 @@ def shingles(words: Words, size: int) -> tuple[Shingles, Positions]:
 
 
 def signatures(hashes: Shingles, bounds: Positions) -> Signatures:
-    """One-permutation MinHash with optimal densification (Li et al. 2012, Shrivastava 2017), 8 bits of each of 128 values a text."""
+    """One-permutation MinHash with optimal densification (Li et al. 2012, Shrivastava 2017), 8 bits of each
+    of 128 values a text."""
     counts = np.diff(bounds)
     least = np.full(len(counts) * PERMUTATIONS, _EMPTY)
-    np.minimum.at(least, np.repeat(np.arange(len(counts)) * PERMUTATIONS, counts) + (hashes >> np.uint32(25)), hashes)
+    np.minimum.at(
+        least, np.repeat(np.arange(len(counts)) * PERMUTATIONS, counts) + (hashes >> np.uint32(25)), hashes
+    )
     values = least.reshape(len(counts), PERMUTATIONS)
     filled = values != _EMPTY
     texts, bins = np.nonzero(~filled)
@@ -187,7 +203,8 @@ def _plain_spaces(text: str) -> str:
 
 
 def _edges(inside: Mask, alone: Mask | None = None) -> tuple[Positions, Positions]:
-    """Start and end of each stretch that is inside; a three-byte character whose first byte is `alone` is a stretch of its own."""
+    """Start and end of each stretch that is inside; a three-byte character whose first byte is `alone` is a
+    stretch of its own."""
     turns = np.diff(inside, prepend=False, append=False)
     if alone is None or not alone.any():
         edges = np.flatnonzero(turns)
@@ -199,7 +216,8 @@ def _edges(inside: Mask, alone: Mask | None = None) -> tuple[Positions, Position
 
 
 def _hashes(data: NDArray[np.uint8], starts: Positions, ends: Positions) -> Hashes:
-    """A hash of each stretch of bytes, read eight at a time; eight bytes of zeros have to follow the last one."""
+    """A hash of each stretch of bytes, read eight at a time; eight bytes of zeros have to follow the last
+    one."""
     eights: Hashes = np.ndarray((len(data) - 7,), dtype="<u8", buffer=data, strides=(1,))
     lengths = ends - starts
     hashes = mixed(eights[starts] & _LOW_BYTES[np.minimum(lengths, 8)])
@@ -208,7 +226,9 @@ def _hashes(data: NDArray[np.uint8], starts: Positions, ends: Positions) -> Hash
         piece = eights[starts[longer] + done] & _LOW_BYTES[np.minimum(lengths[longer] - done, 8)]
         hashes[longer] = mixed(hashes[longer] + piece)
     for word in np.flatnonzero(lengths > LONG_BYTES):
-        hashes[word] = int.from_bytes(blake2b(data[starts[word] : ends[word]].tobytes(), digest_size=8).digest())
+        hashes[word] = int.from_bytes(
+            blake2b(data[starts[word] : ends[word]].tobytes(), digest_size=8).digest()
+        )
     return hashes
 
 
@@ -220,7 +240,9 @@ def _number_sets(data: NDArray[np.uint8], text_ends: Positions) -> Hashes:
     between[1:-1] &= inside[:-2] & inside[2:]
     starts, ends = _edges(inside | between)
     texts = np.searchsorted(text_ends, starts, side="right")
-    found = _distinct((texts.astype(np.uint64) << np.uint64(48)) | (_hashes(data, starts, ends) >> np.uint64(16)))
+    found = _distinct(
+        (texts.astype(np.uint64) << np.uint64(48)) | (_hashes(data, starts, ends) >> np.uint64(16))
+    )
     return _sums(mixed(found << np.uint64(16)), (found >> np.uint64(48)).astype(np.int64), len(text_ends))
 
 

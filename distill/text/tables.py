@@ -1,7 +1,7 @@
 """Tables for people: aligned text for the terminal, Markdown for cards, artifacts and reports.
 
-Names, notes and other outside text are shown inert: control, bidirectional and invisible characters as escapes, and in
-Markdown the characters that would start a link, HTML, a cell or emphasis as entities.
+Names, notes and other outside text are shown inert: control, bidirectional and invisible characters as
+escapes, and in Markdown the characters that would start a link, HTML, a cell or emphasis as entities.
 """
 
 import re
@@ -25,8 +25,12 @@ def cell(text: object) -> str:
 
 
 def inert(text: str, keep: str = "") -> str:
-    """Text with control, bidirectional, invisible and unassigned characters as escapes, except those in `keep`."""
-    return "".join(c if c in keep or not _hidden(c) else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)
+    """Text with control, bidirectional, invisible and unassigned characters as escapes, except those in
+    `keep`."""
+    return "".join(
+        c if c in keep or not _hidden(c) else c.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for c in text
+    )
 
 
 def _hidden(character: str) -> bool:
@@ -34,10 +38,15 @@ def _hidden(character: str) -> bool:
 
 
 def aligned(rows: Rows, numbers: Container[int], rule: bool = True) -> str:
-    """Rows as aligned plain text; `numbers` are the columns that are right-aligned, `rule` puts dashes under the heading."""
+    """Rows as aligned plain text; `numbers` are the columns that are right-aligned, `rule` puts dashes under
+    the heading."""
     widths = [max(_width(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
-        [_padded(text, width, column in numbers) for column, (text, width) in enumerate(zip(row, widths, strict=True))] for row in rows
+        [
+            _padded(text, width, column in numbers)
+            for column, (text, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        for row in rows
     ]
     if rule:
         lines.insert(1, ["-" * width for width in widths])
@@ -45,7 +54,8 @@ def aligned(rows: Rows, numbers: Container[int], rule: bool = True) -> str:
 
 
 def grid(rows: Rows, numbers: Container[int] = (), shown: Callable[[str], str] = cell) -> list[str]:
-    """The lines of a Markdown table; `numbers` are the columns that are right-aligned, `shown` makes a text a cell."""
+    """The lines of a Markdown table; `numbers` are the columns that are right-aligned, `shown` makes a text a
+    cell."""
     marks = ["---:" if column in numbers else "---" for column in range(len(rows[0]))]
     head, *body = [f"| {' | '.join(map(shown, row))} |" for row in rows]
     return [head, f"| {' | '.join(marks)} |", *body]

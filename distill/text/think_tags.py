@@ -1,7 +1,8 @@
-r"""The tags that models put around their thinking, beside `<think>`: known families by name, and pairs of a recipe.
+r"""The tags that models put around their thinking, beside `<think>`: known families by name, and pairs of a
+recipe.
 
-Texts are rewritten to `<think>` and `</think>` and to nothing else: a tag too many stays and shows as a stray one.
-Tags in full-width characters are not known, because no model is known to write them.
+Texts are rewritten to `<think>` and `</think>` and to nothing else: a tag too many stays and shows as a stray
+one. Tags in full-width characters are not known, because no model is known to write them.
 """
 
 import re
@@ -48,7 +49,8 @@ FAMILIES = {
     "kimi": _family("◁think▷", "◁/think▷"),
     "seed": _family("<seed:think>", "</seed:think>"),
     "longcat": _family("<longcat_think>", "</longcat_think>"),
-    "harmony": _family(  # where a server leaves the special tokens out, `analysis` and `assistantfinal` are left of them
+    # where a server leaves the special tokens out, `analysis` and `assistantfinal` are left of them
+    "harmony": _family(
         rf"{_ANALYSIS}|\Aanalysis(?=.*assistantfinal)",
         rf"(?:<\|end\|>)?\s*{_FINAL}|assistantfinal",
         joins=rf"<\|end\|>\s*{_ANALYSIS}",
@@ -100,7 +102,8 @@ def rewritten(text: str, tags: Tags) -> str:
 
 
 def detected(text: str | None) -> str | None:
-    """The family of a text that is one whole block of thinking at its start, and an answer; None for any other text.
+    """The family of a text that is one whole block of thinking at its start, and an answer; None for any
+    other text.
 
     A text in our own tags is of no other family.
     """
@@ -115,7 +118,8 @@ def detected(text: str | None) -> str | None:
 
 
 def suspected(text: str) -> str | None:
-    """The family whose tags a text without `<think>` seems to have: one at its start, or one that closes what none opens."""
+    """The family whose tags a text without `<think>` seems to have: one at its start, or one that closes what
+    none opens."""
     start = text.strip()
     for name, known in FAMILIES.items():
         if known.open.match(start):

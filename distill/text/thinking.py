@@ -1,9 +1,11 @@
-"""One normaliser for what models and servers return: the thinking, the answer, and whether the think block was closed.
+"""One normaliser for what models and servers return: the thinking, the answer, and whether the think block
+was closed.
 
-Servers mark thinking with tags in the text, with a closing tag only (their template opened the block), or with a field of
-its own. All of them come out as the same `Parts`, and nothing is repaired: a block that was not closed stays unclosed, and
-a tag in the middle of the thinking stays there for the screens to find. The tags are `<think>` and `</think>`; those of
-other models (`think_tags`) are read where a recipe names them, and in texts of files that are one block of them at the start.
+Servers mark thinking with tags in the text, with a closing tag only (their template opened the block), or
+with a field of its own. All of them come out as the same `Parts`, and nothing is repaired: a block that was
+not closed stays unclosed, and a tag in the middle of the thinking stays there for the screens to find. The
+tags are `<think>` and `</think>`; those of other models (`think_tags`) are read where a recipe names them,
+and in texts of files that are one block of them at the start.
 """
 
 from dataclasses import dataclass
@@ -15,7 +17,8 @@ __all__ = ["CLOSE", "OPEN", "Parts", "Tags", "detected", "join", "split", "split
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """A completion taken apart; `thinking` and `answer` have no tags at their ends and no outer whitespace."""
+    """A completion taken apart; `thinking` and `answer` have no tags at their ends and no outer
+    whitespace."""
 
     thinking: str | None
     """None when there was no think block; empty when there was an empty one."""
@@ -25,10 +28,11 @@ class Parts:
 
 
 def split(content: str | None, reasoning: str | None = None, prefill: str = "", tags: Tags = None) -> Parts:
-    """The parts of a completion from the server's text, its field for thinking, and the text that opened the turn.
+    """The parts of a completion from the server's text, its field for thinking, and the text that opened the
+    turn.
 
-    A field for thinking without content is a block that was not closed: the completion was cut while the model thought.
-    `tags` are those of the model, where they are others.
+    A field for thinking without content is a block that was not closed: the completion was cut while the
+    model thought. `tags` are those of the model, where they are others.
     """
     if content is None and not reasoning:
         return Parts(None, "", True)
@@ -44,7 +48,8 @@ def split(content: str | None, reasoning: str | None = None, prefill: str = "", 
 
 
 def split_any(content: str | None, reasoning: str | None = None) -> Parts:
-    """The parts of a text whose model is not known: tags of another family are read where they hold one block at the start."""
+    """The parts of a text whose model is not known: tags of another family are read where they hold one block
+    at the start."""
     return split(content, reasoning, tags=None if reasoning else detected(content))
 
 
@@ -68,13 +73,17 @@ def _joined(content: str, reasoning: str, prefill: str) -> str:
     if not content.strip():
         return opened
     thinking, closed, answer = content.partition(CLOSE)
-    if closed and thinking.strip().removeprefix(OPEN).strip() in ("", reasoning.strip()):  # the same once more, or an empty block
+    if closed and thinking.strip().removeprefix(OPEN).strip() in (
+        "",
+        reasoning.strip(),
+    ):  # the same once more, or an empty block
         content = answer
     return opened.rstrip().removesuffix(CLOSE) + CLOSE + content.lstrip()
 
 
 def _unopened(text: str) -> str:
-    """The text without the opening tags at its start: two of them when the prefill and the model both wrote one."""
+    """The text without the opening tags at its start: two of them when the prefill and the model both wrote
+    one."""
     text = text.strip()
     while text.startswith(OPEN):
         text = text.removeprefix(OPEN).lstrip()

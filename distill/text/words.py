@@ -11,8 +11,10 @@ import unicodedata
 UNSPACED = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 """Kana and Han as the inside of a character class."""
 NUMBER_WORDS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen"
-    " twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million dozen half third quarter twice double triple"
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+    "seventeen eighteen nineteen"
+    " twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million dozen half third "
+    "quarter twice double triple"
 )
 
 _PIECES = re.compile(f"[{UNSPACED}]{{1,2}}|[^\\s{UNSPACED}]+")
@@ -20,7 +22,9 @@ _PLAIN = re.compile(f"[^\\W_{UNSPACED}]+|[{UNSPACED}]{{1,2}}")
 _UNSPACED = re.compile(f"[{UNSPACED}]")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _LETTERS = re.compile("[a-z]+")
-_HAN_NUMBER = re.compile(r"[\u96f6\u3007\u4e00\u4e8c\u4e24\u4e09\u56db\u4e94\u516d\u4e03\u516b\u4e5d\u5341\u767e\u5343\u4e07\u4ebf\u534a]+")
+_HAN_NUMBER = re.compile(
+    r"[\u96f6\u3007\u4e00\u4e8c\u4e24\u4e09\u56db\u4e94\u516d\u4e03\u516b\u4e5d\u5341\u767e\u5343\u4e07\u4ebf\u534a]+"
+)
 _NUMBER_WORDS = frozenset(NUMBER_WORDS.split())
 
 

@@ -1,8 +1,9 @@
 """The training stage: examples in, a student's weights out, by supervised fine-tuning.
 
-Training runs in a child process (`python -m distill.train.worker`), so GPU memory is free when the stage is left and this
-module never imports torch. With several GPUs the child is started through `accelerate launch` with FSDP. A killed run goes on
-from its last whole checkpoint; the finished model appears under its name only when all of it is written.
+Training runs in a child process (`python -m distill.train.worker`), so GPU memory is free when the stage is
+left and this module never imports torch. With several GPUs the child is started through `accelerate launch`
+with FSDP. A killed run goes on from its last whole checkpoint; the finished model appears under its name only
+when all of it is written.
 """
 
 import json
@@ -33,7 +34,8 @@ class TrainingError(RuntimeError):
 
 
 def prepare(base: Base, target: str, log: str) -> None:
-    """Makes a ready-to-serve folder of the untrained base with the student's template, EOS and context length.
+    """Makes a ready-to-serve folder of the untrained base with the student's template, EOS and context
+    length.
 
     Weights are linked, not copied. Does nothing when the folder is there.
     """
@@ -41,19 +43,35 @@ def prepare(base: Base, target: str, log: str) -> None:
         _run({"job": "prepare", "base": base.model_dump(), "target": target}, log, processes=1)
 
 
-def train(base: Base, training: Training, examples: list[str], target: str, log: str, on_progress: Progress | None = None) -> Checkpoint:
-    """Fine-tunes a base on shards of Example rows and returns what was done; `target` is the folder of the model.
+def train(
+    base: Base,
+    training: Training,
+    examples: list[str],
+    target: str,
+    log: str,
+    on_progress: Progress | None = None,
+) -> Checkpoint:
+    """Fine-tunes a base on shards of Example rows and returns what was done; `target` is the folder of the
+    model.
 
-    Raises TrainingError with the child's last words. `on_progress` gets dicts with `step`, `steps`, `loss`, `epoch`, and
-    `resumed`, which is true for what an earlier process logged.
+    Raises TrainingError with the child's last words. `on_progress` gets dicts with `step`, `steps`, `loss`,
+    `epoch`, and `resumed`, which is true for what an earlier process logged.
     """
-    job = {"job": "train", "base": base.model_dump(), "training": training.model_dump(), "examples": examples, "target": target}
+    job = {
+        "job": "train",
+        "base": base.model_dump(),
+        "training": training.model_dump(),
+        "examples": examples,
+        "target": target,
+    }
     spread = base.parameters >= SHARDED_PARAMETERS and training.lora_rank is None
     result = _run(job, log, processes=max(1, len(hardware.gpus())) if spread else 1, on_progress=on_progress)
     return schema.from_row(Checkpoint, {**result, "fingerprint": "", "dataset": "", "student": ""})
 
 
-def _run(job: dict[str, Any], log: str, *, processes: int, on_progress: Progress | None = None) -> dict[str, Any]:
+def _run(
+    job: dict[str, Any], log: str, *, processes: int, on_progress: Progress | None = None
+) -> dict[str, Any]:
     """Runs a job in a child and returns its result; the child's chatter goes to `log`."""
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
@@ -88,19 +106,39 @@ def _follow(child: Child, log: str, on_progress: Progress | None) -> dict[str, A
 
 
 def _launcher(processes: int) -> list[str]:
-    """The command that starts the child: plain Python, or one process a GPU with the model sharded over them."""
+    """The command that starts the child: plain Python, or one process a GPU with the model sharded over
+    them."""
     if processes == 1:
         return [sys.executable]
-    fsdp = ["--use_fsdp", "--fsdp_version=2", "--fsdp_auto_wrap_policy=TRANSFORMER_BASED_WRAP", "--fsdp_state_dict_type=FULL_STATE_DICT"]
-    return [sys.executable, "-m", "accelerate.commands.launch", f"--num_processes={processes}", "--mixed_precision=bf16", *fsdp]
+    fsdp = [
+        "--use_fsdp",
+        "--fsdp_version=2",
+        "--fsdp_auto_wrap_policy=TRANSFORMER_BASED_WRAP",
+        "--fsdp_state_dict_type=FULL_STATE_DICT",
+    ]
+    return [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        f"--num_processes={processes}",
+        "--mixed_precision=bf16",
+        *fsdp,
+    ]
 
 
 def _environment(processes: int) -> dict[str, str]:
     """The child's environment: no telemetry, this checkout first on its path, and one GPU for one process.
 
-    GPU memory grows in segments that can be extended: batches of many widths took 132 GiB for 45 GiB of tensors without that.
+    GPU memory grows in segments that can be extended: batches of many widths took 132 GiB for 45 GiB of
+    tensors without that.
     """
     quiet = {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1", "TOKENIZERS_PARALLELISM": "false"}
-    grows = {} if "PYTORCH_CUDA_ALLOC_CONF" in os.environ else {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
-    visible = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]} if processes == 1 else {}
+    grows = (
+        {} if "PYTORCH_CUDA_ALLOC_CONF" in os.environ else {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
+    )
+    visible = (
+        {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]}
+        if processes == 1
+        else {}
+    )
     return {**grows, **workers.environment(), **quiet, **visible}

@@ -1,7 +1,9 @@
-"""Attention over rows that lie end to end: torch's own flash kernel for variable lengths, under the name that transformers asks for.
+"""Attention over rows that lie end to end: torch's own flash kernel for variable lengths, under the name that
+transformers asks for.
 
-No package and no kernel of a hub is needed (torch 2.11 and newer, an NVIDIA GPU of compute capability 8.0 or newer, bf16). Padding
-is not supported: a batch is one sequence of rows with their cumulative lengths, as TRL's padding-free collator makes it.
+No package and no kernel of a hub is needed (torch 2.11 and newer, an NVIDIA GPU of compute capability 8.0 or
+newer, bf16). Padding is not supported: a batch is one sequence of rows with their cumulative lengths, as
+TRL's padding-free collator makes it.
 """
 
 import inspect
@@ -14,11 +16,17 @@ LARGEST_HEAD = 256
 
 
 def register(config: Any, precision: str) -> str | None:
-    """The name of the attention for a model of this configuration, registered with transformers; None where it cannot run."""
+    """The name of the attention for a model of this configuration, registered with transformers; None where
+    it cannot run."""
     import torch
 
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    if not torch.cuda.is_available() or torch.cuda.get_device_capability() < LEAST_CAPABILITY or precision != "bf16" or head > LARGEST_HEAD:
+    if (
+        not torch.cuda.is_available()
+        or torch.cuda.get_device_capability() < LEAST_CAPABILITY
+        or precision != "bf16"
+        or head > LARGEST_HEAD
+    ):
         return None
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import flash_attention_mask
@@ -28,8 +36,11 @@ def register(config: Any, precision: str) -> str | None:
     return NAME
 
 
-def attend(module: Any, query: Any, key: Any, value: Any, attention_mask: Any, **named: Any) -> tuple[Any, None]:
-    """Causal attention within each row. Shapes: query (1, heads, tokens, head), key and value (1, kv heads, tokens, head).
+def attend(
+    module: Any, query: Any, key: Any, value: Any, attention_mask: Any, **named: Any
+) -> tuple[Any, None]:
+    """Causal attention within each row. Shapes: query (1, heads, tokens, head), key and value (1, kv heads,
+    tokens, head).
 
     `cu_seq_lens_q` (rows + 1) and `max_length_q` come from the collator. Returns (1, tokens, heads, head).
     """

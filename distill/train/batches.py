@@ -1,8 +1,10 @@
-"""Which rows share a forward pass: each optimizer step draws its rows at random, and deals them over passes and GPUs by their tokens.
+"""Which rows share a forward pass: each optimizer step draws its rows at random, and deals them over passes
+and GPUs by their tokens.
 
-An optimizer step has `batch_size` rows, whatever their lengths and however many GPUs there are: the draw depends on seed and epoch alone.
-Its rows are dealt longest first to the pass with the fewest tokens so far (Graham's LPT rule: at most 4/3 of the best split), so that
-all passes take about as long. Rows of a pass lie end to end, without padding.
+An optimizer step has `batch_size` rows, whatever their lengths and however many GPUs there are: the draw
+depends on seed and epoch alone. Its rows are dealt longest first to the pass with the fewest tokens so far
+(Graham's LPT rule: at most 4/3 of the best split), so that all passes take about as long. Rows of a pass lie
+end to end, without padding.
 """
 
 import heapq
@@ -13,7 +15,8 @@ import numpy as np
 
 
 def deal(lengths: Sequence[int], passes: int) -> list[list[int]]:
-    """Positions of the rows of one step, dealt over passes; with as many rows as passes or more, none is empty.
+    """Positions of the rows of one step, dealt over passes; with as many rows as passes or more, none is
+    empty.
 
     >>> deal([7, 1, 5, 3], 2)
     [[0, 1], [2, 3]]
@@ -33,7 +36,8 @@ def order(rows: int, seed: int, epoch: int) -> np.ndarray[Any, np.dtype[np.int64
 
 
 def steps_of(rows: int, batch_size: int, seed: int, epoch: int, least: int) -> list[list[int]]:
-    """The rows of each step of an epoch, each row once; a last step of fewer than `least` rows joins the one before it."""
+    """The rows of each step of an epoch, each row once; a last step of fewer than `least` rows joins the one
+    before it."""
     drawn = order(rows, seed, epoch).tolist()
     steps = [drawn[at : at + batch_size] for at in range(0, rows, batch_size)]
     if len(steps) > 1 and len(steps[-1]) < least:
@@ -42,23 +46,31 @@ def steps_of(rows: int, batch_size: int, seed: int, epoch: int, least: int) -> l
 
 
 def passes_of_a_step(lengths: Sequence[int], batch_size: int, world: int, tokens: int, seed: int) -> int:
-    """How many passes a GPU makes for one step, with about `tokens` in each at most: the largest step of the first epoch decides.
+    """How many passes a GPU makes for one step, with about `tokens` in each at most: the largest step of the
+    first epoch decides.
 
     Raises ValueError when there are fewer rows than GPUs.
     """
     if len(lengths) < world:
-        raise ValueError(f"{len(lengths)} rows are too few for {world} GPUs: train on fewer with CUDA_VISIBLE_DEVICES")
-    largest = max(sum(lengths[row] for row in step) for step in steps_of(len(lengths), batch_size, seed, 0, 1))
+        raise ValueError(
+            f"{len(lengths)} rows are too few for {world} GPUs: train on fewer with CUDA_VISIBLE_DEVICES"
+        )
+    largest = max(
+        sum(lengths[row] for row in step) for step in steps_of(len(lengths), batch_size, seed, 0, 1)
+    )
     return min(max(1, -(-largest // (world * tokens))), max(1, min(batch_size, len(lengths)) // world))
 
 
 def sampler(lengths: Sequence[int], batch_size: int, world: int, rank: int, passes: int, seed: int) -> Any:
-    """A batch sampler of one rank for the Trainer: the rows of each of its passes, `passes` of them a step."""
+    """A batch sampler of one rank for the Trainer: the rows of each of its passes, `passes` of them a
+    step."""
     from transformers.trainer_pt_utils import BatchRebalanceSampler
 
     steps = len(steps_of(len(lengths), batch_size, seed, 0, passes * world))  # as many in every epoch
 
-    class Dealt(BatchRebalanceSampler):  # the Trainer leaves a sampler of this class as it is: it knows its rank already
+    class Dealt(
+        BatchRebalanceSampler
+    ):  # the Trainer leaves a sampler of this class as it is: it knows its rank already
         def __init__(self) -> None:
             self.epoch = 0
 

@@ -1,6 +1,7 @@
 """Model folders: the base as a student starts from it, checkpoints of a run, and the finished student.
 
-A folder appears under its name when all of it is written. Weights that are not finite are neither saved nor resumed from.
+A folder appears under its name when all of it is written. Weights that are not finite are neither saved nor
+resumed from.
 """
 
 import json
@@ -12,11 +13,14 @@ from typing import Any
 from distill.recipe.dataset import CONFIGS, Base
 from distill.train import student_template, weights
 
-COMPLETE = "distill-complete"  # written last into a checkpoint: one without it is torn and is not resumed from
+COMPLETE = (
+    "distill-complete"  # written last into a checkpoint: one without it is torn and is not resumed from
+)
 
 
 def prepare(base: Base, target: Path) -> None:
-    """A folder with the base's weights (linked), and the student's tokenizer, template, EOS and context length."""
+    """A folder with the base's weights (linked), and the student's tokenizer, template, EOS and context
+    length."""
     from transformers import AutoConfig, AutoTokenizer
 
     source = _local_folder(base)
@@ -27,16 +31,25 @@ def prepare(base: Base, target: Path) -> None:
     vocabulary = tokenizer.get_vocab()
     for token in (base.end_of_turn, base.pad_token):
         if token not in vocabulary:
-            raise ValueError(f"{base.model} has no token {token}; set base.end_of_turn and base.pad_token to tokens that it has")
+            raise ValueError(
+                f"{base.model} has no token {token}; set base.end_of_turn and base.pad_token to tokens that "
+                "it has"
+            )
     if base.end_of_turn == base.pad_token:
-        raise ValueError("base.pad_token equals base.end_of_turn: the EOS would be masked out of the loss and the student never stop")
+        raise ValueError(
+            "base.pad_token equals base.end_of_turn: the EOS would be masked out of the loss and the student "
+            "never stop"
+        )
     first_eos = tokenizer.eos_token_id
     tokenizer.eos_token, tokenizer.pad_token = base.end_of_turn, base.pad_token
     tokenizer.chat_template = student_template.read(base.chat_template)
     config = AutoConfig.from_pretrained(source, trust_remote_code=base.trust_remote_code)
     config.eos_token_id, config.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
     if base.rope_theta is not None:
-        config.rope_parameters = {**(config.rope_parameters or {"rope_type": "default"}), "rope_theta": base.rope_theta}
+        config.rope_parameters = {
+            **(config.rope_parameters or {"rope_type": "default"}),
+            "rope_theta": base.rope_theta,
+        }
     if base.max_position_embeddings is not None:
         config.max_position_embeddings = base.max_position_embeddings
     tokenizer.model_max_length = config.max_position_embeddings
@@ -51,7 +64,8 @@ def prepare(base: Base, target: Path) -> None:
 
 
 def save(trainer: Any, tokenizer: Any, prepared: Path, target: Path, *, half: bool) -> None:
-    """Writes the finished model under a temporary name (`half`: in bf16), puts it in place, and removes checkpoints."""
+    """Writes the finished model under a temporary name (`half`: in bf16), puts it in place, and removes
+    checkpoints."""
     scratch = target.with_name(f".{target.name}.tmp")
     shutil.rmtree(scratch, ignore_errors=True)
     trainer.model.config.use_cache = True
@@ -68,31 +82,45 @@ def save(trainer: Any, tokenizer: Any, prepared: Path, target: Path, *, half: bo
         _halve(scratch)
     if wrong := weights.not_finite(scratch):
         shutil.rmtree(scratch)
-        raise ValueError(f"the trained weights are not finite ({wrong}): no student was saved. Lower training.learning_rate")
+        raise ValueError(
+            f"the trained weights are not finite ({wrong}): no student was saved. Lower "
+            "training.learning_rate"
+        )
     shutil.rmtree(target, ignore_errors=True)
     os.replace(scratch, target)
     shutil.rmtree(target.with_name("checkpoints"), ignore_errors=True)
 
 
 def _halve(folder: Path) -> None:
-    """Rewrites a model's weights in bf16, one file at a time: training kept them in fp32, serving does not."""
+    """Rewrites a model's weights in bf16, one file at a time: training kept them in fp32, serving does
+    not."""
     import torch
     from safetensors.torch import load_file, save_file
 
     for file in folder.glob("*.safetensors"):
-        save_file({name: tensor.to(torch.bfloat16) for name, tensor in load_file(file).items()}, file, metadata={"format": "pt"})
+        save_file(
+            {name: tensor.to(torch.bfloat16) for name, tensor in load_file(file).items()},
+            file,
+            metadata={"format": "pt"},
+        )
     index = folder / "model.safetensors.index.json"
     if index.exists():
         found = json.loads(index.read_text(encoding="utf-8"))
         found["metadata"]["total_size"] = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
         index.write_text(json.dumps(found, indent=2), encoding="utf-8")
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    (folder / "config.json").write_text(json.dumps({**config, "dtype": "bfloat16"}, indent=2), encoding="utf-8")
+    (folder / "config.json").write_text(
+        json.dumps({**config, "dtype": "bfloat16"}, indent=2), encoding="utf-8"
+    )
 
 
 def last_whole_checkpoint(folder: Path) -> str | None:
     """The newest checkpoint that was written to its end and has finite weights, or None."""
-    whole = [path for path in folder.glob("checkpoint-*") if (path / COMPLETE).exists() and not weights.not_finite(path)]
+    whole = [
+        path
+        for path in folder.glob("checkpoint-*")
+        if (path / COMPLETE).exists() and not weights.not_finite(path)
+    ]
     return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
 
 
@@ -103,5 +131,12 @@ def _local_folder(base: Base) -> Path:
             return folder
     from huggingface_hub import snapshot_download
 
-    patterns = ["*.safetensors*", "*.json", "*.txt", "*.model", "*.jinja", *(["*.py"] if base.trust_remote_code else [])]
+    patterns = [
+        "*.safetensors*",
+        "*.json",
+        "*.txt",
+        "*.model",
+        "*.jinja",
+        *(["*.py"] if base.trust_remote_code else []),
+    ]
     return Path(snapshot_download(base.model, revision=base.revision, allow_patterns=patterns))

@@ -1,4 +1,5 @@
-"""Supervised fine-tuning: a TRL trainer for rows of token ids, which ends before a value that is not finite reaches the weights."""
+"""Supervised fine-tuning: a TRL trainer for rows of token ids, which ends before a value that is not finite
+reaches the weights."""
 
 import math
 import os
@@ -15,7 +16,9 @@ LAST_SHARE = 0.1
 """The final loss is the mean of what was logged in this last share of the steps."""
 
 
-def trainer(model: Any, tokenizer: Any, rows: list[dict[str, list[int]]], training: Training, folder: Path, say: Say) -> Any:
+def trainer(
+    model: Any, tokenizer: Any, rows: list[dict[str, list[int]]], training: Training, folder: Path, say: Say
+) -> Any:
     """A TRL trainer for rows that are already token ids and labels."""
     import torch
     from datasets import Dataset
@@ -29,13 +32,18 @@ def trainer(model: Any, tokenizer: Any, rows: list[dict[str, list[int]]], traini
         model.set_attn_implementation(kernel)
     lengths = [len(row["input_ids"]) for row in rows]
     if end_to_end:
-        accumulation = batches.passes_of_a_step(lengths, training.batch_size, world, training.device_tokens, training.seed)
+        accumulation = batches.passes_of_a_step(
+            lengths, training.batch_size, world, training.device_tokens, training.seed
+        )
         device_batch = max(2, training.batch_size // (accumulation * world))
     else:
         device_batch = min(training.device_batch_size, max(1, training.batch_size // world))
         accumulation = training.batch_size // (device_batch * world)
         if accumulation * device_batch * world != training.batch_size:
-            raise ValueError(f"training.batch_size={training.batch_size} is no multiple of {world} devices x {device_batch} sequences")
+            raise ValueError(
+                f"training.batch_size={training.batch_size} is no multiple of {world} devices x "
+                f"{device_batch} sequences"
+            )
     arguments = _arguments(training, folder, len(rows), device_batch, accumulation, world, end_to_end)
 
     class FiniteTrainer(SFTTrainer):
@@ -49,19 +57,29 @@ def trainer(model: Any, tokenizer: Any, rows: list[dict[str, list[int]]], traini
         def _get_grad_norm(self, *inputs: Any, **named: Any) -> Any:
             parent: Any = super()
             norm = parent._get_grad_norm(*inputs, **named)
-            checked = torch.stack([torch.as_tensor(value, device=self.step_loss.device).float() for value in (self.step_loss, norm)])
+            checked = torch.stack(
+                [
+                    torch.as_tensor(value, device=self.step_loss.device).float()
+                    for value in (self.step_loss, norm)
+                ]
+            )
             if not bool(torch.isfinite(checked).all()):
                 loss, gradient = checked.tolist()
                 raise ValueError(
-                    f"training stopped before step {self.state.global_step + 1} of {self.state.max_steps}: loss {loss}, gradient norm "
-                    f"{gradient}, learning rate {self._get_learning_rate():.2g}. No student was saved. Lower training.learning_rate (now "
-                    f"{training.learning_rate:.2g}) or raise training.warmup_share, and run the same command again"
+                    f"training stopped before step {self.state.global_step + 1} of {self.state.max_steps}: "
+                    f"loss {loss}, gradient norm "
+                    f"{gradient}, learning rate {self._get_learning_rate():.2g}. No student was saved. Lower "
+                    "training.learning_rate (now "
+                    f"{training.learning_rate:.2g}) or raise training.warmup_share, and run the same command "
+                    "again"
                 )
             return norm
 
         def _get_train_sampler(self, *inputs: Any, **named: Any) -> Any:
             if end_to_end:
-                return batches.sampler(lengths, training.batch_size, world, self.args.process_index, accumulation, training.seed)
+                return batches.sampler(
+                    lengths, training.batch_size, world, self.args.process_index, accumulation, training.seed
+                )
             sampler = super()._get_train_sampler(*inputs, **named)
             if isinstance(sampler, BatchRebalanceSampler):
                 sampler.seed = training.seed  # the trainer leaves it at a constant
@@ -77,7 +95,15 @@ def trainer(model: Any, tokenizer: Any, rows: list[dict[str, list[int]]], traini
     )
 
 
-def _arguments(training: Training, folder: Path, rows: int, device_batch: int, accumulation: int, world: int, end_to_end: bool) -> Any:
+def _arguments(
+    training: Training,
+    folder: Path,
+    rows: int,
+    device_batch: int,
+    accumulation: int,
+    world: int,
+    end_to_end: bool,
+) -> Any:
     """What TRL is told: a recipe's section, and what fits this device."""
     import torch
     from trl import SFTConfig
@@ -102,8 +128,11 @@ def _arguments(training: Training, folder: Path, rows: int, device_batch: int, a
         padding_free=end_to_end,
         dataset_kwargs={"skip_prepare_dataset": True},
         pad_to_multiple_of=WIDTH_MULTIPLE if on_gpu and not end_to_end else None,
-        # Rows of about one length share a micro-batch; which rows share an optimizer step stays a random draw.
-        train_sampling_strategy="batch_rebalance" if accumulation * world > 1 and not end_to_end else "random",
+        # Rows of about one length share a micro-batch; which rows share an optimizer step stays a random
+        # draw.
+        train_sampling_strategy="batch_rebalance"
+        if accumulation * world > 1 and not end_to_end
+        else "random",
         loss_type="nll",
         use_liger_kernel=training.liger,
         use_cpu=not on_gpu,
@@ -126,7 +155,10 @@ def _lora(training: Training) -> Any:
     from peft import LoraConfig
 
     return LoraConfig(
-        r=training.lora_rank, lora_alpha=training.lora_alpha or 2 * training.lora_rank, target_modules="all-linear", task_type="CAUSAL_LM"
+        r=training.lora_rank,
+        lora_alpha=training.lora_alpha or 2 * training.lora_rank,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
     )
 
 
@@ -139,8 +171,12 @@ def _callback(say: Say) -> Any:
             for logs in state.log_history:
                 self._report(state, logs, resumed=True)
 
-        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-            self._report(state, {"step": state.global_step, "epoch": state.epoch, **(logs or {})}, resumed=False)
+        def on_log(
+            self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any
+        ) -> None:
+            self._report(
+                state, {"step": state.global_step, "epoch": state.epoch, **(logs or {})}, resumed=False
+            )
 
         def _report(self, state: Any, logs: dict[str, float], *, resumed: bool) -> None:
             if "loss" in logs:
@@ -157,5 +193,7 @@ def _callback(say: Say) -> Any:
 def final_loss(history: list[dict[str, float]], steps: int) -> float:
     """Mean of the losses that were logged in the last tenth of the steps, or the last one that was."""
     logged = [(entry["step"], entry["loss"]) for entry in history if "loss" in entry]
-    last = [loss for step, loss in logged if step > (1 - LAST_SHARE) * steps] or [loss for _, loss in logged[-1:]]
+    last = [loss for step, loss in logged if step > (1 - LAST_SHARE) * steps] or [
+        loss for _, loss in logged[-1:]
+    ]
     return sum(last) / len(last)

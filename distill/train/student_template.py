@@ -1,7 +1,9 @@
-"""A student's chat template: where it is, and whether it keeps what a student is trained on, known before anything is paid for.
+"""A student's chat template: where it is, and whether it keeps what a student is trained on, known before
+anything is paid for.
 
-`read` gives the text of a shipped template or of a `.jinja` file of your own. `check` encodes a training row of each shape with the
-base's own tokenizer where that lies here, else byte by byte. It sees no row of a dataset: `chat.encode_pair` compares each of those.
+`read` gives the text of a shipped template or of a `.jinja` file of your own. `check` encodes a training row
+of each shape with the base's own tokenizer where that lies here, else byte by byte. It sees no row of a
+dataset: `chat.encode_pair` compares each of those.
 """
 
 import importlib.util
@@ -18,7 +20,10 @@ from distill.text import chat_template
 
 FILE = ".jinja"
 SHAPES = {
-    "with thinking": ("What is 2 + 2?", "<think>\nTwo and two make 4.\n\nI am sure.\n</think>\n\nThe answer is \\boxed{4}."),
+    "with thinking": (
+        "What is 2 + 2?",
+        "<think>\nTwo and two make 4.\n\nI am sure.\n</think>\n\nThe answer is \\boxed{4}.",
+    ),
     "without thinking": ("Greet me.", "Good morning."),
     "in Chinese": ("二加二等于多少？", "<think>\n二加二等于四。\n</think>\n\n答案是 \\boxed{4}。"),
 }
@@ -31,20 +36,28 @@ def names() -> list[str]:
 
 
 def read(name: str) -> str:
-    """The text of a template, named as in `configs/chat` or by the path of a file; raises RecipeError when there is none."""
+    """The text of a template, named as in `configs/chat` or by the path of a file; raises RecipeError when
+    there is none."""
     if not name.endswith(FILE) and name not in names():
-        raise RecipeError(f"base.chat_template: no template {name!r}; there are: {', '.join(names())}, or the path of a {FILE} file")
+        raise RecipeError(
+            f"base.chat_template: no template {name!r}; there are: {', '.join(names())}, or the path of a "
+            f"{FILE} file"
+        )
     path = Path(name).expanduser() if name.endswith(FILE) else CONFIGS / "chat" / f"{name}{FILE}"
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"base.chat_template: {path} cannot be read: {error}; the shipped ones are: {', '.join(names())}") from error
+        raise RecipeError(
+            f"base.chat_template: {path} cannot be read: {error}; the shipped ones are: {', '.join(names())}"
+        ) from error
 
 
 def check(base: Base, system: str | None = None) -> None:
-    """Raises RecipeError when the template cannot be read or loses a part of a row, or when the base lacks the recipe's tokens.
+    """Raises RecipeError when the template cannot be read or loses a part of a row, or when the base lacks
+    the recipe's tokens.
 
-    `system` is the system prompt of the dataset. Without the package `tokenizers`, which training needs, only the file is read.
+    `system` is the system prompt of the dataset. Without the package `tokenizers`, which training needs, only
+    the file is read.
     """
     template = read(base.chat_template)
     if importlib.util.find_spec("tokenizers") is None:
@@ -55,13 +68,19 @@ def check(base: Base, system: str | None = None) -> None:
         for shape, (question, said) in SHAPES.items():
             row = f", a row {shape}{' and with sampling.system' if system else ''}"
             prompt = [{"role": "system", "content": system}] if system else []
-            chat_template.encode_pair(tokenizer, [*prompt, {"role": "user", "content": question}], [{"role": "assistant", "content": said}])
+            chat_template.encode_pair(
+                tokenizer,
+                [*prompt, {"role": "user", "content": question}],
+                [{"role": "assistant", "content": said}],
+            )
     except RecipeError:
         raise
     except Exception as error:  # a template may raise anything
         raise RecipeError(
-            f"base.chat_template: {base.chat_template} cannot train {base.model}{row}: {chat_template.cause(error)}. The shipped ones are: "
-            f"{', '.join(names())}. A template for students that do not think says {chat_template.DROPS_THINKING!r} in a comment"
+            f"base.chat_template: {base.chat_template} cannot train {base.model}{row}: "
+            f"{chat_template.cause(error)}. The shipped ones are: "
+            f"{', '.join(names())}. A template for students that do not think says "
+            f"{chat_template.DROPS_THINKING!r} in a comment"
         ) from error
 
 
@@ -76,25 +95,43 @@ class _Preview:
             self.backend = Tokenizer.from_file(str(folder / "tokenizer.json"))
             for token in (base.end_of_turn, base.pad_token):
                 if self.backend.token_to_id(token) is None:
-                    raise RecipeError(f"{base.model} has no token {token}; set base.end_of_turn and base.pad_token to tokens that it has")
+                    raise RecipeError(
+                        f"{base.model} has no token {token}; set base.end_of_turn and base.pad_token to "
+                        "tokens that it has"
+                    )
         else:
             alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-            self.backend = Tokenizer(models.BPE({character: number for number, character in enumerate(alphabet)}, []))
+            self.backend = Tokenizer(
+                models.BPE({character: number for number, character in enumerate(alphabet)}, [])
+            )
             self.backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
             self.backend.decoder = decoders.ByteLevel()
             self.backend.add_special_tokens([base.end_of_turn, base.pad_token])
         self.chat_template, self.eos_token = template, base.end_of_turn
         self.eos_token_id = self.backend.token_to_id(base.end_of_turn)
-        self.names = {"bos_token": "", **_special(folder), "eos_token": base.end_of_turn, "pad_token": base.pad_token}
+        self.names = {
+            "bos_token": "",
+            **_special(folder),
+            "eos_token": base.end_of_turn,
+            "pad_token": base.pad_token,
+        }
         self.compiled = _environment().from_string(template)
 
     def get_added_vocab(self) -> dict[str, int]:
         return {token.content: number for number, token in self.backend.get_added_tokens_decoder().items()}
 
-    def apply_chat_template(self, messages: list[dict[str, str]], *, tokenize: bool, add_generation_prompt: bool) -> str:
+    def apply_chat_template(
+        self, messages: list[dict[str, str]], *, tokenize: bool, add_generation_prompt: bool
+    ) -> str:
         del tokenize
         return str(
-            self.compiled.render(messages=messages, add_generation_prompt=add_generation_prompt, tools=None, documents=None, **self.names)
+            self.compiled.render(
+                messages=messages,
+                add_generation_prompt=add_generation_prompt,
+                tools=None,
+                documents=None,
+                **self.names,
+            )
         )
 
     def encode(self, text: str, *, add_special_tokens: bool, split_special_tokens: bool = False) -> list[int]:
@@ -110,7 +147,11 @@ def _special(folder: Path | None) -> dict[str, str]:
     """The special tokens of a base that is here, by the names that templates know them by."""
     file = folder / "tokenizer_config.json" if folder is not None else None
     found = json.loads(file.read_text(encoding="utf-8")) if file is not None and file.is_file() else {}
-    tokens = {name: token["content"] if isinstance(token, dict) else token for name, token in found.items() if name.endswith("_token")}
+    tokens = {
+        name: token["content"] if isinstance(token, dict) else token
+        for name, token in found.items()
+        if name.endswith("_token")
+    }
     return {name: token for name, token in tokens.items() if isinstance(token, str)}
 
 
@@ -131,7 +172,9 @@ def _environment() -> Any:
     def refuse(message: str) -> None:
         raise jinja2.TemplateError(message)
 
-    made = sandbox.ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, ext.loopcontrols])
+    made = sandbox.ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, ext.loopcontrols]
+    )
     made.filters["tojson"] = partial(json.dumps, ensure_ascii=False)
     made.globals["raise_exception"] = refuse
     made.globals["strftime_now"] = lambda form: datetime.now().strftime(form)

@@ -1,6 +1,7 @@
 """The training stage's child process: `python -m distill.train.worker JOB.json`.
 
-Its messages are `progress`, `result` and `error`. The first process of several prepares the base and speaks for all.
+Its messages are `progress`, `result` and `error`. The first process of several prepares the base and speaks
+for all.
 """
 
 import json
@@ -17,11 +18,13 @@ from distill.train.rows import encode_rows
 from distill.workers import Say
 
 ONE_THREAD_PARAMETERS = 10_000_000
-"""Below this a CPU trains on one thread: with two, on a busy machine, a 0.9 M model was measured 2 to 10 times slower."""
+"""Below this a CPU trains on one thread: with two, on a busy machine, a 0.9 M model was measured 2 to 10
+times slower."""
 
 
 def main() -> int:
-    """Runs the job of the command line's file and reports its result, or its cause of failure, as the last event."""
+    """Runs the job of the command line's file and reports its result, or its cause of failure, as the last
+    event."""
     first = workers.begin()
 
     def say(kind: str, **values: object) -> None:
@@ -67,7 +70,9 @@ def train(base: Base, training: Training, examples: list[str], target: Path, say
         use_safetensors=True,
     )
     trainer = sft.trainer(model, tokenizer, rows, training, target.with_name("checkpoints"), say)
-    outcome = trainer.train(resume_from_checkpoint=checkpoint.last_whole_checkpoint(target.with_name("checkpoints")))
+    outcome = trainer.train(
+        resume_from_checkpoint=checkpoint.last_whole_checkpoint(target.with_name("checkpoints"))
+    )
     checkpoint.save(trainer, tokenizer, prepared, target, half=training.precision == "bf16")
     tokens = sum(len(row["input_ids"]) for row in rows)
     return {
@@ -94,7 +99,8 @@ def _wait_for(path: Path) -> None:
 
 
 def _peak_memory() -> dict[str, float | None]:
-    """Peak memory of what trains, in GiB: allocated on the GPU and taken from it, else resident in this process."""
+    """Peak memory of what trains, in GiB: allocated on the GPU and taken from it, else resident in this
+    process."""
     import resource
 
     import torch
@@ -102,7 +108,10 @@ def _peak_memory() -> dict[str, float | None]:
     if torch.cuda.is_available():
         taken = torch.cuda.max_memory_reserved() / 2**30
         return {"peak_memory_gib": torch.cuda.max_memory_allocated() / 2**30, "peak_memory_taken_gib": taken}
-    return {"peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, "peak_memory_taken_gib": None}
+    return {
+        "peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "peak_memory_taken_gib": None,
+    }
 
 
 if __name__ == "__main__":

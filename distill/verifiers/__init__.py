@@ -1,9 +1,10 @@
 """Verifiers: one file a kind of problem, picked by a literal dict.
 
-`judge_all` is the one way in: it streams, keeps order, and keeps several worker processes busy. Every trace gets a
-typed outcome. Only the text after the think block is judged, and a trace that failed, was cut or never closed its think
-block is `no_answer`, whatever is in it. Kinds without a verifier are `unverified`, which is no claim about the answer. What judging
-one row raises is that row's `error`; only what `row_errors.ENDS_RUN` names is raised.
+`judge_all` is the one way in: it streams, keeps order, and keeps several worker processes busy. Every trace
+gets a typed outcome. Only the text after the think block is judged, and a trace that failed, was cut or never
+closed its think block is `no_answer`, whatever is in it. Kinds without a verifier are `unverified`, which is
+no claim about the answer. What judging one row raises is that row's `error`; only what `row_errors.ENDS_RUN`
+names is raised.
 """
 
 from collections import deque
@@ -42,7 +43,13 @@ SELF_CHECKS: dict[str, Callable[[Problem, Verification], Verdict]] = {
     "sql": sql.judge_reference,
     "logic": logic.judge_reference,
 }
-RULES = {"math": math.VERSION, "code": code.VERSION, "choice": choice.VERSION, "sql": sql.VERSION, "logic": logic.VERSION}
+RULES = {
+    "math": math.VERSION,
+    "code": code.VERSION,
+    "choice": choice.VERSION,
+    "sql": sql.VERSION,
+    "logic": logic.VERSION,
+}
 """Name and version of the verifier of each kind; `open` has none but a judge."""
 
 
@@ -55,7 +62,8 @@ def versions(kinds: Iterable[str], section: Verification) -> dict[str, str]:
 
 
 def require(kinds: Sequence[str], section: Verification) -> None:
-    """Raises SandboxError or EngineError, with cause and remedy, where answers of some kinds cannot be judged: before they are paid for.
+    """Raises SandboxError or EngineError, with cause and remedy, where answers of some kinds cannot be
+    judged: before they are paid for.
 
     A judge's key and addresses are looked at; whether it answers is seen when it is asked.
     """
@@ -65,10 +73,17 @@ def require(kinds: Sequence[str], section: Verification) -> None:
         open_engine(section.judge.model)  # opened and not entered: nothing is loaded and nothing is sent
 
 
-def judge_all(traces: Iterable[Trace], section: Verification, completions: Completions | None = None) -> Iterator[Judged]:
-    """Each trace with its verdict and the opinions of others, one for one and in order; `completions` keeps what the judge replied."""
+def judge_all(
+    traces: Iterable[Trace], section: Verification, completions: Completions | None = None
+) -> Iterator[Judged]:
+    """Each trace with its verdict and the opinions of others, one for one and in order; `completions` keeps
+    what the judge replied."""
     verdicts = by_rules(traces, section)
-    rows = opinion.ask(verdicts, section.judge, completions) if section.judge else ((*row, Opinions()) for row in verdicts)
+    rows = (
+        opinion.ask(verdicts, section.judge, completions)
+        if section.judge
+        else ((*row, Opinions()) for row in verdicts)
+    )
     yield from _voted(rows, section, section.majority) if section.majority else rows
 
 
@@ -89,7 +104,8 @@ def judge(trace: Trace, section: Verification) -> Verdict:
 
 
 def judge_reference(problem: Problem, section: Verification) -> Verdict:
-    """The verdict of a problem's verifier on the problem's own reference: anything but `correct` or `unverified` makes it unusable."""
+    """The verdict of a problem's verifier on the problem's own reference: anything but `correct` or
+    `unverified` makes it unusable."""
     if by_majority(problem.kind, problem.reference, section):
         return Verdict("unverified", None, "no reference: its traces are judged by their majority")
     check = SELF_CHECKS.get(problem.kind)
@@ -105,14 +121,18 @@ def by_majority(kind: str, reference: str | None, section: Verification) -> bool
 
 
 def judges(problem: Problem, section: Verification) -> bool:
-    """Whether a rule settles if an answer to a problem is right, so that it can be judged without its siblings."""
+    """Whether a rule settles if an answer to a problem is right, so that it can be judged without its
+    siblings."""
     return problem.kind in JUDGES and not by_majority(problem.kind, problem.reference, section)
 
 
 def begin(trace: Trace, section: Verification) -> Pending:
-    """The verdict of the rules on one trace, or a promise of it that is this trace's alone: the boundary of a row that is judged."""
+    """The verdict of the rules on one trace, or a promise of it that is this trace's alone: the boundary of a
+    row that is judged."""
     if cause := incomplete(trace):
-        return Verdict("no_answer", boxed.any_boxed(trace.answer), cause, 0.0, RULES.get(trace.problem.kind, "none"))
+        return Verdict(
+            "no_answer", boxed.any_boxed(trace.answer), cause, 0.0, RULES.get(trace.problem.kind, "none")
+        )
     judge_kind = JUDGES.get(trace.problem.kind)
     if judge_kind is None:
         return _unverified(trace.problem)
@@ -120,16 +140,24 @@ def begin(trace: Trace, section: Verification) -> Pending:
         pending = judge_kind(trace.problem, trace.answer, section)
     except Exception as error:
         return row_errors.verdict(error, trace.id, RULES[trace.problem.kind])
-    return pending if isinstance(pending, Verdict) else _promised(pending, trace.id, RULES[trace.problem.kind])
+    return (
+        pending if isinstance(pending, Verdict) else _promised(pending, trace.id, RULES[trace.problem.kind])
+    )
 
 
 def _voted(rows: Iterable[Judged], section: Verification, wanted: Majority) -> Iterator[Judged]:
     """The rows with what the majority of their siblings says; siblings have to be contiguous."""
     for _, group in groupby(rows, key=lambda row: row[0].problem.problem_id):
         siblings = list(group)
-        votes = majority.agree([(trace, verdict) for trace, verdict, _ in siblings], wanted, section, _judge_answer)
+        votes = majority.agree(
+            [(trace, verdict) for trace, verdict, _ in siblings], wanted, section, _judge_answer
+        )
         for (trace, _, said), (verdict, vote) in zip(siblings, votes, strict=True):
-            yield trace, verdict, replace(vote, judge_outcome=said.judge_outcome, judge_detail=said.judge_detail)
+            yield (
+                trace,
+                verdict,
+                replace(vote, judge_outcome=said.judge_outcome, judge_detail=said.judge_detail),
+            )
 
 
 def _judge_answer(problem: Problem, answer: str, section: Verification) -> Verdict:

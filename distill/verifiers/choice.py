@@ -1,9 +1,13 @@
-r"""Multiple choice: the letter, or the text of one option, in the last box or `<answer>`, the last statement or the last line.
+r"""Multiple choice: the letter, or the text of one option, in the last box or `<answer>`, the last statement
+or the last line.
 
-- A question has to list the option that the reference names among two or more: otherwise the reference is unparsed.
-- A text counts when it is exactly one option's, after its spelling is made uniform: 0.5 is not 1/2. With a letter and a text, the
-  letter counts. An answer that names several options is none of them alone. What an answer denies is no statement.
-- A box that names no option leaves the word to the statements; one that a later statement contradicts is unparsed.
+- A question has to list the option that the reference names among two or more: otherwise the reference is
+  unparsed.
+- A text counts when it is exactly one option's, after its spelling is made uniform: 0.5 is not 1/2. With a
+  letter and a text, the letter counts. An answer that names several options is none of them alone. What an
+  answer denies is no statement.
+- A box that names no option leaves the word to the statements; one that a later statement contradicts is
+  unparsed.
 """
 
 import re
@@ -22,13 +26,16 @@ VERSION = "choice/3"
 Letters = frozenset[str]
 NONE: Letters = frozenset()
 LAST_STATEMENTS = 20
-"""So many statements, and lines, are read from the end; what stands before them is not what an answer ends with."""
+"""So many statements, and lines, are read from the end; what stands before them is not what an answer ends
+with."""
 LONGEST_TEXT = 400
 """Characters of an option's text; what is longer is not compared."""
 
 _DENIAL = re.compile(r"\b(?:not|never|neither|wrong|incorrect|false)\b|n't\b|[不非错]")
 _LEFT_OPEN = re.compile(r"\bor\b|/|或")
-_RELATION = re.compile(r"[=<>≈≤≥≠∈]|\\(?:approx|l[el]q?|g[eg]q?|ll|gg|neq?|in|to|sim|equiv|propto|rightarrow|implies)\b")
+_RELATION = re.compile(
+    r"[=<>≈≤≥≠∈]|\\(?:approx|l[el]q?|g[eg]q?|ll|gg|neq?|in|to|sim|equiv|propto|rightarrow|implies)\b"
+)
 
 _UNSURE = (
     r"(?i:\b(?:if|whether|unless|suppose|assume|(?:not|n't) (?:say|think|believe|mean))"
@@ -36,12 +43,21 @@ _UNSURE = (
 )
 _ANSWER_IS = (
     r"(?:(?i:\b(?:answer|option|choice|letter)\b)|答案|选项)"
-    r"\s?(?:(?i:(?:is|would be|must be|should be|has to be)\b)\s?[:：]?|(?:应该是|应该为|应为|应是|是|为|选)\s?[:：]?|[:：=])"
+    r"\s?(?:(?i:(?:is|would be|must be|should be|has to be)\b)\s?[:：]?"
+    r"|(?:应该是|应该为|应为|应是|是|为|选)\s?[:：]?|[:：=])"
 )
-_CHOSEN = r"(?:(?<!not )(?<!n't )(?i:\b(?:i|we)(?:'d| would| will)? (?:choose|select|pick)\b)|(?<![不误])选择?)\s?[:：]?"
-_FILLED = r"(?:\s?(?:(?i:\b(?:therefore|thus|then|hence|clearly|indeed|option|choice|letter|answer)\b)|选项|[:：]))*\s?"
+_CHOSEN = (
+    r"(?:(?<!not )(?<!n't )(?i:\b(?:i|we)(?:'d| would| will)? "
+    r"(?:choose|select|pick)\b)|(?<![不误])选择?)\s?[:：]?"
+)
+_FILLED = (
+    r"(?:\s?(?:(?i:\b(?:therefore|thus|then|hence|clearly|indeed|option|choice|letter|answer)\b)"
+    r"|选项|[:：]))*\s?"
+)
 _HEAD = re.compile(rf"({_UNSURE})?(?:{_ANSWER_IS}|{_CHOSEN}){_FILLED}")
-_END = re.compile(r"\s?(?:[).,:;!|\n。，；：！]|(?i:because|since|as|which|where|due|for|given|with|not|rather)\b|因)|\s[-–—(]|\Z")
+_END = re.compile(
+    r"\s?(?:[).,:;!|\n。，；：！]|(?i:because|since|as|which|where|due|for|given|with|not|rather)\b|因)|\s[-–—(]|\Z"
+)
 _SENTENCE = re.compile(r"[.;!。；！](?:\s|\Z)")
 _TAG = re.compile(r"</?answer>")
 _BOX = re.compile(r"\\f?boxed\s?\{([^{}]*)\}")
@@ -55,7 +71,13 @@ def judge(problem: Problem, answer: str, section: Verification) -> Verdict:
     try:
         text, chosen = extract(answer, listed)
     except ValueError as error:
-        return Verdict("unparsed_reference" if cause else "unparsed_answer", None, cause or str(error), perf_counter() - started, VERSION)
+        return Verdict(
+            "unparsed_reference" if cause else "unparsed_answer",
+            None,
+            cause or str(error),
+            perf_counter() - started,
+            VERSION,
+        )
     extracted = ", ".join(sorted(chosen)) or (text and text[: section.max_answer_characters])
     outcome, detail = _compared(named(problem.reference or "", listed), chosen, text)
     if cause:
@@ -76,11 +98,15 @@ def unusable(reference: str | None, listed: Options) -> str:
     wanted = named(reference or "", listed)
     if wanted and wanted <= set(listed):
         return ""
-    return f"the reference is none of the options that the question lists ({', '.join(listed)}), nor the text of one of them"
+    return (
+        f"the reference is none of the options that the question lists ({', '.join(listed)}), nor the "
+        "text of one of them"
+    )
 
 
 def extract(answer: str, listed: Options) -> tuple[str | None, Letters]:
-    """The text that states the choice, or None, and the options that it names; raises ValueError for a box that is never closed."""
+    """The text that states the choice, or None, and the options that it names; raises ValueError for a box
+    that is never closed."""
     boxed = boxes.last_boxed(answer)
     if boxed is None and "</answer>" in answer:
         boxed = _TAG.split(answer[: answer.rfind("</answer>")])[-1]
@@ -98,7 +124,8 @@ def extract(answer: str, listed: Options) -> tuple[str | None, Letters]:
 
 
 def _hints(boxed: str, listed: Options) -> bool:
-    """Whether a box that is no formula speaks of options in a way that is not read: nothing beside it may settle what it means."""
+    """Whether a box that is no formula speaks of options in a way that is not read: nothing beside it may
+    settle what it means."""
     text = plain(boxed)
     return not _RELATION.search(text) and _names(listed).name.search(text) is not None
 
@@ -116,9 +143,14 @@ def _from_words(text: str, listed: Options) -> tuple[str | None, Letters]:
 
 
 def _lower_case(boxed: str, listed: Options) -> Letters:
-    """The letter when all that a box holds is one in lower case; elsewhere such a letter is a word or a variable."""
+    """The letter when all that a box holds is one in lower case; elsewhere such a letter is a word or a
+    variable."""
     letter = plain(boxed).strip().strip("().")
-    return frozenset(letter.upper()) if len(letter) == 1 and letter.upper() in listed and "a" <= letter <= "z" else NONE
+    return (
+        frozenset(letter.upper())
+        if len(letter) == 1 and letter.upper() in listed and "a" <= letter <= "z"
+        else NONE
+    )
 
 
 def named(text: str, listed: Options) -> Letters:
@@ -139,7 +171,9 @@ def named(text: str, listed: Options) -> Letters:
         letter, rest = fold(match.group(2).strip("().:、"), listed.style), match.group(3)
         if letter in listed and _uniform(rest) == _uniform(listed[letter]):
             return frozenset((letter,))
-        others = (fold(found.group(1) or found.group(2), listed.style) for found in read.marker.finditer(rest))
+        others = (
+            fold(found.group(1) or found.group(2), listed.style) for found in read.marker.finditer(rest)
+        )
         return NONE if _DENIAL.search(rest) else frozenset((letter,)).union(others)
     shorter = without_texts(text, listed)
     said = read.said.match(shorter) if shorter != text else None
@@ -147,7 +181,8 @@ def named(text: str, listed: Options) -> Letters:
 
 
 def without_texts(text: str, listed: Options) -> str:
-    """The text with each option's name in place of the name with its own text: "C" for "C) Jupiter" and for "Jupiter (option C)"."""
+    """The text with each option's name in place of the name with its own text: "C" for "C) Jupiter" and for
+    "Jupiter (option C)"."""
     for pattern in _own_texts(tuple(listed.items()), listed.style):
         text = pattern.sub(lambda match: next(filter(None, match.groups())), text)
     return text
@@ -162,14 +197,19 @@ def _own_texts(items: tuple[tuple[str, str], ...], style: str) -> tuple[re.Patte
         if not text or len(text) > LONGEST_TEXT or option.strip(" .") in dict(items):
             continue
         called = f"(?i:{name})" if style != "upper" else name
-        behind.append(rf"({called})(?=[^A-Za-z0-9])\)?[):.、]?\s?(?:[-–—:,(]\s?)?[\"']?(?i:{text})[\"']?\s?\)?")
+        behind.append(
+            rf"({called})(?=[^A-Za-z0-9])\)?[):.、]?\s?(?:[-–—:,(]\s?)?[\"']?(?i:{text})[\"']?\s?\)?"
+        )
         before.append(
             rf"(?i:{text})[\"']?\s?(?:,?\s(?:which|that)\sis\s|[,(]\s?|\sis\s)(?=\(|(?<=\()|(?i:option|choice|letter))"
             rf"(?i:(?:option|choice|letter)\s)?\(?({called})(?![A-Za-z0-9])\)?"
         )
     if not behind:
         return ()
-    follows = r"(?=\s?(?:[.,;:!|\n]|[。，；！]|\Z|(?i:is|was|must|because|since|as|which|due|for|given|with)\b|[是因])|\s[-–—(])"
+    follows = (
+        r"(?=\s?(?:[.,;:!|\n]|[。，；！]|\Z"
+        r"|(?i:is|was|must|because|since|as|which|due|for|given|with)\b|[是因])|\s[-–—(])"
+    )
     return (
         re.compile(rf"(?<![A-Za-z0-9_'])\(?(?:{'|'.join(behind)}){follows}"),
         re.compile(rf"(?<![A-Za-z0-9_'])(?:{'|'.join(before)})"),
@@ -188,7 +228,8 @@ def _compared(wanted: Letters, chosen: Letters, text: str | None) -> tuple[Outco
 
 
 def _stated(text: str, listed: Options) -> tuple[str | None, Letters]:
-    """The text and options of the last readable statement, else the text of the last one that could be one."""
+    """The text and options of the last readable statement, else the text of the last one that could be
+    one."""
     unread = None
     text, read = without_texts(text, listed), _names(listed)
     found = [*_HEAD.finditer(text), *read.confirmed.finditer(text)]

@@ -1,7 +1,8 @@
 r"""The options that a question lists, and the patterns that read their names in an answer.
 
-Options are called A to Z, a to z, 1 to 26 or i to xxvi ("A. x", "(A) x", "A) x", "- A: x", "A - x" or "A x" on a line each, "① x").
-Names other than capitals count at the start of a line or in brackets only, and where no capitals are listed.
+Options are called A to Z, a to z, 1 to 26 or i to xxvi ("A. x", "(A) x", "A) x", "- A: x", "A - x" or "A x"
+on a line each, "① x"). Names other than capitals count at the start of a line or in brackets only, and where
+no capitals are listed.
 """
 
 import re
@@ -23,7 +24,10 @@ USUAL_LETTERS = 10
 """A to J are read as letters even where fewer are listed: such an answer is wrong, not unreadable."""
 
 _SPACES = re.compile(r"\s+")
-_WRAPPED = re.compile(r"\\(?:text|textbf|mathrm|mathbf|textrm|mbox)\s?\{([^{}]*)\}|\$|\*+|__|`|\\[()\[\]]|\\(?:qquad|quad|[ ,;:!])|~")
+_WRAPPED = re.compile(
+    r"\\(?:text|textbf|mathrm|mathbf|textrm|mbox)\s?\{([^{}]*)\}|\$|\*+|__|`|\\[()\[\]]|\\(?:qquad|quad|[ "
+    r",;:!])|~"
+)
 _WIDE = {0xFEE0 + code: chr(code) for code in (*range(0x30, 0x3A), *range(0x41, 0x5B), *range(0x61, 0x7B))}
 _WIDE |= {ord("（"): "(", ord("）"): ")", ord("．"): ". ", ord("："): ": ", ord("［"): "[", ord("］"): "]"}
 _WIDE |= {0x2460 + index: f"({index + 1}) " for index in range(20)}  # the circled numbers
@@ -39,7 +43,8 @@ _LISTS: tuple[tuple[Style, re.Pattern[str]], ...] = (
 
 
 class Options(dict[str, str]):
-    """Name and text of the options of a question, in order; letters are capitals and Roman numbers small here."""
+    """Name and text of the options of a question, in order; letters are capitals and Roman numbers small
+    here."""
 
     style: Style = "upper"
 
@@ -106,7 +111,9 @@ def patterns(style: Style, count: int) -> Patterns:
     """The patterns for so many options of a style."""
     last = LETTERS[max(count, USUAL_LETTERS) - 1]
     names = sorted(SEQUENCES[style][:count], key=len, reverse=True)
-    name = {"upper": f"[A-{last}]", "lower": f"[A-{last}a-{last.lower()}]"}.get(style, f"(?i:{'|'.join(names)})")
+    name = {"upper": f"[A-{last}]", "lower": f"[A-{last}a-{last.lower()}]"}.get(
+        style, f"(?i:{'|'.join(names)})"
+    )
     number = style in ("digits", "roman")
     alone = rf"{name}(?![A-Za-z0-9_'])" + (r"(?![./]\d)" if number else "")
     one = rf"(?:\({name}\)|{alone}\)?)"
@@ -120,10 +127,13 @@ def patterns(style: Style, count: int) -> Patterns:
         name=re.compile(rf"(?<![A-Za-z0-9_'\\.])({name})(?![A-Za-z0-9_'])(?!\.\d)"),
         items=re.compile(items),
         said=re.compile(items + run),
-        named=re.compile(rf"(?:{word}\s?(?:[:：]\s?|(?i:is)\s)?)?(?:({items})|({dotted})\s?(\S.*))", re.DOTALL),
+        named=re.compile(
+            rf"(?:{word}\s?(?:[:：]\s?|(?i:is)\s)?)?(?:({items})|({dotted})\s?(\S.*))", re.DOTALL
+        ),
         marker=re.compile(rf"\(({name})\)|(?<![A-Za-z0-9])({name})[).:、](?![A-Za-z0-9])"),
         confirmed=re.compile(
-            rf"(?i:\b(?:option|choice|answer)\s)({one})\s(?i:(?:is|must be) (?:therefore |thus |indeed |clearly )?"
+            rf"(?i:\b(?:option|choice|answer)\s)({one})\s(?i:(?:is|must be) (?:therefore |thus |indeed "
+            r"|clearly )?"
             rf"(?:the )?(?:only |best )?(?:correct|right|answer)\b)"
             rf"|(?<![A-Za-z0-9(.])({one})\s(?i:(?:is|must be) (?:therefore |thus )?"
             rf"the (?:only )?(?:correct |right |best )?(?:answer|option|choice)\b)"
@@ -136,5 +146,7 @@ def plain(text: str) -> str:
     text = text.translate(_WIDE)
     text = _SPACES.sub(lambda match: "\n" if "\n" in match.group() else " ", text)
     for _ in range(2):  # \textbf{\text{C}}
-        text = _WRAPPED.sub(lambda match: match.group(1) or " " * match.group().startswith(("\\q", "\\ ", "\\,", "~")), text)
+        text = _WRAPPED.sub(
+            lambda match: match.group(1) or " " * match.group().startswith(("\\q", "\\ ", "\\,", "~")), text
+        )
     return text

@@ -1,9 +1,10 @@
 """Python programs: the answer's last code block is run in the sandbox against the problem's tests.
 
-Programs never see what is expected of them: outputs and returned values are compared here, and asserts run in a second process
-that the answer reaches through plain data only. Every case of `stdio` and `call` tests is a fresh run, and the first that fails
-ends it. A program that does not compile is `wrong`; one that could not be run because the sandbox broke down is an `error`.
-Not looked at: how long a correct program takes within the limit, and what it writes besides its answer.
+Programs never see what is expected of them: outputs and returned values are compared here, and asserts run in
+a second process that the answer reaches through plain data only. Every case of `stdio` and `call` tests is a
+fresh run, and the first that fails ends it. A program that does not compile is `wrong`; one that could not be
+run because the sandbox broke down is an `error`. Not looked at: how long a correct program takes within the
+limit, and what it writes besides its answer.
 """
 
 import builtins
@@ -50,7 +51,8 @@ def judge(problem: Problem, answer: str, section: Verification) -> Verdict | Fut
 
 
 def judge_reference(problem: Problem, section: Verification) -> Verdict:
-    """The verdict on the reference solution, bare or fenced; `unverified` when there is none and the tests can be read."""
+    """The verdict on the reference solution, bare or fenced; `unverified` when there is none and the tests
+    can be read."""
     try:
         tests = _tests(problem)
     except ValueError as error:
@@ -63,13 +65,16 @@ def judge_reference(problem: Problem, section: Verification) -> Verdict:
 
 def _bare(reference: str, tests: Tests) -> str:
     """The reference solution without a fence around it."""
-    fenced = any(block.label in code_blocks.PYTHON for block in code_blocks.blocks(reference)) or reference.lstrip().startswith("```")
+    fenced = any(
+        block.label in code_blocks.PYTHON for block in code_blocks.blocks(reference)
+    ) or reference.lstrip().startswith("```")
     found = code_blocks.python(reference, _names(tests), isinstance(tests, Printing)) if fenced else None
     return found[0] if found else reference
 
 
 def _tests(problem: Problem) -> Tests:
-    """The tests of a problem; raises ValueError. A built-in name that the reference redefines is tested, not used, by its asserts."""
+    """The tests of a problem; raises ValueError. A built-in name that the reference redefines is tested, not
+    used, by its asserts."""
     tests = code_tests.parse(problem.tests or "")
     if not isinstance(tests, Asserting):
         return tests
@@ -89,7 +94,9 @@ def _verdict(opened: Boxes, tests: Tests, code: str, fenced: bool) -> Verdict:
     detail = detail[:DETAIL_CHARACTERS]
     if _MISSING in detail and outcome == "wrong":
         detail += "; the sandbox's Python lacks it (verification.sandbox.python)"
-    storable = detail.encode("utf-8", "backslashreplace").decode()  # what programs say may hold lone surrogates
+    storable = detail.encode(
+        "utf-8", "backslashreplace"
+    ).decode()  # what programs say may hold lone surrogates
     return Verdict(outcome, code, storable, seconds, VERSION)
 
 
@@ -104,7 +111,9 @@ def _examined(opened: Boxes, tests: Tests) -> Verdict:
     report = _report(ran)
     if report.get("readable"):
         return Verdict("unverified", None, "no reference solution", ran.seconds, VERSION)
-    return Verdict("unparsed_reference", None, report.get("broken", "the tests cannot be read"), ran.seconds, VERSION)
+    return Verdict(
+        "unparsed_reference", None, report.get("broken", "the tests cannot be read"), ran.seconds, VERSION
+    )
 
 
 def _tested(opened: Boxes, tests: Tests, code: str) -> Finding:
@@ -142,7 +151,10 @@ def _printed(opened: Boxes, tests: Printing, program: str, index: int) -> Findin
         return "correct", "", ran.seconds
     return (
         "wrong",
-        f"for {code_outputs.shown(given)} printed {code_outputs.shown(printed)}, expected {code_outputs.shown(expected)}",
+        (
+            f"for {code_outputs.shown(given)} printed {code_outputs.shown(printed)}, expected "
+            f"{code_outputs.shown(expected)}"
+        ),
         ran.seconds,
     )
 
@@ -150,7 +162,12 @@ def _printed(opened: Boxes, tests: Printing, program: str, index: int) -> Findin
 def _returned(opened: Boxes, tests: Returning, code: str, index: int) -> Finding:
     """The finding on what a function returns for one list of arguments."""
     arguments, accepted = tests.cases[index]
-    data: dict[str, Any] = {"setup": tests.setup, "source": code, "entry_point": tests.entry_point, "arguments": arguments}
+    data: dict[str, Any] = {
+        "setup": tests.setup,
+        "source": code,
+        "entry_point": tests.entry_point,
+        "arguments": arguments,
+    }
     ran = opened.run(Job("call", data))
     if ended := _ended(ran):
         return ended
@@ -169,12 +186,16 @@ def _returned(opened: Boxes, tests: Returning, code: str, index: int) -> Finding
             value = code_outputs.json_value(report["changed"])[0]
         if any(code_outputs.same_value(expected, value, tolerance) for expected in accepted):
             return "correct", "", ran.seconds
-    detail = f"for {code_outputs.shown(arguments)} returned {code_outputs.shown(value)}, expected {code_outputs.shown(accepted[0])}"
+    detail = (
+        f"for {code_outputs.shown(arguments)} returned {code_outputs.shown(value)}, expected "
+        f"{code_outputs.shown(accepted[0])}"
+    )
     return "wrong", detail, ran.seconds
 
 
 def _tolerance(opened: Boxes, tests: Printing | Returning) -> code_outputs.Tolerance:
-    """What the tests themselves say, or the sandbox's tolerance for numbers that are rounded like the expected ones."""
+    """What the tests themselves say, or the sandbox's tolerance for numbers that are rounded like the
+    expected ones."""
     within = code_outputs.USUAL if opened.limits.tolerance is None else opened.limits.tolerance
     if isinstance(tests, Printing):
         if tests.tolerance is not None:
@@ -189,7 +210,12 @@ def _asserted(opened: Boxes, tests: Asserting, code: str) -> Finding:
     entry_point = tests.entry_point or (_last_function(tests.setup, code) if tests.has_check else None)
     if entry_point is None and tests.has_check and not tests.checks_itself and "class Solution" in code:
         return "unparsed_reference", "the tests check a candidate and name none (entry_point)", 0.0
-    data: dict[str, Any] = {"setup": tests.setup, "source": tests.source, "entry_point": entry_point, "shadowed": list(tests.shadowed)}
+    data: dict[str, Any] = {
+        "setup": tests.setup,
+        "source": tests.source,
+        "entry_point": entry_point,
+        "shadowed": list(tests.shadowed),
+    }
     data["checks_itself"] = tests.checks_itself
     data |= {"owed": list(tests.owed), "framework": tests.framework, "needs_tests": tests.needs_tests}
     data["called"] = _CALLED.findall(tests.source_without_definitions)
@@ -266,5 +292,9 @@ def _last_function(setup: str, code: str) -> str | None:
     for source in (setup, code):
         if found := [name for name in _FUNCTION.findall(source) if name != "main"]:
             return str(found[-1])
-    methods = [name for name in _METHOD.findall(code) if not name.startswith("_")] if "class Solution" in code else []
+    methods = (
+        [name for name in _METHOD.findall(code) if not name.startswith("_")]
+        if "class Solution" in code
+        else []
+    )
     return f"Solution.{methods[0]}" if len(methods) == 1 else None

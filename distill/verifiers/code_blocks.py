@@ -1,4 +1,5 @@
-"""Finding code in an answer: fenced blocks as CommonMark has them. An unclosed last block goes on to the end of the text.
+"""Finding code in an answer: fenced blocks as CommonMark has them. An unclosed last block goes on to the end
+of the text.
 
 One block is the answer; imports and definitions of earlier blocks that it lacks are put before it.
 """
@@ -12,7 +13,8 @@ from dataclasses import dataclass
 
 PYTHON = frozenset(("python", "py", "python3", "py3"))
 _FENCE = re.compile(r"([ \t]*(?:(?:[-*>]|\d{1,9}[.)])[ \t]+)*)(`{3,}(?!`)|~{3,}(?!~))([^`]*)")
-"""Each character can belong to one part only: a line that is no fence after all is given up in linear time."""
+"""Each character can belong to one part only: a line that is no fence after all is given up in linear
+time."""
 _STATEMENT = re.compile(
     r"^[ \t]*(?:(?:async[ \t]+)?def[ \t]+\w+[ \t]*\(|class[ \t]+\w+[ \t]*[(:]"
     r"|import[ \t]+\w|from[ \t]+[\w.]+[ \t]+import[ \t]|print[ \t]*\()",
@@ -23,9 +25,19 @@ _ASSIGNMENT = re.compile(
     r"|[A-Za-z_][\w.]*(?:\[[^\]\n]*\])?(?:[ \t]*,[ \t]*[A-Za-z_]\w*)*[ \t]*(?:[-+*/%|&^]|//|\*\*)?=(?!=))",
     re.MULTILINE,
 )
-_INPUT = re.compile(r"\b(?:input|raw_input)\s*\(|\bstdin\b|\bopen\s*\(\s*0|\bfileinput\b|\b(?:read|readline|readlines)\s*\(|\binput\b")
+_INPUT = re.compile(
+    r"\b(?:input|raw_input)\s*\(|\bstdin\b|\bopen\s*\(\s*0|\bfileinput\b|\b(?:read|readline|readlines)\s*\(|\binput\b"
+)
 _OUTPUT = re.compile(r"\bprint\b|\bstdout\b|\bwrite\s*\(")
-_DEFINING = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign)
+_DEFINING = (
+    ast.FunctionDef,
+    ast.AsyncFunctionDef,
+    ast.ClassDef,
+    ast.Import,
+    ast.ImportFrom,
+    ast.Assign,
+    ast.AnnAssign,
+)
 LONGEST_PARSED = 100_000
 """Characters of a block that is parsed to see what it is."""
 _DEFINITION = re.compile(r"^(?:async[ \t]+)?(?:def|class)[ \t]+(\w+)", re.MULTILINE)
@@ -41,13 +53,16 @@ class Block:
     text: str
 
 
-def python(answer: str, names: frozenset[str] = frozenset(), reads_input: bool = False) -> tuple[str, bool] | None:
+def python(
+    answer: str, names: frozenset[str] = frozenset(), reads_input: bool = False
+) -> tuple[str, bool] | None:
     """The Python code of an answer and whether a fence marks it, or None.
 
-    The last Python block counts that defines one of `names`, or, for a program, that reads input and prints; else the last that is more
-    than comments, samples, asserts and calls of what earlier blocks define; else the last. A block without a label counts when no block
-    is labelled, or when it has a statement that no sample of values has. Without any fence an answer that looks like Python counts.
-    What the block uses, and only an earlier block defines, is put before it.
+    The last Python block counts that defines one of `names`, or, for a program, that reads input and prints;
+    else the last that is more than comments, samples, asserts and calls of what earlier blocks define; else
+    the last. A block without a label counts when no block is labelled, or when it has a statement that no
+    sample of values has. Without any fence an answer that looks like Python counts. What the block uses, and
+    only an earlier block defines, is put before it.
     """
     found = list(blocks(answer))
     if not found:
@@ -56,7 +71,11 @@ def python(answer: str, names: frozenset[str] = frozenset(), reads_input: bool =
     codes = [block.text for block in found if _counts(block, labelled) and block.text.strip()]
     if not codes:
         return None
-    wanted = [index for index, code in enumerate(codes) if (_reads(code) if reads_input else names & definitions(code))]
+    wanted = [
+        index
+        for index, code in enumerate(codes)
+        if (_reads(code) if reads_input else names & definitions(code))
+    ]
     if not wanted:
         known: set[str] = set()
         for index, code in enumerate(codes):
@@ -78,7 +97,11 @@ def _is_demonstration(code: str, known: Set[str], is_later: bool) -> bool:
     tree = _tree(code)
     if tree is None:
         return False
-    rest = [node for node in tree.body if not isinstance(node, (ast.Assert, ast.Import, ast.ImportFrom)) and not _is_text(node)]
+    rest = [
+        node
+        for node in tree.body
+        if not isinstance(node, (ast.Assert, ast.Import, ast.ImportFrom)) and not _is_text(node)
+    ]
     if not rest:
         return not any(isinstance(node, (ast.Import, ast.ImportFrom)) for node in tree.body) or is_later
     return not _DEFINITION.search(code) and bool(_used(tree) & known)
@@ -89,7 +112,8 @@ def _is_text(node: ast.stmt) -> bool:
 
 
 def _with_what_it_uses(code: str, earlier: Sequence[str]) -> str:
-    """The code behind the earlier blocks that hold nothing but imports and definitions, and define what it uses and does not define."""
+    """The code behind the earlier blocks that hold nothing but imports and definitions, and define what it
+    uses and does not define."""
     tree = _tree(code)
     if tree is None or not earlier:
         return code
@@ -117,7 +141,9 @@ def _tree(code: str) -> ast.Module | None:
 
 
 def _used(tree: ast.Module) -> frozenset[str]:
-    return frozenset(node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load))
+    return frozenset(
+        node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+    )
 
 
 def _bound(tree: ast.Module) -> frozenset[str]:
@@ -135,7 +161,9 @@ def _bound(tree: ast.Module) -> frozenset[str]:
 
 
 def _counts(block: Block, labelled: bool) -> bool:
-    return block.label in PYTHON or (not block.label and (not labelled or bool(_STATEMENT.search(block.text))))
+    return block.label in PYTHON or (
+        not block.label and (not labelled or bool(_STATEMENT.search(block.text)))
+    )
 
 
 def looks_like_python(text: str) -> bool:

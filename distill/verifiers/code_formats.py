@@ -1,7 +1,9 @@
-"""The shapes in which public sets hold their cases: DeepCoder, LiveCodeBench, CodeContests, Codeforces, APPS and TACO.
+"""The shapes in which public sets hold their cases: DeepCoder, LiveCodeBench, CodeContests, Codeforces, APPS
+and TACO.
 
-Each becomes the inputs, the outputs and the function's name. Values that come as JSON texts in all cases are read as JSON. A pickled text
-(LiveCodeBench) is never unpickled: its opcodes are read, and only those that make up one text are allowed.
+Each becomes the inputs, the outputs and the function's name. Values that come as JSON texts in all cases are
+read as JSON. A pickled text (LiveCodeBench) is never unpickled: its opcodes are read, and only those that
+make up one text are allowed.
 """
 
 import base64
@@ -17,7 +19,15 @@ MOST_BYTES = 256 << 20
 """Of unpacked tests; what is larger is refused before it is in memory."""
 _TEXT_OPCODES = frozenset(("PROTO", "FRAME", "MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT", "STOP"))
 _TEXTS = frozenset(("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"))
-_PARTS = ("public_tests", "private_tests", "generated_tests", "public_test_cases", "private_test_cases", "examples", "official_tests")
+_PARTS = (
+    "public_tests",
+    "private_tests",
+    "generated_tests",
+    "public_test_cases",
+    "private_test_cases",
+    "examples",
+    "official_tests",
+)
 _FUNCTION_TYPES = frozenset(("functional", "function_call"))
 _PROGRAM_TYPES = frozenset(("stdin", "stdin_stdout", "stdio"))
 
@@ -41,8 +51,16 @@ def cases(data: Any, function: str | None = None) -> Cases:
         parts = [cases(data[part], function) for part in _PARTS if data.get(part)]
         if len({part.function for part in parts}) > 1:
             raise ValueError("the parts of the tests are of different types")
-        return Cases([one for part in parts for one in part.inputs], [one for part in parts for one in part.outputs], parts[0].function)
-    if isinstance(data, dict) and isinstance(data.get("input"), list) and isinstance(data.get("output"), list):
+        return Cases(
+            [one for part in parts for one in part.inputs],
+            [one for part in parts for one in part.outputs],
+            parts[0].function,
+        )
+    if (
+        isinstance(data, dict)
+        and isinstance(data.get("input"), list)
+        and isinstance(data.get("output"), list)
+    ):
         if len(data["input"]) != len(data["output"]):
             raise ValueError("the tests have not as many inputs as outputs")
         return Cases(data["input"], data["output"])
@@ -82,18 +100,31 @@ def function_name(metadata: Any) -> str | None:
 
 
 def calls(inputs: Sequence[Any], outputs: Sequence[Any]) -> Calls:
-    """Arguments and accepted values of each call; texts that hold JSON in all cases are read. Raises ValueError."""
+    """Arguments and accepted values of each call; texts that hold JSON in all cases are read. Raises
+    ValueError."""
     given, wanted = list(inputs), list(outputs)
     if given and all(isinstance(one, str) for one in given):
         lines = [one.strip("\n").split("\n") for one in given]
         read = [[_json(line) for line in one] for one in lines]
-        given = [one[0] for one in read] if all(len(one) == 1 and isinstance(one[0], list) for one in read) else read
+        given = (
+            [one[0] for one in read]
+            if all(len(one) == 1 and isinstance(one[0], list) for one in read)
+            else read
+        )
         return [(one, (value,)) for one, value in zip(given, _outer(wanted), strict=True)]
     arguments = [one for case in given if isinstance(case, list) for one in case]
     texts = [one for one in arguments if isinstance(one, str)]
     encoded = bool(wanted) and all(isinstance(one, str) and _is_json(one) for one in wanted)
-    if encoded and texts and len(texts) == len(arguments) and all(map(_is_json, texts)) and any(map(_has_parts, [*texts, *wanted])):
-        return [([_json(one) for one in case], (_json(value),)) for case, value in zip(given, wanted, strict=True)]
+    if (
+        encoded
+        and texts
+        and len(texts) == len(arguments)
+        and all(map(_is_json, texts))
+        and any(map(_has_parts, [*texts, *wanted]))
+    ):
+        return [
+            ([_json(one) for one in case], (_json(value),)) for case, value in zip(given, wanted, strict=True)
+        ]
     if encoded and not texts:
         return [(case, (value, _json(value))) for case, value in zip(given, wanted, strict=True)]
     return [(case, accepted(value)) for case, value in zip(given, wanted, strict=True)]
@@ -101,7 +132,11 @@ def calls(inputs: Sequence[Any], outputs: Sequence[Any]) -> Calls:
 
 def _outer(values: Sequence[Any]) -> list[Any]:
     """The values, read where all are JSON texts."""
-    return [_json(one) for one in values] if all(isinstance(one, str) and _is_json(one) for one in values) else list(values)
+    return (
+        [_json(one) for one in values]
+        if all(isinstance(one, str) and _is_json(one) for one in values)
+        else list(values)
+    )
 
 
 def accepted(value: Any) -> tuple[Any, ...]:
@@ -138,8 +173,13 @@ def _read(text: str) -> Any:
 
 
 def looks_packed(text: str) -> bool:
-    """Whether a text may be compressed tests: zlib's first byte in base64, and nothing that base64 does not have."""
-    return text.startswith("eJ") and len(text) > 16 and not any(character in text[:200] for character in " \n{}[](),:\"'")
+    """Whether a text may be compressed tests: zlib's first byte in base64, and nothing that base64 does not
+    have."""
+    return (
+        text.startswith("eJ")
+        and len(text) > 16
+        and not any(character in text[:200] for character in " \n{}[](),:\"'")
+    )
 
 
 def unpacked(text: str) -> str:

@@ -1,4 +1,5 @@
-"""Comparing what a program gave with what is expected of it, outside of the sandbox: what was given is only ever plain data here."""
+"""Comparing what a program gave with what is expected of it, outside of the sandbox: what was given is only
+ever plain data here."""
 
 import json
 import math
@@ -9,7 +10,9 @@ from typing import Any, NamedTuple
 
 _NUMBER = re.compile(r"[+-]?(?:0|[1-9]\d{0,399})(?:\.\d{0,400})?(?:[eE][+-]?\d{1,4})?", re.ASCII)
 """No leading zeros: `0101` and `101` are two bit strings, and no judge may take them for one number."""
-_INSIDE = re.compile(r"(?<![\w.,])([+-]?(?:0|[1-9]\d{0,399})(?:\.\d{1,400})?(?:[eE][+-]?\d{1,4})?)(?![\w.]|,\d)", re.ASCII)
+_INSIDE = re.compile(
+    r"(?<![\w.,])([+-]?(?:0|[1-9]\d{0,399})(?:\.\d{1,400})?(?:[eE][+-]?\d{1,4})?)(?![\w.]|,\d)", re.ASCII
+)
 """A number inside a token, as in `[0.333,` and `x=0.5`."""
 EXACT = 1e-9
 """Floats that agree to this are one value."""
@@ -26,7 +29,8 @@ class Tolerance(NamedTuple):
     within: float = 0.0
     """Absolutely or relatively; 0 for exact."""
     places: int = 0
-    """Decimal places that the expected numbers of a problem are rounded to; a number with more may differ by half a unit of the last."""
+    """Decimal places that the expected numbers of a problem are rounded to; a number with more may differ by
+    half a unit of the last."""
     integers: bool = False
     """Whether expected integers may differ too: where the tests themselves say so."""
 
@@ -43,17 +47,27 @@ def _places(value: Any) -> int:
         return max(map(_places, value.values()), default=0)
     if isinstance(value, (str, float)):
         found = _INSIDE.findall(value if isinstance(value, str) else repr(value))
-        return max((len(number.partition(".")[2]) for number in found if "." in number and "e" not in number.lower()), default=0)
+        return max(
+            (
+                len(number.partition(".")[2])
+                for number in found
+                if "." in number and "e" not in number.lower()
+            ),
+            default=0,
+        )
     return 0
 
 
 def same_text(expected: str, printed: str, tolerance: Tolerance = Tolerance()) -> bool:  # noqa: B008 - immutable
-    """Equality of outputs: line by line without trailing white space, or token by token where two numbers differ in spelling only.
+    """Equality of outputs: line by line without trailing white space, or token by token where two numbers
+    differ in spelling only.
 
     With a tolerance, numbers may differ by that much. Indentation and line breaks count.
     """
     wanted, given = _lines(expected), _lines(printed)
-    return len(wanted) == len(given) and all(_same_line(a, b, tolerance) for a, b in zip(wanted, given, strict=True))
+    return len(wanted) == len(given) and all(
+        _same_line(a, b, tolerance) for a, b in zip(wanted, given, strict=True)
+    )
 
 
 def _lines(text: str) -> list[str]:
@@ -69,7 +83,9 @@ def _same_line(wanted: str, given: str, tolerance: Tolerance) -> bool:
     if len(wanted) - len(wanted.lstrip()) != len(given) - len(given.lstrip()):
         return False
     tokens, others = wanted.split(), given.split()
-    return len(tokens) == len(others) and all(_same_token(a, b, tolerance) for a, b in zip(tokens, others, strict=True))
+    return len(tokens) == len(others) and all(
+        _same_token(a, b, tolerance) for a, b in zip(tokens, others, strict=True)
+    )
 
 
 def _same_token(wanted: str, given: str, tolerance: Tolerance) -> bool:
@@ -83,7 +99,10 @@ def _same_token(wanted: str, given: str, tolerance: Tolerance) -> bool:
         and "." in wanted
         and len(parts) == len(others) > 1
         and parts[::2] == others[::2]
-        and all(a == b or ("." in a and _same_number(a, b, tolerance)) for a, b in zip(parts[1::2], others[1::2], strict=True))
+        and all(
+            a == b or ("." in a and _same_number(a, b, tolerance))
+            for a, b in zip(parts[1::2], others[1::2], strict=True)
+        )
     )
 
 
@@ -98,16 +117,20 @@ def _same_number(wanted: str, given: str, tolerance: Tolerance) -> bool:
 def _near(wanted: float, given: float, tolerance: Tolerance, coarser: bool) -> bool:
     """Within the tolerance, or the same when the given number is rounded like the expected ones.
 
-    A number that is written with fewer decimal places than the expected one has no relative tolerance: 12345.68 is not 12345.678901.
+    A number that is written with fewer decimal places than the expected one has no relative tolerance:
+    12345.68 is not 12345.678901.
     """
     relative = 0.0 if coarser and not tolerance.integers else tolerance.within
     if math.isclose(wanted, given, rel_tol=relative, abs_tol=tolerance.within):
         return True
-    return FEWEST_PLACES <= tolerance.places < _places(given) and abs(wanted - given) <= 0.5 * 10**-tolerance.places * (1 + EXACT)
+    return FEWEST_PLACES <= tolerance.places < _places(given) and abs(
+        wanted - given
+    ) <= 0.5 * 10**-tolerance.places * (1 + EXACT)
 
 
 def same_value(expected: Any, given: Any, tolerance: Tolerance = Tolerance(EXACT)) -> bool:  # noqa: B008 - immutable
-    """Equality of JSON values by exact type: true is no number, an expected integer wants an integer, floats agree to the tolerance."""
+    """Equality of JSON values by exact type: true is no number, an expected integer wants an integer, floats
+    agree to the tolerance."""
     match expected:
         case list():
             return (
@@ -122,14 +145,22 @@ def same_value(expected: Any, given: Any, tolerance: Tolerance = Tolerance(EXACT
                 and all(same_value(expected[key], given[key], tolerance) for key in expected)
             )
         case float():
-            return isinstance(given, (int, float)) and not isinstance(given, bool) and _close(expected, given, tolerance)
+            return (
+                isinstance(given, (int, float))
+                and not isinstance(given, bool)
+                and _close(expected, given, tolerance)
+            )
         case _:
             return type(expected) is type(given) and bool(expected == given)
 
 
 def _close(expected: float, given: float, tolerance: Tolerance) -> bool:
     try:
-        if expected == given or math.isclose(expected, given, rel_tol=EXACT) or (math.isnan(expected) and math.isnan(given)):
+        if (
+            expected == given
+            or math.isclose(expected, given, rel_tol=EXACT)
+            or (math.isnan(expected) and math.isnan(given))
+        ):
             return True
         given = float(given)
         return tolerance.within > 0 and _near(expected, given, tolerance, _places(given) < _places(expected))
@@ -138,7 +169,8 @@ def _close(expected: float, given: float, tolerance: Tolerance) -> bool:
 
 
 def json_value(data: Any) -> Any:
-    """A JSON value from what `inside/call.py` sends: tuples are lists; raises ValueError for what JSON does not have."""
+    """A JSON value from what `inside/call.py` sends: tuples are lists; raises ValueError for what JSON does
+    not have."""
     if isinstance(data, list):
         return [json_value(item) for item in data]
     if not isinstance(data, dict):

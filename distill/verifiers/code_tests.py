@@ -1,9 +1,10 @@
 """Reading the tests of a code problem: our own format, and those in which public sets come.
 
-Read are, besides the format in data/README.md: a list of assert statements (MBPP), Python source with asserts or
-`check(candidate)` (HumanEval, EvalPlus), pytest and unittest source (KodCode, BigCodeBench), `{"inputs", "outputs", "fn_name"}` (APPS,
-TACO), `{"language", "test_cases"}` (open-r1/verifiable-coding-problems-python), and the shapes of `code_formats`.
-Test source is only looked at here; whether it is Python, the sandbox finds out.
+Read are, besides the format in data/README.md: a list of assert statements (MBPP), Python source with asserts
+or `check(candidate)` (HumanEval, EvalPlus), pytest and unittest source (KodCode, BigCodeBench), `{"inputs",
+"outputs", "fn_name"}` (APPS, TACO), `{"language", "test_cases"}` (open-r1/verifiable-coding-problems-python),
+and the shapes of `code_formats`. Test source is only looked at here; whether it is Python, the sandbox finds
+out.
 """
 
 import ast
@@ -35,8 +36,12 @@ class Returning:
 
     @property
     def changes_argument(self) -> bool:
-        """Whether an expected value differs from the first argument, so that a function that does nothing cannot pass by it."""
-        return any(arguments and isinstance(arguments[0], list) and arguments[0] not in accepted for arguments, accepted in self.cases)
+        """Whether an expected value differs from the first argument, so that a function that does nothing
+        cannot pass by it."""
+        return any(
+            arguments and isinstance(arguments[0], list) and arguments[0] not in accepted
+            for arguments, accepted in self.cases
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +87,8 @@ Tests = Printing | Returning | Asserting
 _SPELLED = re.compile(r"\s*([A-Za-z_]\w*)(?:(?:\(\))?\.([A-Za-z_]\w*))?\s*")
 _FRAMEWORK = re.compile(r"^\s*(?:async\s+)?def test|^class \w+\([\w.]*TestCase\):", re.MULTILINE)
 _IMPORTED = re.compile(
-    r"^\s*(?:import|from)\s+(?:numpy|pytest|unittest|solutions?|answer|main|submission|your_\w+|candidate)\b", re.MULTILINE
+    r"^\s*(?:import|from)\s+(?:numpy|pytest|unittest|solutions?|answer|main|submission|your_\w+|candidate)\b",
+    re.MULTILINE,
 )
 _ELSEWHERE = re.compile(
     r"\b(?:mock|patch|monkeypatch|capsys|capfd|tmp_path|tmpdir|tempfile|redirect_stdout|subprocess)\b|\bsys\.stdout\b|\bopen\("
@@ -106,7 +112,9 @@ def parse(text: str) -> Tests:
     if isinstance(data, list) and data:
         return _of_cases(code_formats.cases(data))
     if not isinstance(data, dict):
-        raise ValueError(f"the tests are a {type(data).__name__}, not an object or a list of assert statements")
+        raise ValueError(
+            f"the tests are a {type(data).__name__}, not an object or a list of assert statements"
+        )
     if "tests" in data:
         return _wrapped(data)
     if "mode" in data:
@@ -127,7 +135,8 @@ def _literal(text: str) -> Any:
 
 
 def _wrapped(data: dict[str, Any]) -> Tests:
-    """Tests of any format with the `setup` and `entry_point` that other columns of their row hold; raises ValueError."""
+    """Tests of any format with the `setup` and `entry_point` that other columns of their row hold; raises
+    ValueError."""
     if data.get("checker"):
         raise ValueError("unsupported: the tests need the problem's own checker")
     inner = data["tests"] if isinstance(data["tests"], str) else json.dumps(data["tests"])
@@ -137,11 +146,16 @@ def _wrapped(data: dict[str, Any]) -> Tests:
         given = json.loads(inner) if inner.lstrip()[:1] in ("[", "{") else inner
         return replace(_of_cases(code_formats.cases(given, function)), setup=_lines(data.get("setup")))
     tests = replace(parse(inner), setup=_lines(data.get("setup")))
-    return replace(tests, entry_point=_entry_point(named)) if named and not isinstance(tests, Printing) else tests
+    return (
+        replace(tests, entry_point=_entry_point(named))
+        if named and not isinstance(tests, Printing)
+        else tests
+    )
 
 
 def _entry_point(name: Any) -> str:
-    """The name of a function, or of a class and its method: `Solution().solve` is `Solution.solve`; raises ValueError."""
+    """The name of a function, or of a class and its method: `Solution().solve` is `Solution.solve`; raises
+    ValueError."""
     found = _SPELLED.fullmatch(name) if isinstance(name, str) else None
     if found is None:
         raise ValueError("the entry_point is no name")
@@ -151,7 +165,9 @@ def _entry_point(name: Any) -> str:
 def _of_cases(found: code_formats.Cases) -> Printing | Returning:
     if found.function:
         return _returning(found.function, code_formats.calls(found.inputs, found.outputs))
-    return _printing([(_joined(given), _joined(value)) for given, value in zip(found.inputs, found.outputs, strict=True)])
+    return _printing(
+        [(_joined(given), _joined(value)) for given, value in zip(found.inputs, found.outputs, strict=True)]
+    )
 
 
 def _lines(value: Any) -> str:
@@ -163,9 +179,15 @@ def _own(data: dict[str, Any]) -> Tests:
     setup = _text(data.get("setup") or "", "setup")
     match data["mode"]:
         case "stdio":
-            pairs = [(_text(case["input"], "input"), _text(case["output"], "output")) for case in _cases(data)]
+            pairs = [
+                (_text(case["input"], "input"), _text(case["output"], "output")) for case in _cases(data)
+            ]
             tolerance = data.get("tolerance")
-            if tolerance is not None and (isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not 0 <= tolerance < 1):
+            if tolerance is not None and (
+                isinstance(tolerance, bool)
+                or not isinstance(tolerance, (int, float))
+                or not 0 <= tolerance < 1
+            ):
                 raise ValueError("the tolerance is no number from 0 to 1")
             return _printing(pairs, tolerance, setup)
         case "call":
@@ -184,7 +206,10 @@ def _public(data: dict[str, Any]) -> Tests:
         kinds = {case.get("type") for case in cases}
         names = {case.get("fn_name") for case in cases} - {None, ""}
         if kinds == {"function_call"} and len(names) == 1:
-            return _returning(names.pop(), code_formats.calls([case["input"] for case in cases], [case["output"] for case in cases]))
+            return _returning(
+                names.pop(),
+                code_formats.calls([case["input"] for case in cases], [case["output"] for case in cases]),
+            )
         if kinds - {"stdin_stdout", None} or names:
             raise ValueError("the test cases mix types or functions")
         return _printing([(_joined(case["input"]), _joined(case["output"])) for case in cases])
@@ -200,7 +225,11 @@ def _public(data: dict[str, Any]) -> Tests:
 
 def _printing(pairs: Sequence[tuple[str, str]], tolerance: float | None = None, setup: str = "") -> Printing:
     if not any(output.strip() for _, output in pairs):
-        raise ValueError("every expected output is empty: a program that does nothing would pass" if pairs else "there are no test cases")
+        raise ValueError(
+            "every expected output is empty: a program that does nothing would pass"
+            if pairs
+            else "there are no test cases"
+        )
     return Printing(tuple(pairs), tolerance, setup)
 
 
@@ -226,7 +255,10 @@ def _asserting(source: str, entry_point: Any, setup: str = "") -> Asserting:
     if entry_point is not None:
         entry_point = _entry_point(entry_point)
     if _FRAMEWORK.search(source) and (unsupported := _ELSEWHERE.search(source)):
-        raise ValueError(f"unsupported: the tests use {unsupported.group().strip(' (')!r}, which the answer's process does not see")
+        raise ValueError(
+            f"unsupported: the tests use {unsupported.group().strip(' (')!r}, which the answer's process "
+            "does not see"
+        )
     if entry_point is None and (called := re.search(r"^check\((\w+)\)", source, re.MULTILINE)):
         entry_point = called.group(1)
     return Asserting(source, entry_point, setup)
@@ -250,4 +282,6 @@ def _text(value: Any, name: str) -> str:
 
 def _joined(value: Any) -> str:
     """Standard input or output that may come as a list of lines (APPS)."""
-    return "\n".join(str(line) for line in value) if isinstance(value, list) else _text(value, "input or output")
+    return (
+        "\n".join(str(line) for line in value) if isinstance(value, list) else _text(value, "input or output")
+    )

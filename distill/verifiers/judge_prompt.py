@@ -1,13 +1,14 @@
 """What a judge is shown of an answer, and what its reply comes to (DeepSeek-R1, Listing 4, hardened).
 
-Question, reference and answer stand between lines with a random delimiter that none of them holds. A verdict is a JSON
-object that ends with the nonce of its own request: nothing quoted from an answer can be one, nor end one before its time
-where the judge quotes without escaping. Two verdicts that differ are none. Invisible characters are taken out of the
-texts, and the tokens of chat templates are broken, because many servers parse them wherever they stand. That a judge is
-not talked round by an answer's arguments is not promised.
+Question, reference and answer stand between lines with a random delimiter that none of them holds. A verdict
+is a JSON object that ends with the nonce of its own request: nothing quoted from an answer can be one, nor
+end one before its time where the judge quotes without escaping. Two verdicts that differ are none. Invisible
+characters are taken out of the texts, and the tokens of chat templates are broken, because many servers parse
+them wherever they stand. That a judge is not talked round by an answer's arguments is not promised.
 
-No `response_format` is asked for: DeepSeek's own API refuses a schema (400), engines in this process have none, and a
-grammar from the first token on takes the thinking from a judge that reasons. The nonce guards with or without one.
+No `response_format` is asked for: DeepSeek's own API refuses a schema (400), engines in this process have
+none, and a grammar from the first token on takes the thinking from a judge that reasons. The nonce guards
+with or without one.
 """
 
 import json
@@ -30,9 +31,13 @@ ANALYSIS_CHARACTERS = 500
 OUTCOMES = {"correct": "correct", "incorrect": "wrong"}
 
 _PLACES = re.compile(r"\{(delimiter|nonce|question|reference|answer)\}")
-_TEMPLATE_TOKENS = re.compile(r"<(?=[|｜]|/?(?:s|think|bos|eos|start_of_turn|end_of_turn|unused\d+)>)|\[(?=/?(?:INST|SYSTEM_PROMPT)\])")
+_TEMPLATE_TOKENS = re.compile(
+    r"<(?=[|｜]|/?(?:s|think|bos|eos|start_of_turn|end_of_turn|unused\d+)>)|\[(?=/?(?:INST|SYSTEM_PROMPT)\])"
+)
 _MEMBER = r'"\w+"\s*+:\s*+(?:"(?:[^"\\]++|\\.)*+"|[-\w.]++)\s*+'
-_OBJECTS = re.compile(rf"\{{\s*+{_MEMBER}(?:,\s*+{_MEMBER})*+\}}", re.DOTALL)  # flat ones: time is linear in any reply
+_OBJECTS = re.compile(
+    rf"\{{\s*+{_MEMBER}(?:,\s*+{_MEMBER})*+\}}", re.DOTALL
+)  # flat ones: time is linear in any reply
 _ESCAPES = re.compile(r'\\(["\\/bfnrt]|u[0-9a-fA-F]{4})?')
 
 
@@ -83,9 +88,12 @@ def read(reply: Completion, nonce: str, prefill: str = "", tags: thinking.Tags =
 
 
 def _verdicts(text: str, nonce: str) -> dict[str, str]:
-    """Outcome to analysis of all usable verdicts that the nonce seals; LaTeX in their strings may be unescaped."""
+    """Outcome to analysis of all usable verdicts that the nonce seals; LaTeX in their strings may be
+    unescaped."""
     found: dict[str, str] = {}
-    for place in _OBJECTS.finditer(_ESCAPES.sub(lambda escape: escape.group() if escape.group(1) else r"\\", text)):
+    for place in _OBJECTS.finditer(
+        _ESCAPES.sub(lambda escape: escape.group() if escape.group(1) else r"\\", text)
+    ):
         try:
             members = json.loads(place.group(), strict=False, object_pairs_hook=_unambiguous)
         except ValueError:
@@ -118,7 +126,10 @@ def _without_middle(text: str, limit: int) -> str:
     if len(text) <= limit:
         return text
     head, tail = limit - limit // 2, limit // 2
-    return f"{text[:head]}\n[... {len(text) - limit} characters of the answer are left out here ...]\n{text[-tail:]}"
+    return (
+        f"{text[:head]}\n[... {len(text) - limit} characters of the answer are left out here "
+        f"...]\n{text[-tail:]}"
+    )
 
 
 def _line(text: str) -> str:

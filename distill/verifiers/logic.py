@@ -1,9 +1,11 @@
-r"""Logic puzzles and other answers that are one short text, a number, a list, a set or an assignment of values to keys.
+r"""Logic puzzles and other answers that are one short text, a number, a list, a set or an assignment of
+values to keys.
 
-The answer is the last box, the last `<answer>`, the last fenced or closing JSON, what follows the last "the answer is", or the
-last line. A line of prose is no answer: without a marker it may have `MORE_WORDS` words more than the reference (or than the
-question's longest option) at most. Texts are equal without case, outer quotes, commas, spaces and full stop, numbers by value; lists
-are ordered, `{a, b}` is a set, and keys are compared one by one. Logically equivalent formulas in another spelling are not equal.
+The answer is the last box, the last `<answer>`, the last fenced or closing JSON, what follows the last "the
+answer is", or the last line. A line of prose is no answer: without a marker it may have `MORE_WORDS` words
+more than the reference (or than the question's longest option) at most. Texts are equal without case, outer
+quotes, commas, spaces and full stop, numbers by value; lists are ordered, `{a, b}` is a set, and keys are
+compared one by one. Logically equivalent formulas in another spelling are not equal.
 """
 
 import re
@@ -19,7 +21,10 @@ from distill.verifiers.structured import plain, unwrapped
 
 VERSION = "logic/2"
 MORE_WORDS = 3
-_SAID = re.compile(r"\b(?i:answer|solution)\b\s?(?:(?i:is|are|would be|must be)\b|[:：])\s?[:：]?|答案(?:应该是|应为|是|为|[:：])\s?[:：]?")
+_SAID = re.compile(
+    r"\b(?i:answer|solution)\b\s?(?:(?i:is|are|would be|must "
+    r"be)\b|[:：])\s?[:：]?|答案(?:应该是|应为|是|为|[:：])\s?[:：]?"
+)
 _FENCE = re.compile(r"^```[A-Za-z]*\n|^```", re.MULTILINE)
 _TAG = re.compile(r"</?answer>")
 _OPTION = re.compile(r"\(?([a-r])\)?")
@@ -44,7 +49,13 @@ def judge_reference(problem: Problem, section: Verification) -> Verdict:
     """Correct when the reference is there, not too long, and equal to itself."""
     reference = (problem.reference or "").strip()
     if len(reference) > section.max_answer_characters:
-        return Verdict("unparsed_reference", None, f"longer than {section.max_answer_characters} characters", 0.0, VERSION)
+        return Verdict(
+            "unparsed_reference",
+            None,
+            f"longer than {section.max_answer_characters} characters",
+            0.0,
+            VERSION,
+        )
     outcome, detail = _outcome(reference, reference or "-", {}, section.max_answer_characters)
     return Verdict(outcome, reference or None, detail, 0.0, VERSION)
 
@@ -59,7 +70,9 @@ def extract(answer: str, reference: str, listed: Mapping[str, str]) -> str | Non
     if (written := _written_json(answer)) is not None:
         return written
     text = unwrapped(answer).strip()
-    most_words = MORE_WORDS + (max(len(words.split()) for words in (reference, *listed.values())) if reference else MORE_WORDS)
+    most_words = MORE_WORDS + (
+        max(len(words.split()) for words in (reference, *listed.values())) if reference else MORE_WORDS
+    )
     structured = bool(reference) and not isinstance(structures.read(reference), str)
     if heads := list(_SAID.finditer(text)):
         return _marked(text[heads[-1].end() :].strip(), most_words, structured)
@@ -96,7 +109,9 @@ def _written_json(answer: str) -> str | None:
     return None
 
 
-def _outcome(reference: str, extracted: str | None, listed: Mapping[str, str], most_characters: int) -> tuple[str, str]:
+def _outcome(
+    reference: str, extracted: str | None, listed: Mapping[str, str], most_characters: int
+) -> tuple[str, str]:
     """(outcome, detail) of an answer's text."""
     if not extracted:
         return "no_answer", "no box, no <answer>, no 'answer is', and the last line is none or prose"

@@ -1,8 +1,9 @@
 """The majority verdict: what most traces of a problem agree on stands in for a reference that nobody has.
 
-OpenMathReasoning takes the most common of up to 32 answers so. Answers are equal when the kind's own verifier finds each
-correct with the other as the reference. A problem with a reference keeps its verdicts; there the majority is an opinion
-that can show a wrong reference. A majority can be wrong, and on hard problems it often is: that is the recipe's choice.
+OpenMathReasoning takes the most common of up to 32 answers so. Answers are equal when the kind's own verifier
+finds each correct with the other as the reference. A problem with a reference keeps its verdicts; there the
+majority is an opinion that can show a wrong reference. A majority can be wrong, and on hard problems it often
+is: that is the recipe's choice.
 """
 
 from collections import Counter
@@ -15,7 +16,8 @@ from distill.records import Opinions, Problem, Trace, Verdict
 VERSION = "majority/1"
 KINDS = ("math", "choice", "logic")
 ANSWERED = ("correct", "wrong", "unparsed_reference")
-"""Outcomes of a complete trace whose answer was read; a timeout is left out, it would time out against others too."""
+"""Outcomes of a complete trace whose answer was read; a timeout is left out, it would time out against others
+too."""
 MAX_CLASSES = 16
 """Distinct answers that others are compared with, most common first: a rarer one beyond them stands alone."""
 DETAIL_CHARACTERS = 200
@@ -35,29 +37,47 @@ class _Vote:
 
 
 def agree(
-    siblings: Sequence[tuple[Trace, Verdict]], majority: Majority, section: Verification, judge_answer: JudgeAnswer
+    siblings: Sequence[tuple[Trace, Verdict]],
+    majority: Majority,
+    section: Verification,
+    judge_answer: JudgeAnswer,
 ) -> list[tuple[Verdict, Opinions]]:
-    """Verdict and opinions of each of a problem's traces, in order; `judge_answer` is the verifier of the problem's kind."""
+    """Verdict and opinions of each of a problem's traces, in order; `judge_answer` is the verifier of the
+    problem's kind."""
     spellings = [_spelling(trace, verdict, section) for trace, verdict in siblings]
     classes = _classes(siblings, spellings, section, judge_answer)
     answers = [None if spelling is None else classes[spelling] for spelling in spellings]
     if not classes:
         return [(verdict, Opinions()) for _, verdict in siblings]
     vote = _vote(answers, majority)
-    return [_judged(trace, verdict, answer, vote) for (trace, verdict), answer in zip(siblings, answers, strict=True)]
+    return [
+        _judged(trace, verdict, answer, vote)
+        for (trace, verdict), answer in zip(siblings, answers, strict=True)
+    ]
 
 
 def _spelling(trace: Trace, verdict: Verdict, section: Verification) -> str | None:
     """The answer that a trace votes for, as it spelled it."""
     votes = trace.problem.kind in KINDS and verdict.outcome in ANSWERED
-    return verdict.extracted if votes and verdict.extracted and len(verdict.extracted) <= section.max_answer_characters else None
+    return (
+        verdict.extracted
+        if votes and verdict.extracted and len(verdict.extracted) <= section.max_answer_characters
+        else None
+    )
 
 
 def _classes(
-    siblings: Sequence[tuple[Trace, Verdict]], spellings: Sequence[str | None], section: Verification, judge_answer: JudgeAnswer
+    siblings: Sequence[tuple[Trace, Verdict]],
+    spellings: Sequence[str | None],
+    section: Verification,
+    judge_answer: JudgeAnswer,
 ) -> dict[str, str]:
     """Each spelling with the one that represents its class."""
-    first = {spelling: trace for (trace, _), spelling in reversed(list(zip(siblings, spellings, strict=True))) if spelling is not None}
+    first = {
+        spelling: trace
+        for (trace, _), spelling in reversed(list(zip(siblings, spellings, strict=True)))
+        if spelling is not None
+    }
 
     def accepted(reference: str, spelling: str) -> bool:
         problem = replace(first[spelling].problem, reference=reference)
@@ -82,7 +102,9 @@ def _vote(answers: Sequence[str | None], majority: Majority) -> _Vote:
     if given < majority.min_answers:
         return _Vote(None, share, f"no majority: {given} answers, {majority.min_answers} are needed")
     if ranking[1:] and ranking[1][1] == count:
-        return _Vote(None, share, f"no majority: {detail}, and as many on {ranking[1][0][:DETAIL_CHARACTERS]}")
+        return _Vote(
+            None, share, f"no majority: {detail}, and as many on {ranking[1][0][:DETAIL_CHARACTERS]}"
+        )
     if share <= majority.min_share:
         return _Vote(None, share, f"no majority: {detail}, more than {majority.min_share:.0%} are needed")
     return _Vote(answer, share, detail)

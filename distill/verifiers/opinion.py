@@ -1,10 +1,12 @@
-"""A judge in the stream of verdicts: settles `open` answers, fills what a rule verifier could not read, gives second opinions.
+"""A judge in the stream of verdicts: settles `open` answers, fills what a rule verifier could not read, gives
+second opinions.
 
-Rows come out one for one and in order; replies may come in any order, and only a window of rows is held. Whatever a rule
-verifier decided (correct, wrong, timeout, error) stands: the judge's view of it goes into the opinions. A reply without a
-usable verdict is asked for once more; after that an `open` answer is an `error`, never `wrong`. Every reply is on
-disk before it is looked at, behind the nonce of its request, so a run that was killed pays for no reply twice; failed
-requests are not, and are tried again. A judge that is gone is an `EngineError`.
+Rows come out one for one and in order; replies may come in any order, and only a window of rows is held.
+Whatever a rule verifier decided (correct, wrong, timeout, error) stands: the judge's view of it goes into the
+opinions. A reply without a usable verdict is asked for once more; after that an `open` answer is an `error`,
+never `wrong`. Every reply is on disk before it is looked at, behind the nonce of its request, so a run that
+was killed pays for no reply twice; failed requests are not, and are tried again. A judge that is gone is an
+`EngineError`.
 """
 
 import json
@@ -44,8 +46,11 @@ class _Question:
     nonce: str = ""
 
 
-def ask(rows: Iterable[tuple[Trace, Verdict]], judge: Judge, completions: Completions | None = None) -> Iterator[Judged]:
-    """Each row with its verdict and the judge's opinion, one for one and in order; raises EngineError when the judge is gone."""
+def ask(
+    rows: Iterable[tuple[Trace, Verdict]], judge: Judge, completions: Completions | None = None
+) -> Iterator[Judged]:
+    """Each row with its verdict and the judge's opinion, one for one and in order; raises EngineError when
+    the judge is gone."""
     window = _Window(iter(rows), judge, completions)
     sampling = Sampling(n=1, temperature=0.0, top_p=1.0, max_tokens=judge.max_tokens)
     with ExitStack() as stack:
@@ -76,7 +81,9 @@ def purpose(trace: Trace, verdict: Verdict, judge: Judge) -> str | None:
 class _Window:
     """The rows on their way, those that wait for the judge with a promise of its reading."""
 
-    def __init__(self, rows: Iterator[tuple[Trace, Verdict]], judge: Judge, completions: Completions | None) -> None:
+    def __init__(
+        self, rows: Iterator[tuple[Trace, Verdict]], judge: Judge, completions: Completions | None
+    ) -> None:
         self._rows, self._judge, self._completions = rows, judge, completions
         self._held: deque[tuple[Trace, Verdict, Future[Reading] | None]] = deque()
         self._asked: dict[str, _Question] = {}
@@ -89,7 +96,8 @@ class _Window:
         return self._ended and not self._held
 
     def requests(self) -> Iterator[Request]:
-        """What to ask next, reading rows on until the window is full; none when the rows that are held wait for nothing."""
+        """What to ask next, reading rows on until the window is full; none when the rows that are held wait
+        for nothing."""
         while True:
             while self._again:
                 yield from self._pose(self._again.popleft())
@@ -121,7 +129,9 @@ class _Window:
     def check(self) -> None:
         """Raises EngineError when the engine left a request without a reply."""
         if self._asked:
-            raise EngineError(f"the judge returned nothing for {len(self._asked)} requests; run it again to ask once more")
+            raise EngineError(
+                f"the judge returned nothing for {len(self._asked)} requests; run it again to ask once more"
+            )
 
     def _pose(self, question: _Question) -> Iterator[Request]:
         """The request for a question, unless its reply is stored or the same one is on its way."""
@@ -130,20 +140,39 @@ class _Window:
         try:
             messages = judge_prompt.render(trace, nonce, self._judge.max_answer_characters)
         except Exception as error:  # the boundary of a row that is rendered
-            question.reading.set_result(Reading("error", row_errors.told(error, trace.id), self._judge.model.model))
+            question.reading.set_result(
+                Reading("error", row_errors.told(error, trace.id), self._judge.model.model)
+            )
             return
         key = digest(
-            json.dumps([trace.id, trace.problem.question, trace.problem.reference, trace.answer, self._identity, question.attempt])
+            json.dumps(
+                [
+                    trace.id,
+                    trace.problem.question,
+                    trace.problem.reference,
+                    trace.answer,
+                    self._identity,
+                    question.attempt,
+                ]
+            )
         )
         kept = None if self._completions is None else self._completions.get(key)
         if kept is not None:
             self._read(question, kept)
         elif key in self._asked:
-            self._asked[key].reading.add_done_callback(lambda done: question.reading.set_result(done.result()))
+            self._asked[key].reading.add_done_callback(
+                lambda done: question.reading.set_result(done.result())
+            )
         else:
             self._asked[key] = replace(question, nonce=nonce)
             yield Request(
-                key, trace.problem, question.attempt, messages, self._judge.model.prefill, self._judge.max_tokens, int(key[:8], 16) >> 1
+                key,
+                trace.problem,
+                question.attempt,
+                messages,
+                self._judge.model.prefill,
+                self._judge.max_tokens,
+                int(key[:8], 16) >> 1,
             )
 
     def _read(self, question: _Question, kept: Completion) -> None:
@@ -165,13 +194,23 @@ def _judged(trace: Trace, verdict: Verdict, reading: Reading | None) -> Judged:
     is_open = trace.problem.kind == "open"
     if reading is None:
         if is_open and verdict.outcome == "unverified" and not trace.answer.strip():
-            verdict = replace(verdict, outcome="no_answer", detail="nothing follows the thinking", verifier=VERSION)
+            verdict = replace(
+                verdict, outcome="no_answer", detail="nothing follows the thinking", verifier=VERSION
+            )
         return trace, verdict, Opinions()
     opinions = Opinions(judge_outcome=reading.outcome, judge_detail=reading.detail)
     if verdict.outcome in ("correct", "wrong") or (reading.outcome == "error" and not is_open):
         return trace, verdict, opinions
-    detail = f"infra_error: the judge gave no usable verdict: {reading.detail}" if reading.outcome == "error" else reading.detail
-    return trace, replace(verdict, outcome=reading.outcome, detail=detail, verifier=f"{VERSION} {reading.model}"), opinions
+    detail = (
+        f"infra_error: the judge gave no usable verdict: {reading.detail}"
+        if reading.outcome == "error"
+        else reading.detail
+    )
+    return (
+        trace,
+        replace(verdict, outcome=reading.outcome, detail=detail, verifier=f"{VERSION} {reading.model}"),
+        opinions,
+    )
 
 
 def _identity(judge: Judge) -> str:

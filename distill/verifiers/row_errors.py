@@ -1,6 +1,8 @@
-"""The boundary of a row: what judging, measuring or rendering one row raises becomes that row's outcome and ends no run.
+"""The boundary of a row: what judging, measuring or rendering one row raises becomes that row's outcome and
+ends no run.
 
-Only `ENDS_RUN` goes through: a broken machine, sandbox, server or recipe is no property of a row. Interrupts are no `Exception`.
+Only `ENDS_RUN` goes through: a broken machine, sandbox, server or recipe is no property of a row. Interrupts
+are no `Exception`.
 """
 
 import logging
@@ -19,10 +21,13 @@ log = logging.getLogger(__name__)
 
 
 def told(error: BaseException, row: str) -> str:
-    """The detail of a row that raised, `infra_error: <Type>: <message>`; a debug log has the traceback. Raises what ends a run."""
+    """The detail of a row that raised, `infra_error: <Type>: <message>`; a debug log has the traceback.
+    Raises what ends a run."""
     if isinstance(error, ENDS_RUN) or not isinstance(error, Exception):
         raise error
-    message = f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace").decode()[:MESSAGE_CHARACTERS]
+    message = f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace").decode()[
+        :MESSAGE_CHARACTERS
+    ]
     log.debug("row %s: %s", row, message, exc_info=error)
     return INFRA_ERROR + message
 

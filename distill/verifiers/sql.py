@@ -1,8 +1,8 @@
 r"""SQL queries: the answer's rows against those of the reference query, both run by SQLite in the sandbox.
 
-Rows are a multiset unless the problem says `ordered`. NULL equals NULL only, 2 equals 2.0, reals agree to 1e-9, text and
-blobs are exact; column names do not count and column order does. Two queries that agree on the problem's rows are not
-thereby equivalent. Other dialects than SQLite's are not understood.
+Rows are a multiset unless the problem says `ordered`. NULL equals NULL only, 2 equals 2.0, reals agree to
+1e-9, text and blobs are exact; column names do not count and column order does. Two queries that agree on the
+problem's rows are not thereby equivalent. Other dialects than SQLite's are not understood.
 """
 
 import json
@@ -22,7 +22,9 @@ from distill.verifiers import code_blocks
 VERSION = "sql/1"
 MEMO_REFERENCES = 256
 LABELS = frozenset(("sql", "sqlite", "sqlite3", "mysql", "postgres", "postgresql", "tsql", "plsql"))
-_START = re.compile(r"(?:[\s(]|--[^\n]*\n|/\*(?:(?!\*/).)*+\*/)*+(?:select|with|values)", re.IGNORECASE | re.DOTALL)
+_START = re.compile(
+    r"(?:[\s(]|--[^\n]*\n|/\*(?:(?!\*/).)*+\*/)*+(?:select|with|values)", re.IGNORECASE | re.DOTALL
+)
 INSIDE_SHARE = 0.9
 """Share of the sandbox's time limit at which SQLite stops by itself and says so."""
 
@@ -38,7 +40,8 @@ class Database:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Rows, or why there are none: `outcome` is `"correct"`, `"wrong"`, `"timeout"` or `"unparsed_reference"`."""
+    """Rows, or why there are none: `outcome` is `"correct"`, `"wrong"`, `"timeout"` or
+    `"unparsed_reference"`."""
 
     outcome: str
     detail: str
@@ -73,7 +76,11 @@ def parse(text: str) -> Database:
         data = json.loads(text)
     except (ValueError, RecursionError):
         raise ValueError("the tests are no JSON") from None
-    if not isinstance(data, dict) or not isinstance(data.get("schema"), str) or not isinstance(data.get("rows", ""), str):
+    if (
+        not isinstance(data, dict)
+        or not isinstance(data.get("schema"), str)
+        or not isinstance(data.get("rows", ""), str)
+    ):
         raise ValueError("the tests are no object with the SQL texts schema and rows")
     if not isinstance(data.get("ordered", False), bool):
         raise ValueError("ordered is neither true nor false")
@@ -81,8 +88,13 @@ def parse(text: str) -> Database:
 
 
 def extract(answer: str) -> str | None:
-    """The query of an answer: its last SQL block, else its last box, else an answer that is a query from its start."""
-    codes = [block.text for block in code_blocks.blocks(answer) if block.label in LABELS or (not block.label and _starts(block.text))]
+    """The query of an answer: its last SQL block, else its last box, else an answer that is a query from its
+    start."""
+    codes = [
+        block.text
+        for block in code_blocks.blocks(answer)
+        if block.label in LABELS or (not block.label and _starts(block.text))
+    ]
     query = codes[-1] if codes else answer_boxes.any_boxed(answer) or (answer if _starts(answer) else "")
     return query.strip() or None
 
@@ -102,7 +114,9 @@ def _verdict(opened: Boxes, database: Database, reference: str, query: str) -> V
     try:
         wanted = _wanted(opened, database, reference)
         if wanted.outcome != "correct":
-            return Verdict("unparsed_reference", query, f"the reference query: {wanted.detail}", wanted.seconds, VERSION)
+            return Verdict(
+                "unparsed_reference", query, f"the reference query: {wanted.detail}", wanted.seconds, VERSION
+            )
         given = wanted if query == reference else _run(opened, database, query)
     except InfraError as error:
         return Verdict("error", query, f"infra_error: {error}", 0.0, VERSION)
@@ -121,13 +135,18 @@ def _wanted(opened: Boxes, database: Database, reference: str) -> Found:
 def _run(opened: Boxes, database: Database, query: str) -> Found:
     """The rows of one query; raises InfraError."""
     seconds = opened.limits.timeout_seconds * INSIDE_SHARE
-    ran = opened.run(Job("query", {"schema": database.schema, "rows": database.rows, "query": query, "seconds": seconds}))
+    ran = opened.run(
+        Job("query", {"schema": database.schema, "rows": database.rows, "query": query, "seconds": seconds})
+    )
     if ran.ending == "timeout":
         return Found("timeout", "stopped at the time limit", ran.seconds)
     if ran.ending in ("memory", "output"):
         return Found("wrong", f"more {ran.ending} than verification.sandbox.{ran.ending}_mb", ran.seconds)
     if ran.ending != "exit" or ran.code:
-        raise InfraError(f"the query's process ended by {ran.ending} {ran.code}: {ran.stderr[-200:].decode(errors='replace')}")
+        raise InfraError(
+            f"the query's process ended by {ran.ending} {ran.code}: "
+            f"{ran.stderr[-200:].decode(errors='replace')}"
+        )
     report = json.loads(ran.result)
     if "rows" in report:
         return Found("correct", "", ran.seconds, tuple(tuple(map(_value, row)) for row in report["rows"]))
@@ -146,7 +165,11 @@ def difference(wanted: tuple[tuple[Any, ...], ...], given: tuple[tuple[Any, ...]
     """How two results differ, or nothing when they are the same."""
     if len(wanted) != len(given):
         return f"{len(given)} rows, expected {len(wanted)}"
-    pairs = zip(wanted, given, strict=True) if ordered else zip(sorted(wanted, key=_key), sorted(given, key=_key), strict=True)
+    pairs = (
+        zip(wanted, given, strict=True)
+        if ordered
+        else zip(sorted(wanted, key=_key), sorted(given, key=_key), strict=True)
+    )
     for one, other in pairs:
         if len(one) != len(other):
             return f"{len(other)} columns, expected {len(one)}"
@@ -164,7 +187,10 @@ def same(one: Any, other: Any) -> bool:
 
 
 def _key(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    """A place in an order in which equal rows meet: first what is exact, then numbers, rounded, since 0.1 + 0.2 must meet 0.3."""
-    exact = tuple("" if isinstance(value, (int, float)) else f"{type(value).__name__}:{value!r}" for value in row)
+    """A place in an order in which equal rows meet: first what is exact, then numbers, rounded, since 0.1 +
+    0.2 must meet 0.3."""
+    exact = tuple(
+        "" if isinstance(value, (int, float)) else f"{type(value).__name__}:{value!r}" for value in row
+    )
     numbers = tuple(value for value in row if isinstance(value, (int, float)))
     return exact, tuple(float(f"{value:.8g}") for value in numbers), numbers

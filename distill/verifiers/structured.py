@@ -1,8 +1,9 @@
-r"""Lists, sets and assignments in short answers, as JSON or as people write them, and when two of them are equal.
+r"""Lists, sets and assignments in short answers, as JSON or as people write them, and when two of them are
+equal.
 
-"Alice: red; Bob = blue", a bullet list, a Markdown table of two columns and a JSON object are the same assignment. Scalars are
-compared as texts, numbers by value: `true` equals "True" and not 1. A key with two values makes no assignment. Nothing is read
-out of running prose, and a list inside a list has to be JSON.
+"Alice: red; Bob = blue", a bullet list, a Markdown table of two columns and a JSON object are the same
+assignment. Scalars are compared as texts, numbers by value: `true` equals "True" and not 1. A key with two
+values makes no assignment. Nothing is read out of running prose, and a list inside a list has to be JSON.
 """
 
 import json
@@ -18,13 +19,17 @@ SHOWN_KEYS = 3
 """So many differing keys are named in a detail."""
 
 _SPACES = re.compile(r"\s+")
-_WRAPPED = re.compile(r"\\(?:text|textbf|mathrm|mathbf|textrm|mbox)\s?\{([^{}]*)\}|\$|\*\*|`+(?:json\b)?|</?answer>|\\[()\[\]]")
+_WRAPPED = re.compile(
+    r"\\(?:text|textbf|mathrm|mathbf|textrm|mbox)\s?\{([^{}]*)\}|\$|\*\*|`+(?:json\b)?|</?answer>|\\[()\[\]]"
+)
 _NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3}){1,12}|\d{1,40})(?:\.\d{1,40})?")
 _BRACKETS = re.compile(r"[()\[\]{}<> ]+")
 _SET = re.compile(r"\{[^{}\[\]:\"]*\w[^{}\[\]:\"]*\}")
 _BULLET = re.compile(r"^(?:[-*•+]\s|\d{1,3}[.)]\s)?(?:(?i:and|so|thus|hence|therefore)\b,?\s)*")
 _BULLETED = re.compile(r"(?:[-*•+]|\d{1,3}[.)])\s")
-_PAIR = re.compile(r"([^:=→]{1,80}?)(?:\s?(?::(?=\s)|=|→|->)\s?|\s(?i:is)\s(?i:an?\s|the\s)?)(\S.*)", re.DOTALL)
+_PAIR = re.compile(
+    r"([^:=→]{1,80}?)(?:\s?(?::(?=\s)|=|→|->)\s?|\s(?i:is)\s(?i:an?\s|the\s)?)(\S.*)", re.DOTALL
+)
 _RULE = re.compile(r"[|:\- ]+")
 _PYTHON = {"True": "true", "False": "false", "None": "null"}
 
@@ -44,7 +49,11 @@ def compared(wanted: Any, answer: str) -> tuple[str, str]:
     value = json_value(text)
     if isinstance(wanted, dict):
         given = value if isinstance(value, dict) else assigned(text, at_least=1)
-        return ("unparsed_answer", "no assignment of values to keys") if given is None else _by_key(wanted, given)
+        return (
+            ("unparsed_answer", "no assignment of values to keys")
+            if given is None
+            else _by_key(wanted, given)
+        )
     if isinstance(wanted, frozenset):
         same = wanted == (frozenset(map(_scalar, value)) if isinstance(value, list) else _scalars(text))
     else:
@@ -70,14 +79,17 @@ def same_text(first: str, second: str) -> bool:
 
 
 def json_value(text: str) -> Any:
-    """The JSON list or object that a text is, also with Python's quotes; None for anything else and for a key that is there twice."""
+    """The JSON list or object that a text is, also with Python's quotes; None for anything else and for a key
+    that is there twice."""
     text = text.strip()
     if text[:1] not in ("[", "{") or text[-1:] not in ("]", "}"):
         return None
     if max(accumulate((character in "[{") - (character in "]}") for character in text)) > DEEPEST:
         return None
     if '"' not in text:
-        text = re.sub(r"\b(?:True|False|None)\b", lambda match: _PYTHON[match.group()], text.replace("'", '"'))
+        text = re.sub(
+            r"\b(?:True|False|None)\b", lambda match: _PYTHON[match.group()], text.replace("'", '"')
+        )
     try:
         return json.loads(text, object_pairs_hook=_without_twins)
     except ValueError:
@@ -98,7 +110,12 @@ def assigned(text: str, at_least: int = 2) -> dict[str, Any] | None:
 def closing_block(text: str) -> str | None:
     """The lines of assignments, the bullet list or the table that a text ends with, or None."""
     lines = text.rpartition("\n\n")[2].splitlines()
-    block = list(takewhile(lambda line: line.startswith("|") or _BULLETED.match(line) or assigned(line, at_least=1), reversed(lines)))
+    block = list(
+        takewhile(
+            lambda line: line.startswith("|") or _BULLETED.match(line) or assigned(line, at_least=1),
+            reversed(lines),
+        )
+    )
     found = "\n".join(reversed(block))
     return found if assigned(found) or (len(block) > 1 and all(map(_BULLETED.match, block))) else None
 
@@ -138,12 +155,17 @@ def _by_key(wanted: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[str, s
 
 
 def _items(text: str) -> list[str]:
-    """The parts of a text that may each assign one value: table rows, lines, or what stands between semicolons or commas."""
+    """The parts of a text that may each assign one value: table rows, lines, or what stands between
+    semicolons or commas."""
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     if lines and all(line.startswith("|") for line in lines):
         rules = [number for number, line in enumerate(lines) if _RULE.fullmatch(line) and "-" in line]
         rows = lines[rules[0] + 1 :] if rules else lines
-        return [" = ".join(cell.strip() for cell in row.strip("|").split("|")) for row in rows if row.count("|") == 3]
+        return [
+            " = ".join(cell.strip() for cell in row.strip("|").split("|"))
+            for row in rows
+            if row.count("|") == 3
+        ]
     lines = lines[1:] if lines and lines[0].endswith(":") else lines
     items = [item for line in lines for item in line.split(";")]
     items = items[0].split(",") if len(items) == 1 else items
@@ -154,7 +176,11 @@ def _parts(text: str) -> list[str]:
     """The elements of a list in plain writing: lines, or what stands between commas."""
     text = text.strip()
     text = text[1:-1] if text[:1] + text[-1:] in ("[]", "()", "{}") else text
-    parts = text.split("\n") if "\n" in text.strip() else re.split(r",(?!\d{3}(?!\d))\s?(?:and\s)?|\sand\s|[;、，]\s?", text)
+    parts = (
+        text.split("\n")
+        if "\n" in text.strip()
+        else re.split(r",(?!\d{3}(?!\d))\s?(?:and\s)?|\sand\s|[;、，]\s?", text)
+    )
     return [_BULLET.sub("", part.strip()) for part in parts if part.strip()]
 
 

@@ -11,7 +11,10 @@ from distill.records import Candidate, Trace
 from distill.verifiers import judge_all
 
 
-def verify(traces: Iterable[Trace], section: Verification, completions: Completions | None = None) -> Iterator[Candidate]:
-    """A candidate for each trace, with the verdict on its answer; `completions` keeps the replies of a judge that is paid for."""
+def verify(
+    traces: Iterable[Trace], section: Verification, completions: Completions | None = None
+) -> Iterator[Candidate]:
+    """A candidate for each trace, with the verdict on its answer; `completions` keeps the replies of a judge
+    that is paid for."""
     for trace, verdict, opinions in judge_all(traces, section, completions):
         yield Candidate(trace, verdict, opinions)

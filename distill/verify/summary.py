@@ -1,7 +1,9 @@
-"""What verifiers said about many traces: a summary for each source and kind, and the answers on which opinions differ.
+"""What verifiers said about many traces: a summary for each source and kind, and the answers on which
+opinions differ.
 
-A parse failure is an answer or a reference that the verifier could not read; it is no claim about the answer. Opinions
-differ where two of the verifier, the judge and the majority of a problem's traces say both correct and wrong.
+A parse failure is an answer or a reference that the verifier could not read; it is no claim about the answer.
+Opinions differ where two of the verifier, the judge and the majority of a problem's traces say both correct
+and wrong.
 """
 
 import json
@@ -20,10 +22,34 @@ from distill.text.tables import aligned, grid, inert
 Row = Mapping[str, Any]
 COUNTED = ("source", "kind", "outcome", "verifier", "verify_seconds", "judge_outcome", "majority_outcome")
 """Columns of a row of verdicts that `summarise` looks at; absent ones count as not there."""
-SHOWN = ("id", "problem_id", "source", "kind", "question", "reference", "answer", "outcome", "verifier", "detail", "extracted")
+SHOWN = (
+    "id",
+    "problem_id",
+    "source",
+    "kind",
+    "question",
+    "reference",
+    "answer",
+    "outcome",
+    "verifier",
+    "detail",
+    "extracted",
+)
 OPINIONS = tuple(name for name, _ in columns(Opinions))
 PARSE_FAILURES = ("unparsed_answer", "unparsed_reference")
-HEADINGS = ("source", "kind", "traces", "correct", "wrong", "no answer", "unparsed", "timeout", "error", "unverified", "ms each")
+HEADINGS = (
+    "source",
+    "kind",
+    "traces",
+    "correct",
+    "wrong",
+    "no answer",
+    "unparsed",
+    "timeout",
+    "error",
+    "unverified",
+    "ms each",
+)
 NUMBERS = range(2, len(HEADINGS))
 LONGEST_TEXT = 2_000
 
@@ -50,7 +76,10 @@ class Summary:
         self.outcomes[outcome] += 1
         self.verifiers[row.get("verifier") or "none"] += 1
         self.seconds += row.get("verify_seconds") or 0.0
-        for opinion, counts in ((row.get("judge_outcome"), self.judge), (row.get("majority_outcome"), self.majority)):
+        for opinion, counts in (
+            (row.get("judge_outcome"), self.judge),
+            (row.get("majority_outcome"), self.majority),
+        ):
             if opinion is not None:
                 counts["error" if opinion == "error" else "agrees" if opinion == outcome else "differs"] += 1
 
@@ -87,11 +116,20 @@ def totals(summaries: Iterable[Summary]) -> str:
 
 def markdown(summaries: list[Summary]) -> str:
     """Summaries as Markdown."""
-    return "\n".join([*grid([HEADINGS, *(_cells(one) for one in summaries)], NUMBERS), "", *(f"- {line}" for line in _opinions(summaries))])
+    return "\n".join(
+        [
+            *grid([HEADINGS, *(_cells(one) for one in summaries)], NUMBERS),
+            "",
+            *(f"- {line}" for line in _opinions(summaries)),
+        ]
+    )
 
 
-def write(read: Callable[[list[str] | None], Iterable[Row]], summary: str, disagreements: str) -> list[Summary]:
-    """Writes the summary of rows of verdicts and, where anybody gave a second opinion, the list of disagreements; returns the summary.
+def write(
+    read: Callable[[list[str] | None], Iterable[Row]], summary: str, disagreements: str
+) -> list[Summary]:
+    """Writes the summary of rows of verdicts and, where anybody gave a second opinion, the list of
+    disagreements; returns the summary.
 
     `read` gives the rows anew each time, with the named columns or (None) all of them.
     """
@@ -104,7 +142,8 @@ def write(read: Callable[[list[str] | None], Iterable[Row]], summary: str, disag
 
 
 def disagreements(rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
-    """The rows on which opinions differ, with what a person needs to decide them; long texts without their beginning."""
+    """The rows on which opinions differ, with what a person needs to decide them; long texts without their
+    beginning."""
     for row in rows:
         said = {row["outcome"], row.get("judge_outcome"), row.get("majority_outcome")}
         if {"correct", "wrong"} <= said:
@@ -123,15 +162,37 @@ def write_disagreements(rows: Iterable[Row], path: str) -> int:
 
 
 def _plain(one: Summary) -> dict[str, Any]:
-    rates = {"yield": one.share("correct"), "parse_failure_rate": one.share(*PARSE_FAILURES), "timeout_rate": one.share("timeout")}
-    counts = {"outcomes": one.outcomes, "verifiers": one.verifiers, "judge": one.judge, "majority": one.majority}
-    return {"source": one.source, "kind": one.kind, "traces": one.traces, **rates, "verify_seconds": one.seconds, **counts}
+    rates = {
+        "yield": one.share("correct"),
+        "parse_failure_rate": one.share(*PARSE_FAILURES),
+        "timeout_rate": one.share("timeout"),
+    }
+    counts = {
+        "outcomes": one.outcomes,
+        "verifiers": one.verifiers,
+        "judge": one.judge,
+        "majority": one.majority,
+    }
+    return {
+        "source": one.source,
+        "kind": one.kind,
+        "traces": one.traces,
+        **rates,
+        "verify_seconds": one.seconds,
+        **counts,
+    }
 
 
 def _cells(one: Summary) -> tuple[str, ...]:
     rest = ("correct",), ("wrong",), ("no_answer",), PARSE_FAILURES, ("timeout",), ("error",), ("unverified",)
     shares = [percent(one.share(*outcomes)) if one.share(*outcomes) else "-" for outcomes in rest]
-    return (one.source, one.kind, f"{one.traces:,}", *shares, f"{1000 * one.seconds / max(1, one.traces):.2f}")
+    return (
+        one.source,
+        one.kind,
+        f"{one.traces:,}",
+        *shares,
+        f"{1000 * one.seconds / max(1, one.traces):.2f}",
+    )
 
 
 def _opinions(summaries: Iterable[Summary]) -> list[str]:

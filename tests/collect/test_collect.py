@@ -20,10 +20,15 @@ from distill.store import folders, schema, shards
 
 VERIFICATION = Verification(workers=1)
 SCALARS = st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.floats() | st.text(max_size=20)
-VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3))
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+)
 SURROGATES = st.text(st.sampled_from("ab \n\x00\ud800\udfff你"), max_size=10)
 MIXED = SURROGATES | VALUES
-ROWS = st.fixed_dictionaries({}, optional={"question": MIXED, "answer": MIXED, "tests": MIXED, "language": MIXED, BAD_ROW: SURROGATES})
+ROWS = st.fixed_dictionaries(
+    {}, optional={"question": MIXED, "answer": MIXED, "tests": MIXED, "language": MIXED, BAD_ROW: SURROGATES}
+)
 
 
 def source(**values: Any) -> ProblemSource:
@@ -45,7 +50,9 @@ def one(row: dict[str, Any], **values: Any) -> Problem:
     st.sampled_from(["open", "code", "sql", "choice"]),
     st.sampled_from([None, "@language", "en"]),
 )
-def test_every_row_becomes_one_problem_that_a_shard_can_hold(rows: list[dict[str, Any]], kind: str, language: str | None) -> None:
+def test_every_row_becomes_one_problem_that_a_shard_can_hold(
+    rows: list[dict[str, Any]], kind: str, language: str | None
+) -> None:
     found = problems(rows, kind=kind, tests="tests", language=language)
     assert len(found) == len(rows)
     table = pa.Table.from_pylist([schema.to_row(problem) for problem in found], schema=schema.schema(Problem))
@@ -55,12 +62,18 @@ def test_every_row_becomes_one_problem_that_a_shard_can_hold(rows: list[dict[str
         assert (problem.unusable is None) == (problem.detail_unusable is None)
 
 
-@given(st.lists(st.sampled_from(["a", " a", "a\n", "b", "b  b", "b b", "A", "\u00e9", "e\u0301"]), max_size=12))
+@given(
+    st.lists(st.sampled_from(["a", " a", "a\n", "b", "b  b", "b b", "A", "\u00e9", "e\u0301"]), max_size=12)
+)
 @settings(max_examples=40, deadline=None)
 def test_of_equal_questions_only_the_first_is_usable(questions: list[str]) -> None:
     found = problems([{"question": text} for text in questions], kind="open")
     assert [problem.question for problem in found] == [text.strip() for text in questions]
-    usable = {" ".join(problem.question.replace("e\u0301", "\u00e9").split()) for problem in found if problem.unusable is None}
+    usable = {
+        " ".join(problem.question.replace("e\u0301", "\u00e9").split())
+        for problem in found
+        if problem.unusable is None
+    }
     assert len(usable) == sum(problem.unusable is None for problem in found)
     assert {problem.unusable for problem in found} <= {None, "exact_duplicate"}
 
@@ -73,18 +86,38 @@ def test_of_equal_questions_only_the_first_is_usable(questions: list[str]) -> No
         ({"question": None, "answer": "1"}, {}, "empty", "null"),
         ({"question": " \n\t", "answer": "1"}, {}, "empty", "blank"),
         ({"question": 7, "answer": "1"}, {}, "bad_row", "int, not text"),
-        ({"question": "x" * (MAX_QUESTION_CHARACTERS + 1), "answer": "1"}, {}, "too_long", "100001 characters"),
+        (
+            {"question": "x" * (MAX_QUESTION_CHARACTERS + 1), "answer": "1"},
+            {},
+            "too_long",
+            "100001 characters",
+        ),
         ({"question": "q"}, {}, "no_reference", "needs reference"),
         ({"question": "q", "answer": " "}, {}, "no_reference", "needs reference"),
         ({"question": "q", "answer": ["1", "2"]}, {}, "no_reference", "a list of 2"),
         ({"question": "q", "answer": float("nan")}, {}, "no_reference", "float"),
         ({"question": "Prove it.", "answer": "Proof"}, {}, "no_reference", "'Proof' stands"),
         ({"question": "See ![figure](a.png). Area?", "answer": "4"}, {}, "needs_image", "image"),
-        ({"question": "q", "answer": "no number"}, {"reference_pattern": "#### (.+)$"}, "no_reference", "does not match"),
+        (
+            {"question": "q", "answer": "no number"},
+            {"reference_pattern": "#### (.+)$"},
+            "no_reference",
+            "does not match",
+        ),
         ({"question": "q", "answer": r"\frac{1}{"}, {}, "reference_fails", "by math/"),
         ({"question": "q", "answer": "Z"}, {"kind": "choice"}, "reference_fails", "by choice/"),
-        ({"question": "Pick", "options": ["a", "b"], "answer": "B"}, {"kind": "choice"}, "reference_fails", "lists no options"),
-        ({"question": "Pick\nA) a\nB) b", "answer": "C"}, {"kind": "choice"}, "reference_fails", "none of the options"),
+        (
+            {"question": "Pick", "options": ["a", "b"], "answer": "B"},
+            {"kind": "choice"},
+            "reference_fails",
+            "lists no options",
+        ),
+        (
+            {"question": "Pick\nA) a\nB) b", "answer": "C"},
+            {"kind": "choice"},
+            "reference_fails",
+            "none of the options",
+        ),
         ({"question": "q"}, {"kind": "code", "tests": "tests"}, "no_reference", "needs tests"),
         ({"question": "q", "tests": "{torn"}, {"kind": "code", "tests": "tests"}, "reference_fails", "code/"),
         (
@@ -93,11 +126,18 @@ def test_of_equal_questions_only_the_first_is_usable(questions: list[str]) -> No
             "reference_fails",
             "unsupported",
         ),
-        ({"question": "q", "tests": {"a": b"bytes"}}, {"kind": "code", "tests": "tests"}, "bad_row", "no JSON"),
+        (
+            {"question": "q", "tests": {"a": b"bytes"}},
+            {"kind": "code", "tests": "tests"},
+            "bad_row",
+            "no JSON",
+        ),
         ({"question": "q", "answer": "select 1"}, {"kind": "sql"}, "no_reference", "needs tests"),
     ],
 )
-def test_what_cannot_be_asked_or_judged_has_a_reason_and_a_detail(row: Any, values: Any, reason: str, detail: str) -> None:
+def test_what_cannot_be_asked_or_judged_has_a_reason_and_a_detail(
+    row: Any, values: Any, reason: str, detail: str
+) -> None:
     problem = one(row, **values)
     assert problem.unusable == reason
     assert problem.detail_unusable is not None and detail in problem.detail_unusable
@@ -115,21 +155,45 @@ def test_what_cannot_be_asked_or_judged_has_a_reason_and_a_detail(row: Any, valu
     ],
 )
 def test_references_of_common_shapes_are_read(answer: Any, pattern: str | None, reference: str) -> None:
-    assert one({"question": "q", "answer": answer}, reference_pattern=pattern, kind="open").reference == reference
+    assert (
+        one({"question": "q", "answer": answer}, reference_pattern=pattern, kind="open").reference
+        == reference
+    )
 
 
 def test_tests_that_lie_in_several_columns_are_put_together_and_the_reference_is_run_with_them() -> None:
-    row = {"question": "def half(n):", "body": "    return n // TWO", "checks": "def check(f):\n    assert f(8) == 4\n", "name": "half"}
+    row = {
+        "question": "def half(n):",
+        "body": "    return n // TWO",
+        "checks": "def check(f):\n    assert f(8) == 4\n",
+        "name": "half",
+    }
     setup = {"prompt": 'TWO = 2\ndef half(n):\n    """Half."""\n'}
-    columns = {"kind": "code", "reference": "body", "tests": "checks", "setup": "prompt", "entry_point": "name"}
+    columns = {
+        "kind": "code",
+        "reference": "body",
+        "tests": "checks",
+        "setup": "prompt",
+        "entry_point": "name",
+    }
     assert one(row | setup, **columns).unusable is None
-    assert one(row | {"prompt": 'TWO = 3\ndef half(n):\n    """Half."""\n'}, **columns).unusable == "reference_fails"
-    mbpp = {"question": "q", "body": "def f(x): return x", "checks": ["assert f(math.pi) > 3"], "prompt": ["import math"]}
+    assert (
+        one(row | {"prompt": 'TWO = 3\ndef half(n):\n    """Half."""\n'}, **columns).unusable
+        == "reference_fails"
+    )
+    mbpp = {
+        "question": "q",
+        "body": "def f(x): return x",
+        "checks": ["assert f(math.pi) > 3"],
+        "prompt": ["import math"],
+    }
     assert one(mbpp, **columns).unusable is None
 
 
 def test_a_duplicate_of_an_unusable_problem_is_no_duplicate() -> None:
-    found = problems([{"question": "q", "answer": ""}, {"question": "q", "answer": "1"}, {"question": "q ", "answer": "1"}])
+    found = problems(
+        [{"question": "q", "answer": ""}, {"question": "q", "answer": "1"}, {"question": "q ", "answer": "1"}]
+    )
     assert [problem.unusable for problem in found] == ["no_reference", None, "exact_duplicate"]
     assert found[1].problem_id in (found[2].detail_unusable or "")
 
@@ -137,7 +201,9 @@ def test_a_duplicate_of_an_unusable_problem_is_no_duplicate() -> None:
 def test_questions_of_an_earlier_source_are_duplicates_when_they_are_carried_over() -> None:
     seen: dict[bytes, str] = {}
     row = {"question": "1 + 1?", "answer": "2"}
-    found = [next(collect([row], source(name=name), VERIFICATION, seen)).unusable for name in ("first", "second")]
+    found = [
+        next(collect([row], source(name=name), VERIFICATION, seen)).unusable for name in ("first", "second")
+    ]
     assert found == [None, "exact_duplicate"]
 
 
@@ -174,7 +240,9 @@ def test_text_that_looks_like_a_template_or_html_is_kept_as_it_is() -> None:
         ("@lang", {"question": "有几个?", "lang": None}, "zh"),
     ],
 )
-def test_language_is_the_recipe_s_the_row_s_or_detected(language: str | None, row: dict[str, Any], expected: str) -> None:
+def test_language_is_the_recipe_s_the_row_s_or_detected(
+    language: str | None, row: dict[str, Any], expected: str
+) -> None:
     assert one(row, kind="open", language=language).language == expected
 
 
@@ -185,10 +253,15 @@ def test_a_pattern_that_cannot_work_is_an_error_of_the_recipe(pattern: str) -> N
 
 
 def test_references_checked_ahead_come_out_in_the_order_of_the_rows() -> None:
-    rows = [{"question": f"q{number}", "answer": r"\frac{1}{" if number % 7 == 0 else str(number)} for number in range(600)]
+    rows = [
+        {"question": f"q{number}", "answer": r"\frac{1}{" if number % 7 == 0 else str(number)}
+        for number in range(600)
+    ]
     found = problems(rows)
     assert [problem.question for problem in found] == [row["question"] for row in rows]
-    assert [problem.unusable for problem in found] == ["reference_fails" if number % 7 == 0 else None for number in range(600)]
+    assert [problem.unusable for problem in found] == [
+        "reference_fails" if number % 7 == 0 else None for number in range(600)
+    ]
 
 
 def test_every_seed_problem_is_usable() -> None:
@@ -199,7 +272,9 @@ def test_every_seed_problem_is_usable() -> None:
 
 def usable(*questions: str, **values: Any) -> list[Problem]:
     fields: dict[str, Any] = {"source": "test", "kind": "math", "reference": "7"} | values
-    return [Problem(problem_id=f"p{row}", question=question, **fields) for row, question in enumerate(questions)]
+    return [
+        Problem(problem_id=f"p{row}", question=question, **fields) for row, question in enumerate(questions)
+    ]
 
 
 def close_to(question: str, rows: list[Problem]) -> list[contamination.Match]:
@@ -210,14 +285,19 @@ ANNA = "Anna walks along the river for {} miles each morning, opens the bakery a
 
 
 def test_a_problem_in_other_words_is_a_near_duplicate_and_one_with_other_numbers_is_none() -> None:
-    rows = usable(ANNA.format(3, 4), ANNA.format(3, 5), ANNA.format(4, 3), ANNA.format(3, 4).replace("Anna", "Maria"))
+    rows = usable(
+        ANNA.format(3, 4), ANNA.format(3, 5), ANNA.format(4, 3), ANNA.format(3, 4).replace("Anna", "Maria")
+    )
     assert apart(rows, [], near=True) == {3: ("near_duplicate", "nearly the same question as p0 of test")}
     assert apart(rows, [], near=False) == {}
 
 
 @pytest.mark.parametrize("values", [{"reference": None, "kind": "open"}, {"reference": "yes"}])
 def test_problems_whose_answers_are_no_numbers_are_no_near_duplicates(values: dict[str, Any]) -> None:
-    assert apart(usable(ANNA.format(3, 4), ANNA.format(3, 4).replace("Anna", "Maria"), **values), [], near=True) == {}
+    assert (
+        apart(usable(ANNA.format(3, 4), ANNA.format(3, 4).replace("Anna", "Maria"), **values), [], near=True)
+        == {}
+    )
 
 
 def test_a_benchmark_question_is_contaminated_and_its_copies_go_with_it_wherever_they_are() -> None:
@@ -229,18 +309,27 @@ def test_a_benchmark_question_is_contaminated_and_its_copies_go_with_it_wherever
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.sampled_from([ANNA.format(3, 4), ANNA.format(3, 5), ANNA.format(3, 4) + " Say it.", "What is 3 + 4?", ""]), max_size=8))
+@given(
+    st.lists(
+        st.sampled_from(
+            [ANNA.format(3, 4), ANNA.format(3, 5), ANNA.format(3, 4) + " Say it.", "What is 3 + 4?", ""]
+        ),
+        max_size=8,
+    )
+)
 def test_marking_keeps_every_row_and_what_was_wrong_with_it(questions: list[str]) -> None:
     rows = [
-        row if row.question else Problem("p", "test", "math", "", None, unusable="empty", detail_unusable="blank")
+        row
+        if row.question
+        else Problem("p", "test", "math", "", None, unusable="empty", detail_unusable="blank")
         for row in usable(*questions)
     ]
     found = list(marked(rows, apart(rows, close_to(ANNA.format(3, 5), rows), near=True)))
     assert [problem.question for problem in found] == questions
     assert [problem.unusable for problem in found if not problem.question] == ["empty"] * questions.count("")
-    assert [problem.unusable for problem in found if problem.question == ANNA.format(3, 5)] == ["contaminated"] * questions.count(
-        ANNA.format(3, 5)
-    )
+    assert [problem.unusable for problem in found if problem.question == ANNA.format(3, 5)] == [
+        "contaminated"
+    ] * questions.count(ANNA.format(3, 5))
     half = len(rows) // 2
     marks = apart(rows, close_to(ANNA.format(3, 5), rows), near=True)
     assert [*marked(rows[:half], marks), *marked(rows[half:], marks, half)] == found
@@ -252,22 +341,37 @@ def test_the_room_marks_what_stands_apart_and_goes_on_after_a_kill(
     from flows.collect import collect_room
 
     monkeypatch.setattr(folders, "ROOT", str(tmp_path / "store"))
-    rows = [ANNA.format(3, 4), "What is 3 + 4?", "", ANNA.format(3, 4).replace("Anna", "Maria"), ANNA.format(3, 5)]
+    rows = [
+        ANNA.format(3, 4),
+        "What is 3 + 4?",
+        "",
+        ANNA.format(3, 4).replace("Anna", "Maria"),
+        ANNA.format(3, 5),
+    ]
     asked, bench = tmp_path / "asked.jsonl", tmp_path / "bench.jsonl"
-    asked.write_text("".join(json.dumps({"question": row, "answer": "7"}) + "\n" for row in rows), encoding="utf-8")
+    asked.write_text(
+        "".join(json.dumps({"question": row, "answer": "7"}) + "\n" for row in rows), encoding="utf-8"
+    )
     bench.write_text(json.dumps({"question": "WHAT IS 3+4"}) + "\n", encoding="utf-8")
     curation = Curation(benchmarks=(source(name="bench", path=str(bench)),))
 
     def reasons(section: Curation | None) -> tuple[str, list[str | None]]:
         folder = collect_room((source(path=str(asked)),), VERIFICATION, 2, section).path
-        return folder, [problem.unusable for path in shards.list_shards(folder) for problem in shards.read(Problem, path)]
+        return folder, [
+            problem.unusable for path in shards.list_shards(folder) for problem in shards.read(Problem, path)
+        ]
 
     folder, found = reasons(curation)
     assert found == [None, "contaminated", "empty", "near_duplicate", None]
     summary = json.loads(Path(folder, "made.json").read_text(encoding="utf-8"))
     assert summary["unusable"] == {"contaminated": 1, "empty": 1, "near_duplicate": 1}
     (pair,) = json.loads(Path(folder, "contamination.json").read_text(encoding="utf-8"))["pairs"]
-    assert (pair["benchmark"], pair["rule"], pair["text"], pair["dropped"]) == ("bench", "exact", "What is 3 + 4?", True)
+    assert (pair["benchmark"], pair["rule"], pair["text"], pair["dropped"]) == (
+        "bench",
+        "exact",
+        "What is 3 + 4?",
+        True,
+    )
     for killed in ("made.json", "00001.parquet"):
         Path(folder, killed).unlink()
     written = Path(folder, "00000.parquet").stat().st_mtime_ns

@@ -10,8 +10,12 @@ FISH = ["cod", "eel", "pike", "tench"]
 LINES = "Which fish?\nA) cod\nB) eel\nC) pike\nD) tench"
 
 
-def made(row: dict[str, Any], options: str | tuple[str, ...] = "options", reference: str = "answer") -> Problem:
-    source = ProblemSource(name="quiz", path="quiz.jsonl", kind="choice", options=options, reference=reference, language="en")
+def made(
+    row: dict[str, Any], options: str | tuple[str, ...] = "options", reference: str = "answer"
+) -> Problem:
+    source = ProblemSource(
+        name="quiz", path="quiz.jsonl", kind="choice", options=options, reference=reference, language="en"
+    )
     (problem,) = collect([{"question": "Which fish?", **row}], source, Verification())
     return problem
 
@@ -28,7 +32,10 @@ def made(row: dict[str, Any], options: str | tuple[str, ...] = "options", refere
         {"options": {"text": FISH, "label": ["A", "B", "C", "D"]}, "answer": "C"},
         {"options": {"text": FISH, "label": ["1", "2", "3", "4"]}, "answer": "3"},
         {"options": dict(zip("ABCD", FISH, strict=True)), "answer": "C"},
-        {"options": [{"key": letter, "value": fish} for letter, fish in zip("ABCD", FISH, strict=True)], "answer": "C"},
+        {
+            "options": [{"key": letter, "value": fish} for letter, fish in zip("ABCD", FISH, strict=True)],
+            "answer": "C",
+        },
         {"options": [f"{letter}){fish}" for letter, fish in zip("ABCD", FISH, strict=True)], "answer": "C"},
         {"options": '["cod", "eel", "pike", "tench"]', "answer": "C"},
         {"options": "['cod', 'eel', 'pike', 'tench']", "answer": "C"},
@@ -55,7 +62,9 @@ def test_options_of_public_shapes_become_lines_and_the_answer_a_letter(row: dict
         ({"answer": "A"}, "no list of options"),
     ],
 )
-def test_an_answer_or_a_list_that_is_not_clear_is_refused_with_its_cause(row: dict[str, Any], cause: str) -> None:
+def test_an_answer_or_a_list_that_is_not_clear_is_refused_with_its_cause(
+    row: dict[str, Any], cause: str
+) -> None:
     problem = made(row)
     assert problem.unusable == "no_reference" and cause in (problem.detail_unusable or "")
 

@@ -23,7 +23,9 @@ def curation(*benchmarks: Any) -> Curation:
 
 
 def lines(path: Path, *rows: Any) -> str:
-    path.write_text("".join(row if isinstance(row, str) else json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    path.write_text(
+        "".join(row if isinstance(row, str) else json.dumps(row) + "\n" for row in rows), encoding="utf-8"
+    )
     return str(path)
 
 
@@ -38,11 +40,19 @@ def test_a_public_benchmark_is_known_by_its_name(name: str) -> None:
 
 def test_names_and_tables_stand_side_by_side_on_the_command_line() -> None:
     _, found = load_parts(('curation.benchmarks=["aime24", {name = "mine", path = "mine.jsonl"}]',))
-    assert [(source.name, source.path) for source in found.benchmarks] == [("aime24", "HuggingFaceH4/aime_2024"), ("mine", "mine.jsonl")]
+    assert [(source.name, source.path) for source in found.benchmarks] == [
+        ("aime24", "HuggingFaceH4/aime_2024"),
+        ("mine", "mine.jsonl"),
+    ]
 
 
 def test_the_identity_of_a_named_benchmark_is_what_stores_were_made_with() -> None:
-    aime = {"name": "aime24", "path": "HuggingFaceH4/aime_2024", "question": "problem", "licence": "MAA (evaluation only)"}
+    aime = {
+        "name": "aime24",
+        "path": "HuggingFaceH4/aime_2024",
+        "question": "problem",
+        "licence": "MAA (evaluation only)",
+    }
     assert curation("aime24").identity() == curation(aime | {"kind": "open", "reference": ""}).identity()
     assert len(PUBLIC) == 16
 
@@ -57,7 +67,11 @@ def test_only_the_questions_are_read(tmp_path: Path) -> None:
     pq.write_table(pa.table({"problem": ["First?", None, " ", "Second?"], "other": [1, 2, 3, 4]}), table)
     rows = lines(tmp_path / "two.jsonl", {"question": "Third?"}, {"question": 4}, {"answer": "5"})
     one = {"name": "one", "path": table, "question": "problem", "language": "@language", "tests": "tests"}
-    assert questions(curation(one, {"name": "two", "path": rows})) == [("one", "First?"), ("one", "Second?"), ("two", "Third?")]
+    assert questions(curation(one, {"name": "two", "path": rows})) == [
+        ("one", "First?"),
+        ("one", "Second?"),
+        ("two", "Third?"),
+    ]
     assert questions(curation()) == []
 
 
@@ -70,7 +84,11 @@ def test_only_the_questions_are_read(tmp_path: Path) -> None:
         ([], "no text in column 'question'"),
     ],
 )
-def test_a_benchmark_without_its_questions_is_an_error_that_says_what_to_do(tmp_path: Path, rows: list[Any] | None, cause: str) -> None:
+def test_a_benchmark_without_its_questions_is_an_error_that_says_what_to_do(
+    tmp_path: Path, rows: list[Any] | None, cause: str
+) -> None:
     path = str(tmp_path / "mine.jsonl") if rows is None else lines(tmp_path / "mine.jsonl", *rows)
-    with pytest.raises(RecipeError, match=f"benchmark 'mine'.*{cause}.*curation.benchmarks: .name = \"mine\", path ="):
+    with pytest.raises(
+        RecipeError, match=f"benchmark 'mine'.*{cause}.*curation.benchmarks: .name = \"mine\", path ="
+    ):
         questions(curation({"name": "mine", "path": path}))

@@ -1,4 +1,5 @@
-"""A benchmark's question is found however it is typed again or quoted, and a question that only resembles it is not."""
+"""A benchmark's question is found however it is typed again or quoted, and a question that only resembles it
+is not."""
 
 import json
 from typing import Any
@@ -18,8 +19,10 @@ CHINESE = "小明每天早上沿着河边走三公里,然后骑车十二公里�
 
 NUMBERLESS = "Does a square always have four equal sides?"
 AIME = (
-    "Alice and Bob take turns to remove stones from a pile until none is left, and whoever takes the last stone wins the game. "
-    "The probability that Alice wins can be written in the form m/n, where m and n are relatively prime positive integers. Find m + n."
+    "Alice and Bob take turns to remove stones from a pile until none is left, and whoever takes the last "
+    "stone wins the game. "
+    "The probability that Alice wins can be written in the form m/n, where m and n are relatively prime "
+    "positive integers. Find m + n."
 )
 FILLER = "Let us go on with what was asked and add the numbers up one by one until nothing is left to add to the sum."
 
@@ -33,8 +36,12 @@ def rule(question: str, **section: Any) -> tuple[str, bool] | None:
     return close and (close.rule, contamination.drops(close, Decontamination(**section)))
 
 
-def trace(thinking: str | None, answer: str = "It is 7.", question: str = "What is 3 + 4?", row: int = 0) -> Trace:
-    return Trace(Problem(f"p{row}", "source", "math", question, "7"), f"t{row}", 0, thinking, answer, True, "stop")
+def trace(
+    thinking: str | None, answer: str = "It is 7.", question: str = "What is 3 + 4?", row: int = 0
+) -> Trace:
+    return Trace(
+        Problem(f"p{row}", "source", "math", question, "7"), f"t{row}", 0, thinking, answer, True, "stop"
+    )
 
 
 def found(traces: list[Trace], *questions: str, **section: Any) -> list[Match]:
@@ -49,7 +56,13 @@ def found(traces: list[Trace], *questions: str, **section: Any) -> list[Match]:
         (f"Solve this problem step by step: {LONG} Put the answer in a box.", "ngram"),
         (LONG.replace("Anna", "Maria").replace("market", "office"), "ngram"),
         (LONG.replace("3 miles", "5 miles"), "ngram"),
-        (LONG.replace("river", "lake").replace("morning", "day").replace("opens", "leaves").replace("cycles", "rides"), "similar"),
+        (
+            LONG.replace("river", "lake")
+            .replace("morning", "day")
+            .replace("opens", "leaves")
+            .replace("cycles", "rides"),
+            "similar",
+        ),
         (CHINESE.replace("买菜", ""), "similar"),
     ],
 )
@@ -60,9 +73,15 @@ def test_a_question_that_is_typed_again_is_dropped(question, found):
 @pytest.mark.parametrize(
     "question",
     [
-        "Bob paints a fence. He opens the bakery, then cycles 12 miles to the market with two heavy bags of flour. What is the time?",
+        (
+            "Bob paints a fence. He opens the bakery, then cycles 12 miles to the market with two heavy bags of "
+            "flour. What is the time?"
+        ),
         "What is 26 - 33?",
-        LONG.replace("3 miles", "-3 miles").replace("river", "lake").replace("opens", "leaves").replace("cycles", "rides"),
+        LONG.replace("3 miles", "-3 miles")
+        .replace("river", "lake")
+        .replace("opens", "leaves")
+        .replace("cycles", "rides"),
         "Anna walks along a street for 3 miles. She opens a shop, then drives 12 miles back. How far is it?",
         "",
         "?",
@@ -75,7 +94,12 @@ def test_a_question_that_shares_phrases_only_is_another_one(question):
 def test_other_numbers_make_another_problem_which_is_told_and_dropped_on_demand():
     assert rule("What is 27 + 1,330?") == ("digits", False)
     assert rule("What is 27 + 1,330?", drop_other_digits=True) == ("digits", True)
-    other = LONG.replace("river", "lake").replace("morning", "day").replace("opens", "leaves").replace("cycles", "rides")
+    other = (
+        LONG.replace("river", "lake")
+        .replace("morning", "day")
+        .replace("opens", "leaves")
+        .replace("cycles", "rides")
+    )
     assert rule(other.replace("12", "13")) is None
 
 
@@ -105,9 +129,15 @@ def test_the_closest_benchmark_question_is_shown_with_its_score_and_its_benchmar
 
 
 def test_phrases_that_many_benchmark_questions_share_lead_nowhere():
-    questions = [f"How many of the {'abcdefghij'[n // 10]}{'abcdefghij'[n % 10]} are there in the box?" for n in range(100)]
+    questions = [
+        f"How many of the {'abcdefghij'[n // 10]}{'abcdefghij'[n % 10]} are there in the box?"
+        for n in range(100)
+    ]
     known = [benchmarks(*some, gram_words=13) for some in (questions[:40], questions)]
-    assert [one.match("How many of the pears are there in the box?") is None for one in known] == [False, True]
+    assert [one.match("How many of the pears are there in the box?") is None for one in known] == [
+        False,
+        True,
+    ]
 
 
 def test_without_benchmarks_nothing_matches():
@@ -128,14 +158,19 @@ def test_a_trace_that_quotes_a_benchmark_question_is_found_with_the_passage(ques
 
 
 def test_a_quote_with_some_other_words_is_a_quote_and_a_phrase_is_none():
-    assert [match.rule for match in found([trace(f"{FILLER} {AIME.replace('pile', 'heap')} {FILLER}")], AIME)] == ["quote"]
+    assert [
+        match.rule for match in found([trace(f"{FILLER} {AIME.replace('pile', 'heap')} {FILLER}")], AIME)
+    ] == ["quote"]
     assert found([trace(f"{FILLER} {AIME[:70]} {FILLER}")], AIME) == []
     assert found([trace(f"{FILLER} {NUMBERLESS.replace('always', 'not')}")], NUMBERLESS) == []
 
 
 def test_what_many_benchmark_questions_end_with_is_no_quote():
     end = AIME[AIME.index("can be written") :]
-    questions = [f"{start} The number that is asked for {end}" for start in ("Roll dice.", "Flip coins.", "Draw cards.", "Spin wheels.")]
+    questions = [
+        f"{start} The number that is asked for {end}"
+        for start in ("Roll dice.", "Flip coins.", "Draw cards.", "Spin wheels.")
+    ]
     assert found([trace(f"{FILLER} It {end}")], *questions) == []
     assert len(found([trace(f"{FILLER} It {end}")], *questions[:3])) == 1
 
@@ -144,14 +179,24 @@ def test_the_question_that_was_asked_may_be_quoted():
     asked = AIME.replace("Alice", "Carol").replace("stone wins", "stone loses")
     assert [match.part for match in found([trace(asked, question=asked)], AIME)] == ["question"]
     assert [match.part for match in found([trace(AIME, question=AIME)], AIME)] == ["question"]
-    assert [match.part for match in found([trace(LONG, question=AIME)], AIME, LONG)] == ["question", "thinking"]
+    assert [match.part for match in found([trace(LONG, question=AIME)], AIME, LONG)] == [
+        "question",
+        "thinking",
+    ]
 
 
 def test_what_is_found_in_a_trace_depends_on_that_trace_alone():
-    traces = [trace(f"{FILLER} {text}", row=row) for row, text in enumerate(["", LONG, AIME, CHINESE, "\ud800 \u0130 \u212b"] * 40)]
+    traces = [
+        trace(f"{FILLER} {text}", row=row)
+        for row, text in enumerate(["", LONG, AIME, CHINESE, "\ud800 \u0130 \u212b"] * 40)
+    ]
     together = found(traces, LONG, AIME, CHINESE)
-    assert [match.row for match in together] == sorted(match.row for match in together) and len(together) == 120
-    assert [match.text for match in together] == [match.text for one in traces for match in found([one], LONG, AIME, CHINESE)]
+    assert [match.row for match in together] == sorted(match.row for match in together) and len(
+        together
+    ) == 120
+    assert [match.text for match in together] == [
+        match.text for one in traces for match in found([one], LONG, AIME, CHINESE)
+    ]
     assert found(traces, LONG, AIME, CHINESE, trace_gram_words=None) == []
 
 
@@ -165,7 +210,9 @@ def test_the_report_counts_and_shows_each_pair_once():
     traces = [trace(FILLER, question=LONG, row=0)] * 3 + [trace(LONG, question="What is 27 + 33?", row=1)]
     matches = found(traces, LONG, SHORT)
     report = json.loads(json.dumps(contamination.report(matches, Decontamination())))
-    exact, digits, quote = ({"problems": 1, "rows": rows, "dropped": dropped} for rows, dropped in ((3, 3), (1, 0), (1, 1)))
+    exact, digits, quote = (
+        {"problems": 1, "rows": rows, "dropped": dropped} for rows, dropped in ((3, 3), (1, 0), (1, 1))
+    )
     assert report["benchmarks"] == {"bench": {"exact": exact, "digits": digits, "quote": quote}}
     assert [(pair["rule"], pair["rows"], pair["dropped"]) for pair in report["pairs"]] == [
         ("exact", 3, True),
@@ -173,11 +220,21 @@ def test_the_report_counts_and_shows_each_pair_once():
         ("quote", 1, True),
     ]
     text = contamination.markdown(matches, Decontamination())
-    assert all(cell in text for cell in ("| bench | exact | 1 | 3 | 3 |", "What is 27 + 33?", LONG[:40], "| bench | digits | 1.0 |"))
+    assert all(
+        cell in text
+        for cell in (
+            "| bench | exact | 1 | 3 | 3 |",
+            "What is 27 + 33?",
+            LONG[:40],
+            "| bench | digits | 1.0 |",
+        )
+    )
     assert "No question" in contamination.markdown([], Decontamination())
 
 
 def test_some_pairs_of_each_rule_are_shown_and_the_rest_is_counted():
-    traces = [trace(FILLER, question=f"What is {number} + 7?", row=number) for number in range(30)] + [trace(FILLER, question=LONG, row=30)]
+    traces = [trace(FILLER, question=f"What is {number} + 7?", row=number) for number in range(30)] + [
+        trace(FILLER, question=LONG, row=30)
+    ]
     text = contamination.markdown(found(traces, SHORT, LONG), Decontamination())
     assert "| bench | exact | 1.0 |" in text and "11 more pairs" in text

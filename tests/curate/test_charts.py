@@ -10,11 +10,27 @@ from distill.records import Candidate, Measures, Problem, Trace, Verdict
 from distill.store import schema as arrow
 
 
-def candidate(problem: int, sample: int, outcome: str, tokens: int | None, share: float | None, dropped: str | None) -> dict[str, object]:
+def candidate(
+    problem: int, sample: int, outcome: str, tokens: int | None, share: float | None, dropped: str | None
+) -> dict[str, object]:
     asked = Problem(f"p{problem}", "ab"[problem % 2], "math", "?", "1")
-    trace = Trace(asked, f"{problem}-{sample}", sample, "Hm.", "1.", True, "stop", thinking_tokens=tokens, answer_tokens=None)
+    trace = Trace(
+        asked,
+        f"{problem}-{sample}",
+        sample,
+        "Hm.",
+        "1.",
+        True,
+        "stop",
+        thinking_tokens=tokens,
+        answer_tokens=None,
+    )
     measures = Measures(
-        pass_rate=problem / 4, language_share=share, answer_language_share=1.0, thinking_characters=700, answer_characters=0
+        pass_rate=problem / 4,
+        language_share=share,
+        answer_language_share=1.0,
+        thinking_characters=700,
+        answer_characters=0,
     )
     return arrow.to_row(Candidate(trace, Verdict(outcome), measures=measures, dropped=dropped))
 
@@ -30,9 +46,17 @@ ROWS = [
 
 def counted(*cuts: int) -> list[dict[str, dict[int, int]]]:
     schema, bounds = arrow.schema(Candidate), [0, *cuts, len(ROWS)]
-    tables = [pa.Table.from_pylist(ROWS[start:end], schema=schema) for start, end in itertools.pairwise(bounds)]
+    tables = [
+        pa.Table.from_pylist(ROWS[start:end], schema=schema) for start, end in itertools.pairwise(bounds)
+    ]
     found = charts.histograms(table.select(charts.COLUMNS) for table in tables)
-    return [{label: {int(place): int(counts[place]) for place in counts.nonzero()[0]} for label, counts in one.items()} for one in found]
+    return [
+        {
+            label: {int(place): int(counts[place]) for place in counts.nonzero()[0]}
+            for label, counts in one.items()
+        }
+        for one in found
+    ]
 
 
 def test_rows_problems_and_fates_are_counted() -> None:
@@ -40,7 +64,11 @@ def test_rows_problems_and_fates_are_counted() -> None:
     last = plots.LENGTHS.bins - 1
     assert lengths == {"correct": {25: 2, 750: 1}, "wrong": {50: 1, last: 1}}
     assert {source: sum(bins.values()) for source, bins in rates.items()} == {"a": 1, "b": 1}
-    assert {fate: sum(bins.values()) for fate, bins in shares.items()} == {"kept": 2, "mixed_language": 1, "otherwise dropped": 2}
+    assert {fate: sum(bins.values()) for fate, bins in shares.items()} == {
+        "kept": 2,
+        "mixed_language": 1,
+        "otherwise dropped": 2,
+    }
 
 
 def test_how_rows_are_cut_into_tables_does_not_matter() -> None:

@@ -19,7 +19,10 @@ from distill.records import Candidate, Example, Message, Outline, Problem, Trace
 from distill.store import schema, shards
 from distill.text import prompts, thinking
 
-QUESTIONS = [f"A shop sells {n} pears and {n + 2} plums in the morning. How many pieces of fruit does it sell?" for n in range(20)]
+QUESTIONS = [
+    f"A shop sells {n} pears and {n + 2} plums in the morning. How many pieces of fruit does it sell?"
+    for n in range(20)
+]
 THINKING = [
     "Adding the pears and the plums gives {n}. That is all of the fruit that was sold.",
     "Pears first, plums second: {n} pieces altogether, as a second count of them confirms.",
@@ -30,8 +33,17 @@ THINKING = [
 
 def candidate(problem=0, sample=0, outcome="correct", source="shop", **trace):
     question = Problem(f"p{problem}", source, "math", QUESTIONS[problem], str(2 * problem + 2), licence="MIT")
-    values = {"thinking": THINKING[sample % 4].format(n=2 * problem + 2), "answer": f"It is {2 * problem + 2}.", "think_closed": True}
-    values |= {"finish_reason": "stop", "thinking_tokens": 20 + sample, "answer_tokens": 4, "teacher": "teacher"} | trace
+    values = {
+        "thinking": THINKING[sample % 4].format(n=2 * problem + 2),
+        "answer": f"It is {2 * problem + 2}.",
+        "think_closed": True,
+    }
+    values |= {
+        "finish_reason": "stop",
+        "thinking_tokens": 20 + sample,
+        "answer_tokens": 4,
+        "teacher": "teacher",
+    } | trace
     return Candidate(Trace(question, f"t{problem}-{sample}", sample, **values), Verdict(outcome))
 
 
@@ -44,7 +56,9 @@ def outline(row):
 
 
 def matched(rows, benchmark_questions, section):
-    benchmarks = contamination.Benchmarks([("held-out", question) for question in benchmark_questions], section)
+    benchmarks = contamination.Benchmarks(
+        [("held-out", question) for question in benchmark_questions], section
+    )
     found = contamination.matches([row.trace for row in rows], benchmarks)
     return {match.row: match for match in found if contamination.drops(match, section)}
 
@@ -102,7 +116,9 @@ FAULTS = st.sampled_from(
         {"thinking": "\ud800 lone surrogate"},
     ]
 )
-OUTCOMES = st.sampled_from(["correct", "wrong", "no_answer", "unparsed_reference", "timeout", "error", "unverified"])
+OUTCOMES = st.sampled_from(
+    ["correct", "wrong", "no_answer", "unparsed_reference", "timeout", "error", "unverified"]
+)
 
 
 @st.composite
@@ -115,12 +131,19 @@ def candidates(draw):
 
 
 @settings(max_examples=60, deadline=None)
-@given(candidates(), st.sampled_from(["correct", "shortest", "none"]), st.sampled_from([None, 1, 2]), st.sampled_from([None, 1, 3]))
+@given(
+    candidates(),
+    st.sampled_from(["correct", "shortest", "none"]),
+    st.sampled_from([None, 1, 2]),
+    st.sampled_from([None, 1, 3]),
+)
 def test_one_row_for_one_row_and_rejects_are_only_marked(rows, policy, per_problem, most):
     chosen = cut(rows, selection={"policy": policy, "per_problem": per_problem, "max_examples": most})
     assert [(row.trace.id, row.verdict) for row in chosen] == [(row.trace.id, row.verdict) for row in rows]
     assert all((row.dropped is None) == (row.detail_dropped is None) for row in chosen)
-    assert cut(chosen, selection={"policy": policy, "per_problem": per_problem, "max_examples": most}) == chosen
+    assert (
+        cut(chosen, selection={"policy": policy, "per_problem": per_problem, "max_examples": most}) == chosen
+    )
     assert [one.id for one in asked(chosen)] == kept(chosen)
     if policy != "none":
         assert all(row.verdict.outcome == "correct" for row in chosen if row.dropped is None)
@@ -129,7 +152,9 @@ def test_one_row_for_one_row_and_rejects_are_only_marked(rows, policy, per_probl
 def test_measuring_is_local_to_a_problem():
     section = curation()
     whole = list(curate.measure(ROWS, section))
-    parts = [row for start in range(0, len(ROWS), 4) for row in curate.measure(ROWS[start : start + 4], section)]
+    parts = [
+        row for start in range(0, len(ROWS), 4) for row in curate.measure(ROWS[start : start + 4], section)
+    ]
     assert whole == parts
 
 
@@ -142,24 +167,38 @@ def test_pass_rates_count_graded_traces_only():
         candidate(0, 4, "no_answer", failure="empty"),
         candidate(1, 0, "unverified"),
     ]
-    assert [row.measures.pass_rate for row in curate.measure(rows, curation())] == [pytest.approx(1 / 3)] * 5 + [None]
+    assert [row.measures.pass_rate for row in curate.measure(rows, curation())] == [
+        pytest.approx(1 / 3)
+    ] * 5 + [None]
 
 
 def test_the_policy_decides_about_outcomes():
-    rows = [candidate(0, 0), candidate(0, 1, "wrong"), candidate(0, 2, "unverified"), candidate(0, 3, finish_reason="length")]
+    rows = [
+        candidate(0, 0),
+        candidate(0, 1, "wrong"),
+        candidate(0, 2, "unverified"),
+        candidate(0, 3, finish_reason="length"),
+    ]
     assert reasons(cut(rows)) == [None, "wrong", "unverified", "truncated"]
     assert reasons(cut(rows, selection={"policy": "none"})) == [None, None, None, "truncated"]
 
 
 def test_the_shortest_correct_ones_are_taken():
-    rows = [candidate(0, sample, "wrong" if sample == 0 else "correct", thinking_tokens=10 * (5 - sample)) for sample in range(4)]
+    rows = [
+        candidate(0, sample, "wrong" if sample == 0 else "correct", thinking_tokens=10 * (5 - sample))
+        for sample in range(4)
+    ]
     assert kept(cut(rows, selection={"policy": "shortest"})) == ["t0-3"]
     assert kept(cut(rows, selection={"policy": "shortest", "per_problem": 2})) == ["t0-2", "t0-3"]
     assert kept(cut(rows, selection={"per_problem": 2})) == ["t0-1", "t0-2"]
 
 
 def test_the_pass_rate_window_leaves_out_easy_and_hard_problems():
-    rows = [candidate(problem, sample, "correct" if sample <= problem else "wrong") for problem in range(4) for sample in range(4)]
+    rows = [
+        candidate(problem, sample, "correct" if sample <= problem else "wrong")
+        for problem in range(4)
+        for sample in range(4)
+    ]
     chosen = cut(rows, selection={"min_pass_rate": 0.5, "max_pass_rate": 0.75})
     assert {row.trace.problem.problem_id for row in chosen if row.dropped is None} == {"p1", "p2"}
     assert chosen[0].dropped == "not_selected" and "0.25" in chosen[0].detail_dropped
@@ -175,12 +214,22 @@ def test_a_seeded_choice_is_stable_when_traces_are_added():
 
 
 def test_shares_of_sources_are_kept():
-    rows = [candidate(problem, sample, source="a" if problem < 5 else "b") for problem in range(6) for sample in range(4)]
+    rows = [
+        candidate(problem, sample, source="a" if problem < 5 else "b")
+        for problem in range(6)
+        for sample in range(4)
+    ]
     chosen = [row.trace.problem.source for row in cut(rows, shares={"b": 0.5}) if row.dropped is None]
     assert (chosen.count("a"), chosen.count("b")) == (4, 4)
-    chosen = [row.trace.problem.source for row in cut(rows, shares={"a": 0.75, "b": 0.25}) if row.dropped is None]
+    chosen = [
+        row.trace.problem.source for row in cut(rows, shares={"a": 0.75, "b": 0.25}) if row.dropped is None
+    ]
     assert (chosen.count("a"), chosen.count("b")) == (12, 4)
-    chosen = [row.trace.problem.source for row in cut(rows, shares={"b": 0.5}, selection={"max_examples": 4}) if row.dropped is None]
+    chosen = [
+        row.trace.problem.source
+        for row in cut(rows, shares={"b": 0.5}, selection={"max_examples": 4})
+        if row.dropped is None
+    ]
     assert (chosen.count("a"), chosen.count("b")) == (2, 2)
 
 
@@ -208,7 +257,10 @@ def test_an_example_asks_as_the_teacher_was_asked():
 
 
 def test_quotas_never_exceed_what_there_is():
-    choices = [selection.choice(row, outline(candidate(0, row, source="ab"[row % 2])), curation().selection) for row in range(10)]
+    choices = [
+        selection.choice(row, outline(candidate(0, row, source="ab"[row % 2])), curation().selection)
+        for row in range(10)
+    ]
     assert selection.quotas(choices, {}, None) == {None: 10}
     assert selection.quotas(choices, {"a": 0.5, "b": 0.5}, 100) == {"a": 5, "b": 5}
     assert selection.quotas(choices, {"a": 0.1}, None) == {"a": 1, None: 5}
@@ -220,7 +272,9 @@ def test_decisions_do_not_depend_on_the_process():
     outputs = set()
     for seed in ("1", "2"):
         environment = {"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[2])}
-        run = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+        run = subprocess.run(
+            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+        )
         outputs.add(run.stdout.strip())
     assert outputs == {str(kept(cut(ROWS + ROWS[:4], selection={"max_examples": 7})))}
 
@@ -228,18 +282,30 @@ def test_decisions_do_not_depend_on_the_process():
 def test_a_new_threshold_needs_stored_columns_only():
     measured = list(curate.measure(ROWS, curation()))
     stored = [
-        outline(replace(row, measures=replace(row.measures, repetition=0.9)) if row.trace.sample_index == 0 else row) for row in measured
+        outline(
+            replace(row, measures=replace(row.measures, repetition=0.9))
+            if row.trace.sample_index == 0
+            else row
+        )
+        for row in measured
     ]
     chosen = [one.dropped for one in curate.decide(stored, curation(screens={"max_repetition": 0.8}))]
     assert chosen.count("repetition") == 6
-    assert all(one.dropped is None for one in curate.decide(stored, curation(screens={"max_repetition": 0.95})))
+    assert all(
+        one.dropped is None for one in curate.decide(stored, curation(screens={"max_repetition": 0.95}))
+    )
 
 
 def test_every_prompt_has_the_turns_that_the_teacher_saw():
-    rows = cut([candidate(problem, sample) for problem in range(3) for sample in range(2)] + [candidate(4, 0, thinking=None)])
+    rows = cut(
+        [candidate(problem, sample) for problem in range(3) for sample in range(2)]
+        + [candidate(4, 0, thinking=None)]
+    )
     rows = [replace(row, dropped=None) for row in rows]
     for system in (None, "Be brief."):
         for row, example in zip(rows, asked(rows, "math", system), strict=True):
             assert example.prompt == list(prompts.render(row.trace.problem, "math", system))
-            assert example.completion == [Message("assistant", thinking.join(row.trace.thinking, row.trace.answer))]
+            assert example.completion == [
+                Message("assistant", thinking.join(row.trace.thinking, row.trace.answer))
+            ]
             assert example.messages == example.prompt + example.completion

@@ -1,4 +1,5 @@
-"""The card: a header that the hub takes, and a text that says what is in the folder, where it is from and what it does not promise."""
+"""The card: a header that the hub takes, and a text that says what is in the folder, where it is from and
+what it does not promise."""
 
 from pathlib import Path
 
@@ -18,13 +19,25 @@ FUNNEL = Funnel(
         }
     },
     {"sums": 1_000},
-    {"wrong": [Reject("t1", "What is 1 + 1?", "3, not 2 `|` \n# heading", "ends\nhere ``` [link](http://x)")]},
+    {
+        "wrong": [
+            Reject("t1", "What is 1 + 1?", "3, not 2 `|` \n# heading", "ends\nhere ``` [link](http://x)")
+        ]
+    },
 )
 
 
 def recipe(*licences: str, teacher: str = "MIT", language: str | None = None) -> DatasetRecipe:
-    problems = [{"name": f"s{n}", "path": "org/data", "licence": licence, "language": language} for n, licence in enumerate(licences)]
-    about = {"name": "demo", "description": "A demo.", "problems": problems, "teacher": {"model": "some/teacher", "licence": teacher}}
+    problems = [
+        {"name": f"s{n}", "path": "org/data", "licence": licence, "language": language}
+        for n, licence in enumerate(licences)
+    ]
+    about = {
+        "name": "demo",
+        "description": "A demo.",
+        "problems": problems,
+        "teacher": {"model": "some/teacher", "licence": teacher},
+    }
     return DatasetRecipe.model_validate(about)
 
 
@@ -34,7 +47,9 @@ def header(text: str) -> dict:
 
 def test_the_header_is_what_the_hub_reads(tmp_path: Path) -> None:
     hub = pytest.importorskip("huggingface_hub")
-    made = dataset_card.card("demo: 'ein' \U0001f600 \"name\"", Curation(), FUNNEL, recipe("MIT", language="no"), preferences=True)
+    made = dataset_card.card(
+        "demo: 'ein' \U0001f600 \"name\"", Curation(), FUNNEL, recipe("MIT", language="no"), preferences=True
+    )
     (tmp_path / "README.md").write_text(made, encoding="utf-8")
     loaded = hub.DatasetCard.load(tmp_path / "README.md", repo_type="dataset")
     assert loaded.data.pretty_name == "demo: 'ein' \U0001f600 \"name\"" and loaded.data.license == "mit"
@@ -64,7 +79,9 @@ def test_a_control_character_in_the_name_does_not_break_the_header() -> None:
 def test_the_licence_is_one_that_the_hub_knows(licences: list[str], teacher: str, named: str) -> None:
     text = dataset_card.card("demo", Curation(), FUNNEL, recipe(*licences, teacher=teacher))
     assert header(text)["license"] == named
-    assert all(f"| {licence} |" in text for licence in licences) and f"licence of its outputs: {teacher}" in text
+    assert (
+        all(f"| {licence} |" in text for licence in licences) and f"licence of its outputs: {teacher}" in text
+    )
     assert ("is unknown" in text) == ("unknown" in (*licences, teacher))
 
 
@@ -76,23 +93,36 @@ def test_sizes_and_tokens_are_those_of_the_funnel() -> None:
 
 
 def test_preference_pairs_are_named_only_when_they_are_there() -> None:
-    assert "preferences" not in dataset_card.card("demo", Curation(), FUNNEL).replace('"preferences": null', "")
-    assert 'load_dataset("PATH", "preferences"' in dataset_card.card("demo", Curation(), FUNNEL, preferences=True)
+    assert "preferences" not in dataset_card.card("demo", Curation(), FUNNEL).replace(
+        '"preferences": null', ""
+    )
+    assert 'load_dataset("PATH", "preferences"' in dataset_card.card(
+        "demo", Curation(), FUNNEL, preferences=True
+    )
 
 
 def test_pictures_are_shown_when_they_were_drawn() -> None:
     assert "![" not in dataset_card.card("demo", Curation(), FUNNEL)
     text = dataset_card.card("demo", Curation(), FUNNEL, plots=["plots/funnel.png", "plots/other.png"])
-    assert "![How many traces reach each stage](plots/funnel.png)" in text and "![other](plots/other.png)" in text
+    assert (
+        "![How many traces reach each stage](plots/funnel.png)" in text
+        and "![other](plots/other.png)" in text
+    )
 
 
 def test_contamination_is_told_only_when_it_was_looked_for() -> None:
     checked = Curation.model_validate({"benchmarks": [{"name": "aime", "path": "x.jsonl"}]})
-    assert "## Contamination\n\nNone found.\n" in dataset_card.card("demo", checked, FUNNEL, contamination="None found.\n")
+    assert "## Contamination\n\nNone found.\n" in dataset_card.card(
+        "demo", checked, FUNNEL, contamination="None found.\n"
+    )
     unchecked = dataset_card.card("demo", Curation(), FUNNEL, contamination="None found.\n")
     assert "None found." not in unchecked and "not checked at all" in unchecked
 
 
 def test_rejects_are_one_line_of_code_each() -> None:
-    (line,) = (line for line in dataset_card.card("demo", Curation(), FUNNEL).splitlines() if line.startswith("- **wrong**"))
+    (line,) = (
+        line
+        for line in dataset_card.card("demo", Curation(), FUNNEL).splitlines()
+        if line.startswith("- **wrong**")
+    )
     assert line == "- **wrong** `t1`: `3, not 2 '|' # heading`, ends in `ends here ''' [link](http://x)`"

@@ -1,4 +1,5 @@
-"""A made dataset is read by datasets, DuckDB and polars with the very lines that its card gives, and every column survives."""
+"""A made dataset is read by datasets, DuckDB and polars with the very lines that its card gives, and every
+column survives."""
 
 import json
 import re
@@ -30,7 +31,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def trace(number: int, sample: int) -> dict[str, Any]:
     """A row as `distill curate --input` takes it; the second of a problem is wrong."""
-    again = ["I add them.", "The tens and the ones are added each, and then their sums; nothing is carried over in the end."]
+    again = [
+        "I add them.",
+        "The tens and the ones are added each, and then their sums; nothing is carried over in the end.",
+    ]
     return {
         "id": f"t{number}-{sample}",
         "problem_id": f"p{number}",
@@ -52,7 +56,9 @@ def lines(folder: Path, library: str) -> str:
     return str(block).replace("PATH", str(folder))
 
 
-def test_datasets_reads_every_part_by_the_lines_of_the_card(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_datasets_reads_every_part_by_the_lines_of_the_card(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     datasets = pytest.importorskip("datasets")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path))
     found: dict[str, Any] = {}
@@ -66,22 +72,32 @@ def test_datasets_reads_every_part_by_the_lines_of_the_card(folder: Path, tmp_pa
     assert plain.to_list() == found["examples"].to_list()
 
 
-def test_duckdb_counts_reasons_by_the_lines_of_the_card(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_duckdb_counts_reasons_by_the_lines_of_the_card(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     duckdb = pytest.importorskip("duckdb")
     exec(lines(folder, "duckdb"), {})
     assert "größere 'sums'" in capsys.readouterr().out
-    counted = duckdb.sql(f"select dropped, count(*) from '{folder}/candidates/*.parquet' group by all order by all").fetchall()
+    counted = duckdb.sql(
+        f"select dropped, count(*) from '{folder}/candidates/*.parquet' group by all order by all"
+    ).fetchall()
     assert counted == [("wrong", TRACES // 2), (None, TRACES // 2)]
-    (first,) = duckdb.sql(f"select messages[2].content, octet_length(encode(source)) from '{folder}/examples/*.parquet' limit 1").fetchall()
+    (first,) = duckdb.sql(
+        f"select messages[2].content, octet_length(encode(source)) from '{folder}/examples/*.parquet' limit 1"
+    ).fetchall()
     assert first[0].startswith("<think>\n")
-    assert duckdb.sql(f"select distinct octet_length(minhash) from '{folder}/candidates/*.parquet'").fetchall() == [(128,)]
+    assert duckdb.sql(
+        f"select distinct octet_length(minhash) from '{folder}/candidates/*.parquet'"
+    ).fetchall() == [(128,)]
 
 
 def test_polars_sums_tokens_by_the_lines_of_the_card(folder: Path) -> None:
     polars = pytest.importorskip("polars")
     exec(lines(folder, "polars"), {})
     scanned = polars.scan_parquet(f"{folder}/examples/*.parquet")
-    by_source = dict(scanned.group_by("source").agg(polars.col("completion_tokens").sum()).collect().iter_rows())
+    by_source = dict(
+        scanned.group_by("source").agg(polars.col("completion_tokens").sum()).collect().iter_rows()
+    )
     stored = pq.read_table(folder / "examples").to_pylist()
     assert by_source.keys() == {row["source"] for row in stored}
     whole = polars.scan_parquet(f"{folder}/candidates/*.parquet").collect()
@@ -91,7 +107,9 @@ def test_polars_sums_tokens_by_the_lines_of_the_card(folder: Path) -> None:
 
 def test_all_of_a_made_folder_is_published_but_what_is_hidden(folder: Path) -> None:
     for path in (path.relative_to(folder) for path in folder.rglob("*") if path.is_file()):
-        assert any(path.match(pattern) for pattern in (*hub.FILES, *hub.FOLDERS)) == (not path.name.startswith(".")), path
+        assert any(path.match(pattern) for pattern in (*hub.FILES, *hub.FOLDERS)) == (
+            not path.name.startswith(".")
+        ), path
 
 
 def test_the_schema_of_the_files_is_the_one_of_the_records(folder: Path) -> None:

@@ -46,13 +46,27 @@ def lines(path: Path, rows: list[dict[str, Any]]) -> str:
 
 def traces(count: int = MANY, **fields: Any) -> list[dict[str, Any]]:
     answered = "Adding the two numbers gives the sum.\n\n\\boxed{%d}"
-    return [{"question": f"What is {n} plus {n}?", "reference": str(2 * n), "response": answered % (2 * n), **fields} for n in range(count)]
+    return [
+        {
+            "question": f"What is {n} plus {n}?",
+            "reference": str(2 * n),
+            "response": answered % (2 * n),
+            **fields,
+        }
+        for n in range(count)
+    ]
 
 
 def thoughtless(folder: Path, response: str = "Adding the two numbers gives the sum.\n\n\\boxed{%d}") -> str:
     """A recipe of a teacher whose replies hold no thinking."""
-    lines(folder / "problems.jsonl", [{"question": f"What is {n} plus {n}?", "answer": 2 * n} for n in range(MANY)])
-    lines(folder / "traces.jsonl", [{"question": f"What is {n} plus {n}?", "response": response % (2 * n)} for n in range(MANY)])
+    lines(
+        folder / "problems.jsonl",
+        [{"question": f"What is {n} plus {n}?", "answer": 2 * n} for n in range(MANY)],
+    )
+    lines(
+        folder / "traces.jsonl",
+        [{"question": f"What is {n} plus {n}?", "response": response % (2 * n)} for n in range(MANY)],
+    )
     path = folder / "thoughtless.toml"
     path.write_text(RECIPE.format(folder=folder), encoding="utf-8")
     return str(path)
@@ -69,7 +83,9 @@ def test_every_reason_has_the_setting_that_decides_it() -> None:
     assert reasons <= dropped.REMEDIES.keys()
 
 
-def test_a_reason_of_nearly_all_rows_is_told_once_as_soon_as_there_are_enough(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_reason_of_nearly_all_rows_is_told_once_as_soon_as_there_are_enough(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     caplog.set_level(logging.INFO, "distill")
     lookout = Lookout()
     for number in range(19):
@@ -79,7 +95,10 @@ def test_a_reason_of_nearly_all_rows_is_told_once_as_soon_as_there_are_enough(ca
     for _ in range(50):
         lookout.see("sums", "malformed", "no think block")
     (line,) = told(caplog, "malformed")
-    assert line.startswith("sums: 20 of 20 traces so far are malformed (for example no think block)") and "thinking_optional" in line
+    assert (
+        line.startswith("sums: 20 of 20 traces so far are malformed (for example no think block)")
+        and "thinking_optional" in line
+    )
 
 
 @pytest.mark.parametrize(("budget", "reason"), [(2000, ["truncated"]), (500, [])])
@@ -119,13 +138,19 @@ def test_a_teacher_that_never_thinks_is_told_at_once_and_its_empty_dataset_is_a_
     assert shown.out == ""
     (early,) = [line for line in before if "are malformed" in line]
     assert early.startswith("sums: 20 of 20 traces so far are malformed (for example no think block)")
-    assert before.index(early) < next(number for number, line in enumerate(before) if line.startswith("making verdicts"))
-    assert last.startswith("distill: datasets thoughtless-") and f"{MANY} of {MANY} traces are malformed" in last
+    assert before.index(early) < next(
+        number for number, line in enumerate(before) if line.startswith("making verdicts")
+    )
+    assert (
+        last.startswith("distill: datasets thoughtless-") and f"{MANY} of {MANY} traces are malformed" in last
+    )
     assert "no think block" in last and "thinking_optional" in last and "teacher.prefill" in last
 
     (made,) = Path(folders.ROOT, "datasets").glob("*/made.json")
     assert json.loads(made.read_text())["kept"] == 0 and str(made.parent) in last
-    assert (made.parent / "funnel.json").is_file() and sum(map(shards.count, shards.list_shards(f"{made.parent}/candidates"))) == MANY
+    assert (made.parent / "funnel.json").is_file() and sum(
+        map(shards.count, shards.list_shards(f"{made.parent}/candidates"))
+    ) == MANY
 
     assert cli.main(["dataset", recipe]) == 1
     again = capsys.readouterr().err
@@ -157,7 +182,11 @@ def test_problems_of_which_none_is_usable_end_the_run_before_a_teacher_is_asked(
     recipe = thoughtless(tmp_path)
     for _ in range(2):
         last = said(capsys, "dataset", recipe, "--set", "problems.0.reference=gold")
-        assert f"none of {MANY} rows can be used" in last and "no_reference" in last and "a math problem needs reference" in last
+        assert (
+            f"none of {MANY} rows can be used" in last
+            and "no_reference" in last
+            and "a math problem needs reference" in last
+        )
     assert not Path(folders.ROOT, "traces").exists()
 
 
@@ -168,7 +197,8 @@ def test_problems_of_which_none_is_usable_end_the_run_before_a_teacher_is_asked(
         (traces(3, reference="\\frac{1}{"), ("3 are unparsed_reference", "reference column")),
         (traces(3, kind="open"), ("3 are unverified", "verification.judge")),
         (
-            [{"question": "2 + 2?", "answer": "4", "generation": "<think>\nSo 4.\n</think>\n\n\\boxed{4}"}] * 3,
+            [{"question": "2 + 2?", "answer": "4", "generation": "<think>\nSo 4.\n</think>\n\n\\boxed{4}"}]
+            * 3,
             ("3 are no_answer", "columns are question, answer, generation"),
         ),
         ([], ("has no rows",)),
@@ -183,28 +213,58 @@ def test_a_file_of_which_no_row_can_be_judged_is_a_failure_with_its_result_writt
     assert shards.count(str(target)) == len(rows)
 
 
-@pytest.mark.parametrize("rows", [traces(3), traces(3, reference="7"), [*traces(2, kind="alchemy"), *traces(1)], traces(3, response="no")])
+@pytest.mark.parametrize(
+    "rows",
+    [traces(3), traces(3, reference="7"), [*traces(2, kind="alchemy"), *traces(1)], traces(3, response="no")],
+)
 def test_a_file_with_a_row_that_was_judged_is_no_failure(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
-    assert cli.main(["verify", "--input", lines(tmp_path / "in.jsonl", rows), "--output", str(tmp_path / "out.parquet")]) == 0
+    assert (
+        cli.main(
+            [
+                "verify",
+                "--input",
+                lines(tmp_path / "in.jsonl", rows),
+                "--output",
+                str(tmp_path / "out.parquet"),
+            ]
+        )
+        == 0
+    )
 
 
-def test_a_file_without_an_example_is_a_failure_and_its_folder_can_be_cut_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_without_an_example_is_a_failure_and_its_folder_can_be_cut_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     source, first = lines(tmp_path / "in.jsonl", traces(outcome="correct")), str(tmp_path / "first")
     last = said(capsys, "curate", "--input", source, "--output", first)
-    assert f"{MANY} of {MANY} traces are malformed" in last and "no think block" in last and "thinking_optional" in last
+    assert (
+        f"{MANY} of {MANY} traces are malformed" in last
+        and "no think block" in last
+        and "thinking_optional" in last
+    )
     assert said(capsys, "curate", "--input", source, "--output", first).startswith("distill: ")
     keep = 'curation.screens.thinking_optional=["math"]'
     assert cli.main(["curate", "--input", first, "--output", str(tmp_path / "second"), "--set", keep]) == 0
 
 
 def test_an_empty_file_has_no_examples(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "no rows" in said(capsys, "curate", "--input", lines(tmp_path / "in.jsonl", []), "--output", str(tmp_path / "out"))
+    assert "no rows" in said(
+        capsys, "curate", "--input", lines(tmp_path / "in.jsonl", []), "--output", str(tmp_path / "out")
+    )
 
 
-def test_a_reason_of_nearly_all_of_one_source_is_told_where_others_are_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_reason_of_nearly_all_of_one_source_is_told_where_others_are_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     thinking = "<think>\nI add the number to itself.\n</think>\n\n\\boxed{4}"
-    rows = [*traces(source="plain", outcome="correct"), *traces(5, source="other", outcome="correct", response=thinking)]
-    assert cli.main(["curate", "--input", lines(tmp_path / "in.jsonl", rows), "--output", str(tmp_path / "out")]) == 0
+    rows = [
+        *traces(source="plain", outcome="correct"),
+        *traces(5, source="other", outcome="correct", response=thinking),
+    ]
+    assert (
+        cli.main(["curate", "--input", lines(tmp_path / "in.jsonl", rows), "--output", str(tmp_path / "out")])
+        == 0
+    )
     assert f"plain: {MANY} of {MANY} traces are malformed" in capsys.readouterr().err
 
 

@@ -1,4 +1,5 @@
-"""Every screen on columns that it has to drop and on columns that it has to let through, and the order of the reasons."""
+"""Every screen on columns that it has to drop and on columns that it has to let through, and the order of the
+reasons."""
 
 from dataclasses import replace
 
@@ -22,7 +23,21 @@ SOUND = Measures(
     paragraph_words=60,
     code_blocks=0,
 )
-GOOD = Outline("t", "p", "seed", "math", "en", 0, "stop", True, "correct", "4", thinking_tokens=100, answer_tokens=10, measures=SOUND)
+GOOD = Outline(
+    "t",
+    "p",
+    "seed",
+    "math",
+    "en",
+    0,
+    "stop",
+    True,
+    "correct",
+    "4",
+    thinking_tokens=100,
+    answer_tokens=10,
+    measures=SOUND,
+)
 
 
 def row(outcome="correct", columns=None, **changes):
@@ -85,8 +100,13 @@ def test_what_is_off_at_first_drops_when_it_is_asked_for(wanted, section):
 
 
 def test_a_value_at_its_limit_passes():
-    section = Screens(max_repetition=0.1, max_line_repetition=0.05, min_compression=0.4, min_language_share=1.0)
-    assert reason(GOOD, section.model_copy(update={"min_completion_tokens": 110, "max_completion_tokens": 110})) is None
+    section = Screens(
+        max_repetition=0.1, max_line_repetition=0.05, min_compression=0.4, min_language_share=1.0
+    )
+    assert (
+        reason(GOOD, section.model_copy(update={"min_completion_tokens": 110, "max_completion_tokens": 110}))
+        is None
+    )
     assert reason(row(columns={"paragraph_words": 400}), Screens(drop_long_paragraphs=True)) is None
 
 
@@ -128,7 +148,9 @@ def test_each_screen_can_be_turned_off():
 
 
 def test_what_was_not_measured_drops_nothing():
-    section = Screens(max_line_repetition=0.0, min_compression=1.0, drop_long_paragraphs=True, drop_code_in_thinking=True)
+    section = Screens(
+        max_line_repetition=0.0, min_compression=1.0, drop_long_paragraphs=True, drop_code_in_thinking=True
+    )
     assert filters.reason(replace(GOOD, measures=Measures()), section, Selection()) is None
 
 
@@ -138,7 +160,10 @@ def test_some_kinds_may_be_answered_without_thinking():
     assert reason(outline, Screens(thinking_optional=("open",))) is None
     assert reason(replace(outline, kind="math"), Screens(thinking_optional=("open",)))[0] == "malformed"
     assert reason(outline, Screens(min_thinking_characters=0)) is None
-    assert reason(row(columns={"thinking_characters": 99}), Screens(min_thinking_characters=100))[0] == "malformed"
+    assert (
+        reason(row(columns={"thinking_characters": 99}), Screens(min_thinking_characters=100))[0]
+        == "malformed"
+    )
 
 
 ACCEPTED = [
@@ -165,7 +190,10 @@ ACCEPTED = [
 
 @pytest.mark.parametrize(("policy", "outcome", "majority", "unverified", "accepted"), ACCEPTED)
 def test_the_verdict_lets_in_what_the_policy_asks_for(policy, outcome, majority, unverified, accepted):
-    outline, selection = row(outcome, majority_outcome=majority), Selection(policy=policy, keep_unverified=unverified)
+    outline, selection = (
+        row(outcome, majority_outcome=majority),
+        Selection(policy=policy, keep_unverified=unverified),
+    )
     assert filters.accepted(outline, selection) is accepted
     found = filters.reason(outline, Screens(), selection)
     assert (found is None) is accepted
@@ -195,7 +223,9 @@ SPACED = [
 
 @pytest.mark.parametrize(("thinking", "answer"), SPACED)
 @pytest.mark.parametrize("counts", [(None, None), (5, None), (None, 7), (5, 7), (0, 0)])
-def test_tokens_of_a_row_are_the_same_from_its_texts_from_its_columns_and_from_its_table(thinking, answer, counts):
+def test_tokens_of_a_row_are_the_same_from_its_texts_from_its_columns_and_from_its_table(
+    thinking, answer, counts
+):
     thinking_tokens, answer_tokens = counts
     trace = Trace(
         Problem("p", "seed", "math", "", None),
@@ -210,7 +240,11 @@ def test_tokens_of_a_row_are_the_same_from_its_texts_from_its_columns_and_from_i
     )
     candidate = Candidate(trace, Verdict("correct"), measures=measures.measure([trace], Duplicates())[0])
     tokens = filters.completion_tokens(trace)
-    assert tokens == (sum(filter(None, counts)) if any(count is not None for count in counts) else estimate(thinking, answer))
+    assert tokens == (
+        sum(filter(None, counts))
+        if any(count is not None for count in counts)
+        else estimate(thinking, answer)
+    )
     assert tokens == filters.completion_tokens(schema.from_row(Outline, schema.to_row(candidate)))
     table = pa.Table.from_pylist([schema.to_row(candidate)], schema=schema.schema(Candidate))
     assert examples.completion_tokens(table).to_pylist() == [tokens]

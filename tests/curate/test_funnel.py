@@ -12,10 +12,30 @@ from distill.store import schema, shards
 
 
 def candidate(number, dropped, source="a", cost=0.01, siblings=2, **measured):
-    problem = Problem(f"{source}{number // siblings}", source, "math", f"What is {number} | 2?", "1", licence="MIT")
-    counts = {"prompt_tokens": 3, "thinking_tokens": 8, "answer_tokens": 2, "teacher": "teacher", "seed": 1, "cost_usd": cost}
-    trace = Trace(problem, f"{source}-{number}", number % siblings, "Some thinking.", "One.", True, "stop", **counts | measured)
-    return Candidate(trace, Verdict("correct"), dropped=dropped, detail_dropped=dropped and f"because of {dropped}")
+    problem = Problem(
+        f"{source}{number // siblings}", source, "math", f"What is {number} | 2?", "1", licence="MIT"
+    )
+    counts = {
+        "prompt_tokens": 3,
+        "thinking_tokens": 8,
+        "answer_tokens": 2,
+        "teacher": "teacher",
+        "seed": 1,
+        "cost_usd": cost,
+    }
+    trace = Trace(
+        problem,
+        f"{source}-{number}",
+        number % siblings,
+        "Some thinking.",
+        "One.",
+        True,
+        "stop",
+        **counts | measured,
+    )
+    return Candidate(
+        trace, Verdict("correct"), dropped=dropped, detail_dropped=dropped and f"because of {dropped}"
+    )
 
 
 def table(rows):
@@ -36,7 +56,15 @@ OTHERS = [candidate(number, reason, "b") for number, reason in enumerate([None, 
 
 def test_stages_are_what_is_left_after_each_reason():
     stages = {stage: tally.rows for stage, tally in count(ROWS).stages().items()}
-    assert stages == {"asked": 18, "returned": 17, "finished": 15, "correct": 13, "clean": 10, "unique": 8, "selected": 3}
+    assert stages == {
+        "asked": 18,
+        "returned": 17,
+        "finished": 15,
+        "correct": 13,
+        "clean": 10,
+        "unique": 8,
+        "selected": 3,
+    }
 
 
 def test_problems_tokens_and_cost_are_counted():
@@ -51,23 +79,43 @@ def test_problems_tokens_and_cost_are_counted():
 
 
 def test_what_was_asked_holds_tries_that_were_cut_or_lost_and_what_is_kept_does_not():
-    rows = [candidate(0, None, spent_tokens=40), candidate(1, "wrong"), candidate(2, "failed", cost=None, spent_tokens=50)]
+    rows = [
+        candidate(0, None, spent_tokens=40),
+        candidate(1, "wrong"),
+        candidate(2, "failed", cost=None, spent_tokens=50),
+    ]
     stages = count(rows).stages()
     assert [stages[stage].tokens for stage in ("asked", "returned", "selected")] == [100, 20, 10]
     assert count(rows).per_kept() == (100.0, pytest.approx(0.02))
-    assert "a kept trace has 10 tokens and took 100 ($0.02) of all that were sampled" in funnel.table(count(rows))
+    assert "a kept trace has 10 tokens and took 100 ($0.02) of all that were sampled" in funnel.table(
+        count(rows)
+    )
 
 
 def test_kept_traces_and_covered_problems_have_their_prices():
-    found = count([candidate(number, reason) for number, reason in enumerate([None, None, None, "wrong", "wrong", "wrong"])])
-    assert (found.per_kept(), found.per_covered()) == ((20.0, pytest.approx(0.02)), (30.0, pytest.approx(0.03)))
+    found = count(
+        [
+            candidate(number, reason)
+            for number, reason in enumerate([None, None, None, "wrong", "wrong", "wrong"])
+        ]
+    )
+    assert (found.per_kept(), found.per_covered()) == (
+        (20.0, pytest.approx(0.02)),
+        (30.0, pytest.approx(0.03)),
+    )
     text = funnel.markdown(found)
-    assert "took 20 ($0.02) of all that were sampled, a problem with one took 30 ($0.03); all together cost $0.06" in text
+    assert (
+        "took 20 ($0.02) of all that were sampled, a problem with one took 30 ($0.03); all together cost "
+        "$0.06" in text
+    )
     assert "$" not in funnel.markdown(count([candidate(0, None, cost=None)]))
 
 
 def test_the_share_of_cached_prompts_is_told_where_servers_tell_it():
-    rows = [candidate(0, None, prompt_tokens=600, cached_prompt_tokens=500), candidate(1, "wrong", prompt_tokens=400)]
+    rows = [
+        candidate(0, None, prompt_tokens=600, cached_prompt_tokens=500),
+        candidate(1, "wrong", prompt_tokens=400),
+    ]
     assert "50.0% of 1,000 prompt tokens came from the cache" in funnel.table(count(rows))
     assert "cache" not in funnel.table(count(ROWS))
 
@@ -100,8 +148,12 @@ def test_an_unknown_reason_is_an_outcome():
 
 def test_funnels_of_shards_add_up():
     whole, parts = count(ROWS + OTHERS), funnel.merge([count(ROWS[:8]), count(ROWS[8:]), count(OTHERS)])
-    assert {source: {reason: tally.rows for reason, tally in tallies.items()} for source, tallies in parts.tallies.items()} == {
-        source: {reason: tally.rows for reason, tally in tallies.items()} for source, tallies in whole.tallies.items()
+    assert {
+        source: {reason: tally.rows for reason, tally in tallies.items()}
+        for source, tallies in parts.tallies.items()
+    } == {
+        source: {reason: tally.rows for reason, tally in tallies.items()}
+        for source, tallies in whole.tallies.items()
     }
     assert parts.problems == whole.problems and parts.rejects == whole.rejects
     assert whole.stages("b")["selected"].rows == 1
@@ -144,17 +196,34 @@ RECIPE = DatasetRecipe.model_validate(
 
 def test_the_card_states_teacher_sampling_licences_and_limits():
     text = dataset_card.card("demo", RECIPE.curation, count(ROWS), RECIPE, {"traces": "abc123"})
-    for part in ("some/teacher", "0.6", "32,768", "Apache-2.0", "not checked at all", "abc123", "| asked | 18 |", "because of wrong"):
+    for part in (
+        "some/teacher",
+        "0.6",
+        "32,768",
+        "Apache-2.0",
+        "not checked at all",
+        "abc123",
+        "| asked | 18 |",
+        "because of wrong",
+    ):
         assert part in text
 
 
 def test_the_card_states_adaptive_sampling_and_what_the_server_ignores():
     adaptive = {"n": 2, "top_k": 20, "adaptive": {"enough": 3, "most": 16, "budgets": [65536]}}
     recipe = DatasetRecipe.model_validate(
-        RECIPE.model_dump() | {"sampling": adaptive, "teacher": {"model": "some/teacher", "ignores": ["temperature"]}}
+        RECIPE.model_dump()
+        | {"sampling": adaptive, "teacher": {"model": "some/teacher", "ignores": ["temperature"]}}
     )
     text = dataset_card.card("demo", recipe.curation, count(ROWS), recipe)
-    for part in ("at least 2 completions", "top_k 20", "3 correct ones", "up to 16", "cut ones again with 65,536", "ignores temperature"):
+    for part in (
+        "at least 2 completions",
+        "top_k 20",
+        "3 correct ones",
+        "up to 16",
+        "cut ones again with 65,536",
+        "ignores temperature",
+    ):
         assert part in text
     assert "Pass rates are too high" in text
     assert "Pass rates are too high" not in dataset_card.card("demo", RECIPE.curation, count(ROWS), RECIPE)
@@ -165,8 +234,19 @@ def test_datasets_reads_the_card_and_both_configurations(tmp_path):
     rows = [candidate(number, reason) for number, reason in enumerate([None, "wrong", None])]
     shards.write(Candidate, rows, str(tmp_path / "candidates" / "00000.parquet"))
     kept = table([row for row in rows if row.dropped is None])
-    shards.write_tables(examples.SCHEMA, [examples.examples(kept, "math")], str(tmp_path / "examples" / "00000.parquet"))
-    (tmp_path / "README.md").write_text(dataset_card.card("demo: one", RECIPE.curation, count(rows), RECIPE), encoding="utf-8")
+    shards.write_tables(
+        examples.SCHEMA, [examples.examples(kept, "math")], str(tmp_path / "examples" / "00000.parquet")
+    )
+    (tmp_path / "README.md").write_text(
+        dataset_card.card("demo: one", RECIPE.curation, count(rows), RECIPE), encoding="utf-8"
+    )
     cache = str(tmp_path / "cache")
-    assert datasets.load_dataset(str(tmp_path), split="train", cache_dir=cache)[0]["messages"][1]["role"] == "assistant"
-    assert datasets.load_dataset(str(tmp_path), "candidates", split="train", cache_dir=cache)["dropped"] == [None, "wrong", None]
+    assert (
+        datasets.load_dataset(str(tmp_path), split="train", cache_dir=cache)[0]["messages"][1]["role"]
+        == "assistant"
+    )
+    assert datasets.load_dataset(str(tmp_path), "candidates", split="train", cache_dir=cache)["dropped"] == [
+        None,
+        "wrong",
+        None,
+    ]

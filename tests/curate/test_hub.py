@@ -1,4 +1,5 @@
-"""Publishing sends the dataset, all of it once, and nothing else; what goes wrong is one line without the token in it."""
+"""Publishing sends the dataset, all of it once, and nothing else; what goes wrong is one line without the
+token in it."""
 
 import json
 import os
@@ -62,21 +63,35 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def started(endpoint: str, folder: Path, repository: str, how: str = "public", **variables: str) -> "subprocess.Popen[str]":
+def started(
+    endpoint: str, folder: Path, repository: str, how: str = "public", **variables: str
+) -> "subprocess.Popen[str]":
     """A process of its own that pushes, since `huggingface_hub` reads its variables when it is imported."""
     program = [sys.executable, "-c", PUSH, str(folder), repository, how]
     return subprocess.Popen(
-        program, env=environment(endpoint, folder.parent) | variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        program,
+        env=environment(endpoint, folder.parent) | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
 def environment(endpoint: str, home: Path) -> dict[str, str]:
-    """The variables of a process that knows this hub only; Xet storage needs more of a server than this one has."""
-    given = {"HF_ENDPOINT": endpoint, "HF_TOKEN": "hf_good", "HF_HOME": f"{home}/home", "HF_HUB_DISABLE_XET": "1"}
+    """The variables of a process that knows this hub only; Xet storage needs more of a server than this one
+    has."""
+    given = {
+        "HF_ENDPOINT": endpoint,
+        "HF_TOKEN": "hf_good",
+        "HF_HOME": f"{home}/home",
+        "HF_HUB_DISABLE_XET": "1",
+    }
     return {name: value for name, value in os.environ.items() if not name.startswith("HF_")} | given
 
 
-def pushed(endpoint: str, folder: Path, repository: str, how: str = "public", **variables: str) -> tuple[int, str, str]:
+def pushed(
+    endpoint: str, folder: Path, repository: str, how: str = "public", **variables: str
+) -> tuple[int, str, str]:
     with started(endpoint, folder, repository, how, **variables) as process:
         out, err = process.communicate(timeout=60)
     return process.returncode, out.strip(), err.strip()
@@ -98,10 +113,15 @@ def stored(endpoint: str, repository: str) -> dict[str, bytes]:
 
 def taken(endpoint: str, name: str) -> int:
     """How many large files a repository has taken, in all pushes together."""
-    return sum(one["method"] == "STORED" and f"/objects/{name}/" in one["path"] for one in json.loads(get(f"{endpoint}/log")))
+    return sum(
+        one["method"] == "STORED" and f"/objects/{name}/" in one["path"]
+        for one in json.loads(get(f"{endpoint}/log"))
+    )
 
 
-def test_a_push_sends_the_dataset_and_nothing_else_and_a_second_one_sends_nothing(endpoint: str, folder: Path) -> None:
+def test_a_push_sends_the_dataset_and_nothing_else_and_a_second_one_sends_nothing(
+    endpoint: str, folder: Path
+) -> None:
     assert pushed(endpoint, folder, "me/first")[:2] == (0, f"{endpoint}/datasets/me/first")
     assert stored(endpoint, "me/first") == {path: (folder / path).read_bytes() for path in SENT}
     assert known(endpoint, "me/first")["commits"] == ["Dataset demo-0123456789ab"]
@@ -117,12 +137,18 @@ def test_what_was_pushed_is_read_back_by_its_name(endpoint: str, tmp_path: Path)
         (tmp_path / "made" / part).mkdir(parents=True)
         for row in rows:
             pq.write_table(pa.table({"row": [row]}), tmp_path / "made" / part / f"{row:05}.parquet")
-    (tmp_path / "made/README.md").write_text(dataset_card.card("made", Curation(), Funnel()), encoding="utf-8")
-    assert pushed(endpoint, tmp_path / "made", "me/read", "private")[0] == 0
-    program = (
-        "from datasets import load_dataset as l; print(*(l('me/read', part, split='train')['row'][:] for part in (None, 'candidates')))"
+    (tmp_path / "made/README.md").write_text(
+        dataset_card.card("made", Curation(), Funnel()), encoding="utf-8"
     )
-    done = subprocess.run([sys.executable, "-c", program], env=environment(endpoint, tmp_path), capture_output=True, text=True, check=False)
+    assert pushed(endpoint, tmp_path / "made", "me/read", "private")[0] == 0
+    program = "from datasets import load_dataset as l; print(*(l('me/read', part, split='train')['row'][:] for part in (None, 'candidates')))"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment(endpoint, tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.stdout.strip() == "[1, 2] [1, 2, 3]", done.stderr
 
 
@@ -131,7 +157,9 @@ def test_another_cut_replaces_the_shards_of_the_first(endpoint: str, folder: Pat
     (folder / "candidates/00001.parquet").unlink()
     (folder / "examples/00000.parquet").write_text("PAR1 fewer", encoding="utf-8")
     assert pushed(endpoint, folder, "me/recut")[0] == 0
-    assert stored(endpoint, "me/recut") == {path: (folder / path).read_bytes() for path in SENT if path != "candidates/00001.parquet"}
+    assert stored(endpoint, "me/recut") == {
+        path: (folder / path).read_bytes() for path in SENT if path != "candidates/00001.parquet"
+    }
 
 
 def test_a_killed_push_goes_on_where_it_was(endpoint: str, folder: Path) -> None:
@@ -151,7 +179,9 @@ def test_what_fails_once_is_tried_again(endpoint: str, folder: Path) -> None:
     assert stored(endpoint, "me/shaky").keys() == SENT
 
 
-def test_a_private_push_makes_a_private_repository_and_refuses_a_public_one(endpoint: str, folder: Path) -> None:
+def test_a_private_push_makes_a_private_repository_and_refuses_a_public_one(
+    endpoint: str, folder: Path
+) -> None:
     assert pushed(endpoint, folder, "me/own", "private")[0] == 0
     assert known(endpoint, "me/own")["private"]
     code, _, error = pushed(endpoint, folder, "me/open", "private")
@@ -186,13 +216,17 @@ def test_a_card_that_the_hub_refuses_is_told_in_its_words(endpoint: str, folder:
     assert code == 1 and "must be one of" in error
 
 
-@pytest.mark.parametrize(("place", "said"), [("s3://bucket/demo", "hf upload me/x"), ("nowhere", "no README.md")])
+@pytest.mark.parametrize(
+    ("place", "said"), [("s3://bucket/demo", "hf upload me/x"), ("nowhere", "no README.md")]
+)
 def test_only_a_finished_folder_of_this_machine_is_sent(tmp_path: Path, place: str, said: str) -> None:
     with pytest.raises(hub.HubError, match=said):
         hub.push(place if "://" in place else str(tmp_path / place), "me/x")
 
 
-def test_without_huggingface_hub_the_line_says_what_to_install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_huggingface_hub_the_line_says_what_to_install(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(hub.HubError, match="pip install"):
         hub.push(str(folder), "me/x")

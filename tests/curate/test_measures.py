@@ -1,4 +1,5 @@
-"""That every column is measured, from its own trace alone, and that what is measured is what the screens need."""
+"""That every column is measured, from its own trace alone, and that what is measured is what the screens
+need."""
 
 from dataclasses import fields, replace
 
@@ -20,8 +21,21 @@ def measure(*traces):
 
 
 def outline(trace, measured):
-    found = {"outcome": "correct", "kind": trace.problem.kind, "language": "en", "problem_id": "p", "source": "seed", "measures": measured}
-    return Outline(id=trace.id, sample_index=0, finish_reason=trace.finish_reason, think_closed=trace.think_closed, **found)
+    found = {
+        "outcome": "correct",
+        "kind": trace.problem.kind,
+        "language": "en",
+        "problem_id": "p",
+        "source": "seed",
+        "measures": measured,
+    }
+    return Outline(
+        id=trace.id,
+        sample_index=0,
+        finish_reason=trace.finish_reason,
+        think_closed=trace.think_closed,
+        **found,
+    )
 
 
 def test_a_sound_trace_has_every_column_that_counts_and_no_finding():
@@ -42,16 +56,24 @@ def test_each_finding_reaches_its_screen():
         (filters.ANSWER_LEAK, replace(TRACE, thinking="The reference answer is 42. " + THINKING)),
         (filters.MISMATCH, replace(TRACE, thinking=THINKING.replace("42", "52"))),
         (filters.REPETITION, LOOPING),
-        (filters.MIXED_LANGUAGE, replace(TRACE, thinking="我们把两个数相加，先加十位，再加个位。" + THINKING)),
+        (
+            filters.MIXED_LANGUAGE,
+            replace(TRACE, thinking="我们把两个数相加，先加十位，再加个位。" + THINKING),
+        ),
         (filters.MIXED_LANGUAGE, replace(TRACE, answer="我们把两个数相加，先加十位，再加个位。\\boxed{42}")),
     ]
     found = measure(*(trace for _, trace in faulty))
-    reasons = [filters.reason(outline(trace, one), Screens(), Selection()) for (_, trace), one in zip(faulty, found, strict=True)]
+    reasons = [
+        filters.reason(outline(trace, one), Screens(), Selection())
+        for (_, trace), one in zip(faulty, found, strict=True)
+    ]
     assert [one and one[0] for one in reasons] == [reason for reason, _ in faulty]
 
 
 def test_what_is_measured_of_a_trace_does_not_depend_on_its_company():
-    traces = [replace(TRACE, id=str(number), thinking=THINKING * number or None) for number in range(200)] + [LOOPING]
+    traces = [replace(TRACE, id=str(number), thinking=THINKING * number or None) for number in range(200)] + [
+        LOOPING
+    ]
     assert measure(*traces) == [measure(trace)[0] for trace in traces]
     assert measure() == []
 

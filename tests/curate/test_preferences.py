@@ -1,4 +1,5 @@
-"""Preference pairs: made of one problem's stored rows, not of lengths or copies, in the columns that trainers read."""
+"""Preference pairs: made of one problem's stored rows, not of lengths or copies, in the columns that trainers
+read."""
 
 import math
 import os
@@ -31,10 +32,20 @@ def candidate(sample=0, outcome="correct", dropped=None, tokens=100, problem=0, 
     asked = Problem(f"p{problem}", "shop", "math", f"What is {problem} + 1?", str(problem + 1), licence="MIT")
     thinking = " ".join(f"{words or f'way{sample}'}-{word}" for word in range(40))
     trace = Trace(
-        asked, f"t{problem}-{sample}", sample, thinking, f"It is {sample}.", True, "stop", thinking_tokens=tokens - 8, answer_tokens=8
+        asked,
+        f"t{problem}-{sample}",
+        sample,
+        thinking,
+        f"It is {sample}.",
+        True,
+        "stop",
+        thinking_tokens=tokens - 8,
+        answer_tokens=8,
     )
     (measured,) = measures.measure([trace], Duplicates())
-    return Candidate(trace, Verdict(outcome), Opinions(**opinions), replace(measured, pass_rate=0.5), dropped=dropped)
+    return Candidate(
+        trace, Verdict(outcome), Opinions(**opinions), replace(measured, pass_rate=0.5), dropped=dropped
+    )
 
 
 def wrong(sample, **values):
@@ -46,22 +57,49 @@ def row(sample, good, tokens, words):
     if (good, words) not in MEASURED:
         MEASURED[good, words] = candidate(0, words=words) if good else wrong(0, words=words)
     measured = MEASURED[good, words]
-    return replace(measured, trace=replace(measured.trace, id=f"t{sample}", sample_index=sample, thinking_tokens=tokens, answer_tokens=0))
+    return replace(
+        measured,
+        trace=replace(
+            measured.trace, id=f"t{sample}", sample_index=sample, thinking_tokens=tokens, answer_tokens=0
+        ),
+    )
 
 
 def pairs(rows, section=WRONG, screens=SCREENS, contaminated=()):
-    return [(one.chosen_id, one.rejected_id) for one in preferences(rows, section, screens, "math", contaminated=contaminated)]
+    return [
+        (one.chosen_id, one.rejected_id)
+        for one in preferences(rows, section, screens, "math", contaminated=contaminated)
+    ]
 
 
 def test_an_example_is_preferred_to_the_wrong_trace_of_nearest_length():
-    rows = [candidate(0, tokens=100), wrong(1, tokens=300), wrong(2, tokens=90), wrong(3, tokens=40), wrong(4, tokens=105)]
+    rows = [
+        candidate(0, tokens=100),
+        wrong(1, tokens=300),
+        wrong(2, tokens=90),
+        wrong(3, tokens=40),
+        wrong(4, tokens=105),
+    ]
     assert pairs(rows) == [("t0-0", "t0-4")]
     (found,) = preferences(rows, WRONG, SCREENS, "math")
-    assert (found.chosen_tokens, found.rejected_tokens, found.margin_tokens, found.rule) == (100, 105, 5, "wrong")
+    assert (found.chosen_tokens, found.rejected_tokens, found.margin_tokens, found.rule) == (
+        100,
+        105,
+        5,
+        "wrong",
+    )
 
 
 def test_only_examples_are_chosen_and_only_finished_wrong_traces_rejected():
-    others = ["truncated", "malformed", "no_answer", "failed", "near_duplicate", "not_selected", "mixed_language"]
+    others = [
+        "truncated",
+        "malformed",
+        "no_answer",
+        "failed",
+        "near_duplicate",
+        "not_selected",
+        "mixed_language",
+    ]
     rows = [candidate(sample, "wrong", reason) for sample, reason in enumerate(others, start=1)]
     assert pairs([candidate(0), *rows]) == []
     assert pairs([candidate(0, dropped="not_selected"), wrong(1)]) == []
@@ -105,7 +143,9 @@ def test_no_pair_has_a_trace_that_is_close_to_a_benchmark(section):
 def test_an_outline_is_what_would_be_read_from_the_shard(tmp_path):
     rows = [candidate(0), wrong(1, majority_outcome="wrong")]
     rows[1] = replace(
-        rows[1], trace=replace(rows[1].trace, failure="empty", cost_usd=0.5, prompt_tokens=3), verdict=Verdict("no", "5", "x")
+        rows[1],
+        trace=replace(rows[1].trace, failure="empty", cost_usd=0.5, prompt_tokens=3),
+        verdict=Verdict("no", "5", "x"),
     )
     shards.write(Candidate, rows, str(tmp_path / "rows.parquet"))
     assert [outline(row) for row in rows] == list(shards.read(Outline, str(tmp_path / "rows.parquet")))
@@ -119,7 +159,12 @@ def test_near_copies_make_no_pair():
 
 
 def test_the_shortest_example_is_preferred_to_the_longest_accepted_one_if_that_is_much_longer():
-    rows = [candidate(0, tokens=200), candidate(1, tokens=100), candidate(2, dropped="not_selected", tokens=400), wrong(3, tokens=900)]
+    rows = [
+        candidate(0, tokens=200),
+        candidate(1, tokens=100),
+        candidate(2, dropped="not_selected", tokens=400),
+        wrong(3, tokens=900),
+    ]
     assert pairs(rows, LONG) == [("t0-1", "t0-2")]
     assert pairs(rows[:2], LONG) == [("t0-1", "t0-0")]
     assert pairs([candidate(0, tokens=149), candidate(1, tokens=100)], LONG) == []
@@ -140,7 +185,13 @@ def test_the_majoritys_answer_may_be_chosen_against_the_reference():
 ROWS = st.lists(
     st.tuples(
         st.sampled_from(
-            [("correct", None), ("correct", "not_selected"), ("wrong", "wrong"), ("wrong", "truncated"), ("correct", "exact_duplicate")]
+            [
+                ("correct", None),
+                ("correct", "not_selected"),
+                ("wrong", "wrong"),
+                ("wrong", "truncated"),
+                ("correct", "exact_duplicate"),
+            ]
         ),
         st.integers(9, 400),
         st.integers(0, 2),
@@ -152,8 +203,13 @@ ROWS = st.lists(
 
 @settings(deadline=None, max_examples=60)
 @given(ROWS, st.integers(1, 3), st.sampled_from(["wrong", "long"]), st.randoms(use_true_random=False))
-def test_pairs_stay_within_their_problem_and_use_no_trace_twice(tmp_path_factory, drawn, per_problem, rejected, shuffle):
-    rows = [candidate(sample, *what, tokens, problem, words) for sample, (what, tokens, problem, words) in enumerate(drawn)]
+def test_pairs_stay_within_their_problem_and_use_no_trace_twice(
+    tmp_path_factory, drawn, per_problem, rejected, shuffle
+):
+    rows = [
+        candidate(sample, *what, tokens, problem, words)
+        for sample, (what, tokens, problem, words) in enumerate(drawn)
+    ]
     rows.sort(key=lambda row: row.trace.problem.problem_id)
     section = Preferences(rejected=rejected, per_problem=per_problem)
     found = list(preferences(rows, section, SCREENS, "math"))
@@ -164,9 +220,14 @@ def test_pairs_stay_within_their_problem_and_use_no_trace_twice(tmp_path_factory
         chosen, other = by_id[one.chosen_id], by_id[one.rejected_id]
         assert one.problem_id == chosen.trace.problem.problem_id == other.trace.problem.problem_id
         assert chosen.dropped is None and similarity(chosen, other) < NEAR_COPY
-        assert other.dropped == "wrong" if rejected == "wrong" else one.rejected_tokens >= LONGER * one.chosen_tokens
         assert (
-            split(one.chosen[0].content).answer == chosen.trace.answer and split(one.rejected[0].content).thinking == other.trace.thinking
+            other.dropped == "wrong"
+            if rejected == "wrong"
+            else one.rejected_tokens >= LONGER * one.chosen_tokens
+        )
+        assert (
+            split(one.chosen[0].content).answer == chosen.trace.answer
+            and split(one.rejected[0].content).thinking == other.trace.thinking
         )
     shuffle.shuffle(rows)
     rows.sort(key=lambda row: row.trace.problem.problem_id)
@@ -182,17 +243,34 @@ def test_the_pairs_are_the_first_of_all_pairs(section, seed):
     """At most 30 traces are near-copies of one another here."""
     draw = random.Random(seed)
     count, per_problem, longest = draw.choice([5, 20, 120]), draw.randint(1, 9), draw.choice([5, 50, 900])
-    rows = [row(sample, draw.random() < 0.3 or section is LONG, draw.randint(1, longest), f"way{sample % 4}") for sample in range(count)]
-    good, others = [one for one in rows if one.dropped is None], [one for one in rows if (one.dropped is None) == (section is LONG)]
+    rows = [
+        row(sample, draw.random() < 0.3 or section is LONG, draw.randint(1, longest), f"way{sample % 4}")
+        for sample in range(count)
+    ]
+    good, others = (
+        [one for one in rows if one.dropped is None],
+        [one for one in rows if (one.dropped is None) == (section is LONG)],
+    )
     ranked = []
     for one in good:
         for other in others:
             ratio = completion_tokens(other.trace) / completion_tokens(one.trace)
             if section is WRONG or ratio >= LONGER:
-                ranked.append((abs(math.log(ratio)) if section is WRONG else -ratio, one.trace.id, other.trace.id, similarity(one, other)))
+                ranked.append(
+                    (
+                        abs(math.log(ratio)) if section is WRONG else -ratio,
+                        one.trace.id,
+                        other.trace.id,
+                        similarity(one, other),
+                    )
+                )
     wanted = []
     for _, *ids, alike in sorted(ranked):
-        if alike < NEAR_COPY and not {name for pair in wanted for name in pair} & set(ids) and len(wanted) < per_problem:
+        if (
+            alike < NEAR_COPY
+            and not {name for pair in wanted for name in pair} & set(ids)
+            and len(wanted) < per_problem
+        ):
             wanted.append(tuple(ids))
     assert pairs(rows, section.model_copy(update={"per_problem": per_problem})) == wanted
 
@@ -201,7 +279,10 @@ def test_the_pairs_are_the_first_of_all_pairs(section, seed):
 def test_thousands_of_siblings_need_no_memory_for_all_their_pairs(section, found):
     """With near-copies alone, every partner of every trace is tried."""
     words = [f"other{way}" if found else "same" for way in range(8)]
-    rows = [row(sample, sample % 2 == 0 or section is LONG, 1 + sample, words[sample % 8]) for sample in range(2000)]
+    rows = [
+        row(sample, sample % 2 == 0 or section is LONG, 1 + sample, words[sample % 8])
+        for sample in range(2000)
+    ]
     tracemalloc.start()
     assert len(pairs(rows, section.model_copy(update={"per_problem": 3}))) == found
     peak = tracemalloc.get_traced_memory()[1]
@@ -211,10 +292,23 @@ def test_thousands_of_siblings_need_no_memory_for_all_their_pairs(section, found
 
 def test_a_pair_asks_as_the_teacher_was_asked():
     (found,) = preferences([candidate(0), wrong(1)], WRONG, SCREENS, "math", "Be kind.")
-    assert [turn.role for turn in (*found.prompt, *found.chosen, *found.rejected)] == ["system", "user", "assistant", "assistant"]
+    assert [turn.role for turn in (*found.prompt, *found.chosen, *found.rejected)] == [
+        "system",
+        "user",
+        "assistant",
+        "assistant",
+    ]
     assert found.prompt[1].content.startswith("What is 0 + 1?\n") and "\\boxed{}" in found.prompt[1].content
-    assert found.chosen[0].content.startswith("<think>\nway0-0 ") and found.chosen[0].content.endswith("\n</think>\n\nIt is 0.")
-    assert (found.source, found.kind, found.language, found.pass_rate, found.licence) == ("shop", "math", "en", 0.5, "MIT")
+    assert found.chosen[0].content.startswith("<think>\nway0-0 ") and found.chosen[0].content.endswith(
+        "\n</think>\n\nIt is 0."
+    )
+    assert (found.source, found.kind, found.language, found.pass_rate, found.licence) == (
+        "shop",
+        "math",
+        "en",
+        0.5,
+        "MIT",
+    )
 
 
 TRAINED = """
@@ -236,10 +330,18 @@ print(round(trainer.train().training_loss, 4))
 
 def test_trl_trains_on_the_rows_as_they_are(tmp_path):
     rows = [row for problem in range(2) for row in (candidate(0, problem=problem), wrong(1, problem=problem))]
-    assert shards.write(Preference, preferences(rows, WRONG, SCREENS, "math"), str(tmp_path / "pairs.parquet")) == 2
+    assert (
+        shards.write(Preference, preferences(rows, WRONG, SCREENS, "math"), str(tmp_path / "pairs.parquet"))
+        == 2
+    )
     model, template = PROJECT / "data/models/tiny-qwen2", PROJECT / "configs/chat/qwen2-think.jinja"
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
-    run = subprocess.run([sys.executable, "-c", TRAINED, tmp_path, model, template], env=environment, capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-c", TRAINED, tmp_path, model, template],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
     assert run.returncode == 0, run.stderr[-2000:]
     texts, loss = [line for line in run.stdout.splitlines() if line.startswith(("['", "0."))]
     assert "What is 0 + 1?" in texts and "It is 0.<|im_end|>" in texts and "It is 1.<|im_end|>" in texts

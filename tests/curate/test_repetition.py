@@ -17,7 +17,10 @@ def measured(text):
 
 def varied(seed, count):
     generator = random.Random(seed)
-    return " ".join(f"{generator.choice(['we', 'so', 'then', 'but'])} {generator.randrange(999)} gives" for _ in range(count))
+    return " ".join(
+        f"{generator.choice(['we', 'so', 'then', 'but'])} {generator.randrange(999)} gives"
+        for _ in range(count)
+    )
 
 
 def naive(text):
@@ -27,14 +30,25 @@ def naive(text):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.sampled_from(["so", "x = 5.", "Then", "we\n", "add", "\\(7\\)", "\tagain", "é"]), max_size=200))
+@given(
+    st.lists(
+        st.sampled_from(["so", "x = 5.", "Then", "we\n", "add", "\\(7\\)", "\tagain", "é"]), max_size=200
+    )
+)
 def test_repetition_is_the_share_of_8_word_stretches_that_stood_before(parts):
     text = " ".join(parts)
     assert measured(text).repetition == pytest.approx(naive(text))
 
 
 def test_what_is_measured_of_a_text_does_not_depend_on_its_company():
-    texts = [varied(1, 200), "", "haha" * 900, varied(2, 30) + " so the answer is 5 and" * 40, "一二三四五六七八九十" * 20, "\ud800 lone"]
+    texts = [
+        varied(1, 200),
+        "",
+        "haha" * 900,
+        varied(2, 30) + " so the answer is 5 and" * 40,
+        "一二三四五六七八九十" * 20,
+        "\ud800 lone",
+    ]
     texts += [varied(seed, seed * 7) for seed in range(150)]
     assert repetition.measure(texts) == [measured(text) for text in texts]
     assert repetition.measure(texts[::-1]) == repetition.measure(texts)[::-1]
@@ -69,7 +83,10 @@ def test_a_loop_is_found_where_it_is_a_small_part_of_the_trace():
 
 NEAR_LOOPS = [
     "Step {n}: Let me check the calculation again, since I may have missed something. ",
-    "Attempt {n}. I still do not see why the sum should be smaller, so I try it once more from the start.\n\n",
+    (
+        "Attempt {n}. I still do not see why the sum should be smaller, so I try it once more from the "
+        "start.\n\n"
+    ),
     "Wait, {n} is not what we want, so let me go back to the equation and solve it again. ",
     "第{n}步：让我再检查一下这个计算，也许我漏掉了什么。",
 ]
@@ -86,15 +103,36 @@ def enumerations():
     """Sound parts of reasoning that say the same words many times."""
     tries = range(1, 120)
     yield "a multiplication table", "\n".join(f"{n} times 7 is {7 * n}, so far so good." for n in tries)
-    yield "a list of tries", "\n".join(f"Try n = {n}: {n}^2 + 3 = {n * n + 3}, which is not divisible by 11." for n in tries)
-    yield "a search with an outcome", "\n".join(f"If a = {n}, then b = {120 - n} and a * b = {n * (120 - n)}, too small." for n in tries)
-    yield "cases", " ".join(f"Case {n}: the first digit is {n}, so there are {10 - n} choices for the second one." for n in range(1, 10))
-    yield "a check of each digit", " ".join(f"The digit in place {n} is {n * 7 % 10}, plus {n % 2} carried." for n in range(30))
+    yield (
+        "a list of tries",
+        "\n".join(f"Try n = {n}: {n}^2 + 3 = {n * n + 3}, which is not divisible by 11." for n in tries),
+    )
+    yield (
+        "a search with an outcome",
+        "\n".join(f"If a = {n}, then b = {120 - n} and a * b = {n * (120 - n)}, too small." for n in tries),
+    )
+    yield (
+        "cases",
+        " ".join(
+            f"Case {n}: the first digit is {n}, so there are {10 - n} choices for the second one."
+            for n in range(1, 10)
+        ),
+    )
+    yield (
+        "a check of each digit",
+        " ".join(f"The digit in place {n} is {n * 7 % 10}, plus {n % 2} carried." for n in range(30)),
+    )
     yield "a table of zeros", "| 0 | 0 | 0 | 0 |\n" * 50
     yield "a grid", "\n".join(" ".join(random.Random(n).choices("WB.", k=12)) for n in range(40))
     yield "a running sum", " ".join(f"After day {n} there are {n * (n + 1) // 2} coins." for n in tries)
-    yield "what a loop of a program prints", "```\n" + "\n".join(f"i = {n}, total = {3 * n}, done = False" for n in tries) + "\n```"
-    yield "items one by one", " ".join(f"The {name} costs {n} dollars." for n, name in enumerate(words(varied(3, 60)), 2))
+    yield (
+        "what a loop of a program prints",
+        "```\n" + "\n".join(f"i = {n}, total = {3 * n}, done = False" for n in tries) + "\n```",
+    )
+    yield (
+        "items one by one",
+        " ".join(f"The {name} costs {n} dollars." for n, name in enumerate(words(varied(3, 60)), 2)),
+    )
 
 
 @pytest.mark.parametrize(("name", "text"), list(enumerations()))

@@ -1,4 +1,5 @@
-"""A choice depends on the stored numbers of a problem's own traces, or on a seeded hash, and on nothing else."""
+"""A choice depends on the stored numbers of a problem's own traces, or on a seeded hash, and on nothing
+else."""
 
 import random
 import sys
@@ -54,11 +55,19 @@ def kept(outlines, shares=NO_SHARES, **section):
 
 
 PROBLEMS = [
-    outline(problem, sample, "ab"[problem % 2], 40 + (problem * 7 + sample * 31) % 60) for problem in range(30) for sample in range(4)
+    outline(problem, sample, "ab"[problem % 2], 40 + (problem * 7 + sample * 31) % 60)
+    for problem in range(30)
+    for sample in range(4)
 ]
-PRINTED = [replace(one, measures=Measures(minhash=signature(*map(str, range(one.answer_tokens))))) for one in PROBLEMS]
+PRINTED = [
+    replace(one, measures=Measures(minhash=signature(*map(str, range(one.answer_tokens)))))
+    for one in PROBLEMS
+]
 PER_PROBLEM = st.fixed_dictionaries(
-    {"policy": st.sampled_from(["correct", "shortest", "diverse", "majority"]), "per_problem": st.integers(1, 3)}
+    {
+        "policy": st.sampled_from(["correct", "shortest", "diverse", "majority"]),
+        "per_problem": st.integers(1, 3),
+    }
 )
 
 
@@ -72,7 +81,9 @@ def test_the_order_of_rows_does_not_matter(shuffle, section):
     shuffled = list(PRINTED)
     shuffle.shuffle(shuffled)
     assert left_out(shuffled, **section) == left_out(PRINTED, **section)
-    assert kept(shuffled, max_examples=17, shares={"a": 0.7}) == kept(PRINTED, max_examples=17, shares={"a": 0.7})
+    assert kept(shuffled, max_examples=17, shares={"a": 0.7}) == kept(
+        PRINTED, max_examples=17, shares={"a": 0.7}
+    )
 
 
 @given(st.integers(1, 29), PER_PROBLEM)
@@ -82,7 +93,10 @@ def test_traces_of_other_problems_change_no_choice_among_siblings(count, section
 
 
 def test_more_samples_move_no_first_ones_and_shorter_ones_only_to_shorter_ones():
-    more = [*PROBLEMS, *(outline(problem, sample, tokens=45) for problem in range(30) for sample in range(4, 8))]
+    more = [
+        *PROBLEMS,
+        *(outline(problem, sample, tokens=45) for problem in range(30) for sample in range(4, 8)),
+    ]
     assert kept(more, per_problem=2) == kept(PROBLEMS, per_problem=2)
     lengths = {one.id: one.answer_tokens for one in more}
     moved = kept(more, policy="shortest") - kept(PROBLEMS, policy="shortest")
@@ -100,14 +114,21 @@ def test_a_seeded_choice_moves_by_as_many_rows_as_were_added():
 
 def test_the_shortest_are_taken_and_the_rule_says_so():
     rows = [outline(0, sample, tokens=tokens) for sample, tokens in enumerate([30, 10, 20, 10])]
-    assert left_out(rows, policy="shortest") == dict.fromkeys(["t0-0", "t0-2", "t0-3"], "the shortest 1 of its problem are taken")
+    assert left_out(rows, policy="shortest") == dict.fromkeys(
+        ["t0-0", "t0-2", "t0-3"], "the shortest 1 of its problem are taken"
+    )
     assert kept(rows, policy="shortest", per_problem=3) == {"t0-1", "t0-2", "t0-3"}
 
 
 def test_the_most_different_are_taken():
-    by_parts, by_formula, by_table = (signature(*(f"{way}{word}" for word in range(60))) for way in ("parts", "formula", "table"))
+    by_parts, by_formula, by_table = (
+        signature(*(f"{way}{word}" for word in range(60))) for way in ("parts", "formula", "table")
+    )
     again = signature(*(f"parts{word}" for word in range(57)))
-    rows = [outline(0, sample, minhash=print_) for sample, print_ in enumerate([by_parts, again, by_formula, again, by_table, None])]
+    rows = [
+        outline(0, sample, minhash=print_)
+        for sample, print_ in enumerate([by_parts, again, by_formula, again, by_table, None])
+    ]
     assert kept(rows, policy="diverse", per_problem=2) == {"t0-0", "t0-2"}
     assert kept(rows, policy="diverse", per_problem=3) == {"t0-0", "t0-2", "t0-4"}
     assert "t0-5" in left_out(rows, policy="diverse", per_problem=5)
@@ -178,7 +199,11 @@ def test_half_a_budget_and_an_empty_window_are_errors(section, message):
 SOURCES = st.lists(st.sampled_from("abc"), min_size=0, max_size=60)
 
 
-@given(SOURCES, st.dictionaries(st.sampled_from("ab"), st.floats(0.01, 0.5), max_size=2), st.none() | st.integers(1, 70))
+@given(
+    SOURCES,
+    st.dictionaries(st.sampled_from("ab"), st.floats(0.01, 0.5), max_size=2),
+    st.none() | st.integers(1, 70),
+)
 def test_quotas_hold_the_limit_and_the_shares(names, shares, most):
     rows = [choice(row, outline(row, source=name), Selection()) for row, name in enumerate(names)]
     counts = Counter(name if name in shares else None for name in names)
@@ -203,15 +228,24 @@ def test_quotas_use_the_limit_up_and_never_go_beyond():
 
 def test_the_scarcest_source_decides_how_much_there_is():
     rows = [outline(row, source="a" if row < 10 else "b") for row in range(100)]
-    chosen = Counter("a" if int(name[1:].split("-")[0]) < 10 else "b" for name in kept(rows, shares={"a": 0.5, "b": 0.5}))
+    chosen = Counter(
+        "a" if int(name[1:].split("-")[0]) < 10 else "b" for name in kept(rows, shares={"a": 0.5, "b": 0.5})
+    )
     assert chosen == {"a": 10, "b": 10}
-    assert set(left_out(rows, shares={"a": 0.5, "b": 0.5}).values()) == {"a seeded choice of 10 from source 'b'"}
+    assert set(left_out(rows, shares={"a": 0.5, "b": 0.5}).values()) == {
+        "a seeded choice of 10 from source 'b'"
+    }
 
 
 def test_a_choice_is_small():
     rows = [
-        choice(row, outline(row // 4, row % 4, tokens=random.Random(row).randrange(9999), rate=0.5), Selection()) for row in range(1000)
+        choice(
+            row, outline(row // 4, row % 4, tokens=random.Random(row).randrange(9999), rate=0.5), Selection()
+        )
+        for row in range(1000)
     ]
-    own = sum(sys.getsizeof(one) + sum(map(sys.getsizeof, (one.row, one.tokens, one.draw))) for one in rows) / len(rows)
+    own = sum(
+        sys.getsizeof(one) + sum(map(sys.getsizeof, (one.row, one.tokens, one.draw))) for one in rows
+    ) / len(rows)
     assert own < 200
     assert len({id(one.problem_id) for one in rows}) == 250

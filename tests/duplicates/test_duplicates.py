@@ -14,7 +14,11 @@ from distill.records import Candidate, Measures, Outline, Problem, Trace, Verdic
 from distill.store import shards
 from distill.text import shingles
 
-WORDS = [f"{a}{b}" for a in ("ba", "do", "ki", "lu", "me", "no", "pa") for b in ("ra", "si", "to", "vu", "xe", "za", "gi", "ho")]
+WORDS = [
+    f"{a}{b}"
+    for a in ("ba", "do", "ki", "lu", "me", "no", "pa")
+    for b in ("ra", "si", "to", "vu", "xe", "za", "gi", "ho")
+]
 
 SECTION = Duplicates()
 
@@ -44,7 +48,11 @@ def measured(traces, section=SECTION):
     """Candidates as `measure` leaves them, as far as duplicates are concerned."""
     prints = duplicates.prints(traces, section)
     return [
-        Candidate(one, Verdict("correct", one.answer), measures=Measures(**{name: getattr(found, name) for name in found.__slots__}))
+        Candidate(
+            one,
+            Verdict("correct", one.answer),
+            measures=Measures(**{name: getattr(found, name) for name in found.__slots__}),
+        )
         for one, found in zip(traces, prints, strict=True)
     ]
 
@@ -54,7 +62,15 @@ def outline(candidate):
     labels = problem.problem_id, problem.source, problem.kind, problem.language
     verdict = candidate.verdict
     return Outline(
-        one.id, *labels, 0, one.finish_reason, True, verdict.outcome, verdict.extracted, failure=one.failure, measures=candidate.measures
+        one.id,
+        *labels,
+        0,
+        one.finish_reason,
+        True,
+        verdict.outcome,
+        verdict.extracted,
+        failure=one.failure,
+        measures=candidate.measures,
     )
 
 
@@ -74,7 +90,10 @@ def copies(traces, ranks=None, section=SECTION):
     for row, candidate in enumerate(candidates):
         index.add(row, outline(candidate), ranks[row] if ranks else 0)
     found = index.copies(near_pairs(candidates, section))
-    return tuple({row: copy.stays for row, copy in found.items() if (copy.similarity is None) == exact} for exact in (True, False))
+    return tuple(
+        {row: copy.stays for row, copy in found.items() if (copy.similarity is None) == exact}
+        for exact in (True, False)
+    )
 
 
 def whole(one):
@@ -100,7 +119,10 @@ def test_sixteen_different_samples_of_one_problem_survive():
 def test_every_pair_at_the_threshold_is_found_and_none_below(threshold):
     originals = [text(seed) for seed in range(60)]
     rows = [trace(original, f"question {n}", f"p{n}") for n, original in enumerate(originals)]
-    rows += [trace(edited(original, n, 0.005 * (n % 12)), f"question {n}", f"c{n}") for n, original in enumerate(originals)]
+    rows += [
+        trace(edited(original, n, 0.005 * (n % 12)), f"question {n}", f"c{n}")
+        for n, original in enumerate(originals)
+    ]
     exact, near = copies(rows, section=Duplicates(threshold=threshold))
     for n in range(60):
         similar = similarity(rows[n], rows[60 + n]) >= threshold
@@ -118,15 +140,25 @@ def test_two_percent_of_all_words_may_be_edited():
 def test_problems_from_one_template_do_not_merge():
     template = "We start with {a}. " + text(5, 120) + " Adding {b} makes {c}. So we get {c}. "
     rows = [
-        trace(template.format(a=a, b=a + 3, c=2 * a + 3), f"Emma has {a} cards and finds {a + 3} more. How many are there?", f"p{a}")
+        trace(
+            template.format(a=a, b=a + 3, c=2 * a + 3),
+            f"Emma has {a} cards and finds {a + 3} more. How many are there?",
+            f"p{a}",
+        )
         for a in range(20, 60)
     ]
     assert copies(rows) == ({}, {})
-    rows = [trace(text(5, 120), f"Emma has {number} cards and finds more.", number) for number in ("two", "three", "a dozen")]
+    rows = [
+        trace(text(5, 120), f"Emma has {number} cards and finds more.", number)
+        for number in ("two", "three", "a dozen")
+    ]
     assert copies(rows) == ({}, {})
     assert copies([trace(text(5, 120), f"小丽有{number}个苹果。", number) for number in "三四十"]) == ({}, {})
     for references in (("1", "2"), ("Yes", "Yes"), (None, None)):
-        rows = [trace(text(5), f"Is {word} prime?", word, reference=one) for word, one in zip("pq", references, strict=True)]
+        rows = [
+            trace(text(5), f"Is {word} prime?", word, reference=one)
+            for word, one in zip("pq", references, strict=True)
+        ]
         assert copies(rows) == ({}, {})
 
 
@@ -143,7 +175,10 @@ def test_a_copy_under_a_reworded_question_is_found_when_its_numbers_agree():
 
 
 def test_short_traces_of_different_questions_do_not_merge():
-    rows = [trace("5 + 7 = 12", "What is 5 + 7?", "a"), trace("5 + 7 = 12", "Ann has 5 pens and buys 7. How many?", "b")]
+    rows = [
+        trace("5 + 7 = 12", "What is 5 + 7?", "a"),
+        trace("5 + 7 = 12", "Ann has 5 pens and buys 7. How many?", "b"),
+    ]
     assert copies(rows) == ({}, {})
 
 
@@ -158,19 +193,24 @@ def test_similarity_does_not_drift_along_a_chain():
     words = text(8, 400).split()
     chain = [trace(" ".join(words[start : start + 300])) for start in range(0, 100, 20)]
     _, near = copies(chain)
-    assert near and all(similarity(chain[row], chain[stays]) >= SECTION.threshold for row, stays in near.items())
+    assert near and all(
+        similarity(chain[row], chain[stays]) >= SECTION.threshold for row, stays in near.items()
+    )
     assert not set(near) & set(near.values())
 
 
 @pytest.fixture(scope="module")
 def crowd():
-    """Very many copies of one text, each with some other words changed, and the pairs that are stored of them."""
+    """Very many copies of one text, each with some other words changed, and the pairs that are stored of
+    them."""
     candidates = measured([trace(edited(text(11, 200), seed, 0.005)) for seed in range(3000)])
     sets = list(shingles.sets([whole(candidate.trace) for candidate in candidates], SECTION.shingle_words))
     return [outline(candidate) for candidate in candidates], sets, near_pairs(candidates)
 
 
-@pytest.mark.parametrize("chosen", [slice(None), slice(1500, None), slice(40, None, 37), slice(1, None, 2), slice(2000, 2200)])
+@pytest.mark.parametrize(
+    "chosen", [slice(None), slice(1500, None), slice(40, None, 37), slice(1, None, 2), slice(2000, 2200)]
+)
 def test_whatever_part_of_a_crowd_is_cut_few_of_it_stay(crowd, chosen):
     outlines, sets, stored = crowd
     assert len(stored) < 40 * len(outlines)
@@ -186,7 +226,9 @@ def test_whatever_part_of_a_crowd_is_cut_few_of_it_stay(crowd, chosen):
 
 
 def test_what_is_found_does_not_depend_on_batches(monkeypatch):
-    rows = [trace(edited(text(n // 4, 20 * (n // 4 % 5) + 1), n, 0.02), f"question {n // 8}") for n in range(200)]
+    rows = [
+        trace(edited(text(n // 4, 20 * (n // 4 % 5) + 1), n, 0.02), f"question {n // 8}") for n in range(200)
+    ]
     whole = copies(rows)
     assert whole[0] and whole[1]
     monkeypatch.setattr(shingles, "BATCH_TEXTS", 3)
@@ -220,15 +262,26 @@ def judged(outcomes, section=SECTION):
 
 
 def test_traces_of_one_question_that_come_to_different_answers_are_no_copies():
-    assert judged([("correct", "4"), ("wrong", "5"), ("wrong", "6"), ("wrong", "5"), ("correct", "8/2")]) == {3: 1, 4: 0}
-    assert judged([("unverified", "4"), ("unverified", None), ("unverified", "5"), ("timeout", "4")]) == {1: 0, 3: 0}
+    assert judged([("correct", "4"), ("wrong", "5"), ("wrong", "6"), ("wrong", "5"), ("correct", "8/2")]) == {
+        3: 1,
+        4: 0,
+    }
+    assert judged([("unverified", "4"), ("unverified", None), ("unverified", "5"), ("timeout", "4")]) == {
+        1: 0,
+        3: 0,
+    }
 
 
 def test_another_cut_needs_the_stored_pairs_only():
     traces = [trace(edited(text(seed // 8), seed, 0.004 * (seed % 8))) for seed in range(400)]
     candidates = measured(traces)
     stored = near_pairs(candidates)
-    for section in (Duplicates(threshold=0.65), SECTION, Duplicates(threshold=0.8), Duplicates(threshold=0.9)):
+    for section in (
+        Duplicates(threshold=0.65),
+        SECTION,
+        Duplicates(threshold=0.8),
+        Duplicates(threshold=0.9),
+    ):
         index = duplicates.Index(section)
         for row in range(0, 400, 3):
             index.add(row, outline(candidates[row]), row % 2)
@@ -252,7 +305,10 @@ def test_rows_that_were_never_measured_are_no_copies():
 
 
 def test_chinese_text_has_words():
-    original = "小丽有三十个苹果,送出五个,又买了十二个。我们先算送出以后还有多少个,再加上买来的,最后检查一遍结果是否合理。" * 3
+    original = (
+        "小丽有三十个苹果,送出五个,又买了十二个。我们先算送出以后还有多少个,再加上买来的,最后检查一遍结果是否合理。"
+        * 3
+    )
     assert copies([trace(original), trace(original.replace("合理", "正确", 1))])[1] == {1: 0}
 
 
@@ -261,10 +317,13 @@ def problem(question, reference="4"):
 
 
 def test_a_problem_that_is_asked_again_is_found_and_one_with_other_numbers_is_not():
-    asked = (
-        "A farmer sells {a} eggs every morning at the market for {b} dollars each and keeps the rest for baking. How much is that a week?"
-    )
-    rows = [asked.format(a=16, b=2), asked.format(a=16, b=3), asked.format(a=16, b=2).replace("every", "each"), "How much is 16 by 2?"]
+    asked = "A farmer sells {a} eggs every morning at the market for {b} dollars each and keeps the rest for baking. How much is that a week?"
+    rows = [
+        asked.format(a=16, b=2),
+        asked.format(a=16, b=3),
+        asked.format(a=16, b=2).replace("every", "each"),
+        "How much is 16 by 2?",
+    ]
     rows = [*map(problem, rows), problem(rows[1].upper()), problem(rows[0].replace("dollars", "pounds"), "5")]
     assert duplicates.problems(rows, Duplicates(threshold=0.6)) == {2: 0, 4: 1}
     assert duplicates.problems([], SECTION) == {}

@@ -21,7 +21,10 @@ def with_share(generator, share, count=2, size=600):
     """Sets whose pairs have about that Jaccard similarity: each holds a common part and one of its own."""
     common = round(size * 2 * share / (1 + share))
     core = generator.integers(0, 2**32 - 1, size=common, dtype=np.uint32)
-    return [np.unique(np.append(core, generator.integers(0, 2**32 - 1, size - common, dtype=np.uint32))) for _ in range(count)]
+    return [
+        np.unique(np.append(core, generator.integers(0, 2**32 - 1, size - common, dtype=np.uint32)))
+        for _ in range(count)
+    ]
 
 
 @pytest.mark.parametrize("similarity", [0.3, 0.5, 0.7, 0.8, 0.9, 1.0])

@@ -1,4 +1,5 @@
-"""Near-duplicate pairs of measured shards: all of them, each with its exact similarity, and no text is read in vain."""
+"""Near-duplicate pairs of measured shards: all of them, each with its exact similarity, and no text is read
+in vain."""
 
 import random
 from itertools import combinations
@@ -25,19 +26,27 @@ def text(seed, count=200):
 def edited(original, seed, share):
     """Each word is replaced by another one with the given probability."""
     generator = random.Random(seed)
-    return " ".join(generator.choice(WORDS) if generator.random() < share else word for word in original.split())
+    return " ".join(
+        generator.choice(WORDS) if generator.random() < share else word for word in original.split()
+    )
 
 
 def trace(thinking, question="What is asked?", failure=None):
-    return Trace(Problem(question, "s", "math", question, "4"), "t", 0, thinking, "4", True, "stop", failure=failure)
+    return Trace(
+        Problem(question, "s", "math", question, "4"), "t", 0, thinking, "4", True, "stop", failure=failure
+    )
 
 
 def written(traces, folder, shard_rows=1000, section=SECTION):
     """Shards of the traces as `measure` leaves them, as far as duplicates are concerned."""
     prints = duplicates.prints(traces, section)
     measures = [Measures(**{name: getattr(found, name) for name in found.__slots__}) for found in prints]
-    candidates = [Candidate(one, Verdict("wrong"), measures=found) for one, found in zip(traces, measures, strict=True)]
-    sources = [str(folder / f"{shard_rows}-{start:05}.parquet") for start in range(0, len(traces), shard_rows)]
+    candidates = [
+        Candidate(one, Verdict("wrong"), measures=found) for one, found in zip(traces, measures, strict=True)
+    ]
+    sources = [
+        str(folder / f"{shard_rows}-{start:05}.parquet") for start in range(0, len(traces), shard_rows)
+    ]
     for number, source in enumerate(sources):
         shards.write(Candidate, candidates[number * shard_rows : (number + 1) * shard_rows], source)
     return sources
@@ -49,7 +58,8 @@ def found(traces, folder, section=SECTION, shard_rows=1000):
     for row, one in enumerate(duplicates.prints(traces, section)):
         rows.setdefault(one.text_hash, row)
     return [
-        (rows[pair.one], rows[pair.other], pair.similarity) for pair in pairs.find(written(traces, folder, shard_rows, section), section)
+        (rows[pair.one], rows[pair.other], pair.similarity)
+        for pair in pairs.find(written(traces, folder, shard_rows, section), section)
     ]
 
 
@@ -58,15 +68,20 @@ def family(seed, count, question):
     return [trace(thinking, question) for thinking in texts]
 
 
-@pytest.mark.parametrize("section", [SECTION, Duplicates(threshold=0.9), Duplicates(threshold=0.5), Duplicates(shingle_words=3)])
+@pytest.mark.parametrize(
+    "section", [SECTION, Duplicates(threshold=0.9), Duplicates(threshold=0.5), Duplicates(shingle_words=3)]
+)
 def test_every_pair_of_a_question_is_found_with_its_exact_similarity(tmp_path, section):
     traces = [one for seed in range(30) for one in family(seed, 8, f"question {seed // 2}")]
-    sets = list(shingles.sets([shingles.whole(one.thinking, one.answer) for one in traces], section.shingle_words))
+    sets = list(
+        shingles.sets([shingles.whole(one.thinking, one.answer) for one in traces], section.shingle_words)
+    )
     wanted = {
         (one, other): similarity
         for one, other in combinations(range(len(traces)), 2)
         if traces[one].problem == traces[other].problem
-        and (similarity := shingles.jaccard(sets[one], sets[other])) >= min(section.threshold, pairs.PAIRS_FROM)
+        and (similarity := shingles.jaccard(sets[one], sets[other]))
+        >= min(section.threshold, pairs.PAIRS_FROM)
     }
     stored = {(one, other): similarity for one, other, similarity in found(traces, tmp_path, section)}
     assert stored.items() <= wanted.items() and len(stored) >= 0.98 * len(wanted) > 100
@@ -94,7 +109,10 @@ def test_failed_and_empty_rows_have_no_pair_and_equal_words_are_one_text(tmp_pat
         trace(""),
         trace(thinking, "What are 2 and 2?"),
     ]
-    empty = [Trace(one.problem, "t", 0, one.thinking, "", True, "stop") if one.thinking in (None, "") else one for one in traces]
+    empty = [
+        Trace(one.problem, "t", 0, one.thinking, "", True, "stop") if one.thinking in (None, "") else one
+        for one in traces
+    ]
     assert [pair[:2] for pair in found(empty[1:], tmp_path)] == [(1, 2)]
     assert len(list(pairs.find(written(empty, tmp_path), SECTION))) == 1
     assert found([], tmp_path) == []
@@ -105,7 +123,9 @@ def test_texts_that_look_like_no_other_are_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "ROW_GROUP_BYTES", 1)
     (source,) = written([trace(text(1)), trace(text(2)), trace(text(1) + " so")], tmp_path)
     chunk = next(
-        column for column in map(pq.ParquetFile(source).metadata.row_group(1).column, range(40)) if column.path_in_schema == "thinking"
+        column
+        for column in map(pq.ParquetFile(source).metadata.row_group(1).column, range(40))
+        if column.path_in_schema == "thinking"
     )
     with open(source, "r+b") as file:
         file.seek(chunk.data_page_offset + chunk.total_compressed_size - 20)
@@ -117,7 +137,9 @@ def test_texts_that_look_like_no_other_are_not_read(tmp_path, monkeypatch):
 
 def test_a_crowd_takes_few_comparisons_for_each_text_and_so_do_its_lookalikes(tmp_path, monkeypatch):
     compared = []
-    monkeypatch.setattr(pairs, "jaccard", lambda one, other: compared.append(1) or shingles.jaccard(one, other))
+    monkeypatch.setattr(
+        pairs, "jaccard", lambda one, other: compared.append(1) or shingles.jaccard(one, other)
+    )
     half = text(12, 40)
     many = [trace(edited(text(11), seed, 0.01)) for seed in range(1600)]
     lookalikes = [trace(f"{half} {text(seed, 12)}", "other") for seed in range(1600)]

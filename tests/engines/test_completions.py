@@ -61,7 +61,9 @@ completions = Completions(sys.argv[1])
 print("ready", flush=True)
 time.sleep(60)
 """
-    process = subprocess.Popen([sys.executable, "-c", whole, str(path)], cwd=PROJECT, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", whole, str(path)], cwd=PROJECT, stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout.readline() == "ready\n"
     return process
 
@@ -83,11 +85,18 @@ def test_what_was_appended_is_given_back(path):
         assert len(completions) == 200
         assert completions.get("no such key") is None
     assert found(path, keys(all_of_them)) == all_of_them
-    assert sorted(one.name for one in path.parent.iterdir()) == ["completions.sqlite", "completions.sqlite.lock"]
+    assert sorted(one.name for one in path.parent.iterdir()) == [
+        "completions.sqlite",
+        "completions.sqlite.lock",
+    ]
 
 
 APPENDS = st.tuples(
-    st.lists(st.tuples(st.integers(0, 5), st.sampled_from([None, None, "timeout"]), st.integers(0, 10**6)), max_size=4), st.booleans()
+    st.lists(
+        st.tuples(st.integers(0, 5), st.sampled_from([None, None, "timeout"]), st.integers(0, 10**6)),
+        max_size=4,
+    ),
+    st.booleans(),
 )
 
 
@@ -100,7 +109,12 @@ def test_the_first_good_completion_of_a_key_stays_and_all_are_counted(tmp_path_f
         with Completions(path) as completions, Completions(path) as other:
             for number, (entries, borrowed) in enumerate(appends):
                 new = [
-                    Completion(f"{key:016x}" * (1 + 3 * (key % 2)), f"{tokens}", failure=failure, prompt_tokens=tokens)
+                    Completion(
+                        f"{key:016x}" * (1 + 3 * (key % 2)),
+                        f"{tokens}",
+                        failure=failure,
+                        prompt_tokens=tokens,
+                    )
                     for key, failure, tokens in entries
                 ]
                 (completions, other)[number % 2].append(new, borrowed=borrowed)
@@ -119,7 +133,9 @@ def test_a_large_file_is_opened_without_reading_what_it_holds(path):
     began = os.times()
     for _ in range(50):
         Completions(path).close()
-    assert (os.times().user + os.times().system - began.user - began.system) / 50 < 0.02  # seconds; to read it takes longer
+    assert (
+        os.times().user + os.times().system - began.user - began.system
+    ) / 50 < 0.02  # seconds; to read it takes longer
 
 
 def test_every_budget_that_was_used_is_known(path):
@@ -151,7 +167,9 @@ def test_the_claims_of_a_killed_run_are_void_and_nothing_that_it_kept_is_lost(pa
     said = []
     monkeypatch.setattr("distill.engines.completions.say", said.append)
     with Completions(path) as completions:
-        other = start(path, "[completions.claim(key) for key in 'abcd']; completions.append([Completion('a', 'text')])")
+        other = start(
+            path, "[completions.claim(key) for key in 'abcd']; completions.append([Completion('a', 'text')])"
+        )
         assert completions.get("a") == Completion("a", "text")
         assert not completions.claim("b")
         assert completions.free(["b"], idle=False) == [] and said == []
@@ -216,7 +234,9 @@ def test_damage_loses_no_row_that_it_did_not_touch_and_never_gives_another_text(
         read = [completions.get(key) for key in keys(written)]
         for one, now in zip(written, read, strict=True):
             assert now == one or (now is None and pages[one.key] & touched)
-        assert read.count(None) == 0 or (len(said) == 1 and "completions are kept, the rest is asked again" in said[0])
+        assert read.count(None) == 0 or (
+            len(said) == 1 and "completions are kept, the rest is asked again" in said[0]
+        )
         completions.append(written)
         assert completions.claim("another") and completions.get("another") is None
     assert found(path, keys(written)) == written
@@ -225,17 +245,25 @@ def test_damage_loses_no_row_that_it_did_not_touch_and_never_gives_another_text(
 
 def test_a_log_that_was_not_written_back_is_read_from_a_damaged_file(path):
     written = made(40)
-    kill(start(path, "completions.append([Completion(f'{number:016x}', str(number)) for number in range(40)])"))
+    kill(
+        start(path, "completions.append([Completion(f'{number:016x}', str(number)) for number in range(40)])")
+    )
     log = Path(f"{path}-wal")
     assert log.stat().st_size > 10 * PAGE_BYTES
     path.write_bytes(b"x" * PAGE_BYTES)
-    assert found(path, keys(written)) == [Completion(one.key, str(number)) for number, one in enumerate(written)]
+    assert found(path, keys(written)) == [
+        Completion(one.key, str(number)) for number, one in enumerate(written)
+    ]
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_a_torn_log_costs_what_lay_behind_the_tear(path, seed):
     written = [Completion(f"{number:016x}", str(number)) for number in range(40)]
-    kill(start(path, "for number in range(40): completions.append([Completion(f'{number:016x}', str(number))])"))
+    kill(
+        start(
+            path, "for number in range(40): completions.append([Completion(f'{number:016x}', str(number))])"
+        )
+    )
     log = Path(f"{path}-wal")
     os.truncate(log, random.Random(seed).randrange(log.stat().st_size))
     read = found(path, keys(written))
@@ -250,7 +278,10 @@ def test_the_damage_of_a_file_that_another_run_uses_is_told(path):
     try:
         data = path.read_bytes()
         path.write_bytes(data[: 4 * PAGE_BYTES] + bytes(len(data) - 8 * PAGE_BYTES) + data[-4 * PAGE_BYTES :])
-        with Completions(path) as completions, pytest.raises(StoreError, match="other runs use it: stop them"):
+        with (
+            Completions(path) as completions,
+            pytest.raises(StoreError, match="other runs use it: stop them"),
+        ):
             [completions.get(key) for key in keys(made(300))]
     finally:
         kill(other)
@@ -302,7 +333,14 @@ def frame(entry):
 
 
 def test_journals_of_older_versions_are_taken_over_once(path, tmp_path):
-    entry = {"content": "4", "reasoning": "2 + 2", "finish_reason": "stop", "prompt_tokens": 9, "completion_tokens": 5, "model": "m"}
+    entry = {
+        "content": "4",
+        "reasoning": "2 + 2",
+        "finish_reason": "stop",
+        "prompt_tokens": 9,
+        "completion_tokens": 5,
+        "model": "m",
+    }
     frames = [
         frame(entry | {"key": "01", "failure": "timeout"}),
         frame(entry | {"key": "01", "failure": None}),
@@ -312,14 +350,20 @@ def test_journals_of_older_versions_are_taken_over_once(path, tmp_path):
     damaged = frames[3].replace(b"2 + 2", b"2 + 3")
     journal = tmp_path / "teacher-0123" / "00000.journal"
     journal.parent.mkdir()
-    journal.write_bytes(frames[0] + b"\xd1\x57\x1a\x0a junk" + frames[1] + damaged + frames[2] + frames[3][:30])
+    journal.write_bytes(
+        frames[0] + b"\xd1\x57\x1a\x0a junk" + frames[1] + damaged + frames[2] + frames[3][:30]
+    )
     good = Completion("01", "4", "2 + 2", prompt_tokens=9, completion_tokens=5, model="m")
     spent = Spent(completions=2, failures=1, prompt_tokens=18, completion_tokens=10)
     for _ in range(2):
         with Completions(path) as completions:
             completions.adopt(journal)
             completions.adopt(tmp_path / "absent.journal")
-            assert [completions.get(key) for key in ("01", "02", "03")] == [good, replace(good, key="02"), None]
+            assert [completions.get(key) for key in ("01", "02", "03")] == [
+                good,
+                replace(good, key="02"),
+                None,
+            ]
             assert completions.spending().spent == spent
     with journal.open("ab") as file:  # an older version was run once more
         file.write(frames[3])
@@ -333,7 +377,9 @@ def test_journals_of_older_versions_are_taken_over_once(path, tmp_path):
 def test_what_is_appended_reaches_the_disk_four_times_a_second(path, monkeypatch):
     synced = []
     fsync = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.readlink(f"/proc/self/fd/{file}")) or fsync(file))
+    monkeypatch.setattr(
+        os, "fsync", lambda file: synced.append(os.readlink(f"/proc/self/fd/{file}")) or fsync(file)
+    )
     with Completions(path) as completions:
         end = time.monotonic() + 0.6
         for one in made(1000):

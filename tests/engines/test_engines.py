@@ -19,12 +19,27 @@ SAMPLING = Sampling(max_tokens=2000)
 
 
 def problem(question="What is 6 * 7?", number=0, **fields):
-    return Problem(f"{number:016x}", "test", fields.pop("kind", "math"), question, fields.pop("reference", "42"), **fields)
+    return Problem(
+        f"{number:016x}",
+        "test",
+        fields.pop("kind", "math"),
+        question,
+        fields.pop("reference", "42"),
+        **fields,
+    )
 
 
 def request(question="What is 6 * 7?", number=0, prefill="", index=0):
     asked = problem(question, number)
-    return Request(f"key{number}.{index}", asked, index, (Message("user", question),), prefill, SAMPLING.max_tokens, seed=number)
+    return Request(
+        f"key{number}.{index}",
+        asked,
+        index,
+        (Message("user", question),),
+        prefill,
+        SAMPLING.max_tokens,
+        seed=number,
+    )
 
 
 def replayed(path, questions, response="response"):
@@ -34,7 +49,13 @@ def replayed(path, questions, response="response"):
 
 
 ROWS = [
-    {"question": "One  plus\none?", "response": "<think>a</think>2", "finish_reason": "stop", "model": "r1", "completion_tokens": 9},
+    {
+        "question": "One  plus\none?",
+        "response": "<think>a</think>2",
+        "finish_reason": "stop",
+        "model": "r1",
+        "completion_tokens": 9,
+    },
     {"question": "Other?", "response": "<think>b"},
     {"question": "One plus one?", "response": "<think>c</think>two", "finish_reason": "length"},
     {"question": None, "response": "passed over"},
@@ -51,14 +72,25 @@ def test_replay_gives_the_traces_of_a_question_in_order(tmp_path):
     asked = [("One plus one?", 1), ("One plus one?", 0), (" One plus one?", 2), ("Other?", 0), ("Never?", 0)]
     for name in ("traces.jsonl", "traces.jsonl.gz", "traces.parquet"):
         found = replayed(tmp_path / name, asked)
-        assert [c.content for c in found] == ["<think>c</think>two", "<think>a</think>2", None, "<think>b", None]
+        assert [c.content for c in found] == [
+            "<think>c</think>two",
+            "<think>a</think>2",
+            None,
+            "<think>b",
+            None,
+        ]
         assert [c.failure for c in found] == [None, None, "no_more_traces", None, "no_more_traces"]
         assert [c.finish_reason for c in found] == ["length", "stop", "error", "unknown", "error"]
         assert (found[1].model, found[1].completion_tokens) == ("r1", 9)
 
 
 def test_replay_takes_lists_of_completions(tmp_path):
-    row = {"problem": "Q?", "generations": ["first", "second"], "finish_reasons": ["stop", "length"], "answer": "2"}
+    row = {
+        "problem": "Q?",
+        "generations": ["first", "second"],
+        "finish_reasons": ["stop", "length"],
+        "answer": "2",
+    }
     (tmp_path / "openr1.jsonl").write_text(json.dumps(row))
     found = replayed(tmp_path / "openr1.jsonl", [("Q?", 0), ("Q?", 1)], response="generations")
     assert [(c.content, c.finish_reason) for c in found] == [("first", "stop"), ("second", "length")]
@@ -106,7 +138,9 @@ def test_the_script_is_the_same_every_time_and_says_that_it_is_one(name, prefill
     assert parts.think_closed == (name not in unclosed)
 
 
-@pytest.mark.parametrize("name", ["right", *(name for name, reason in scripted.FAILURES.items() if reason is None)])
+@pytest.mark.parametrize(
+    "name", ["right", *(name for name, reason in scripted.FAILURES.items() if reason is None)]
+)
 def test_what_must_be_kept_is_thought_closed_and_right(name):
     _, parts = scripted_parts(name)
     assert parts.thinking
@@ -123,7 +157,9 @@ def test_the_script_shows_every_failure_and_mostly_right_traces():
 
 def test_a_scripted_duplicate_repeats_the_first_sample():
     engine = scripted.ScriptedEngine(Teacher(engine="scripted", model="any"))
-    duplicates = [(n, i) for n in range(300) for i in range(4) if scripted.choose(problem("Q?", n), i, 0) == "duplicate"]
+    duplicates = [
+        (n, i) for n in range(300) for i in range(4) if scripted.choose(problem("Q?", n), i, 0) == "duplicate"
+    ]
     number, index = duplicates[0]
     first, again = engine.complete([request("Q?", number), request("Q?", number, index=index)], SAMPLING)
     assert first.content == again.content
@@ -141,8 +177,15 @@ def test_the_script_knows_tests_by_heart():
     tests = json.dumps({"mode": "stdio", "cases": [{"input": "3\n1 2 3\n", "output": "6\n"}]})
     _, parts = scripted_parts("right", problem(kind="code", reference=None, tests=tests))
     program = parts.answer.split("```python\n")[1].split("\n```")[0]
-    assert subprocess.run([sys.executable, "-c", program], input="3\n1 2 3\n", capture_output=True, text=True).stdout == "6\n"
-    tests = json.dumps({"mode": "call", "entry_point": "total", "cases": [{"input": [[1, 2, 3]], "output": 6}]})
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", program], input="3\n1 2 3\n", capture_output=True, text=True
+        ).stdout
+        == "6\n"
+    )
+    tests = json.dumps(
+        {"mode": "call", "entry_point": "total", "cases": [{"input": [[1, 2, 3]], "output": 6}]}
+    )
     _, parts = scripted_parts("right", problem(kind="code", reference=None, tests=tests))
     names: dict = {}
     exec(parts.answer.split("```python\n")[1].split("\n```")[0], names)

@@ -36,15 +36,21 @@ def test_every_request_gets_its_own_completion_once(url):
     questions = [f"once: question {number}" for number in range(300)]
     found = ask(url, questions, concurrency=32)
     assert all(completion.failure is None and completion.finish_reason == "stop" for completion in found)
-    assert [thinking.split(completion.content).answer for completion in found] == [f"\\boxed{{{number}}}" for number in range(300)]
-    assert {(completion.model, completion.prompt_tokens, completion.completion_tokens) for completion in found} == {("teacher", 7, 20)}
+    assert [thinking.split(completion.content).answer for completion in found] == [
+        f"\\boxed{{{number}}}" for number in range(300)
+    ]
+    assert {
+        (completion.model, completion.prompt_tokens, completion.completion_tokens) for completion in found
+    } == {("teacher", 7, 20)}
     asked = Counter(entry["body"]["messages"][0]["content"] for entry in log(url)["requests"])
     assert all(asked[question] == 1 for question in questions)
 
 
 def test_what_is_sent_is_what_the_recipe_says(url):
     ask(url, ["sent as it is"])
-    body = next(e["body"] for e in log(url)["requests"] if e["body"]["messages"][0]["content"] == "sent as it is")
+    body = next(
+        e["body"] for e in log(url)["requests"] if e["body"]["messages"][0]["content"] == "sent as it is"
+    )
     assert body == {
         "model": "teacher",
         "messages": [{"role": "user", "content": "sent as it is"}],
@@ -59,7 +65,9 @@ def test_what_is_sent_is_what_the_recipe_says(url):
 
 def test_a_prefill_opens_the_assistant_turn_and_is_gone_on_with(url):
     (completion,) = ask(url, ["with a prefill"], prefill="<think>\n")
-    body = next(e["body"] for e in log(url)["requests"] if e["body"]["messages"][0]["content"] == "with a prefill")
+    body = next(
+        e["body"] for e in log(url)["requests"] if e["body"]["messages"][0]["content"] == "with a prefill"
+    )
     assert body["messages"][-1] == {"role": "assistant", "content": "<think>\n"}
     assert (body["continue_final_message"], body["add_generation_prompt"]) == (True, False)
     parts = thinking.split(completion.content, completion.reasoning, "<think>\n")
@@ -138,13 +146,21 @@ def test_a_server_that_never_finishes_is_left_and_its_slot_freed(url, fault):
 )
 def test_thinking_in_a_field_is_recorded(url, fault, content, reasoning, finish_reason):
     (completion,) = ask(url, [f"[fault={fault}]"])
-    assert (completion.content, completion.reasoning, completion.finish_reason) == (content, reasoning, finish_reason)
+    assert (completion.content, completion.reasoning, completion.finish_reason) == (
+        content,
+        reasoning,
+        finish_reason,
+    )
     assert completion.failure is None
 
 
 def test_a_reply_without_usage_has_unknown_counts(url):
     (completion,) = ask(url, ["[fault=nousage]"])
-    assert (completion.prompt_tokens, completion.completion_tokens, completion.reasoning_tokens) == (None, None, None)
+    assert (completion.prompt_tokens, completion.completion_tokens, completion.reasoning_tokens) == (
+        None,
+        None,
+        None,
+    )
     assert completion.failure is None
 
 
@@ -169,7 +185,13 @@ def test_a_busy_server_that_serves_others_drops_nothing(url):
 
 @pytest.mark.parametrize(
     ("header", "low", "high"),
-    [("3", 3, 3), ("0", 0, 0), ("99999", 600, 600), ("Wed, 21 Oct 2015 07:28:00 GMT", 0, 0), ("Fri, 21 Oct 2072 07:28:00 GMT", 600, 600)],
+    [
+        ("3", 3, 3),
+        ("0", 0, 0),
+        ("99999", 600, 600),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0, 0),
+        ("Fri, 21 Oct 2072 07:28:00 GMT", 600, 600),
+    ],
 )
 def test_retry_after_is_read_as_seconds_or_date_and_capped(header, low, high):
     assert low <= retry_after_seconds(header) <= high
@@ -180,7 +202,9 @@ def test_a_retry_after_that_says_nothing_is_ignored(header):
     assert retry_after_seconds(header) is None
 
 
-@pytest.mark.parametrize(("status", "word"), [(401, "key"), (402, "credit"), (403, "model"), (404, "teacher.urls")])
+@pytest.mark.parametrize(
+    ("status", "word"), [(401, "key"), (402, "credit"), (403, "model"), (404, "teacher.urls")]
+)
 def test_what_will_not_pass_stops_at_once_with_the_remedy(url, status, word):
     began = time.monotonic()
     with pytest.raises(EngineError, match=word):
@@ -220,7 +244,9 @@ def test_a_key_that_is_none_is_refused_before_anything_is_sent(monkeypatch, valu
         ServerEngine(Teacher(model="m", api_key_env="TEST_TEACHER_KEY"))
 
 
-@pytest.mark.parametrize("address", ["", "localhost:8000", "ftp://host/v1", "http://", "http://user:secret@host/v1"])
+@pytest.mark.parametrize(
+    "address", ["", "localhost:8000", "ftp://host/v1", "http://", "http://user:secret@host/v1"]
+)
 def test_an_address_that_cannot_be_used_is_refused_without_showing_it(address):
     with pytest.raises(EngineError, match=r"teacher\.urls") as caught:
         ServerEngine(Teacher(model="m", urls=(address,)))
@@ -235,7 +261,9 @@ def test_no_server_at_all_stops_the_run():
 def test_a_server_that_comes_late_is_waited_for():
     port = free_port()
     found = []
-    asking = threading.Thread(target=lambda: found.extend(ask(f"http://127.0.0.1:{port}/v1", ["late"] * 8, max_retries=9)))
+    asking = threading.Thread(
+        target=lambda: found.extend(ask(f"http://127.0.0.1:{port}/v1", ["late"] * 8, max_retries=9))
+    )
     asking.start()
     time.sleep(0.5)
     with serving("--port", str(port)):
@@ -247,7 +275,12 @@ def test_a_server_killed_in_the_middle_costs_nothing_when_another_is_there(url):
     process = subprocess.Popen([sys.executable, str(SERVER)], stdout=subprocess.PIPE, text=True)
     doomed = f"http://127.0.0.1:{process.stdout.readline().strip()}/v1"
     threading.Timer(0.3, process.kill).start()
-    found = ask((doomed, url), [f"two servers [fault=slow-20] {number}" for number in range(120)], concurrency=8, max_retries=8)
+    found = ask(
+        (doomed, url),
+        [f"two servers [fault=slow-20] {number}" for number in range(120)],
+        concurrency=8,
+        max_retries=8,
+    )
     assert process.wait() == -signal.SIGKILL
     process.stdout.close()
     assert [completion.failure for completion in found] == [None] * 120
@@ -264,14 +297,21 @@ def test_one_engine_serves_several_threads(url):
         found: list[list] = [[], [], []]
 
         def take(place):
-            found[place] = [c.key for c in engine.complete([request(f"thread {place} {n}", 100 * place + n) for n in range(40)], SAMPLING)]
+            found[place] = [
+                c.key
+                for c in engine.complete(
+                    [request(f"thread {place} {n}", 100 * place + n) for n in range(40)], SAMPLING
+                )
+            ]
 
         threads = [threading.Thread(target=take, args=(place,)) for place in range(3)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(timeout=20)
-    assert [sorted(keys) for keys in found] == [sorted(f"key{100 * place + n}.0" for n in range(40)) for place in range(3)]
+    assert [sorted(keys) for keys in found] == [
+        sorted(f"key{100 * place + n}.0" for n in range(40)) for place in range(3)
+    ]
 
 
 def test_leaving_early_cancels_what_is_in_flight_and_ends_the_thread(url):
@@ -279,7 +319,9 @@ def test_leaving_early_cancels_what_is_in_flight_and_ends_the_thread(url):
     descriptors = len(os.listdir("/proc/self/fd"))
     began = time.monotonic()
     with ServerEngine(Teacher(model="teacher", urls=(url,))) as engine:
-        for _ in engine.complete([request("well", 1)] + [request(f"[fault=hang] {n}", n) for n in range(2, 9)], SAMPLING):
+        for _ in engine.complete(
+            [request("well", 1)] + [request(f"[fault=hang] {n}", n) for n in range(2, 9)], SAMPLING
+        ):
             break
     assert time.monotonic() - began < 5
     assert threading.active_count() == threads

@@ -1,4 +1,5 @@
-"""What servers say in ways of their own: errors in a reply of 200, thinking in parts and fields, completions in pieces only."""
+"""What servers say in ways of their own: errors in a reply of 200, thinking in parts and fields, completions
+in pieces only."""
 
 import json
 import threading
@@ -26,7 +27,11 @@ def url():
 
 
 def whole(message, finish_reason="stop", **more):
-    return {"model": "teacher", "choices": [{"index": 0, "message": message, "finish_reason": finish_reason}], **more}
+    return {
+        "model": "teacher",
+        "choices": [{"index": 0, "message": message, "finish_reason": finish_reason}],
+        **more,
+    }
 
 
 # Errors in a reply of 200
@@ -44,9 +49,19 @@ STOPPING = [
     ("key", {"code": "InvalidApiKey", "message": "Invalid API-key provided.", "request_id": "1"}),
     ("model", {"error": {"code": 403, "message": "not for you"}}),
     ("model", {"error": {"type": "permission_error"}}),
-    ("address", {"object": "error", "type": "NotFoundError", "code": 404, "message": "The model does not exist"}),
+    (
+        "address",
+        {"object": "error", "type": "NotFoundError", "code": 404, "message": "The model does not exist"},
+    ),
     ("address", {"error": {"message": "The model `x` does not exist"}}),
-    ("address", {"choices": [{"error": {"code": "model_not_found"}, "message": {"role": "assistant", "content": ""}}]}),
+    (
+        "address",
+        {
+            "choices": [
+                {"error": {"code": "model_not_found"}, "message": {"role": "assistant", "content": ""}}
+            ]
+        },
+    ),
     ("address", [{"error": {"code": 404, "status": "NOT_FOUND"}}]),
 ]
 
@@ -66,7 +81,16 @@ def test_such_an_error_as_an_event_stops_it_too(body):
 
 
 WAITED_FOR = [
-    (429, {"error": {"code": 429, "message": "Provider returned error", "metadata": {"raw": "Too Many Requests"}}}),
+    (
+        429,
+        {
+            "error": {
+                "code": 429,
+                "message": "Provider returned error",
+                "metadata": {"raw": "Too Many Requests"},
+            }
+        },
+    ),
     (429, {"error": {"type": "rate_limit_exceeded", "message": "slow down"}}),
     (429, {"error": {"status": "RESOURCE_EXHAUSTED"}, "choices": None}),
     (429, {"code": "Throttling.RateQuota", "message": "Requests rate limit exceeded"}),
@@ -85,7 +109,10 @@ def test_an_error_that_passes_is_the_status_that_it_names(status, body):
 
 @pytest.mark.parametrize("body", [body for status, body in WAITED_FOR if status == 429])
 def test_a_busy_server_in_a_reply_of_200_uses_up_no_tries(url, body):
-    questions = [sends(200, body).replace("]", "*6]"), *(f"else [fault=slow-40] {number}" for number in range(40))]
+    questions = [
+        sends(200, body).replace("]", "*6]"),
+        *(f"else [fault=slow-40] {number}" for number in range(40)),
+    ]
     found = ask(url, questions, concurrency=2, max_retries=1)
     assert [completion.failure for completion in found] == [None] * 41
 
@@ -155,7 +182,10 @@ def test_other_refusals_are_no_moderation(body):
     assert not moderated(403, body)
 
 
-@pytest.mark.parametrize("body", [None, [], {}, {"error": None}, {"error": {"code": 0}}, {"error": [1]}, {"choices": [5]}, {"code": 1302}])
+@pytest.mark.parametrize(
+    "body",
+    [None, [], {}, {"error": None}, {"error": {"code": 0}}, {"error": [1]}, {"choices": [5]}, {"code": 1302}],
+)
 def test_what_names_no_status_is_none(body):
     assert told(200, body) is None
 
@@ -188,17 +218,37 @@ TEXT = {"type": "text", "text": "B"}
     [
         {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "A"}]}, TEXT]},
         {"content": [{"type": "thinking", "thinking": "A", "signature": "x"}, TEXT]},
-        {"content": [{"type": "reasoning", "text": "A"}, {"type": "output_text", "text": "B", "annotations": []}]},
+        {
+            "content": [
+                {"type": "reasoning", "text": "A"},
+                {"type": "output_text", "text": "B", "annotations": []},
+            ]
+        },
         {"content": [{"type": "reasoning", "summary": [{"type": "summary_text", "text": "A"}]}, TEXT]},
-        {"content": [{"type": "redacted_thinking", "data": "x"}, {"type": "text", "text": "<think>A</think>"}, TEXT]},
+        {
+            "content": [
+                {"type": "redacted_thinking", "data": "x"},
+                {"type": "text", "text": "<think>A</think>"},
+                TEXT,
+            ]
+        },
         {"content": [{"text": "A", "thought": True}, {"text": "B"}]},
         {"content": ["<think>A</think>", "B"]},
         {"content": TEXT, "thinking": "A"},
         {"content": "B", "thinking": "A"},
-        {"content": "B", "reasoning": "A", "reasoning_content": "A", "reasoning_details": [{"type": "reasoning.text", "text": "A"}]},
+        {
+            "content": "B",
+            "reasoning": "A",
+            "reasoning_content": "A",
+            "reasoning_details": [{"type": "reasoning.text", "text": "A"}],
+        },
         {"content": "<think>\nA\n</think>\n\nB", "reasoning_content": "A"},
         {"content": "B", "reasoning": "", "reasoning_content": "\n", "thinking": "A"},
-        {"content": "B", "reasoning": None, "reasoning_details": [{"type": "reasoning.encrypted", "data": "x"}, {"text": "A"}]},
+        {
+            "content": "B",
+            "reasoning": None,
+            "reasoning_details": [{"type": "reasoning.encrypted", "data": "x"}, {"text": "A"}],
+        },
         {"content": "B", "reasoning_details": [{"type": "reasoning.summary", "summary": "A"}]},
         {"content": "B", "reasoning": {"content": "A"}},
         {"content": "B", "thinking_blocks": [{"type": "thinking", "thinking": "A", "signature": "x"}]},
@@ -212,24 +262,64 @@ def test_thinking_is_kept_with_its_answer_once_wherever_it_is(url, message, stre
     assert thinking.split(found.content, found.reasoning) == thinking.Parts("A", "B", True)
 
 
-@pytest.mark.parametrize("content", [[5], 5, [], [{"type": "thinking", "thinking": ""}], [{"type": "image_url"}]])
+@pytest.mark.parametrize(
+    "content", [[5], 5, [], [{"type": "thinking", "thinking": ""}], [{"type": "image_url"}]]
+)
 def test_parts_without_text_are_no_completion(url, content):
-    assert ask(url, [sends(200, whole({"content": content}))], max_retries=0)[0].failure in ("bad_response", "empty")
+    assert ask(url, [sends(200, whole({"content": content}))], max_retries=0)[0].failure in (
+        "bad_response",
+        "empty",
+    )
 
 
 @pytest.mark.parametrize(
     ("usage", "expected"),
     [
-        ({"input_tokens": 5, "output_tokens": 9, "cache_read_input_tokens": 3, "cache_creation_input_tokens": 2}, (10, 3, 9, None)),
-        ({"input_tokens": 5, "output_tokens": 9, "output_tokens_details": {"reasoning_tokens": 4}}, (5, None, 9, 4)),
-        ({"prompt_tokens": 5, "completion_tokens": 9, "completion_tokens_details": {"reasoning_tokens": 4}}, (5, None, 9, 4)),
-        ({"prompt_tokens": 5, "completion_tokens": 9, "reasoning_tokens": 4, "prompt_cache_hit_tokens": 2}, (5, 2, 9, 4)),
-        ({"prompt_tokens": 5, "input_tokens": 6, "completion_tokens": 9, "output_tokens": 8, "cached_tokens": 1}, (5, 1, 9, None)),
+        (
+            {
+                "input_tokens": 5,
+                "output_tokens": 9,
+                "cache_read_input_tokens": 3,
+                "cache_creation_input_tokens": 2,
+            },
+            (10, 3, 9, None),
+        ),
+        (
+            {"input_tokens": 5, "output_tokens": 9, "output_tokens_details": {"reasoning_tokens": 4}},
+            (5, None, 9, 4),
+        ),
+        (
+            {
+                "prompt_tokens": 5,
+                "completion_tokens": 9,
+                "completion_tokens_details": {"reasoning_tokens": 4},
+            },
+            (5, None, 9, 4),
+        ),
+        (
+            {"prompt_tokens": 5, "completion_tokens": 9, "reasoning_tokens": 4, "prompt_cache_hit_tokens": 2},
+            (5, 2, 9, 4),
+        ),
+        (
+            {
+                "prompt_tokens": 5,
+                "input_tokens": 6,
+                "completion_tokens": 9,
+                "output_tokens": 8,
+                "cached_tokens": 1,
+            },
+            (5, 1, 9, None),
+        ),
     ],
 )
 def test_usage_is_counted_under_its_other_names(url, usage, expected):
     (found,) = ask(url, [sends(200, whole({"content": "<think>a</think>b"}, usage=usage))])
-    assert (found.prompt_tokens, found.cached_prompt_tokens, found.completion_tokens, found.reasoning_tokens) == expected
+    assert (
+        found.prompt_tokens,
+        found.cached_prompt_tokens,
+        found.completion_tokens,
+        found.reasoning_tokens,
+    ) == expected
 
 
 # Pieces
@@ -263,8 +353,12 @@ def test_a_server_that_streams_only_is_asked_so_from_its_first_refusal_on(words)
         found = ask(url, [f"streamed {number}" for number in range(20)], concurrency=2, max_retries=0)
         asked = [entry["body"] for entry in log(url)["requests"]]
     assert [completion.failure for completion in found] == [None] * 20
-    assert [thinking.split(completion.content).answer for completion in found] == [f"\\boxed{{{number}}}" for number in range(20)]
-    assert {(completion.prompt_tokens, completion.completion_tokens, completion.model) for completion in found} == {(7, 20, "teacher")}
+    assert [thinking.split(completion.content).answer for completion in found] == [
+        f"\\boxed{{{number}}}" for number in range(20)
+    ]
+    assert {
+        (completion.prompt_tokens, completion.completion_tokens, completion.model) for completion in found
+    } == {(7, 20, "teacher")}
     assert sum(not body["stream"] for body in asked) <= 2
     assert all(body["stream_options"] == {"include_usage": True} for body in asked if body["stream"])
 
@@ -293,7 +387,10 @@ def test_a_recipe_may_want_streams_or_refuse_them():
     with serving() as url:
         assert ask(url, ["as a stream"], stream=True)[0].failure is None
         assert [body["stream"] for body in bodies(url, "as a stream")] == [True]
-    with serving("--streams", STREAM_ONLY) as url, pytest.raises(EngineError, match=r'teacher\.stream = "auto"'):
+    with (
+        serving("--streams", STREAM_ONLY) as url,
+        pytest.raises(EngineError, match=r'teacher\.stream = "auto"'),
+    ):
         ask(url, ["hello"], stream=False)
 
 
@@ -339,13 +436,19 @@ def test_a_stream_that_failed_is_tried_again(url, fault):
 @pytest.mark.parametrize("fault", ["reasoning", "reasoning_content"])
 def test_thinking_in_a_field_of_a_stream_is_kept(url, fault):
     (found,) = ask(url, [f"[fault={fault}]"], stream=True)
-    assert (found.reasoning, found.content, found.reasoning_tokens) == ("thinking in a field", "\n\n\\boxed{1}", 15)
+    assert (found.reasoning, found.content, found.reasoning_tokens) == (
+        "thinking in a field",
+        "\n\n\\boxed{1}",
+        15,
+    )
 
 
 def test_events_are_read_whoever_asked_for_them_and_an_error_among_them_fails_its_try(url):
     good = 'data: {"choices":[{"delta":{"content":"<think>a</think>b"},"finish_reason":"stop"}]}\r\n\r\ndata: [DONE]\r\n\r\n'
     error = 'data: {"choices":[{"delta":{"content":"<think>a"}}]}\n\ndata: {"error":{"code":502,"message":"gone"}}\n\n'
-    found, failed, garbled = ask(url, [sends("events", text) for text in (good, error, "data: {nothing\n\n")], max_retries=1)
+    found, failed, garbled = ask(
+        url, [sends("events", text) for text in (good, error, "data: {nothing\n\n")], max_retries=1
+    )
     assert (found.content, found.failure) == ("<think>a</think>b", None)
     assert (failed.failure, garbled.failure) == ("interrupted", "bad_response")
 

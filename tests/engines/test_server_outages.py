@@ -19,13 +19,17 @@ def url():
         yield address
 
 
-@pytest.mark.parametrize("fault", ["status-503", "status-500", "busy-0", "busy-1", "garbled", "error", "hang", "cut"])
+@pytest.mark.parametrize(
+    "fault", ["status-503", "status-500", "busy-0", "busy-1", "garbled", "error", "hang", "cut"]
+)
 def test_an_outage_uses_up_no_tries_and_is_asked_little(fault):
     with serving() as url:
         timer = threading.Timer(0.6, everything, (url, "well"))
         everything(url, fault)
         timer.start()
-        found = ask(url, [f"out {number}" for number in range(40)], concurrency=8, max_retries=0, timeout_seconds=0.2)
+        found = ask(
+            url, [f"out {number}" for number in range(40)], concurrency=8, max_retries=0, timeout_seconds=0.2
+        )
         asked = log(url)
     assert [completion.failure for completion in found] == [None] * 40
     assert len(asked["requests"]) <= 40 + 2 * 8
@@ -37,13 +41,23 @@ def test_a_teacher_that_serves_nobody_stops_the_run_when_patience_is_over(fault,
     with serving() as url:
         everything(url, fault)
         began = time.monotonic()
-        with pytest.raises(EngineError, match=r"for 0.5 s now \(teacher.patience_seconds\).*Everything finished is saved"):
-            ask(url, [f"gone {number}" for number in range(100)], patience_seconds=0.5, concurrency=8, timeout_seconds=0.2)
+        with pytest.raises(
+            EngineError, match=r"for 0.5 s now \(teacher.patience_seconds\).*Everything finished is saved"
+        ):
+            ask(
+                url,
+                [f"gone {number}" for number in range(100)],
+                patience_seconds=0.5,
+                concurrency=8,
+                timeout_seconds=0.2,
+            )
         assert 0.4 < time.monotonic() - began < 8
     assert sum("no server can be asked just now" in line for line in caplog.messages) == 1
 
 
-def test_a_teacher_that_is_gone_ends_the_calls_of_all_threads_once_what_is_paid_for_has_come_home(url, caplog):
+def test_a_teacher_that_is_gone_ends_the_calls_of_all_threads_once_what_is_paid_for_has_come_home(
+    url, caplog
+):
     found, errors = {}, {}
 
     def requests():
@@ -74,7 +88,11 @@ def test_a_teacher_that_is_gone_ends_the_calls_of_all_threads_once_what_is_paid_
 
 
 def test_a_request_that_the_server_chokes_on_is_a_failure_although_nobody_else_is_left(url):
-    found = ask(url, ["[fault=status-500] one", "[fault=garbled] two", "[fault=status-504] three", "well"], max_retries=2)
+    found = ask(
+        url,
+        ["[fault=status-500] one", "[fault=garbled] two", "[fault=status-504] three", "well"],
+        max_retries=2,
+    )
     assert [completion.failure for completion in found] == ["http_500", "bad_response", "http_504", None]
     assert max(len(bodies(url, mark)) for mark in ("] one", "] two", "] three")) <= 4
 
@@ -82,14 +100,24 @@ def test_a_request_that_the_server_chokes_on_is_a_failure_although_nobody_else_i
 def test_a_server_that_lets_time_run_out_gets_fewer_requests(url):
     with serving() as other:
         everything(other, "hang")
-        found = ask((other, url), [f"fewer {number} [fault=slow-20]" for number in range(200)], concurrency=8, timeout_seconds=0.3)
+        found = ask(
+            (other, url),
+            [f"fewer {number} [fault=slow-20]" for number in range(200)],
+            concurrency=8,
+            timeout_seconds=0.3,
+        )
         assert [completion.failure for completion in found] == [None] * 200
         assert len(log(other)["requests"]) <= 20
 
 
 def test_servers_get_requests_by_weight():
     with serving() as first, serving() as second:
-        ask((first, second), [f"[fault=slow-10] {number}" for number in range(80)], concurrency=8, url_weights=(3, 1))
+        ask(
+            (first, second),
+            [f"[fault=slow-10] {number}" for number in range(80)],
+            concurrency=8,
+            url_weights=(3, 1),
+        )
         shares = [len(log(url)["requests"]) for url in (first, second)]
     assert 50 <= shares[0] <= 70
     assert sum(shares) == 80
@@ -103,8 +131,18 @@ def test_weights_that_do_not_fit_are_refused(weights):
 
 def test_replies_that_could_not_be_used_are_counted_as_lost(url):
     late, never = ask(url, ["late [fault=nullusage*2]", "never [fault=nullusage]"])
-    assert (late.failure, late.lost_prompt_tokens, late.lost_completion_tokens, late.completion_tokens) == (None, 14, 40, 20)
-    assert (never.failure, never.lost_prompt_tokens, never.lost_completion_tokens, never.completion_tokens) == ("null_content", 14, 40, 20)
+    assert (late.failure, late.lost_prompt_tokens, late.lost_completion_tokens, late.completion_tokens) == (
+        None,
+        14,
+        40,
+        20,
+    )
+    assert (
+        never.failure,
+        never.lost_prompt_tokens,
+        never.lost_completion_tokens,
+        never.completion_tokens,
+    ) == ("null_content", 14, 40, 20)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +151,11 @@ def test_replies_that_could_not_be_used_are_counted_as_lost(url):
 )
 def test_usage_is_read_where_servers_put_it(url, fault, prompt, cached, completion, fingerprint):
     (found,) = ask(url, [f"[fault={fault}]"])
-    assert (found.prompt_tokens, found.cached_prompt_tokens, found.completion_tokens) == (prompt, cached, completion)
+    assert (found.prompt_tokens, found.cached_prompt_tokens, found.completion_tokens) == (
+        prompt,
+        cached,
+        completion,
+    )
     assert (found.system_fingerprint, found.failure) == (fingerprint, None)
 
 
@@ -143,7 +185,11 @@ def test_any_other_refusal_of_a_request_is_its_failure(url):
     [
         ("temperature", r"teacher\.ignores", {"ignores": ("temperature",)}),
         ("seed", r"teacher\.ignores", {"ignores": ("seed",)}),
-        ("max_tokens", r'max_tokens_field = "max_completion_tokens"', {"max_tokens_field": "max_completion_tokens"}),
+        (
+            "max_tokens",
+            r'max_tokens_field = "max_completion_tokens"',
+            {"max_tokens_field": "max_completion_tokens"},
+        ),
         ("thinking", r"teacher\.extra_body", {"extra_body": {}}),
     ],
 )
@@ -175,7 +221,10 @@ def test_a_completion_may_go_on_to_the_end_of_the_context(context, asked, caplog
 
 
 def test_a_model_that_a_vllm_server_does_not_serve_is_told_with_those_it_does():
-    with serving("--models", VLLM) as url, pytest.raises(EngineError, match=r"set teacher\.model to one of teacher"):
+    with (
+        serving("--models", VLLM) as url,
+        pytest.raises(EngineError, match=r"set teacher\.model to one of teacher"),
+    ):
         ServerEngine(Teacher(model="student", urls=(url,))).__enter__()
     with serving("--models", '[{"id": "gpt"}]') as url:
         assert ask(url, ["hello"])[0].failure is None
@@ -184,7 +233,11 @@ def test_a_model_that_a_vllm_server_does_not_serve_is_told_with_those_it_does():
 def test_the_names_that_a_server_gives_its_model_are_counted_and_a_strange_one_is_told_once(url, caplog):
     questions = ["[fault=othermodel] 1", "[fault=othermodel] 2", "[fault=dated]", "named as asked"]
     with ServerEngine(Teacher(model="teacher", urls=(url,))) as engine:
-        list(engine.complete([request(question, number) for number, question in enumerate(questions)], SAMPLING))
+        list(
+            engine.complete(
+                [request(question, number) for number, question in enumerate(questions)], SAMPLING
+            )
+        )
     assert engine.models == {"another": 2, "teacher-2025-01-20": 1, "teacher": 1}
     assert sum("answers as another" in line for line in caplog.messages) == 1
     assert "2025" not in caplog.text
@@ -193,7 +246,10 @@ def test_the_names_that_a_server_gives_its_model_are_counted_and_a_strange_one_i
 
 
 def test_the_body_follows_the_recipe(url):
-    settings = {"ignores": ("temperature", "seed"), "extra_body": {"chat_template_kwargs": {"enable_thinking": True}}}
+    settings = {
+        "ignores": ("temperature", "seed"),
+        "extra_body": {"chat_template_kwargs": {"enable_thinking": True}},
+    }
     teacher = Teacher(model="teacher", urls=(url,), max_tokens_field="max_completion_tokens", **settings)
     with ServerEngine(teacher) as engine:
         list(engine.complete([request("by the recipe")], Sampling(top_k=20, min_p=0.1)))
@@ -257,7 +313,9 @@ def test_a_call_with_nothing_to_ask_holds_no_slot_and_looks_again_shortly(url):
         idle.start()
         time.sleep(0.6)
         assert 2 <= len(looks) <= 4
-        others = list(engine.complete([request(f"meanwhile [fault=slow-30] {n}", n) for n in range(20)], SAMPLING))
+        others = list(
+            engine.complete([request(f"meanwhile [fault=slow-30] {n}", n) for n in range(20)], SAMPLING)
+        )
         asked.set()
         idle.join(timeout=5)
     assert [completion.failure for completion in others] == [None] * 20
@@ -266,12 +324,20 @@ def test_a_call_with_nothing_to_ask_holds_no_slot_and_looks_again_shortly(url):
 
 @pytest.mark.parametrize("fault", ["status-503", "busy-60", "hang"])
 def test_a_drained_engine_tries_nothing_again_and_delivers_what_is_on_the_wire(fault):
-    with serving() as url, ServerEngine(Teacher(model="teacher", urls=(url,), timeout_seconds=1.5), first_wait_seconds=30.0) as engine:
+    with (
+        serving() as url,
+        ServerEngine(
+            Teacher(model="teacher", urls=(url,), timeout_seconds=1.5), first_wait_seconds=30.0
+        ) as engine,
+    ):
         questions = [f"[fault={fault}] {n}" for n in range(8)] + ["on the wire [fault=slow-1000]"]
         drain = threading.Timer(0.5, engine.drain)
         drain.start()
         began = time.monotonic()
-        found = [c.failure for c in engine.complete([request(question, n) for n, question in enumerate(questions)], SAMPLING)]
+        found = [
+            c.failure
+            for c in engine.complete([request(question, n) for n, question in enumerate(questions)], SAMPLING)
+        ]
         drain.join()
         assert sorted(found, key=str) == [None] + [STOPPED] * 8
         assert time.monotonic() - began < 4
@@ -289,7 +355,9 @@ def test_a_drain_before_the_engine_is_open_holds(url):
 
 
 @pytest.mark.parametrize("status", [403, 404])
-def test_a_refusal_of_one_request_after_good_ones_is_its_failure_and_one_of_all_requests_stops_the_run(status):
+def test_a_refusal_of_one_request_after_good_ones_is_its_failure_and_one_of_all_requests_stops_the_run(
+    status,
+):
     with serving() as url:
         found = ask(url, ["well", f"[fault=status-{status}] one", "well too"], concurrency=1)
         assert [completion.failure for completion in found] == [None, f"http_{status}", None]
@@ -305,7 +373,9 @@ def test_a_thread_that_has_nothing_in_flight_waits_for_a_slot_and_costs_nothing(
     found = []
     with ServerEngine(Teacher(model="teacher", urls=(url,), concurrency=1)) as engine:
         held = engine.complete([request(f"slot [fault=slow-300] {n}", n) for n in range(2)], SAMPLING)
-        other = threading.Thread(target=lambda: found.extend(engine.complete([request("other", 9)], SAMPLING)))
+        other = threading.Thread(
+            target=lambda: found.extend(engine.complete([request("other", 9)], SAMPLING))
+        )
         other.start()
         next(held)
         spent = time.thread_time()
@@ -342,5 +412,11 @@ def test_neither_waiting_nor_stopping_shows_the_key(monkeypatch, caplog, fault):
     with serving("--key", key) as url:
         everything(url, fault)
         with pytest.raises(EngineError) as caught:
-            ask(f"{url}?token={key}", ["a", "b"], api_key_env="TEST_TEACHER_KEY", patience_seconds=0.2, timeout_seconds=0.5)
+            ask(
+                f"{url}?token={key}",
+                ["a", "b"],
+                api_key_env="TEST_TEACHER_KEY",
+                patience_seconds=0.2,
+                timeout_seconds=0.5,
+            )
     assert key not in str(caught.value) + caplog.text + repr(caught.value)

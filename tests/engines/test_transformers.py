@@ -1,4 +1,5 @@
-"""Local engines: what a completion depends on, what becomes of bad prompts and models, and that no process is left behind.
+"""Local engines: what a completion depends on, what becomes of bad prompts and models, and that no process is
+left behind.
 
 The committed tiny teacher runs for real, in its child process. Not tested: a GPU.
 """
@@ -27,19 +28,29 @@ from distill.records import Message, Problem
 
 TEACHER = ROOT / "data" / "models" / "tiny-teacher"
 PROBLEM = Problem("p", "test", "math", "?", "1")
-QUESTIONS = ("Tom has 4 apples. He buys 3 more. How many apples does Tom have now?", "小明有5个苹果,又买了7个。小明现在有多少个苹果?")
+QUESTIONS = (
+    "Tom has 4 apples. He buys 3 more. How many apples does Tom have now?",
+    "小明有5个苹果,又买了7个。小明现在有多少个苹果?",
+)
 
 
 def request(number: int, question: str, max_tokens: int = 60) -> Request:
-    return Request(f"key{number}", PROBLEM, number, (Message("user", question),), "", max_tokens, number * 7919)
+    return Request(
+        f"key{number}", PROBLEM, number, (Message("user", question),), "", max_tokens, number * 7919
+    )
 
 
 def requests(count: int, max_tokens: int = 60) -> list[Request]:
-    return [request(number, QUESTIONS[number % 2] + " Again." * (number % 7), max_tokens) for number in range(count)]
+    return [
+        request(number, QUESTIONS[number % 2] + " Again." * (number % 7), max_tokens)
+        for number in range(count)
+    ]
 
 
 def teacher(**changes: Any) -> Teacher:
-    return Teacher(**{"engine": "transformers", "model": str(TEACHER), "dtype": "float64", "concurrency": 16} | changes)
+    return Teacher(
+        **{"engine": "transformers", "model": str(TEACHER), "dtype": "float64", "concurrency": 16} | changes
+    )
 
 
 def settings(folder: Path) -> Settings:
@@ -67,7 +78,10 @@ def engine() -> Iterator[LocalEngine]:
 
 @pytest.fixture(scope="module")
 def texts(engine: LocalEngine) -> dict[str, Completion]:
-    return {completion.key: completion for completion in engine.complete(requests(60), Sampling(temperature=1.2, top_p=0.95))}
+    return {
+        completion.key: completion
+        for completion in engine.complete(requests(60), Sampling(temperature=1.2, top_p=0.95))
+    }
 
 
 def test_every_request_gets_one_completion_with_its_counts(texts: dict[str, Completion]) -> None:
@@ -85,7 +99,10 @@ def test_in_float64_a_completion_does_not_depend_on_its_batch(texts: dict[str, C
     shuffled = requests(60)
     random.Random(3).shuffle(shuffled)
     with open_engine(teacher(concurrency=5)) as other:
-        again = {completion.key: completion for completion in other.complete(shuffled[:40], Sampling(temperature=1.2, top_p=0.95))}
+        again = {
+            completion.key: completion
+            for completion in other.complete(shuffled[:40], Sampling(temperature=1.2, top_p=0.95))
+        }
     assert len(again) == 40
     assert all(texts[key] == completion for key, completion in again.items())
 
@@ -96,8 +113,14 @@ def test_the_embedded_teachers_draws_are_those_of_earlier_versions(texts: dict[s
 
 
 def test_a_requests_own_limit_of_new_tokens_ends_a_completion_as_length(engine: LocalEngine) -> None:
-    cut = list(engine.complete([request(number, QUESTIONS[0], number) for number in (1, 2, 3)], Sampling(max_tokens=60)))
-    assert sorted((completion.completion_tokens, completion.finish_reason) for completion in cut) == [(n, "length") for n in (1, 2, 3)]
+    cut = list(
+        engine.complete(
+            [request(number, QUESTIONS[0], number) for number in (1, 2, 3)], Sampling(max_tokens=60)
+        )
+    )
+    assert sorted((completion.completion_tokens, completion.finish_reason) for completion in cut) == [
+        (n, "length") for n in (1, 2, 3)
+    ]
 
 
 def test_a_prompt_beyond_the_context_is_a_failed_row_and_the_others_go_on(engine: LocalEngine) -> None:
@@ -111,9 +134,17 @@ def test_a_prompt_beyond_the_context_is_a_failed_row_and_the_others_go_on(engine
     assert completions["key0"].failure is None and completions["key2"].failure is None
 
 
-def test_no_more_requests_are_taken_than_can_be_worked_on_and_a_none_waits_for_a_completion(engine: LocalEngine) -> None:
+def test_no_more_requests_are_taken_than_can_be_worked_on_and_a_none_waits_for_a_completion(
+    engine: LocalEngine,
+) -> None:
     flying, most = 0, 0
-    rounds = [*requests(40, 5), None, *[request(number, QUESTIONS[0], 5) for number in range(40, 60)], None, request(60, QUESTIONS[1])]
+    rounds = [
+        *requests(40, 5),
+        None,
+        *[request(number, QUESTIONS[0], 5) for number in range(40, 60)],
+        None,
+        request(60, QUESTIONS[1]),
+    ]
 
     def asked() -> Iterator[Request | None]:
         nonlocal flying, most
@@ -187,10 +218,13 @@ def test_the_child_ends_with_a_killed_parent_that_never_imported_torch() -> None
     script = (
         "import sys; sys.path[:0] = [sys.argv[1], sys.argv[1] + '/tests/engines']\n"
         "import test_transformers as t\n"
-        "e = t.LocalEngine(t.teacher()); c = e.complete(t.requests(300, 2000), t.Sampling(temperature=2.0)); next(c)\n"
+        "e = t.LocalEngine(t.teacher()); c = e.complete(t.requests(300, 2000), t.Sampling(temperature=2.0)); "
+        "next(c)\n"
         "print(t.child_of(e), 'torch' in sys.modules, flush=True); import time; time.sleep(60)\n"
     )
-    with subprocess.Popen([sys.executable, "-c", script, str(ROOT)], stdout=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(ROOT)], stdout=subprocess.PIPE, text=True
+    ) as parent:
         assert parent.stdout is not None
         child, torch_imported = parent.stdout.readline().split()
         parent.kill()
@@ -207,12 +241,17 @@ def test_a_model_that_cannot_be_opened_is_an_error_with_its_cause(tmp_path: Path
             list(engine.complete(requests(1), Sampling()))
     folder = shutil.copytree(TEACHER, tmp_path / "model")
     (folder / "model.safetensors").unlink()
-    with LocalEngine(teacher(model=str(folder))) as engine, pytest.raises(EngineError, match="only safetensors weights") as caught:
+    with (
+        LocalEngine(teacher(model=str(folder))) as engine,
+        pytest.raises(EngineError, match="only safetensors weights") as caught,
+    ):
         list(engine.complete(requests(1), Sampling()))
     assert "Traceback" not in str(caught.value)
 
 
-def test_a_tokenizer_without_a_usable_template_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tokenizer_without_a_usable_template_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = shutil.copytree(TEACHER, tmp_path / "model")
     (folder / "chat_template.jinja").write_text("{{ raise_exception('System role not supported') }}")
     with pytest.raises(BackendError, match=r"System role not supported.*unset sampling\.system"):
@@ -244,7 +283,10 @@ def test_a_prefill_opens_the_turn_once() -> None:
     chat.tokenizer.chat_template = "{% for m in messages %}{{ m.content | trim }}{% endfor %}<|im_start|>"
     assert chat.tokenizer.decode(open_chat(settings(TEACHER)).prompt(turns, "Well")).endswith("<think>\nWell")
     chat.prompt.cache_clear()
-    assert chat.tokenizer.decode(chat.prompt((("user", " <|im_end|> "),), "<think>")) == "<|im_end|><|im_start|><think>"
+    assert (
+        chat.tokenizer.decode(chat.prompt((("user", " <|im_end|> "),), "<think>"))
+        == "<|im_end|><|im_start|><think>"
+    )
 
 
 @given(seed=st.integers(0, 2**64 - 1), step=st.integers(0, 2**20))
@@ -262,11 +304,17 @@ def test_tokens_are_drawn_from_the_nucleus_by_their_probability() -> None:
 
     from distill.engines.transformers.token_choice import choose
 
-    for spread, top_p, dtype in ((6.0, 0.9, torch.float64), (0.1, 0.5, torch.float32), (1.0, 1.0, torch.float64)):
+    for spread, top_p, dtype in (
+        (6.0, 0.9, torch.float64),
+        (0.1, 0.5, torch.float32),
+        (1.0, 1.0, torch.float64),
+    ):
         logits = spread * torch.randn(200, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
         ordered, ids = torch.softmax(logits / 0.7, -1).sort(descending=True)
         kept = int((ordered.cumsum(0) - ordered < top_p).sum())
-        expected = torch.zeros(200, dtype=torch.float64).scatter(0, ids[:kept], ordered[:kept] / ordered[:kept].sum())
+        expected = torch.zeros(200, dtype=torch.float64).scatter(
+            0, ids[:kept], ordered[:kept] / ordered[:kept].sum()
+        )
         draws = (torch.arange(20000, dtype=torch.float64) + 0.5) / 20000
         drawn = choose(logits.to(dtype).expand(20000, -1), draws, 0.7, top_p)
         shares = torch.bincount(drawn, minlength=200) / 20000
@@ -276,7 +324,9 @@ def test_tokens_are_drawn_from_the_nucleus_by_their_probability() -> None:
 
 @pytest.mark.parametrize("parts", [False, True])
 @pytest.mark.parametrize("kind", ["full", "sliding", "recurrent"])
-def test_a_batch_gives_what_the_model_alone_gives_row_by_row(kind: str, parts: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_gives_what_the_model_alone_gives_row_by_row(
+    kind: str, parts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -285,18 +335,33 @@ def test_a_batch_gives_what_the_model_alone_gives_row_by_row(kind: str, parts: b
     if parts:
         monkeypatch.setattr("distill.engines.transformers.generation.PREFILL_TOKENS", 50)
     torch.manual_seed(0)
-    shape: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    shape: dict[str, Any] = {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+    }
     shape |= {"num_key_value_heads": 2, "head_dim": 8, "vocab_size": 61, "initializer_range": 0.5}
     if kind == "recurrent":
         shape |= {"layer_types": ["full_attention", "conv"], "block_auto_adjust_ff_dim": False}
     else:
         shape["sliding_window"] = 8 if kind == "sliding" else None
     build: Any = AutoModelForCausalLM.from_config
-    model = build(AutoConfig.for_model("lfm2" if kind == "recurrent" else "mistral", **shape), dtype=torch.float64)
+    model = build(
+        AutoConfig.for_model("lfm2" if kind == "recurrent" else "mistral", **shape), dtype=torch.float64
+    )
     model.eval()
     model.generation_config.repetition_penalty = 5.0  # a model's own settings are not the recipe's
     chance = random.Random(0)
-    rows = [Row(str(n), tuple(chance.randrange(61) for _ in range(chance.randint(1, 40))), n, chance.randint(1, 70)) for n in range(30)]
+    rows = [
+        Row(
+            str(n),
+            tuple(chance.randrange(61) for _ in range(chance.randint(1, 40))),
+            n,
+            chance.randint(1, 70),
+        )
+        for n in range(30)
+    ]
     rows += [Row(f"{n}-again", rows[n].prompt, n, 20) for n in range(10)]
     with torch.inference_mode():
         alone = {row.key: greedy(model, list(row.prompt), row.limit) for row in rows[::3]}

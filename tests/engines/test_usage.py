@@ -1,4 +1,5 @@
-"""The ledger's sums do not depend on order or threads, its caps hold, and what a server made of the settings is told."""
+"""The ledger's sums do not depend on order or threads, its caps hold, and what a server made of the settings
+is told."""
 
 import threading
 from collections.abc import Iterator
@@ -18,7 +19,9 @@ from distill.recipe.dataset import Sampling, Teacher
 from distill.recipe.section import RecipeError
 from distill.records import Problem, Trace
 
-PRICED = Teacher(model="m", prompt_usd_per_million=1.0, cached_prompt_usd_per_million=0.25, completion_usd_per_million=4.0)
+PRICED = Teacher(
+    model="m", prompt_usd_per_million=1.0, cached_prompt_usd_per_million=0.25, completion_usd_per_million=4.0
+)
 NOTHING = Spent()
 COUNTS = st.integers(0, 10**6)
 
@@ -39,20 +42,31 @@ def completions(draw: st.DrawFn) -> Completion:
     )
 
 
-def ledger(teacher: Teacher = PRICED, before: Spent = NOTHING, **sampling: object) -> tuple[Ledger, Cancellation]:
+def ledger(
+    teacher: Teacher = PRICED, before: Spent = NOTHING, **sampling: object
+) -> tuple[Ledger, Cancellation]:
     cancellation = Cancellation()
-    return Ledger(teacher, Sampling.model_validate({"max_tokens": 1000} | sampling), before, cancellation), cancellation
+    return Ledger(
+        teacher, Sampling.model_validate({"max_tokens": 1000} | sampling), before, cancellation
+    ), cancellation
 
 
 def trace(problem: int, index: int, text: str) -> Trace:
-    return Trace(Problem(f"p{problem}", "s", "math", "q", "1"), f"{problem}-{index}", index, None, text, False, "stop")
+    return Trace(
+        Problem(f"p{problem}", "s", "math", "q", "1"), f"{problem}-{index}", index, None, text, False, "stop"
+    )
 
 
 @given(st.lists(completions(), max_size=20), st.randoms())
 @settings(max_examples=60, deadline=None)
 def test_totals_are_the_sum_in_any_order(made: list[Completion], order: Random) -> None:
     before = Spent(3, 1, 100, 10, 1000, 0, 7, 1)
-    whole = Spent(**{name: sum(getattr(part, name) for part in (before, *map(spent_on, made))) for name in asdict(before)})
+    whole = Spent(
+        **{
+            name: sum(getattr(part, name) for part in (before, *map(spent_on, made)))
+            for name in asdict(before)
+        }
+    )
     order.shuffle(made)
     found, _ = ledger(before=before)
     for completion in made:
@@ -66,9 +80,18 @@ def test_totals_are_the_sum_in_any_order(made: list[Completion], order: Random) 
 
 
 def test_money_counts_cached_prompts_at_their_price_and_lost_replies_as_well() -> None:
-    completion = Completion("k", "x", prompt_tokens=1000, cached_prompt_tokens=800, completion_tokens=50, lost_completion_tokens=50)
+    completion = Completion(
+        "k",
+        "x",
+        prompt_tokens=1000,
+        cached_prompt_tokens=800,
+        completion_tokens=50,
+        lost_completion_tokens=50,
+    )
     assert cost_usd(spent_on(completion), PRICED) == pytest.approx((200 * 1 + 800 * 0.25 + 100 * 4) / 1e6)
-    assert cost_usd(spent_on(completion), PRICED.model_copy(update={"cached_prompt_usd_per_million": None})) == pytest.approx(1400e-6)
+    assert cost_usd(
+        spent_on(completion), PRICED.model_copy(update={"cached_prompt_usd_per_million": None})
+    ) == pytest.approx(1400e-6)
     assert cost_usd(spent_on(completion), Teacher(model="m")) is None
 
 
@@ -90,7 +113,8 @@ def test_threads_lose_no_count() -> None:
 
 
 def spend(lengths: list[int], cap: int, concurrency: int) -> tuple[int, Cancellation, int]:
-    """Tokens of all that was admitted, the cancellation, and what was in flight at the last admission; the oldest comes first."""
+    """Tokens of all that was admitted, the cancellation, and what was in flight at the last admission; the
+    oldest comes first."""
     found, cancellation = ledger(budget_tokens=cap)
     waiting, flying, last = list(lengths), list[int](), 0
     while flying or (waiting and cancellation.reason is None):
@@ -104,7 +128,9 @@ def spend(lengths: list[int], cap: int, concurrency: int) -> tuple[int, Cancella
 
 @given(st.lists(st.integers(1, 1000), min_size=1, max_size=300), st.integers(1, 60_000), st.integers(1, 32))
 @settings(max_examples=100, deadline=None)
-def test_a_cap_is_passed_by_no_more_than_what_was_in_flight(lengths: list[int], cap: int, concurrency: int) -> None:
+def test_a_cap_is_passed_by_no_more_than_what_was_in_flight(
+    lengths: list[int], cap: int, concurrency: int
+) -> None:
     spent, cancellation, last = spend(lengths, cap, concurrency)
     assert spent <= cap + last
     assert spent == sum(lengths) or cancellation.reason is not None
@@ -112,7 +138,9 @@ def test_a_cap_is_passed_by_no_more_than_what_was_in_flight(lengths: list[int], 
 
 @given(st.integers(1, 1000), st.integers(1, 300), st.integers(1, 60_000), st.integers(1, 32))
 @settings(max_examples=100, deadline=None)
-def test_equal_completions_never_pass_the_cap_and_use_nearly_all_of_it(length: int, count: int, cap: int, concurrency: int) -> None:
+def test_equal_completions_never_pass_the_cap_and_use_nearly_all_of_it(
+    length: int, count: int, cap: int, concurrency: int
+) -> None:
     spent, cancellation, _ = spend([length] * count, cap, concurrency)
     assert spent <= cap
     assert cancellation.reason is None or cap - spent <= length + 8 * 1000 / (spent / length + 8)
@@ -131,7 +159,8 @@ def test_what_is_used_up_says_so_and_what_to_do() -> None:
         found.add(Completion("k", "x", prompt_tokens=0, completion_tokens=1000))
     assert cancellation.reason is not None
     assert cancellation.reason.startswith(
-        "sampling.budget_usd has no room left: $0.10 of $0.10 spent, and one more completion costs about $0.004. "
+        "sampling.budget_usd has no room left: $0.10 of $0.10 spent, and one more completion costs about "
+        "$0.004. "
     )
     assert "raise sampling.budget_usd" in cancellation.reason
 
@@ -164,7 +193,10 @@ def test_a_cap_that_nobody_counts_for_stops_the_run() -> None:
 
 def test_uncounted_completions_are_taken_to_cost_what_others_do() -> None:
     found, cancellation = ledger(budget_tokens=1000, max_tokens=100)
-    for completion in [Completion("k", "x", prompt_tokens=0, completion_tokens=100), Completion("k", "x")] * 5:
+    for completion in [
+        Completion("k", "x", prompt_tokens=0, completion_tokens=100),
+        Completion("k", "x"),
+    ] * 5:
         found.asks()
         found.add(completion)
     assert cancellation.reason is not None and "1,000 tokens of 1,000 tokens" in cancellation.reason
@@ -173,7 +205,10 @@ def test_uncounted_completions_are_taken_to_cost_what_others_do() -> None:
 
 def test_failures_do_not_make_the_next_completion_look_cheap() -> None:
     found, cancellation = ledger(budget_tokens=1500)
-    for completion in [*[Completion("k", None, failure="timeout")] * 1000, Completion("k", "x", completion_tokens=600)]:
+    for completion in [
+        *[Completion("k", None, failure="timeout")] * 1000,
+        Completion("k", "x", completion_tokens=600),
+    ]:
         found.asks()
         found.add(completion)
     assert cancellation.reason is not None
@@ -182,19 +217,38 @@ def test_failures_do_not_make_the_next_completion_look_cheap() -> None:
 
 def test_the_note_says_what_there_is_to_say() -> None:
     spent = Spent(completions=9, completion_tokens=12_300_000)
-    assert ledger(before=spent, budget_usd=60.0, budget_tokens=10**8)[0].note() == "$49.20 of $60, 12.3 M of 100 M tokens"
+    assert (
+        ledger(before=spent, budget_usd=60.0, budget_tokens=10**8)[0].note()
+        == "$49.20 of $60, 12.3 M of 100 M tokens"
+    )
     assert ledger(before=spent)[0].note() == "$49.20"
     assert ledger(Teacher(model="m"), before=spent)[0].note() == ""
-    assert [dollars(value) for value in (0, 0.0034, 0.5, 3.2, 50, 12_345.6)] == ["$0", "$0.0034", "$0.50", "$3.20", "$50", "$12,345.60"]
+    assert [dollars(value) for value in (0, 0.0034, 0.5, 3.2, 50, 12_345.6)] == [
+        "$0",
+        "$0.0034",
+        "$0.50",
+        "$3.20",
+        "$50",
+        "$12,345.60",
+    ]
 
 
 def test_the_summary_tells_asked_from_honoured() -> None:
-    found, _ = ledger(PRICED.model_copy(update={"ignores": ("seed",)}), temperature=0.7, max_tokens=100, adaptive={"budgets": [200]})
+    found, _ = ledger(
+        PRICED.model_copy(update={"ignores": ("seed",)}),
+        temperature=0.7,
+        max_tokens=100,
+        adaptive={"budgets": [200]},
+    )
     for tokens, model, fingerprint in [(150, "one", "fp1"), (201, "one", None), (5, "two", "fp1")]:
         found.asks()
         found.add(Completion("k", "x", completion_tokens=tokens, model=model, system_fingerprint=fingerprint))
     summary = found.summary()
-    assert summary["asked"]["temperature"] == 0.7 and "top_k" not in summary["asked"] and summary["not_sent"] == ["seed"]
+    assert (
+        summary["asked"]["temperature"] == 0.7
+        and "top_k" not in summary["asked"]
+        and summary["not_sent"] == ["seed"]
+    )
     assert (summary["models"], summary["system_fingerprints"]) == ({"one": 2, "two": 1}, {"fp1": 2})
     assert summary["longer_than_asked"] == 1
 
@@ -219,7 +273,9 @@ def test_siblings_with_one_text_are_told_once(alike: float, warns: bool, lines: 
     found, _ = ledger()
     count = 5 * COMPARED_PROBLEMS
     rows = [
-        trace(number, index, "same" if number % 10 >= 10 - 10 * alike else f"text {index}") for number in range(count) for index in range(3)
+        trace(number, index, "same" if number % 10 >= 10 - 10 * alike else f"text {index}")
+        for number in range(count)
+        for index in range(3)
     ]
     assert list(found.over(rows)) == rows
     assert found.summary()["problems_compared"] == count
@@ -227,12 +283,27 @@ def test_siblings_with_one_text_are_told_once(alike: float, warns: bool, lines: 
     assert (sum("same text" in line for line in lines) == 1) == warns
 
 
-def test_too_few_problems_single_draws_failures_and_replayed_traces_are_not_compared(lines: list[str]) -> None:
+def test_too_few_problems_single_draws_failures_and_replayed_traces_are_not_compared(
+    lines: list[str],
+) -> None:
     found, _ = ledger()
-    list(found.over(trace(number, index, "same") for number in range(COMPARED_PROBLEMS - 1) for index in range(2)))
+    list(
+        found.over(
+            trace(number, index, "same") for number in range(COMPARED_PROBLEMS - 1) for index in range(2)
+        )
+    )
     list(found.over(trace(number, 0, "same") for number in range(100)))
-    list(found.over(replace(trace(number, index, ""), failure="timeout") for number in range(100) for index in range(2)))
+    list(
+        found.over(
+            replace(trace(number, index, ""), failure="timeout")
+            for number in range(100)
+            for index in range(2)
+        )
+    )
     replayed, _ = ledger(Teacher(model="m", engine="replay"))
     list(replayed.over(trace(number, index, "same") for number in range(100) for index in range(2)))
-    assert found.summary()["problems_compared"] == COMPARED_PROBLEMS - 1 and replayed.summary()["problems_compared"] == 0
+    assert (
+        found.summary()["problems_compared"] == COMPARED_PROBLEMS - 1
+        and replayed.summary()["problems_compared"] == 0
+    )
     assert lines == []

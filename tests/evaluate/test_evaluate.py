@@ -1,4 +1,5 @@
-"""Evaluate: the figures are those of the definitions, the intervals cover, and nothing without a verdict is called wrong."""
+"""Evaluate: the figures are those of the definitions, the intervals cover, and nothing without a verdict is
+called wrong."""
 
 import json
 import math
@@ -16,21 +17,48 @@ from distill.recipe.dataset import Evaluation, ProblemSource
 from distill.records import Candidate, Comparison, Problem, Score, Trace, Verdict
 from distill.text.language import share
 
-OUTCOMES = ("correct", "wrong", "no_answer", "unparsed_answer", "unparsed_reference", "timeout", "error", "unverified")
+OUTCOMES = (
+    "correct",
+    "wrong",
+    "no_answer",
+    "unparsed_answer",
+    "unparsed_reference",
+    "timeout",
+    "error",
+    "unverified",
+)
 THINKING = "First we add two and three, which makes five. 然后我们再检查一遍这个结果。"
-EVALUATION = Evaluation(problems=(ProblemSource(name="seed", path="data/seed/heldout.jsonl"),), n=2, max_tokens=64)
+EVALUATION = Evaluation(
+    problems=(ProblemSource(name="seed", path="data/seed/heldout.jsonl"),), n=2, max_tokens=64
+)
 
 
-def candidate(problem: int, outcome: str, finish: str = "stop", source: str = "seed", tokens: int | None = 10) -> Candidate:
+def candidate(
+    problem: int, outcome: str, finish: str = "stop", source: str = "seed", tokens: int | None = 10
+) -> Candidate:
     asked = Problem(f"{problem:016x}", source, "math", f"question {problem}", "1")
-    trace = Trace(asked, f"{problem}", 0, THINKING, "answer", True, finish, thinking_tokens=tokens, answer_tokens=tokens)
+    trace = Trace(
+        asked, f"{problem}", 0, THINKING, "answer", True, finish, thinking_tokens=tokens, answer_tokens=tokens
+    )
     return Candidate(trace, Verdict(outcome, verifier="math/1"))
 
 
 def candidates(samples: Sequence[str], source: str = "seed", first: int = 0) -> list[Candidate]:
-    """One problem for each word of letters: c correct, w wrong, e verifier error, t timeout, n no answer, u bad reference."""
-    names = {"c": "correct", "w": "wrong", "e": "error", "t": "timeout", "n": "no_answer", "u": "unparsed_reference"}
-    return [candidate(first + number, names[letter], source=source) for number, word in enumerate(samples) for letter in word]
+    """One problem for each word of letters: c correct, w wrong, e verifier error, t timeout, n no answer, u
+    bad reference."""
+    names = {
+        "c": "correct",
+        "w": "wrong",
+        "e": "error",
+        "t": "timeout",
+        "n": "no_answer",
+        "u": "unparsed_reference",
+    }
+    return [
+        candidate(first + number, names[letter], source=source)
+        for number, word in enumerate(samples)
+        for letter in word
+    ]
 
 
 def rates(*values: float) -> dict[str, float]:
@@ -65,7 +93,9 @@ def test_a_timeout_and_a_cut_completion_are_not_correct_and_are_counted() -> Non
     found = score(rows, "model", "student")
     assert (found.pass_at_1, found.timeouts, found.left_out) == (pytest.approx(2 / 3), 1, 0)
     assert found.truncated == pytest.approx(1 / 6)
-    assert found.mean_completion_tokens == 20 and found.language_share == pytest.approx(share(THINKING, "en", ""))
+    assert found.mean_completion_tokens == 20 and found.language_share == pytest.approx(
+        share(THINKING, "en", "")
+    )
     assert found.language_share is not None and 0.3 < found.language_share < 0.8
 
 
@@ -76,7 +106,12 @@ def test_an_evaluation_without_a_verdict_claims_nothing() -> None:
         json.dumps(asdict(found), allow_nan=False)
 
 
-@given(st.lists(st.tuples(st.integers(0, 8), st.sampled_from(OUTCOMES), st.sampled_from(["stop", "length", "error"])), max_size=60))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 8), st.sampled_from(OUTCOMES), st.sampled_from(["stop", "length", "error"])),
+        max_size=60,
+    )
+)
 def test_any_candidates_give_a_score_within_its_interval(rows: list[tuple[int, str, str]]) -> None:
     found = score((candidate(*row) for row in rows), "model", "student")
     assert 0 <= found.low <= found.pass_at_1 <= found.high <= 1
@@ -100,7 +135,8 @@ def test_none_or_all_correct_still_has_a_width() -> None:
 
 
 @pytest.mark.parametrize(
-    ("degrees", "quantile"), [(3, 3.182), (4, 2.776), (5, 2.571), (10, 2.228), (29, 2.045), (100, 1.984), (10**6, 1.960)]
+    ("degrees", "quantile"),
+    [(3, 3.182), (4, 2.776), (5, 2.571), (10, 2.228), (29, 2.045), (100, 1.984), (10**6, 1.960)],
 )
 def test_the_quantile_is_that_of_student_s_table(degrees: int, quantile: float) -> None:
     assert critical_value(degrees) == pytest.approx(quantile, rel=0.01)
@@ -111,8 +147,13 @@ def drawn(rng: random.Random, problems: int, samples: int, alpha: float, beta: f
     return [sum(rng.random() < chance for _ in range(samples)) / samples for chance in chances]
 
 
-@pytest.mark.parametrize(("problems", "samples", "alpha", "beta"), [(30, 4, 0.5, 0.5), (30, 16, 0.3, 3), (100, 2, 5, 1), (300, 1, 1, 9)])
-def test_the_interval_holds_the_truth_about_95_times_of_100(problems: int, samples: int, alpha: float, beta: float) -> None:
+@pytest.mark.parametrize(
+    ("problems", "samples", "alpha", "beta"),
+    [(30, 4, 0.5, 0.5), (30, 16, 0.3, 3), (100, 2, 5, 1), (300, 1, 1, 9)],
+)
+def test_the_interval_holds_the_truth_about_95_times_of_100(
+    problems: int, samples: int, alpha: float, beta: float
+) -> None:
     rng, held = random.Random(1), 0
     for _ in range(400):
         values = drawn(rng, problems, samples, alpha, beta)
@@ -130,12 +171,16 @@ def test_a_difference_is_taken_over_the_problems_that_both_have() -> None:
     assert found.standard_error == pytest.approx(0.5 / math.sqrt(3))
 
 
-@given(st.lists(st.tuples(st.sampled_from([0, 0.25, 0.5, 1]), st.sampled_from([0, 0.25, 0.5, 1])), max_size=30))
+@given(
+    st.lists(st.tuples(st.sampled_from([0, 0.25, 0.5, 1]), st.sampled_from([0, 0.25, 0.5, 1])), max_size=30)
+)
 def test_a_comparison_and_its_opposite_mirror_each_other(pairs: list[tuple[float, float]]) -> None:
     mine, yours = rates(*(pair[0] for pair in pairs)), rates(*(pair[1] for pair in pairs))
     there, back = compare("a", mine, "b", yours), compare("b", yours, "a", mine)
     assert -1 <= there.low <= there.difference <= there.high <= 1
-    assert (back.difference, back.low, back.high) == tuple(pytest.approx(-value) for value in (there.difference, there.high, there.low))
+    assert (back.difference, back.low, back.high) == tuple(
+        pytest.approx(-value) for value in (there.difference, there.high, there.low)
+    )
     assert {decide(there), decide(back)} in ({"undecided"}, {"better", "not_better"})
 
 
@@ -153,7 +198,9 @@ def test_a_comparison_and_its_opposite_mirror_each_other(pairs: list[tuple[float
         ([], [], "undecided"),
     ],
 )
-def test_the_decision_needs_the_whole_interval_and_enough_problems(mine: list[float], yours: list[float], decision: str) -> None:
+def test_the_decision_needs_the_whole_interval_and_enough_problems(
+    mine: list[float], yours: list[float], decision: str
+) -> None:
     assert decide(compare("student", rates(*mine), "base", rates(*yours))) == decision
 
 
@@ -161,7 +208,9 @@ def test_equal_models_are_called_different_about_5_times_of_100() -> None:
     rng, different = random.Random(2), 0
     for _ in range(400):
         chances = [rng.betavariate(0.5, 0.5) for _ in range(30)]
-        first, second = ([sum(rng.random() < chance for _ in range(4)) / 4 for chance in chances] for _ in range(2))
+        first, second = (
+            [sum(rng.random() < chance for _ in range(4)) / 4 for chance in chances] for _ in range(2)
+        )
         different += decide(compare("a", rates(*first), "b", rates(*second))) != "undecided"
     assert different / 400 <= 0.08
 
@@ -176,12 +225,18 @@ def walk(**recorded: Any) -> Any:
         measure(rows("wn", "ww"), "Qwen", "base"),
         measure(rows("cc", "ww"), "mine", "student"),
     ]
-    return assemble(measured, EVALUATION, student="mine", dataset="d", checkpoint="c", fingerprint="f", recorded=recorded)
+    return assemble(
+        measured, EVALUATION, student="mine", dataset="d", checkpoint="c", fingerprint="f", recorded=recorded
+    )
 
 
 def test_a_report_has_base_student_and_teacher_overall_and_by_source() -> None:
     report = walk(template="abc")
-    assert [(one.role, one.source) for one in report.scores[:3]] == [("base", "all"), ("student", "all"), ("teacher", "all")]
+    assert [(one.role, one.source) for one in report.scores[:3]] == [
+        ("base", "all"),
+        ("student", "all"),
+        ("teacher", "all"),
+    ]
     assert {(one.role, one.source): one.pass_at_1 for one in report.scores}[("student", "easy")] == 1.0
     assert len(report.scores) == 9
     overall = [(one.better, one.than) for one in report.comparisons if one.source == "all"]
@@ -191,7 +246,16 @@ def test_a_report_has_base_student_and_teacher_overall_and_by_source() -> None:
 
 def test_a_report_records_what_its_figures_depend_on() -> None:
     settings = walk(template="abc", versions={"vllm": "1"}).settings
-    wanted = {"metric": "pass@1", "k": 1, "n": 2, "temperature": 0.6, "top_p": 0.95, "max_tokens": 64, "seed": 1, "prompt": "math"}
+    wanted = {
+        "metric": "pass@1",
+        "k": 1,
+        "n": 2,
+        "temperature": 0.6,
+        "top_p": 0.95,
+        "max_tokens": 64,
+        "seed": 1,
+        "prompt": "math",
+    }
     assert wanted | {"dtype": "auto", "engine": "vllm", "template": "abc", "verifiers": ["math/1"]} == {
         name: settings[name] for name in [*wanted, "dtype", "engine", "template", "verifiers"]
     }

@@ -1,4 +1,5 @@
-"""Report and plots: the figures with their errors are there, and no outside text does anything but be read."""
+"""Report and plots: the figures with their errors are there, and no outside text does anything but be
+read."""
 
 import re
 from collections.abc import Iterable
@@ -20,18 +21,50 @@ HOSTILE = "<script>alert(1)</script> | a\u202eb\x1b[31m\x00 [x](javascript:alert
 
 def score(role: str, rate: float, source: str = "all") -> Score:
     name = {"base": "Qwen/Qwen2.5-0.5B", "teacher": "DeepSeek-R1"}.get(role, "小模型")
-    return Score(name, role, 300, 4, rate, 0.021, rate - 0.05, min(1.0, rate + 0.05), 0.125, 0.25, 0.9, 312.4, source, 0.012)
+    return Score(
+        name,
+        role,
+        300,
+        4,
+        rate,
+        0.021,
+        rate - 0.05,
+        min(1.0, rate + 0.05),
+        0.125,
+        0.25,
+        0.9,
+        312.4,
+        source,
+        0.012,
+    )
 
 
-def report(scores: Iterable[Score] = (score("base", 0.1), score("student", 0.744), score("teacher", 0.8))) -> Report:
+def report(
+    scores: Iterable[Score] = (score("base", 0.1), score("student", 0.744), score("teacher", 0.8)),
+) -> Report:
     difference = Comparison("student", "base", 0.644, 0.02, 0.604, 0.684, 300)
-    settings = {"metric": "pass@1", "k": 1, "estimator": "mean of n = 4 samples", "temperature": 0.6, "verifiers": ["math/1"]}
+    settings = {
+        "metric": "pass@1",
+        "k": 1,
+        "estimator": "mean of n = 4 samples",
+        "temperature": 0.6,
+        "verifiers": ["math/1"],
+    }
     return Report("mine", "d", "c", "f", list(scores), [difference], "better", settings)
 
 
 def test_table_and_markdown_state_metric_interval_errors_samples_and_losses() -> None:
     for text in (table(report()), markdown(report())):
-        for part in ("pass@1 (k = 1)", "74.4 %", "69.4 % to 79.4 %", "2.1 (1.2)", "300 x 4", "12.5 %", "25.0 %", "312"):
+        for part in (
+            "pass@1 (k = 1)",
+            "74.4 %",
+            "69.4 % to 79.4 %",
+            "2.1 (1.2)",
+            "300 x 4",
+            "12.5 %",
+            "25.0 %",
+            "312",
+        ):
             assert part in text
         assert "student - base: +64.4 (+60.4 to +68.4), standard error 2.0, 300 problems" in text
         assert "the student reaches 93 % of the teacher's pass@1" in text
@@ -54,7 +87,9 @@ def test_completions_left_out_and_timeouts_are_stated_with_the_worst_case() -> N
 def test_columns_line_up_with_names_in_wide_characters() -> None:
     header, rule, *rows = table(report()).split("\n\n")[0].split("\n")
     assert len(header) == len(rule)
-    assert [len(row) + sum("\u4e00" <= character <= "\u9fff" for character in row) for row in rows] == [len(header)] * 3
+    assert [len(row) + sum("\u4e00" <= character <= "\u9fff" for character in row) for row in rows] == [
+        len(header)
+    ] * 3
 
 
 def test_markdown_holds_funnel_notes_paths_and_every_setting() -> None:
@@ -64,11 +99,24 @@ def test_markdown_holds_funnel_notes_paths_and_every_setting() -> None:
 
 
 def test_hostile_names_notes_and_settings_render_inert() -> None:
-    hostile = replace(report([replace(score("student", 0.7), model=HOSTILE, source=HOSTILE)]), student=HOSTILE, settings={HOSTILE: HOSTILE})
+    hostile = replace(
+        report([replace(score("student", 0.7), model=HOSTILE, source=HOSTILE)]),
+        student=HOSTILE,
+        settings={HOSTILE: HOSTILE},
+    )
     text = markdown(hostile, "", {HOSTILE: HOSTILE}, [HOSTILE])
     assert not re.search("[\x00-\x09\x0b-\x1f\u202a-\u202e]", text + table(hostile))
     assert not re.search(r"<script|\]\(|!\[|://|`", text)
-    assert len({line.count("|") for line in text.splitlines() if "mine" not in line and line.startswith("| ") and "script" in line}) == 2
+    assert (
+        len(
+            {
+                line.count("|")
+                for line in text.splitlines()
+                if "mine" not in line and line.startswith("| ") and "script" in line
+            }
+        )
+        == 2
+    )
     assert len(table(hostile).split("\n\n")[0].split("\n")) == 3
 
 

@@ -1,4 +1,5 @@
-"""The traces of a problem lie together in one shard, in their order; no row is lost, and the file's mix of problems has no effect."""
+"""The traces of a problem lie together in one shard, in their order; no row is lost, and the file's mix of
+problems has no effect."""
 
 import random
 import resource
@@ -18,7 +19,10 @@ from distill.store import shards
 
 def candidate(problem: int, sample: int) -> Candidate:
     asked = Problem(f"p{problem}", "s", "math", f"What is {problem}?", str(problem))
-    return Candidate(Trace(asked, f"t{problem}-{sample}", sample, "Thinking. " * 3, "It.", True, "stop"), Verdict("correct"))
+    return Candidate(
+        Trace(asked, f"t{problem}-{sample}", sample, "Thinking. " * 3, "It.", True, "stop"),
+        Verdict("correct"),
+    )
 
 
 def gathered(rows: list[Candidate], folder: Path) -> list[list[Candidate]]:
@@ -55,7 +59,9 @@ def test_all_rows_are_there_with_siblings_together_whatever_the_mix_of_problems(
     for problem in {row.trace.problem.problem_id for row in rows}:
         at = [number for number, row in enumerate(flat) if row.trace.problem.problem_id == problem]
         assert at == list(range(at[0], at[-1] + 1)), "siblings lie together"
-        assert [flat[number] for number in at] == [row for row in rows if row.trace.problem.problem_id == problem]
+        assert [flat[number] for number in at] == [
+            row for row in rows if row.trace.problem.problem_id == problem
+        ]
     homes = [{row.trace.problem.problem_id for row in shard} for shard in found]
     assert sum(map(len, homes)) == len({row.trace.problem.problem_id for row in rows})
     for shard in found[:-1] if found else []:
@@ -93,13 +99,18 @@ def test_many_problems_need_few_open_files(tmp_path: Path) -> None:
     taken = len(list(Path("/proc/self/fd").iterdir()))
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (taken + grouping.PARTS + 32, usual[1]))
-        found = gathered([candidate(problem, sample) for sample in range(2) for problem in range(1_000)], tmp_path / "candidates")
+        found = gathered(
+            [candidate(problem, sample) for sample in range(2) for problem in range(1_000)],
+            tmp_path / "candidates",
+        )
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, usual)
     assert len(found) == 1 and len(found[0]) == 2_000
 
 
-def test_a_part_becomes_several_shards_and_takes_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_becomes_several_shards_and_takes_bounded_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(grouping, "SHARD_CHARACTERS", 1 << 20)
     monkeypatch.setattr(grouping, "PARTS", 8)
     monkeypatch.setattr(shards, "ROW_GROUP_BYTES", 1 << 20)

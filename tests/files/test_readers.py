@@ -1,4 +1,5 @@
-"""Sources: every format gives the same rows, bad lines are marked where they stand, and unreadable files say what to do."""
+"""Sources: every format gives the same rows, bad lines are marked where they stand, and unreadable files say
+what to do."""
 
 import gzip
 import io
@@ -77,7 +78,9 @@ def test_a_bad_line_is_marked_in_its_place(tmp_path: Path, line: bytes, cause: s
     assert list(bad) == [BAD_ROW] and bad[BAD_ROW].startswith(cause)
 
 
-def test_byte_order_mark_windows_line_ends_blank_lines_and_a_missing_last_line_end_are_no_faults(tmp_path: Path) -> None:
+def test_byte_order_mark_windows_line_ends_blank_lines_and_a_missing_last_line_end_are_no_faults(
+    tmp_path: Path,
+) -> None:
     text = b"\xef\xbb\xbf" + lines(ROWS).replace(b"\n", b"\r\n\r\n").rstrip()
     (tmp_path / "a.jsonl").write_bytes(text)
     assert list(read_rows(source(tmp_path / "a.jsonl"))) == ROWS
@@ -93,7 +96,9 @@ def test_an_endless_line_costs_only_itself(monkeypatch: pytest.MonkeyPatch) -> N
 @given(st.binary(max_size=200))
 def test_any_bytes_give_one_row_for_each_line_that_is_not_blank(content: bytes) -> None:
     found = list(json_lines(io.BytesIO(content)))
-    assert len(found) == sum(bool(line.strip()) for line in content.removeprefix(b"\xef\xbb\xbf").split(b"\n"))
+    assert len(found) == sum(
+        bool(line.strip()) for line in content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    )
     assert all(isinstance(row, dict) for row in found)
 
 
@@ -122,9 +127,15 @@ def test_a_torn_archive_is_an_error_and_not_a_short_source(tmp_path: Path, name:
 
 @pytest.mark.parametrize(
     ("path", "cause"),
-    [("missing.jsonl", "there is no missing.jsonl"), ("/no/such/folder", "there is no"), ("a.csv", "cannot tell the format")],
+    [
+        ("missing.jsonl", "there is no missing.jsonl"),
+        ("/no/such/folder", "there is no"),
+        ("a.csv", "cannot tell the format"),
+    ],
 )
-def test_what_cannot_be_read_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, cause: str) -> None:
+def test_what_cannot_be_read_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, cause: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.csv").write_text("question\n", encoding="utf-8")
     with pytest.raises(RecipeError, match=cause):
@@ -152,7 +163,11 @@ def test_identity_follows_content_and_not_the_name(tmp_path: Path) -> None:
 
 def test_a_hub_dataset_is_identified_by_what_pins_it() -> None:
     pinned = source("open-r1/OpenR1-Math-220k", revision="abc", subset="default")
-    assert content_identity(pinned) == {"hub": "open-r1/OpenR1-Math-220k", "revision": "abc", "subset": "default"}
+    assert content_identity(pinned) == {
+        "hub": "open-r1/OpenR1-Math-220k",
+        "revision": "abc",
+        "subset": "default",
+    }
 
 
 def test_a_hub_dataset_that_cannot_be_had_names_cause_and_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

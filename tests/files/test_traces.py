@@ -22,7 +22,9 @@ ROW = {"question": "What is 2 + 3?", "reference": "5", "answer": "It is 5."}
 
 
 def read(path: Path, *rows: dict[str, Any] | str) -> list[Candidate]:
-    path.write_text("\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows), encoding="utf-8")
+    path.write_text(
+        "\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows), encoding="utf-8"
+    )
     return list(traces.candidates_from(str(path)))
 
 
@@ -39,11 +41,18 @@ def from_parquet(folder: Path, **columns: Any) -> list[Candidate]:
 
 def test_unusable_rows_are_problems_of_their_own_and_keep_source_and_columns(tmp_path: Path) -> None:
     found = read(
-        tmp_path / "in.jsonl", "{torn", "{torn", ROW | {"answer": None, "source": "quiz", "site": 7}, ROW | {"answer": 3, "source": 1}
+        tmp_path / "in.jsonl",
+        "{torn",
+        "{torn",
+        ROW | {"answer": None, "source": "quiz", "site": 7},
+        ROW | {"answer": 3, "source": 1},
     )
     problems = [candidate.trace.problem.problem_id for candidate in found]
     assert len(set(problems)) == 4 and problems == [candidate.trace.id for candidate in found]
-    assert all(len(problem) == 16 and candidate.verdict.outcome == "error" for problem, candidate in zip(problems, found, strict=True))
+    assert all(
+        len(problem) == 16 and candidate.verdict.outcome == "error"
+        for problem, candidate in zip(problems, found, strict=True)
+    )
     assert [candidate.trace.problem.source for candidate in found] == ["file", "file", "quiz", "file"]
     assert [candidate.extra for candidate in found] == [None, None, '{"site": 7}', None]
     again = list(traces.candidates_from(str(tmp_path / "in.jsonl")))
@@ -61,9 +70,21 @@ def test_many_torn_lines_are_no_siblings(tmp_path: Path) -> None:
     assert len({row["problem_id"] for path in paths for row in shards.read_rows(path)}) == 500
 
 
-@pytest.mark.parametrize("value", [10**30, 2**63, 2**64 - 1, -1, 10**400, float("nan"), float("inf"), -0.5, "3", True, [3], None])
 @pytest.mark.parametrize(
-    "name", ["prompt_tokens", "thinking_tokens", "answer_tokens", "seed", "cost_usd", "sample_index", "majority_share", "verify_seconds"]
+    "value", [10**30, 2**63, 2**64 - 1, -1, 10**400, float("nan"), float("inf"), -0.5, "3", True, [3], None]
+)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "prompt_tokens",
+        "thinking_tokens",
+        "answer_tokens",
+        "seed",
+        "cost_usd",
+        "sample_index",
+        "majority_share",
+        "verify_seconds",
+    ],
 )
 def test_a_number_that_is_none_counts_as_absent(tmp_path: Path, name: str, value: Any) -> None:
     assert one(tmp_path, **{name: value}) == one(tmp_path)
@@ -86,7 +107,10 @@ def test_numbers_of_data_frames_are_read(tmp_path: Path, name: str, value: Any, 
 
 def test_numbers_beyond_the_columns_are_written_all_the_same(tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_text(
-        "\n".join(json.dumps(ROW | {"prompt_tokens": 10**30, "seed": 2**63, "score": value}) for value in (0.5, 2**60 + 1)),
+        "\n".join(
+            json.dumps(ROW | {"prompt_tokens": 10**30, "seed": 2**63, "score": value})
+            for value in (0.5, 2**60 + 1)
+        ),
         encoding="utf-8",
     )
     grouping.gather(traces.candidates_from_all(str(tmp_path / "in.jsonl")), str(tmp_path / "out"))
@@ -103,7 +127,9 @@ def test_identifiers_are_text_whatever_their_type(tmp_path: Path, value: Any, wa
 def test_unsigned_and_decimal_columns_are_read(tmp_path: Path) -> None:
     decimals = [Decimal("3.5"), Decimal("1000.0")]
     tokens = pa.array([2**64 - 1, 12], pa.uint64())
-    found = from_parquet(tmp_path, reference=decimals, prompt_tokens=tokens, cost_usd=decimals, price=decimals)
+    found = from_parquet(
+        tmp_path, reference=decimals, prompt_tokens=tokens, cost_usd=decimals, price=decimals
+    )
     assert [candidate.trace.problem.reference for candidate in found] == ["3.5", "1000.0"]
     assert [candidate.trace.prompt_tokens for candidate in found] == [None, 12]
     assert [candidate.trace.cost_usd for candidate in found] == [3.5, 1000.0]
@@ -116,7 +142,12 @@ def test_a_reference_that_is_not_a_number_is_none(tmp_path: Path) -> None:
 
 
 def test_a_date_that_no_calendar_has_costs_only_its_row(tmp_path: Path) -> None:
-    for kind in (pa.timestamp("us"), pa.timestamp("ms"), pa.duration("s"), pa.timestamp("us", "Nowhere/Land")):
+    for kind in (
+        pa.timestamp("us"),
+        pa.timestamp("ms"),
+        pa.duration("s"),
+        pa.timestamp("us", "Nowhere/Land"),
+    ):
         found = from_parquet(tmp_path, made=pa.array([0, 2**62, 1], pa.int64()).view(kind))
         known = "unverified" if getattr(kind, "tz", None) is None else "error"
         assert [candidate.verdict.outcome for candidate in found] == [known, "error", known]
@@ -136,15 +167,22 @@ def test_a_date_that_no_calendar_has_costs_only_its_row(tmp_path: Path) -> None:
         ({"extra": None}, None),
     ],
 )
-def test_a_column_named_extra_is_kept_whatever_it_holds(tmp_path: Path, row: dict[str, Any], wanted: str | None) -> None:
+def test_a_column_named_extra_is_kept_whatever_it_holds(
+    tmp_path: Path, row: dict[str, Any], wanted: str | None
+) -> None:
     found = one(tmp_path, **row)
     assert found.extra == wanted and found.verdict.outcome == "unverified"
 
 
 def damaged(folder: Path, name: str) -> Path:
     path = folder / name
-    lines = gzip.compress("".join(json.dumps(ROW | {"id": number}) + "\n" for number in range(5_000)).encode())
-    pq.write_table(pa.table({"question": ["x"] * 5_000, "answer": [str(number) for number in range(5_000)]}), folder / "whole.parquet")
+    lines = gzip.compress(
+        "".join(json.dumps(ROW | {"id": number}) + "\n" for number in range(5_000)).encode()
+    )
+    pq.write_table(
+        pa.table({"question": ["x"] * 5_000, "answer": [str(number) for number in range(5_000)]}),
+        folder / "whole.parquet",
+    )
     columns = (folder / "whole.parquet").read_bytes()
     path.write_bytes(
         {
@@ -160,9 +198,19 @@ def damaged(folder: Path, name: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    "name", ["garbage.parquet", "empty.parquet", "flipped.parquet", "torn.jsonl.gz", "flipped.jsonl.gz", "plain.jsonl.gz"]
+    "name",
+    [
+        "garbage.parquet",
+        "empty.parquet",
+        "flipped.parquet",
+        "torn.jsonl.gz",
+        "flipped.jsonl.gz",
+        "plain.jsonl.gz",
+    ],
 )
-def test_a_damaged_file_is_told_in_one_line(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_file_is_told_in_one_line(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = damaged(tmp_path, name)
     with pytest.raises(traces.UnknownFormatError, match="cannot be read to its end: "):
         list(traces.candidates_from_all(str(path)))
@@ -177,12 +225,16 @@ def test_a_missing_file_is_missing_and_not_damaged(tmp_path: Path) -> None:
             list(traces.candidates_from_all(str(tmp_path / name)))
 
 
-def test_the_language_of_a_question_is_looked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_language_of_a_question_is_looked_for_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[str] = []
     detect = language.detect
     monkeypatch.setattr(language, "detect", lambda text: asked.append(text) or detect(text))
     rows = [
-        {"question": f"Wie viele Äpfel sind es, wenn {number} noch dazu kommen?", "answer": "x"} for number in range(3) for _ in range(4)
+        {"question": f"Wie viele Äpfel sind es, wenn {number} noch dazu kommen?", "answer": "x"}
+        for number in range(3)
+        for _ in range(4)
     ]
     found = read(tmp_path / "in.jsonl", *rows)
     assert len(asked) == 3 and {candidate.trace.problem.language for candidate in found} == {"de"}

@@ -64,7 +64,9 @@ ROWS = [
 def ran(*arguments: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
     """A finished command in a process of its own."""
     command = [sys.executable, "-m", "distill", *arguments]
-    done = subprocess.run(command, cwd=PROJECT, env=os.environ | environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=PROJECT, env=os.environ | environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == code, done.stderr
     return done
 
@@ -123,10 +125,15 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
         (("run", "--set", "nothing.at=all"), "no section 'nothing'"),
         (("plan", "--gpu", "abacus"), "abacus"),
         (("verify", "--input", "only.jsonl"), "--output"),
-        (("verify", "--input", "a.jsonl", "--output", "b.parquet", "--set", "sampling.n=2"), "verification, curation"),
+        (
+            ("verify", "--input", "a.jsonl", "--output", "b.parquet", "--set", "sampling.n=2"),
+            "verification, curation",
+        ),
     ],
 )
-def test_wrong_usage_and_wrong_recipes_exit_with_2(arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage_and_wrong_recipes_exit_with_2(
+    arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert said in failed(capsys, *arguments, code=2)
 
 
@@ -148,7 +155,9 @@ def test_wrong_options_exit_with_2(capsys: pytest.CaptureFixture[str]) -> None:
         (("serve", "--host", "0.0.0.0"), "PREFECT_SERVER_API_AUTH_STRING"),
     ],
 )
-def test_what_cannot_be_done_exits_with_1(arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_done_exits_with_1(
+    arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert said in failed(capsys, *arguments, code=1)
 
 
@@ -159,7 +168,9 @@ def test_look_ups_name_recipes(capsys: pytest.CaptureFixture[str]) -> None:
         assert all(name in text for name in names(family))
 
 
-def test_verify_adds_its_columns_to_anybodys_rows(rows: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_adds_its_columns_to_anybodys_rows(
+    rows: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     import pyarrow.parquet as pq
 
     output = str(tmp_path / "out.parquet")
@@ -171,7 +182,9 @@ def test_verify_adds_its_columns_to_anybodys_rows(rows: str, tmp_path: Path, cap
     assert "1 correct" in capsys.readouterr().out
 
 
-def test_curate_makes_a_dataset_of_verified_rows(rows: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_curate_makes_a_dataset_of_verified_rows(
+    rows: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     import pyarrow.parquet as pq
 
     verified, output = str(tmp_path / "out.parquet"), tmp_path / "dataset"
@@ -179,14 +192,23 @@ def test_curate_makes_a_dataset_of_verified_rows(rows: str, tmp_path: Path, caps
     assert cli.main(["curate", "--input", verified, "--output", str(output)]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(output)
     candidates = pq.read_table(output / "candidates").to_pylist()
-    assert {row["id"]: row["dropped"] for row in candidates} == {"a": None, "b": "wrong", "c": "truncated", "d": "failed"}
+    assert {row["id"]: row["dropped"] for row in candidates} == {
+        "a": None,
+        "b": "wrong",
+        "c": "truncated",
+        "d": "failed",
+    }
     assert sorted(name for name, _ in groupby(row["problem_id"] for row in candidates)) == ["1", "2", "3"]
     assert [row["id"] for row in pq.read_table(output / "examples").to_pylist()] == ["a"]
     assert {path.name for path in output.iterdir()} >= {"candidates", "examples", "funnel.json", "README.md"}
-    assert "holds a dataset already" in failed(capsys, "curate", "--input", verified, "--output", str(output), code=1)
+    assert "holds a dataset already" in failed(
+        capsys, "curate", "--input", verified, "--output", str(output), code=1
+    )
 
 
-def test_the_last_line_of_dataset_is_its_path_and_progress_is_not_on_standard_output(prefect_server: str) -> None:
+def test_the_last_line_of_dataset_is_its_path_and_progress_is_not_on_standard_output(
+    prefect_server: str,
+) -> None:
     first = ran("dataset", "dry-run", *sets(*SMALL))
     path = Path(first.stdout.splitlines()[-1])
     assert (path / "README.md").is_file()
@@ -198,7 +220,9 @@ def test_the_last_line_of_dataset_is_its_path_and_progress_is_not_on_standard_ou
         assert "| INFO" not in line
 
 
-def test_a_trace_is_found_by_the_start_of_its_id(prefect_server: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_trace_is_found_by_the_start_of_its_id(
+    prefect_server: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     import pyarrow.parquet as pq
 
     path = Path(ran("dataset", "dry-run", *sets(*SMALL)).stdout.splitlines()[-1])
@@ -214,7 +238,12 @@ def test_rooms_can_be_gone_through_one_by_one(prefect_server: str, tmp_path: Pat
     options = ["--dataset", "dry-run", *sets(*SMALL)]
     environment = {"DISTILL_STORE": str(tmp_path)}
     assert "run `distill collect` first" in ran("sample", *options, code=1, **environment).stderr
-    for room, folder in (("collect", "compared"), ("sample", "traces"), ("verify", "verdicts"), ("curate", "datasets")):
+    for room, folder in (
+        ("collect", "compared"),
+        ("sample", "traces"),
+        ("verify", "verdicts"),
+        ("curate", "datasets"),
+    ):
         assert Path(ran(room, *options, **environment).stdout.strip()).parent == tmp_path / folder
     assert "distill train" in ran("evaluate", *options, code=1, **environment).stderr
 

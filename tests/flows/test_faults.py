@@ -1,7 +1,7 @@
 """What a teacher can do wrong, scheduled by `fault_server.py`, and what must hold afterwards whatever it was.
 
-Every completion exactly once, rows equal to those of an undisturbed run, nothing paid for twice but what was in flight or came back
-unusable, and no readable file that is not whole.
+Every completion exactly once, rows equal to those of an undisturbed run, nothing paid for twice but what was
+in flight or came back unusable, and no readable file that is not whole.
 """
 
 import time
@@ -11,7 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sampling_run import ADAPTIVE, FIXED, MONEY, Run, completion_tokens, count, events, paid_twice, plan, rows, serving
+from sampling_run import (
+    ADAPTIVE,
+    FIXED,
+    MONEY,
+    Run,
+    completion_tokens,
+    count,
+    events,
+    paid_twice,
+    plan,
+    rows,
+    serving,
+)
 
 from distill.engines import EngineError
 from distill.recipe.dataset import Verification
@@ -32,9 +44,15 @@ class Stage:
     folder: Path
 
     def run(
-        self, name: str, *rules: dict[str, Any], sampling: str = "fixed", teacher: dict[str, Any] | None = None, **settings: Any
+        self,
+        name: str,
+        *rules: dict[str, Any],
+        sampling: str = "fixed",
+        teacher: dict[str, Any] | None = None,
+        **settings: Any,
     ) -> Run:
-        """A run against the server under a name of this test's own, with the faults that are planned for it."""
+        """A run against the server under a name of this test's own, with the faults that are planned for
+        it."""
         plan(self.server, f"{self.folder.name}-{name}", *rules, **settings)
         return Run((f"{self.base}/{self.folder.name}-{name}/v1",), SAMPLINGS[sampling], teacher or {})
 
@@ -99,12 +117,18 @@ SLOW = ("hang", "drip")
 
 @pytest.mark.parametrize("fault", REFUSALS + SPOILT + SLOW)
 def test_a_fault_that_passes_leaves_no_mark(stage, undisturbed, fault):
-    run = stage.run("faulty", {"fault": fault, "share": 0.3, "tries": 2}, teacher={"timeout_seconds": 0.4 if fault in SLOW else 5.0})
+    run = stage.run(
+        "faulty",
+        {"fault": fault, "share": 0.3, "tries": 2},
+        teacher={"timeout_seconds": 0.4 if fault in SLOW else 5.0},
+    )
     run.go(stage.folder)
     log = stage.log("faulty")
     assert faults(log) > 10
     assert same(stage.folder, undisturbed["fixed"], MONEY if fault in SPOILT else ())
-    assert paid_twice(log).total() <= sum(entry["event"] == "paid" and entry["fault"] is not None for entry in log)
+    assert paid_twice(log).total() <= sum(
+        entry["event"] == "paid" and entry["fault"] is not None for entry in log
+    )
     if fault in COUNTED:
         assert sum(row["spent_tokens"] for row in rows(stage.folder)) == completion_tokens(log)
 
@@ -169,7 +193,9 @@ STOPS = {
 
 
 @pytest.mark.parametrize("fault", STOPS)
-def test_a_teacher_that_is_gone_stops_the_run_with_its_cause_and_another_one_goes_on(stage, undisturbed, fault, monkeypatch, tmp_path):
+def test_a_teacher_that_is_gone_stops_the_run_with_its_cause_and_another_one_goes_on(
+    stage, undisturbed, fault, monkeypatch, tmp_path
+):
     monkeypatch.setenv("TEACHER_KEY", KEY)
     settings = {"api_key_env": "TEACHER_KEY", "timeout_seconds": 0.3, "patience_seconds": 0.7}
     plan(tmp_path / "server", "goes", {"fault": fault, "first": 25}, key=KEY)
@@ -198,13 +224,17 @@ def test_a_server_that_was_never_there_is_an_error_soon(tmp_path, url):
 @pytest.mark.parametrize("fault", [*SPOILT, "html", "status-500", "hang"])
 def test_a_completion_that_cannot_be_had_is_a_failed_row_and_no_other_changes(stage, undisturbed, fault):
     run = stage.run(
-        "faulty", {"fault": fault, "share": 0.2}, teacher={"max_retries": 2, "timeout_seconds": 0.3 if fault == "hang" else 5.0}
+        "faulty",
+        {"fault": fault, "share": 0.2},
+        teacher={"max_retries": 2, "timeout_seconds": 0.3 if fault == "hang" else 5.0},
     )
     run.go(stage.folder)
     found = rows(stage.folder)
     failed = [row for row in found if row["failure"] is not None]
     sound = {row["id"]: row for row in rows(undisturbed["fixed"])}
-    refused = {entry["id"] for entry in stage.log("faulty") if entry["event"] == "received" and entry["fault"]}
+    refused = {
+        entry["id"] for entry in stage.log("faulty") if entry["event"] == "received" and entry["fault"]
+    }
     assert [row["id"] for row in found] == list(sound)
     assert 3 < len(failed) == len(refused)
     assert 3 <= max(count(stage.log("faulty"), "received").values()) <= 8
@@ -213,7 +243,12 @@ def test_a_completion_that_cannot_be_had_is_a_failed_row_and_no_other_changes(st
 
 
 def test_failed_completions_are_asked_again_by_the_run_that_goes_on(stage, undisturbed):
-    run = stage.run("faulty", {"fault": "status-401", "first": 50}, {"fault": "garbled", "share": 0.3}, teacher={"max_retries": 1})
+    run = stage.run(
+        "faulty",
+        {"fault": "status-401", "first": 50},
+        {"fault": "garbled", "share": 0.3},
+        teacher={"max_retries": 1},
+    )
     with pytest.raises(EngineError):
         replace(run, shard_problems=24).go(stage.folder)
     assert any(entry.get("fault") == "garbled" for entry in stage.log("faulty"))
@@ -223,14 +258,21 @@ def test_failed_completions_are_asked_again_by_the_run_that_goes_on(stage, undis
 
 def test_a_completion_that_was_cut_is_not_accepted_even_with_a_box_in_it(stage):
     stage.run("cut", {"fault": "length", "share": 0.5}).go(stage.folder)
-    found = [row for row in rows(stage.folder) if row["finish_reason"] == "length" and "boxed" in row["answer"]]
+    found = [
+        row for row in rows(stage.folder) if row["finish_reason"] == "length" and "boxed" in row["answer"]
+    ]
     assert len(found) > 5
     assert {outcome(stage.folder, row) for row in found} == {"no_answer"}
 
 
 def outcome(folder: Path, row: dict[str, Any]) -> str:
     """What the verifier says about a row."""
-    traces = [trace for path in list_shards(f"{folder}/traces") for trace in read(Trace, path) if trace.id == row["id"]]
+    traces = [
+        trace
+        for path in list_shards(f"{folder}/traces")
+        for trace in read(Trace, path)
+        if trace.id == row["id"]
+    ]
     return next(verify(traces, Verification(workers=1))).verdict.outcome
 
 
@@ -241,7 +283,9 @@ def test_a_reply_of_another_model_is_told_and_recorded_or_stops_the_run(stage, u
     assert {row["teacher"] for row in rows(stage.folder)} == {"teacher", "another-model"}
     assert "another-model" in caplog.text
     with pytest.raises(EngineError, match="another-model"):
-        replace(stage.run("stops", {"fault": "model", "first": 20}), teacher={"reply_model": "teacher"}).go(stage.folder / "stops")
+        replace(stage.run("stops", {"fault": "model", "first": 20}), teacher={"reply_model": "teacher"}).go(
+            stage.folder / "stops"
+        )
     assert "another-model" not in {row["teacher"] for row in rows(stage.folder / "stops")}
 
 
@@ -254,6 +298,8 @@ def test_odd_replies_that_can_be_used_are_used_and_not_asked_again(stage, undist
 
 def test_replies_without_usage_have_no_counts_and_no_made_up_cost(stage, undisturbed):
     stage.run("odd", {"fault": "nousage"}).go(stage.folder)
-    counts = tuple(name for name in rows(undisturbed["fixed"])[0] if name.endswith("_tokens") or name == "cost_usd")
+    counts = tuple(
+        name for name in rows(undisturbed["fixed"])[0] if name.endswith("_tokens") or name == "cost_usd"
+    )
     assert same(stage.folder, undisturbed["fixed"], counts)
     assert {row[name] for row in rows(stage.folder) for name in counts} == {None}

@@ -1,6 +1,8 @@
-"""The sampling command while somebody stops it, starts it twice, changes its recipe, or takes its disk or its money away.
+"""The sampling command while somebody stops it, starts it twice, changes its recipe, or takes its disk or its
+money away.
 
-The teacher is `fault_server.py`. Where a signal is sent the command has a process of its own, and the run that goes on is in this one.
+The teacher is `fault_server.py`. Where a signal is sent the command has a process of its own, and the run
+that goes on is in this one.
 """
 
 import json
@@ -66,7 +68,12 @@ class Desk:
         return events(self.server, *(f"{self.folder.name}-{name}" for name in names))
 
     def arguments(self, room: str, *overrides: str) -> list[str]:
-        return [room, "--dataset", str(self.server.parent / "sums.toml"), *(part for one in overrides for part in ("--set", one))]
+        return [
+            room,
+            "--dataset",
+            str(self.server.parent / "sums.toml"),
+            *(part for one in overrides for part in ("--set", one)),
+        ]
 
     def sample(self, *overrides: str) -> int:
         """Runs the command in this process, and gives its exit code."""
@@ -76,7 +83,14 @@ class Desk:
         """Runs the command in a process of its own."""
         environment = os.environ | {"DISTILL_STORE": folders.ROOT}
         arguments = ("-m", "distill", *self.arguments("sample", *overrides))
-        return interruptible.python(*arguments, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return interruptible.python(
+            *arguments,
+            cwd=PROJECT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
     def wait(self, name: str, requests: int) -> None:
         """Waits until so many requests have arrived."""
@@ -90,13 +104,18 @@ class Desk:
 def collected(tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> Iterator[tuple[Path, str]]:
     """A recipe beside a server, and a store that holds its problems."""
     folder = tmp_path_factory.mktemp("desk")
-    questions = [{"question": f"What is {number} + {3 * number}?", "answer": str(4 * number)} for number in range(PROBLEMS)]
+    questions = [
+        {"question": f"What is {number} + {3 * number}?", "answer": str(4 * number)}
+        for number in range(PROBLEMS)
+    ]
     (folder / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in questions))
     (folder / "sums.toml").write_text(RECIPE.format(path=folder / "sums.jsonl"))
     with serving(folder / "server") as base, pytest.MonkeyPatch.context() as patch:
         patch.setattr(folders, "ROOT", str(folder / "store"))
         patch.setenv("TEACHER_KEY", KEY)
-        patch.setattr(server, "running", lambda: nullcontext(prefect_server))  # for a process that ends, it leaves sockets open
+        patch.setattr(
+            server, "running", lambda: nullcontext(prefect_server)
+        )  # for a process that ends, it leaves sockets open
         assert cli.main(Desk(folder / "server", base, folder).arguments("collect")) == 0
         yield folder, base
 
@@ -121,7 +140,9 @@ def made() -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(collected: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def undisturbed(
+    collected: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory
+) -> list[dict[str, Any]]:
     """The rows of an adaptive run that nothing happened to."""
     folder = tmp_path_factory.mktemp("undisturbed")
     shutil.copytree(collected[0] / "store", folder / "store")
@@ -142,7 +163,11 @@ def test_the_first_interrupt_finishes_what_is_in_flight_and_pays_for_nothing_twi
     _, said = process.communicate(timeout=30)
     assert time.monotonic() - began < 10
     assert process.returncode == 130
-    assert "finishing what is in flight" in said and "same command goes on" in said.splitlines()[-1] and "Traceback" not in said
+    assert (
+        "finishing what is in flight" in said
+        and "same command goes on" in said.splitlines()[-1]
+        and "Traceback" not in said
+    )
     log = desk.log("interrupted")
     assert count(log, "received") == count(log, "delivered")
     assert len(count(log, "received")) < 100
@@ -176,7 +201,9 @@ def test_a_second_run_waits_for_the_first_one_and_a_terminated_one_leaves_no_loc
     process = desk.start(url, *ADAPTIVE)
     desk.wait("terminated", 20)
     second = desk.start(desk.plan("second"), *ADAPTIVE)
-    assert next(line for line in second.stderr if f"waiting for process {process.pid}, which makes traces" in line)
+    assert next(
+        line for line in second.stderr if f"waiting for process {process.pid}, which makes traces" in line
+    )
     assert not desk.log("second")
     process.terminate()
     began = time.monotonic()
@@ -190,7 +217,9 @@ def test_a_second_run_waits_for_the_first_one_and_a_terminated_one_leaves_no_loc
     assert paid_twice(desk.log("terminated", "second")).total() <= 8
 
 
-@pytest.mark.parametrize(("cap", "more"), [("sampling.budget_tokens=3000", 10**7), ("sampling.budget_usd=0.008", 50)])
+@pytest.mark.parametrize(
+    ("cap", "more"), [("sampling.budget_tokens=3000", 10**7), ("sampling.budget_usd=0.008", 50)]
+)
 def test_a_budget_that_is_used_up_stops_the_run_with_everything_saved(desk, undisturbed, capsys, cap, more):
     url = desk.plan("capped")
     assert desk.sample(url, *ADAPTIVE, cap) == 1
@@ -213,13 +242,19 @@ def test_what_is_asked_after_a_change_of_the_recipe_is_what_is_missing(desk):
     asked = count(desk.log("first", "elsewhere"), "received")
     assert len(asked) == asked.total() == 2 * PROBLEMS
     cut = [row["id"] for row in rows() if row["finish_reason"] == "length"]
-    whole = {(row["problem_id"], row["sample_index"]): row["answer"] for row in rows() if row["finish_reason"] == "stop"}
+    whole = {
+        (row["problem_id"], row["sample_index"]): row["answer"]
+        for row in rows()
+        if row["finish_reason"] == "stop"
+    }
 
     assert desk.sample(desk.plan("more"), "sampling.n=3") == 0
     assert count(desk.log("more"), "received").total() == PROBLEMS
     assert desk.sample(desk.plan("longer"), "sampling.max_tokens=400") == 0
     assert 0 < count(desk.log("longer"), "received").total() == len(cut)
-    longer = {(row["problem_id"], row["sample_index"]): row["answer"] for row in rows() if len(row["id"]) == 16}
+    longer = {
+        (row["problem_id"], row["sample_index"]): row["answer"] for row in rows() if len(row["id"]) == 16
+    }
     assert whole.items() <= longer.items()
 
     before = {row["id"] for row in rows()}
@@ -242,7 +277,9 @@ def test_a_refused_key_is_written_nowhere(desk, capsys):
     assert KEY not in capsys.readouterr().err
     places = [Path(os.environ["DISTILL_STORE"]), Path(folders.ROOT)]
     files = [path for place in places for path in place.rglob("*") if path.is_file()]
-    assert any(path.suffix == ".db" for path in files) and any(path.name == "completions.sqlite" for path in files)
+    assert any(path.suffix == ".db" for path in files) and any(
+        path.name == "completions.sqlite" for path in files
+    )
     assert not [path for path in files if KEY.encode() in path.read_bytes()]
     assert KEY not in str(rows())
 
@@ -252,13 +289,17 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 8 MiB."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)], capture_output=True, check=False).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)], capture_output=True, check=False
+    ).returncode:
         pytest.skip("a file system can only be mounted by root")
     yield disk
     subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
-def test_a_store_that_cannot_be_written_is_refused_before_anything_is_paid_for(desk, small_disk, monkeypatch, capsys):
+def test_a_store_that_cannot_be_written_is_refused_before_anything_is_paid_for(
+    desk, small_disk, monkeypatch, capsys
+):
     shutil.copytree(folders.ROOT, small_disk / "store")
     monkeypatch.setattr(folders, "ROOT", str(small_disk / "store"))
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
@@ -268,7 +309,9 @@ def test_a_store_that_cannot_be_written_is_refused_before_anything_is_paid_for(d
     assert not desk.log("never")
 
 
-def test_a_full_disk_ends_the_run_with_its_cause_and_costs_what_was_in_flight(desk, undisturbed, small_disk, monkeypatch, capsys):
+def test_a_full_disk_ends_the_run_with_its_cause_and_costs_what_was_in_flight(
+    desk, undisturbed, small_disk, monkeypatch, capsys
+):
     shutil.copytree(folders.ROOT, small_disk / "store")
     monkeypatch.setattr(folders, "ROOT", str(small_disk / "store"))
     free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize

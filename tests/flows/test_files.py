@@ -1,4 +1,5 @@
-"""A file of traces becomes a dataset folder: killed anywhere it goes on, and a folder is cut again to what a new run would give."""
+"""A file of traces becomes a dataset folder: killed anywhere it goes on, and a folder is cut again to what a
+new run would give."""
 
 import json
 import os
@@ -45,7 +46,11 @@ def rows(problems: int, seed: int = 0) -> list[dict[str, object]]:
     dice = random.Random(seed)
     found: list[dict[str, object]] = []
     for problem in range(problems):
-        question = BENCHMARK if problem == 3 else f"What is {problem} and {problem + 7}, said a {dice.choice(WORDS)} box?"
+        question = (
+            BENCHMARK
+            if problem == 3
+            else f"What is {problem} and {problem + 7}, said a {dice.choice(WORDS)} box?"
+        )
         for sample in range(4):
             text = " ".join(dice.choice(WORDS) for _ in range(60))
             if sample == 3 and problem % 3 == 0:
@@ -56,7 +61,9 @@ def rows(problems: int, seed: int = 0) -> list[dict[str, object]]:
                     "problem_id": f"p{problem}",
                     "question": question,
                     "reference": "7",
-                    "thinking": text if sample or problem % 5 else "然后再检查一遍结果是否正确，我们先把这两个数相加。" + text,
+                    "thinking": text
+                    if sample or problem % 5
+                    else "然后再检查一遍结果是否正确，我们先把这两个数相加。" + text,
                     "answer": "It is \\boxed{7}.",
                     "outcome": "wrong" if sample == 1 else "correct",
                     "extracted": "8" if sample == 1 else "7",
@@ -85,11 +92,19 @@ def curation(folder: Path, **sections: object) -> Curation:
 
 
 def written(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.parquet")) if ".work" not in path.parts}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*.parquet"))
+        if ".work" not in path.parts
+    }
 
 
 def dropped(folder: Path) -> dict[str, str | None]:
-    return {row["id"]: row["dropped"] for path in shards.list_shards(f"{folder}/candidates") for row in shards.read_rows(path)}
+    return {
+        row["id"]: row["dropped"]
+        for path in shards.list_shards(f"{folder}/candidates")
+        for row in shards.read_rows(path)
+    }
 
 
 def test_every_row_has_its_reason_and_its_columns(tmp_path: Path) -> None:
@@ -128,14 +143,18 @@ def test_another_cut_is_what_a_new_run_would_give(tmp_path: Path) -> None:
 def test_what_was_measured_otherwise_is_measured_again(tmp_path: Path) -> None:
     lines, other = source(tmp_path), {"shingle_words": 2, "threshold": 0.5}
     files.curate_file(lines, str(tmp_path / "first"), curation(tmp_path), None)
-    files.curate_file(str(tmp_path / "first"), str(tmp_path / "again"), curation(tmp_path, duplicates=other), None)
+    files.curate_file(
+        str(tmp_path / "first"), str(tmp_path / "again"), curation(tmp_path, duplicates=other), None
+    )
     files.curate_file(lines, str(tmp_path / "new"), curation(tmp_path, duplicates=other), None)
     assert written(tmp_path / "again") == written(tmp_path / "new")
     near = [list(shards.read(Pair, f"{tmp_path}/{name}/{write.PAIRS}")) for name in ("first", "new")]
     assert near[1] != near[0]
 
 
-def test_scattered_rows_and_worker_processes_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scattered_rows_and_worker_processes_give_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plain = curation(tmp_path)
     files.curate_file(source(tmp_path), str(tmp_path / "first"), plain, None)
     monkeypatch.setattr(files, "ROWS_FOR_PROCESSES", 0)
@@ -147,7 +166,9 @@ def test_a_folder_of_files_is_one_input_and_a_finished_output_is_left_alone(tmp_
     lines = Path(source(tmp_path)).read_text(encoding="utf-8").splitlines(keepends=True)
     (tmp_path / "parts").mkdir()
     for number in range(4):
-        (tmp_path / "parts" / f"{number}.jsonl").write_text("".join(lines[30 * number : 30 * number + 30]), encoding="utf-8")
+        (tmp_path / "parts" / f"{number}.jsonl").write_text(
+            "".join(lines[30 * number : 30 * number + 30]), encoding="utf-8"
+        )
     files.curate_file(str(tmp_path / "parts"), str(tmp_path / "first"), curation(tmp_path), None)
     files.curate_file(source(tmp_path), str(tmp_path / "second"), curation(tmp_path), None)
     assert written(tmp_path / "first") == written(tmp_path / "second")
@@ -158,7 +179,9 @@ def test_a_folder_of_files_is_one_input_and_a_finished_output_is_left_alone(tmp_
 def test_a_benchmark_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     held_out = {"name": "held-out", "path": str(tmp_path / "missing.jsonl")}
     with pytest.raises((RecipeError, OSError), match="missing"):
-        files.curate_file(source(tmp_path), str(tmp_path / "out"), Curation.model_validate({"benchmarks": [held_out]}), None)
+        files.curate_file(
+            source(tmp_path), str(tmp_path / "out"), Curation.model_validate({"benchmarks": [held_out]}), None
+        )
 
 
 def test_killed_anywhere_it_ends_with_the_same_bytes(tmp_path: Path) -> None:
@@ -170,10 +193,23 @@ def test_killed_anywhere_it_ends_with_the_same_bytes(tmp_path: Path) -> None:
         "from flows.cli import main; sys.exit(main(sys.argv[1:]))"
     )
     out = tmp_path / "killed"
-    command = [sys.executable, "-c", program, "curate", "--input", lines, "--output", str(out), "--set", f"curation.benchmarks={setting}"]
+    command = [
+        sys.executable,
+        "-c",
+        program,
+        "curate",
+        "--input",
+        lines,
+        "--output",
+        str(out),
+        "--set",
+        f"curation.benchmarks={setting}",
+    ]
     kills = 0
     while not (out / "README.md").exists():
-        child = subprocess.Popen(command, cwd=PROJECT, env=dict(os.environ), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        child = subprocess.Popen(
+            command, cwd=PROJECT, env=dict(os.environ), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
         if kills < 4:
             time.sleep(dice.uniform(0.8, 2.0))
             child.send_signal(signal.SIGKILL)
@@ -207,12 +243,16 @@ def test_a_changed_benchmark_is_compared_again(tmp_path: Path) -> None:
     assert found["11-0"] == "contaminated" and found["3-0"] is None
 
 
-def test_a_run_of_other_settings_does_not_go_on_with_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_of_other_settings_does_not_go_on_with_what_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lines = source(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(write, "describe", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            files.curate_file(lines, str(tmp_path / "out"), curation(tmp_path, selection={"policy": "none"}), None)
+            files.curate_file(
+                lines, str(tmp_path / "out"), curation(tmp_path, selection={"policy": "none"}), None
+            )
     with pytest.raises(UnfinishedError, match="no finished dataset"):
         files.curate_file(str(tmp_path / "out"), str(tmp_path / "again"), curation(tmp_path), None)
     files.curate_file(lines, str(tmp_path / "out"), curation(tmp_path), None)
@@ -221,7 +261,9 @@ def test_a_run_of_other_settings_does_not_go_on_with_what_is_left(tmp_path: Path
 
 
 def test_another_cut_keeps_the_settings_that_are_not_named(tmp_path: Path) -> None:
-    recipe = load_dataset("tiny").model_copy(update={"curation": curation(tmp_path, screens={"min_language_share": None})})
+    recipe = load_dataset("tiny").model_copy(
+        update={"curation": curation(tmp_path, screens={"min_language_share": None})}
+    )
     files.curate_file(source(tmp_path), str(tmp_path / "first"), recipe.curation, recipe)
     cut, made = load_made(str(tmp_path / "first"), ("curation.selection.policy=shortest",))
     assert cut == recipe.curation.model_copy(update={"selection": Selection(policy="shortest")})
@@ -234,7 +276,9 @@ def test_another_cut_keeps_the_settings_that_are_not_named(tmp_path: Path) -> No
 
 def test_an_empty_file_is_an_empty_dataset(tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").write_text("", encoding="utf-8")
-    assert "no trace was kept" in files.curate_file(str(tmp_path / "empty.jsonl"), str(tmp_path / "out"), Curation(), None)
+    assert "no trace was kept" in files.curate_file(
+        str(tmp_path / "empty.jsonl"), str(tmp_path / "out"), Curation(), None
+    )
 
 
 def test_worker_processes_stop_at_once(tmp_path: Path) -> None:
@@ -254,15 +298,23 @@ def test_worker_processes_stop_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", [False, True])
-def test_a_file_without_a_question_column_is_not_curated(tmp_path: Path, capsys: pytest.CaptureFixture[str], folder: bool) -> None:
+def test_a_file_without_a_question_column_is_not_curated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], folder: bool
+) -> None:
     given = tmp_path / "given" / "rows.jsonl"
     given.parent.mkdir()
-    rows = [{"problem": f"What is {number} plus 7?", "reference": "9", "response": "<think>x</think>9"} for number in range(3)]
+    rows = [
+        {"problem": f"What is {number} plus 7?", "reference": "9", "response": "<think>x</think>9"}
+        for number in range(3)
+    ]
     given.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     source = given.parent if folder else given
     assert main(["curate", "--input", str(source), "--output", str(tmp_path / "out")]) == 1
     (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("distill:"))
-    assert "no column question; rename problem to question (the columns are problem, reference, response)" in line
+    assert (
+        "no column question; rename problem to question (the columns are problem, reference, response)"
+        in line
+    )
 
 
 def test_answers_of_a_file_without_a_question_column_are_verified(tmp_path: Path) -> None:

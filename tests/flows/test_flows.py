@@ -77,15 +77,21 @@ def test_every_row_is_there_and_siblings_stay_together(root: str) -> None:
     folder = make()
     (traces,) = made(root, "traces")
     candidates = [[*shards.read(Candidate, path)] for path in shards.list_shards(f"{folder}/candidates")]
-    examples = [row for path in shards.list_shards(f"{folder}/examples") for row in shards.read(Example, path)]
+    examples = [
+        row for path in shards.list_shards(f"{folder}/examples") for row in shards.read(Example, path)
+    ]
     asked = [row for path in shards.list_shards(traces["folder"]) for row in shards.read(Trace, path)]
     assert [len(shard) for shard in candidates] == [16, 16, 16, 12]
     assert [row.trace for shard in candidates for row in shard] == asked
     for shard in candidates:
-        groups = [(key, [*rows]) for key, rows in groupby(shard, key=lambda row: row.trace.problem.problem_id)]
+        groups = [
+            (key, [*rows]) for key, rows in groupby(shard, key=lambda row: row.trace.problem.problem_id)
+        ]
         assert len({key for key, _ in groups}) == len(groups)
         assert all([row.trace.sample_index for row in rows] == [0, 1] for _, rows in groups)
-    assert [row.id for row in examples] == [row.trace.id for shard in candidates for row in shard if row.dropped is None]
+    assert [row.id for row in examples] == [
+        row.trace.id for shard in candidates for row in shard if row.dropped is None
+    ]
     assert {"README.md", "funnel.json", "recipe.json", "key.json", "made.json"} <= set(os.listdir(folder))
 
 
@@ -106,7 +112,11 @@ def test_another_policy_cuts_the_same_traces_anew(root: str) -> None:
 
 def test_more_samples_ask_for_the_new_ones_and_for_what_could_not_be_had(root: str) -> None:
     (traces,) = made(root, "traces")
-    failed = sum(row.failure is not None for path in shards.list_shards(traces["folder"]) for row in shards.read(Trace, path))
+    failed = sum(
+        row.failure is not None
+        for path in shards.list_shards(traces["folder"])
+        for row in shards.read(Trace, path)
+    )
     make("sampling.n=3")
     assert [summary["calls"] for summary in made(root, "traces")] == [60, 30 + failed]
     assert failed > 0
@@ -115,7 +125,10 @@ def test_more_samples_ask_for_the_new_ones_and_for_what_could_not_be_had(root: s
 def test_other_lists_of_problems_take_over_what_is_there(root: str) -> None:
     make("shard_problems=7", "problems.0.limit=25")
     first, second = made(root, "traces")
-    rows = [[row for path in shards.list_shards(one["folder"]) for row in shards.read(Trace, path)] for one in (first, second)]
+    rows = [
+        [row for path in shards.list_shards(one["folder"]) for row in shards.read(Trace, path)]
+        for one in (first, second)
+    ]
     assert rows[0][: len(rows[1])] == rows[1] and len(rows[1]) == 50
     assert second["calls"] == sum(row.failure is not None for row in rows[1])
     assert second["spent"]["all_runs"]["completions"] == first["calls"] + second["calls"]
@@ -128,7 +141,9 @@ def test_adaptive_sampling_makes_a_dataset_and_another_verifier_setting_another_
     rows = [row for path in shards.list_shards(adaptive["folder"]) for row in shards.read(Trace, path)]
     drawn = Counter(row.problem.problem_id for row in rows)
     assert min(drawn.values()) == 2 < max(drawn.values()) <= 6
-    assert other["rows"] == adaptive["rows"] and other["calls"] <= sum(row.failure is not None for row in rows)
+    assert other["rows"] == adaptive["rows"] and other["calls"] <= sum(
+        row.failure is not None for row in rows
+    )
 
 
 def test_a_teacher_that_cannot_be_asked_is_told_before_problems_are_collected(empty: str) -> None:
@@ -167,7 +182,9 @@ def test_a_larger_budget_asks_only_for_what_did_not_come_to_its_end(root: str) -
     assert made(root, "traces")[1]["calls"] == unfinished
 
 
-def test_a_judge_is_asked_once_whatever_is_judged_anew_and_disagreements_are_listed(root: str, judge_url: str) -> None:
+def test_a_judge_is_asked_once_whatever_is_judged_anew_and_disagreements_are_listed(
+    root: str, judge_url: str
+) -> None:
     def asked() -> int:
         with urllib.request.urlopen(judge_url.replace("/v1", "/log")) as response:
             return len(json.load(response))
@@ -212,7 +229,10 @@ def test_a_second_run_waits_for_the_first_one_and_makes_nothing_twice(empty: str
     command += [part for override in (*SMALL, *more) for part in ("--set", override)]
     environment = {**os.environ, "DISTILL_STORE": empty}
     runs = [
-        subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)
+        subprocess.Popen(
+            command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(3)
     ]
     said = [run.communicate(timeout=120) for run in runs]
     assert [run.returncode for run in runs] == [0] * 3, said
@@ -241,7 +261,11 @@ def test_where_and_how_fast_a_room_runs_is_no_part_of_its_key(root: str) -> None
 
 def test_another_way_of_judging_asks_no_teacher(root: str) -> None:
     make("verification.timeout_seconds=9")
-    assert {room: len(made(root, room)) for room in ("problems", "traces", "verdicts")} == {"problems": 2, "traces": 1, "verdicts": 2}
+    assert {room: len(made(root, room)) for room in ("problems", "traces", "verdicts")} == {
+        "problems": 2,
+        "traces": 1,
+        "verdicts": 2,
+    }
 
 
 def test_the_flow_run_is_known_to_prefect_with_its_funnel(empty: str) -> None:
@@ -253,7 +277,9 @@ def test_the_flow_run_is_known_to_prefect_with_its_funnel(empty: str) -> None:
         runs = client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC, limit=5)
         assert {run.state_name for run in runs} == {"Completed"}
         artifacts = client.request("POST", "/artifacts/filter", json={}).json()
-    assert any(artifact["key"] == "funnel-dry-run" and "selected" in artifact["data"] for artifact in artifacts)
+    assert any(
+        artifact["key"] == "funnel-dry-run" and "selected" in artifact["data"] for artifact in artifacts
+    )
 
 
 def test_runs_of_dead_processes_are_marked_as_crashed(prefect_server: str) -> None:
@@ -286,10 +312,15 @@ def test_a_killed_run_goes_on_and_pays_for_nothing_twice(empty: str, tmp_path: P
     command = [sys.executable, "-m", "distill", "dataset", "dry-run"]
     command += [part for override in (*SMALL, *more) for part in ("--set", override)]
     environment = {**os.environ, "DISTILL_STORE": str(killed)}
-    run = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    run = subprocess.Popen(
+        command, cwd=PROJECT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     with run:
         deadline = time.monotonic() + 60
-        while sum(path.stat().st_size for path in killed.rglob("completions.sqlite*")) < 300_000 and time.monotonic() < deadline:
+        while (
+            sum(path.stat().st_size for path in killed.rglob("completions.sqlite*")) < 300_000
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.005)
         run.send_signal(signal.SIGKILL)
     with Completions(next(killed.rglob("completions.sqlite"))) as completions:
@@ -325,7 +356,11 @@ def test_a_report_shows_the_charts_of_student_and_dataset(tmp_path: Path) -> Non
     from flows.evaluate import pictures
 
     student, dataset = tmp_path / "students" / "s", tmp_path / "datasets" / "d"
-    for path in (student / "plots" / "loss.png", dataset / "plots" / "funnel.png", dataset / "plots" / "notes.txt"):
+    for path in (
+        student / "plots" / "loss.png",
+        dataset / "plots" / "funnel.png",
+        dataset / "plots" / "notes.txt",
+    ):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     assert pictures(str(student), str(dataset)) == ["plots/loss.png", "../../datasets/d/plots/funnel.png"]

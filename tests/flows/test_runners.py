@@ -21,20 +21,32 @@ KINDS = [
     "threads",
     "processes",
     *(
-        pytest.param(kind, marks=pytest.mark.skipif(importlib.util.find_spec(module) is None, reason=f"{module} is not installed"))
+        pytest.param(
+            kind,
+            marks=pytest.mark.skipif(
+                importlib.util.find_spec(module) is None, reason=f"{module} is not installed"
+            ),
+        )
         for kind, module in (("ray", "prefect_ray"), ("dask", "prefect_dask"))
     ),
 ]
 SHARDS = 12
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::FutureWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::FutureWarning"
+)
 
 
 @task(name="copy-shard", **rooms.TASK)
 def copy_shard(source: str, target: str) -> dict[str, Any]:
     """Copies a shard and says where it was done."""
     rows = shards.write(Problem, rooms.read(Problem, source), target)
-    return {"rows": rows, "process": os.getpid(), "store": os.environ.get("DISTILL_STORE"), "home": os.environ.get("PREFECT_HOME")}
+    return {
+        "rows": rows,
+        "process": os.getpid(),
+        "store": os.environ.get("DISTILL_STORE"),
+        "home": os.environ.get("PREFECT_HOME"),
+    }
 
 
 @task(name="die-once", **rooms.TASK)
@@ -64,7 +76,11 @@ def test_shards_are_the_same_bytes_wherever_they_are_made(
 ) -> None:
     monkeypatch.setenv(runners.VARIABLE, kind)
     for number in range(SHARDS):
-        shards.write(Problem, [Problem(f"{number}-{row}", "s", "math", "q", None) for row in range(50)], f"{tmp_path}/{number:05}.parquet")
+        shards.write(
+            Problem,
+            [Problem(f"{number}-{row}", "s", "math", "q", None) for row in range(50)],
+            f"{tmp_path}/{number:05}.parquet",
+        )
     pairs = [(path, path.replace(".parquet", ".copy")) for path in shards.list_shards(str(tmp_path))]
     done = copies.with_options(task_runner=runners.runner(2))(pairs)
     assert all(Path(source).read_bytes() == Path(target).read_bytes() for source, target in pairs)
@@ -89,12 +105,16 @@ def test_a_killed_worker_costs_at_most_one_more_run(
 
 def test_a_runner_that_is_not_known_is_named_with_those_that_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(runners.VARIABLE, "spark")
-    with pytest.raises(runners.CannotRun, match="spark is not known; set it to processes, threads, ray or dask"):
+    with pytest.raises(
+        runners.CannotRun, match="spark is not known; set it to processes, threads, ray or dask"
+    ):
         runners.runner()
 
 
 @pytest.mark.parametrize(("kind", "module"), [("ray", "prefect_ray"), ("dask", "prefect_dask")])
-def test_a_missing_package_is_named_with_the_command_that_installs_it(kind: str, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_named_with_the_command_that_installs_it(
+    kind: str, module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if importlib.util.find_spec(module):
         pytest.skip(f"{module} is installed")
     monkeypatch.setenv(runners.VARIABLE, kind)

@@ -27,14 +27,25 @@ SHARDS = 40
 def test_more_shards_than_slots_come_to_the_budget_and_stop(tmp_path, concurrency, adaptive):
     def shard(number):
         try:
-            return len(list(sample(problems[2 * number : 2 * number + 2], asked, engine, completions, watch, cancellation)))
+            return len(
+                list(
+                    sample(
+                        problems[2 * number : 2 * number + 2], asked, engine, completions, watch, cancellation
+                    )
+                )
+            )
         except Stopped:
             return None
 
-    problems = [Problem(f"{number:016x}", "test", "math", f"What is {number}?", str(number)) for number in range(2 * SHARDS)]
+    problems = [
+        Problem(f"{number:016x}", "test", "math", f"What is {number}?", str(number))
+        for number in range(2 * SHARDS)
+    ]
     with serving() as url, ExitStack() as stack, Meter("sampling", len(problems)) as meter:
         teacher = Teacher(model="teacher", urls=(url,), concurrency=concurrency)
-        sampling = Sampling(n=2, max_tokens=20, adaptive=adaptive, budget_tokens=100 * 27)  # a completion is 27 tokens
+        sampling = Sampling(
+            n=2, max_tokens=20, adaptive=adaptive, budget_tokens=100 * 27
+        )  # a completion is 27 tokens
         cancellation = Cancellation()
         ledger = Ledger(teacher, sampling, Spent(), cancellation)
         asked, engine, watch = (
@@ -46,7 +57,9 @@ def test_more_shards_than_slots_come_to_the_budget_and_stop(tmp_path, concurrenc
             rows = list(pool.map(shard, range(SHARDS)))
         assert len(log(url)["requests"]) == ledger.spent().completions
     assert cancellation.reason is not None and None in rows
-    assert 95 * 27 <= ledger.spent().tokens() <= 105 * 27  # at first a completion is taken to cost `max_tokens`, without its prompt
+    assert (
+        95 * 27 <= ledger.spent().tokens() <= 105 * 27
+    )  # at first a completion is taken to cost `max_tokens`, without its prompt
 
 
 def test_traces_without_thinking_are_counted_by_source_ready_responses_too(caplog):
@@ -54,12 +67,17 @@ def test_traces_without_thinking_are_counted_by_source_ready_responses_too(caplo
     teacher = Teacher(model="teacher")
     texts = ["<think>a</think>b", "b", "<think>\n\n</think>b"]
     sources = {
-        name: [Problem(f"{name}{n}", name, "math", "What?", "b", response=texts[n % 3]) for n in range(30)] for name in ("mine", "asked")
+        name: [Problem(f"{name}{n}", name, "math", "What?", "b", response=texts[n % 3]) for n in range(30)]
+        for name in ("mine", "asked")
     }
     rows = [traces.ready(problem, problem.response) for problem in sources["mine"]]
     for number, problem in enumerate(sources["asked"]):
         failure = "timeout" if number > 5 else None
-        rows.append(traces.of_tries(problem, [Completion(problem.problem_id, texts[0], failure=failure)], teacher, 0, 0))
+        rows.append(
+            traces.of_tries(
+                problem, [Completion(problem.problem_id, texts[0], failure=failure)], teacher, 0, 0
+            )
+        )
     looks = Looks(teacher, Sampling(), Screens())
     assert list(looks.over(rows)) == rows
     looks.tell()
@@ -81,7 +99,9 @@ def test_two_processes_that_share_problems_ask_for_each_completion_once(tmp_path
     plan(tmp_path / "server", "shared", latency_ms=20)
     with sampling_run.serving(tmp_path / "server") as base:
         runs = [Run((f"{base}/shared/v1",), sampling, **more) for more in ({}, other)]
-        processes = [run.start(tmp_path / f"{number}", completions=tmp_path / STORE) for number, run in enumerate(runs)]
+        processes = [
+            run.start(tmp_path / f"{number}", completions=tmp_path / STORE) for number, run in enumerate(runs)
+        ]
         said = [process.communicate(timeout=60)[1] for process in processes]
         assert [process.returncode for process in processes] == [0, 0], said
         alone = Run((f"{base}/alone/v1",), sampling, **other)
@@ -90,5 +110,7 @@ def test_two_processes_that_share_problems_ask_for_each_completion_once(tmp_path
         assert process.communicate(timeout=60)[1] == "" and process.returncode == 0
     asked = count(events(tmp_path / "server", "shared"), "received")
     assert set(asked.values()) == {1}
-    assert asked == count(events(tmp_path / "server", "alone"), "received")  # the larger list of problems holds the smaller one
+    assert asked == count(
+        events(tmp_path / "server", "alone"), "received"
+    )  # the larger list of problems holds the smaller one
     assert sampling_run.rows(tmp_path / "1") == sampling_run.rows(tmp_path / "alone")

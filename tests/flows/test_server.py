@@ -40,12 +40,18 @@ def alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    return "Z" not in Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").split()[2] if Path("/proc").is_dir() else True
+    return (
+        "Z" not in Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").split()[2]
+        if Path("/proc").is_dir()
+        else True
+    )
 
 
 @pytest.mark.usefixtures("prefect_server")
 def test_a_server_that_dies_is_started_again_and_ends_with_its_parent() -> None:
-    with subprocess.Popen([sys.executable, "-c", PARENT], cwd=PROJECT, stdout=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT], cwd=PROJECT, stdout=subprocess.PIPE, text=True
+    ) as parent:
         assert parent.stdout is not None
         url, first = parent.stdout.readline().split()
         second = int(parent.stdout.readline())
@@ -55,7 +61,9 @@ def test_a_server_that_dies_is_started_again_and_ends_with_its_parent() -> None:
     assert becomes(lambda: not alive(second), 15)
 
 
-def test_a_served_address_that_does_not_answer_is_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_served_address_that_does_not_answer_is_no_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
     assert server.served() is None
     server.address_file().write_text("http://127.0.0.1:9/api", encoding="utf-8")
@@ -63,7 +71,11 @@ def test_a_served_address_that_does_not_answer_is_no_server(tmp_path: Path, monk
 
 
 def test_the_versions_that_prefect_works_with_are_installed() -> None:
-    """Newer ones install, and pass `pip check`: Prefect 3.8.8 dies with fastapi 0.151, and never schedules with sqlalchemy 2.1."""
-    versions = {name: tuple(int(part) for part in metadata.version(name).split(".")[:2]) for name in ("fastapi", "sqlalchemy")}
+    """Newer ones install, and pass `pip check`: Prefect 3.8.8 dies with fastapi 0.151, and never schedules
+    with sqlalchemy 2.1."""
+    versions = {
+        name: tuple(int(part) for part in metadata.version(name).split(".")[:2])
+        for name in ("fastapi", "sqlalchemy")
+    }
     assert versions["fastapi"] < (0, 151)
     assert versions["sqlalchemy"] < (2, 1)

@@ -1,4 +1,5 @@
-"""The odds of adaptive sampling are those of drawing as `rounds` does from problems whose pass rates spread as is said."""
+"""The odds of adaptive sampling are those of drawing as `rounds` does from problems whose pass rates spread
+as is said."""
 
 from random import Random
 
@@ -36,12 +37,23 @@ def drawn(section: Sampling, rate: float, dice: Random) -> tuple[int, int]:
 
 @pytest.mark.parametrize(("n", "enough", "most"), CASES)
 @pytest.mark.parametrize("passing", [0.25, 0.5, 0.8])
-def test_expected_draws_and_right_ones_are_those_of_many_drawn_problems(n: int, enough: int, most: int, passing: float) -> None:
+def test_expected_draws_and_right_ones_are_those_of_many_drawn_problems(
+    n: int, enough: int, most: int, passing: float
+) -> None:
     dice, section, problems = Random(0), sampling(n, enough, most), 8000
-    found = [drawn(section, dice.betavariate(adaptive.SPREAD * passing, adaptive.SPREAD * (1 - passing)), dice) for _ in range(problems)]
-    assert adaptive.draws(section, passing) == pytest.approx(sum(draws for draws, _ in found) / problems, rel=0.03)
-    assert adaptive.right(section, passing) == pytest.approx(sum(right for _, right in found) / problems, rel=0.04)
-    assert adaptive.right(section, passing, 1) == pytest.approx(sum(right > 0 for _, right in found) / problems, rel=0.03)
+    found = [
+        drawn(section, dice.betavariate(adaptive.SPREAD * passing, adaptive.SPREAD * (1 - passing)), dice)
+        for _ in range(problems)
+    ]
+    assert adaptive.draws(section, passing) == pytest.approx(
+        sum(draws for draws, _ in found) / problems, rel=0.03
+    )
+    assert adaptive.right(section, passing) == pytest.approx(
+        sum(right for _, right in found) / problems, rel=0.04
+    )
+    assert adaptive.right(section, passing, 1) == pytest.approx(
+        sum(right > 0 for _, right in found) / problems, rel=0.03
+    )
 
 
 def test_certain_outcomes_need_no_luck() -> None:

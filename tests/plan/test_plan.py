@@ -14,7 +14,8 @@ from distill.recipe.section import RecipeError
 
 S32K = 32768
 WORKED = [
-    # model, parameters (B), KV KiB a token, KV @32k, bf16 weights, 16 B/param, checkpoints @32k, one layer, fp32 logits, attention % of 6N
+    # model, parameters (B), KV KiB a token, KV @32k, bf16 weights, 16 B/param, checkpoints @32k, one layer,
+    # fp32 logits, attention % of 6N
     ("Qwen/Qwen2.5-1.5B", 1.544, 28, 0.88, 2.9, 23, 2.6, 2.2, 18.5, 91),
     ("Qwen/Qwen2.5-7B", 7.615, 56, 1.75, 14.2, 114, 6.1, 4.8, 18.6, 43),
     ("Qwen/Qwen2.5-14B", 14.769, 192, 6.0, 27.5, 220, 15.0, 4.5, 18.6, 55),
@@ -23,7 +24,8 @@ WORKED = [
     ("meta-llama/Llama-3.3-70B-Instruct", 70.552, 320, 10.0, 131.4, 1051, 40.0, 8.4, 15.7, 30),
 ]
 TRAINED = [
-    # what, shape, rows, epochs, mean tokens of a row (partly assumed: not all are published), GPU, published GPU-hours
+    # what, shape, rows, epochs, mean tokens of a row (partly assumed: not all are published), GPU, published
+    # GPU-hours
     ("s1-32B", "qwen2.5-32b", 1000, 5, 5000, "h100", 7),
     ("s1-32B on all 59k", "qwen2.5-32b", 59_000, 5, 5000, "h100", 394),
     ("Sky-T1-32B", "qwen2.5-32b", 17_000, 3, 5000, "h100", 152),
@@ -31,7 +33,8 @@ TRAINED = [
     ("Light-R1-32B", "qwen2.5-32b", 79_000, 3, 6000, "h800", 576),
 ]
 SLOWER = [
-    # OpenThinker's first runs reached 4 to 6 % of the peak: outside of the band, and named as such in the plan's docstring
+    # OpenThinker's first runs reached 4 to 6 % of the peak: outside of the band, and named as such in the
+    # plan's docstring
     ("OpenThinker-7B", "qwen2.5-7b", 114_000, 3, 6000, "h100", 640),
     ("OpenThinker-32B", "qwen2.5-32b", 114_000, 3, 6000, "h100", 2880),
 ]
@@ -46,7 +49,9 @@ def dataset(name: str, *overrides: str) -> DatasetRecipe:
 
 
 @pytest.mark.parametrize("row", WORKED, ids=[row[0] for row in WORKED])
-def test_formulae_give_the_worked_values(row: tuple[str, float, float, float, float, float, float, float, float, float]) -> None:
+def test_formulae_give_the_worked_values(
+    row: tuple[str, float, float, float, float, float, float, float, float, float],
+) -> None:
     model, billions, kv_kib, kv_gib, weights, states, checkpoints, layer, logits, attention = row
     shape = shapes.of(model)
     assert shape is not None
@@ -77,7 +82,9 @@ def test_an_unknown_model_gets_a_shape_of_its_size(parameters: int) -> None:
 def published_hours(run: tuple[str, str, int, int, int, str, float]) -> tuple[costs.Range, float]:
     _, shape, rows, epochs, tokens, gpu, hours = run
     trained = rows * epochs * tokens
-    return costs.training_hours(shapes.known()[shape], trained, tokens, devices()[gpu], 1, checkpointing=True), hours
+    return costs.training_hours(
+        shapes.known()[shape], trained, tokens, devices()[gpu], 1, checkpointing=True
+    ), hours
 
 
 @pytest.mark.parametrize("run", TRAINED, ids=[run[0] for run in TRAINED])
@@ -87,14 +94,18 @@ def test_published_training_runs_lie_in_the_band(run: tuple[str, str, int, int, 
 
 
 @pytest.mark.parametrize("run", SLOWER, ids=[run[0] for run in SLOWER])
-def test_the_slowest_published_runs_are_within_three_times_the_band(run: tuple[str, str, int, int, int, str, float]) -> None:
+def test_the_slowest_published_runs_are_within_three_times_the_band(
+    run: tuple[str, str, int, int, int, str, float],
+) -> None:
     band, hours = published_hours(run)
     assert band.high < hours < 3 * band.high
 
 
 def test_published_sampling_speeds_lie_in_the_band() -> None:
     qwq = costs.decode_speed(shapes.known()["qwq-32b"], devices()["h100"], 200 + 10_000 / 2)
-    assert qwq.low <= 1_200_000 * 10_000 / 22_000 / 3600 <= qwq.high  # OpenThoughts3: 22,000 H100-hours, about 10k tokens a trace
+    assert (
+        qwq.low <= 1_200_000 * 10_000 / 22_000 / 3600 <= qwq.high
+    )  # OpenThoughts3: 22,000 H100-hours, about 10k tokens a trace
     small = costs.decode_speed(shapes.known()["qwen2.5-1.5b"], devices()["h200"], 300)
     assert small.low <= 67_000 <= small.high  # four engines on one H200
 
@@ -106,7 +117,9 @@ def test_published_long_context_runs_fit_or_do_not() -> None:
     def olympic_coder(tokens: int) -> float:
         """GiB a GPU on 128 GPUs with the whole sequence's logits, upper end."""
         states = memory.state_bytes(shape, shape.parameters, training) / 128
-        held = memory.activation_bytes(shape, training, tokens, 2) + memory.logit_bytes(shape, training, tokens, on_gpu=False)
+        held = memory.activation_bytes(shape, training, tokens, 2) + memory.logit_bytes(
+            shape, training, tokens, on_gpu=False
+        )
         return (states + held) * memory.FRAGMENTATION / memory.GIB + memory.OVERHEAD_GIB
 
     assert olympic_coder(20_000) < devices()["h100"].memory_gib < olympic_coder(S32K)
@@ -122,7 +135,12 @@ def test_lora_needs_less_memory_and_keeps_its_logits_whole() -> None:
     full, lora = student("qwen2.5-7b"), student("qwen2.5-7b", "training.lora_rank=16")
     assert memory.training_memory(lora, 1).states < memory.training_memory(full, 1).states / 5
     assert memory.training_memory(lora, 1).logits > 10 * memory.training_memory(full, 1).logits
-    assert memory.training_memory(student("qwen2.5-7b", "training.lora_rank=16", "training.liger=true"), 1).logits < 2
+    assert (
+        memory.training_memory(
+            student("qwen2.5-7b", "training.lora_rank=16", "training.liger=true"), 1
+        ).logits
+        < 2
+    )
 
 
 @pytest.mark.parametrize("name", load.names("students"))
@@ -166,14 +184,18 @@ def test_the_table_shows_every_estimate_with_its_formula() -> None:
     assert "8 x h100" in shown and shown.splitlines()[-1] == made.advice
 
 
-def test_r1_itself_does_not_fit_on_eight_gpus_of_80_gb(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_r1_itself_does_not_fit_on_eight_gpus_of_80_gb(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(hardware, "gpus", lambda: [Gpu("NVIDIA H100 80GB HBM3", 79.6)] * 8)
     (tmp_path / "python").touch()
     monkeypatch.setenv("DISTILL_VLLM_PYTHON", str(tmp_path / "python"))
     local = dataset("openr1-math", "teacher.engine=vllm", "teacher.tensor_parallel=8")
     with pytest.raises(plan.CannotRun, match=r"DeepSeek-R1 needs 78\.\d GiB on each GPU"):
         plan.preflight(with_base(tmp_path, "qwen2.5-7b"), local)
-    assert "9 x h100 or more" in plan.table(plan.plan(student("qwen2.5-7b"), dataset("openr1-math"), "h100", 8))
+    assert "9 x h100 or more" in plan.table(
+        plan.plan(student("qwen2.5-7b"), dataset("openr1-math"), "h100", 8)
+    )
 
 
 def test_an_unknown_gpu_is_a_recipe_error_that_names_the_known_ones() -> None:
@@ -181,18 +203,25 @@ def test_an_unknown_gpu_is_a_recipe_error_that_names_the_known_ones() -> None:
         plan.plan(student("qwen2.5-7b"), dataset("gsm8k"), "h1000")
 
 
-def test_the_tiny_student_passes_preflight_on_a_processor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_tiny_student_passes_preflight_on_a_processor(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(hardware, "gpus", list)
     plan.preflight(with_base(tmp_path, "tiny-qwen2"), with_teacher(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["qwen2.5-7b", "qwen2.5-math-7b", "llama-3.3-70b", "qwen2.5-0.5b"])
-def test_a_real_student_is_refused_on_a_processor_within_a_second(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_real_student_is_refused_on_a_processor_within_a_second(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(hardware, "gpus", list)
     monkeypatch.setattr(hardware, "this_cpu", lambda: Device("cpu", 24.0, 0.2, 20.0, 0.0))
     chosen = student(name)
     started = time.monotonic()
-    with pytest.raises(plan.CannotRun, match=rf"no GPU.*h100.*distill plan --student {name} --gpu h100 --gpus \d+.*make distill"):
+    with pytest.raises(
+        plan.CannotRun,
+        match=rf"no GPU.*h100.*distill plan --student {name} --gpu h100 --gpus \d+.*make distill",
+    ):
         plan.preflight(chosen, dataset(chosen.dataset))
     assert time.monotonic() - started < 1
 
@@ -229,7 +258,10 @@ def test_preflight_compares_with_the_gpus_that_are_there(
         (("teacher.engine=transformers", "teacher.model=Qwen/Qwen2.5-1.5B"), "hours"),
         (("teacher.engine=transformers", "teacher.model=data/models/nobody"), "no folder data/models/nobody"),
         (("teacher.engine=replay", "teacher.model=nothing.jsonl"), "nothing.jsonl to replay"),
-        (("teacher.engine=server", "teacher.api_key_env=DISTILL_TEST_NO_SUCH_KEY"), "DISTILL_TEST_NO_SUCH_KEY"),
+        (
+            ("teacher.engine=server", "teacher.api_key_env=DISTILL_TEST_NO_SUCH_KEY"),
+            "DISTILL_TEST_NO_SUCH_KEY",
+        ),
         (("teacher.engine=vllm", "teacher.model=Qwen/Qwen2.5-0.5B"), "no vllm environment"),
     ],
 )
@@ -243,7 +275,9 @@ def test_a_teacher_that_cannot_be_asked_is_refused(
         plan.preflight(with_base(tmp_path, "tiny-qwen2"), dataset("gsm8k", *overrides))
 
 
-def test_a_missing_base_folder_and_a_missing_serving_environment_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_base_folder_and_a_missing_serving_environment_are_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(hardware, "gpus", list)
     monkeypatch.setenv("DISTILL_VLLM_PYTHON", str(tmp_path / "no-python"))
     with pytest.raises(plan.CannotRun, match="data/models/nobody"):
@@ -261,7 +295,10 @@ def test_preflight_looks_at_the_chat_template(tmp_path: Path) -> None:
 def test_a_missing_problem_file_is_a_recipe_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(hardware, "gpus", list)
     file = tmp_path / "nothing.toml"
-    file.write_text('description = "d"\nproblems = [{name = "p", path = "no/such.jsonl"}]\nteacher = {model = "m"}\n', encoding="utf-8")
+    file.write_text(
+        'description = "d"\nproblems = [{name = "p", path = "no/such.jsonl"}]\nteacher = {model = "m"}\n',
+        encoding="utf-8",
+    )
     with pytest.raises(RecipeError, match=r"no/such\.jsonl"):
         plan.preflight(with_base(tmp_path, "tiny-qwen2"), dataset(str(file)))
 
@@ -300,14 +337,22 @@ def test_ready_responses_are_traces_that_no_teacher_writes(tmp_path: Path) -> No
     rows = tmp_path / "essays.jsonl"
     rows.write_text('{"prompt": "Greet me.", "said": "Hello."}\n' * 100, encoding="utf-8")
     chosen, asked = student("qwen2.5-0.5b"), dataset("gsm8k")
-    essays = asked.problems[0].model_copy(update={"name": "essays", "path": str(rows), "kind": "open", "response": "said", "limit": None})
+    essays = asked.problems[0].model_copy(
+        update={"name": "essays", "path": str(rows), "kind": "open", "response": "said", "limit": None}
+    )
     both = asked.model_copy(update={"problems": (*asked.problems, essays)})
     before, after = plan.plan(chosen, asked, "h100", 1), plan.plan(chosen, both, "h100", 1)
     assert after.of("sampled tokens") == before.of("sampled tokens")
     assert after.of("traces").likely == before.of("traces").likely + 100
-    assert after.of("examples") == before.of("examples"), "open problems are not kept unless the recipe says so"
+    assert after.of("examples") == before.of("examples"), (
+        "open problems are not kept unless the recipe says so"
+    )
     selection = both.curation.selection.model_copy(update={"keep_unverified": ("open",)})
     trusting = both.model_copy(update={"curation": both.curation.model_copy(update={"selection": selection})})
-    assert plan.plan(chosen, trusting, "h100", 1).of("examples").likely == pytest.approx(before.of("examples").likely + 95)
+    assert plan.plan(chosen, trusting, "h100", 1).of("examples").likely == pytest.approx(
+        before.of("examples").likely + 95
+    )
     alone = plan.plan(chosen, both.model_copy(update={"problems": (essays,)}), "h100", 1)
-    assert not {"sampled tokens", "sampling hours", "sampling money"} & {estimate.name for estimate in alone.estimates}
+    assert not {"sampled tokens", "sampling hours", "sampling money"} & {
+        estimate.name for estimate in alone.estimates
+    }

@@ -1,4 +1,5 @@
-"""What a plan says of teacher and judge: adaptive draws, mixtures of experts, APIs, copies on GPUs, and what a budget covers."""
+"""What a plan says of teacher and judge: adaptive draws, mixtures of experts, APIs, copies on GPUs, and what
+a budget covers."""
 
 import pytest
 
@@ -11,22 +12,37 @@ from distill.recipe.dataset import DatasetRecipe, Teacher
 from distill.recipe.section import RecipeError
 
 H200 = devices()["h200"]
-API = {"model": "some-api", "prompt_usd_per_million": 1.0, "cached_prompt_usd_per_million": 0.1, "completion_usd_per_million": 4.0}
+API = {
+    "model": "some-api",
+    "prompt_usd_per_million": 1.0,
+    "cached_prompt_usd_per_million": 0.1,
+    "completion_usd_per_million": 4.0,
+}
 
 
 def recipe(teacher: dict | None = None, sampling: dict | None = None, **more: object) -> DatasetRecipe:
     problems = [{"name": "p", "path": "org/p", "limit": 1000}]
-    about = {"name": "demo", "description": "d", "problems": problems, "teacher": teacher or API, "sampling": {"n": 4, **(sampling or {})}}
+    about = {
+        "name": "demo",
+        "description": "d",
+        "problems": problems,
+        "teacher": teacher or API,
+        "sampling": {"n": 4, **(sampling or {})},
+    }
     return DatasetRecipe.model_validate(about | more)
 
 
 def lines(dataset: DatasetRecipe, gpus: int = 8) -> dict[str, Range]:
-    return {one.name: one.value for one in [*sampling.sampling(dataset, H200, gpus), *sampling.judging(dataset)]}
+    return {
+        one.name: one.value for one in [*sampling.sampling(dataset, H200, gpus), *sampling.judging(dataset)]
+    }
 
 
 def test_adaptive_sampling_lies_between_its_first_draws_and_its_cap() -> None:
     adaptive = recipe(sampling={"adaptive": {"enough": 2, "most": 16}})
-    assert lines(adaptive)["traces"] == Range(4000, pytest.approx(1000 * odds.draws(adaptive.sampling, 0.5)), 16_000)
+    assert lines(adaptive)["traces"] == Range(
+        4000, pytest.approx(1000 * odds.draws(adaptive.sampling, 0.5)), 16_000
+    )
     assert lines(recipe())["traces"] == Range(4000, 4000, 4000)
     (shown,) = (one.formula for one in sampling.sampling(adaptive, H200, 1) if one.name == "traces")
     assert "4 to 16 until 2 are right; likely where 50% of traces are" in shown
@@ -34,25 +50,39 @@ def test_adaptive_sampling_lies_between_its_first_draws_and_its_cap() -> None:
 
 def test_open_problems_get_n_draws_whatever_is_adaptive() -> None:
     open_problems = [{"name": "o", "path": "org/o", "limit": 10, "kind": "open"}]
-    assert lines(recipe(sampling={"adaptive": {"most": 16}}, problems=open_problems))["traces"] == Range(40, 40, 40)
+    assert lines(recipe(sampling={"adaptive": {"most": 16}}, problems=open_problems))["traces"] == Range(
+        40, 40, 40
+    )
 
 
 def test_cut_ones_that_are_asked_again_cost_more() -> None:
-    plain, again = (recipe(sampling={"adaptive": {"budgets": budgets}, "max_tokens": 1000}) for budgets in ([], [2000, 4000]))
+    plain, again = (
+        recipe(sampling={"adaptive": {"budgets": budgets}, "max_tokens": 1000})
+        for budgets in ([], [2000, 4000])
+    )
     added = lines(again)["traces"].by(costs.CUT).times(2000)
     assert lines(again)["sampled tokens"] == lines(plain)["sampled tokens"].plus(added)
 
 
 def test_cached_prompts_cost_less() -> None:
-    cached, fresh = lines(recipe())["sampling money"], lines(recipe(API | {"cached_prompt_usd_per_million": None}))["sampling money"]
+    cached, fresh = (
+        lines(recipe())["sampling money"],
+        lines(recipe(API | {"cached_prompt_usd_per_million": None}))["sampling money"],
+    )
     prompts = 4000 * costs.PROMPT_TOKENS / 1e6
     assert fresh.low - cached.low == pytest.approx(prompts * 0.9)
     assert fresh.likely - cached.likely == pytest.approx(prompts * 0.45)
-    assert fresh.high == pytest.approx(cached.high) == pytest.approx(lines(recipe())["sampled tokens"].high * 4e-6 + prompts)
+    assert (
+        fresh.high
+        == pytest.approx(cached.high)
+        == pytest.approx(lines(recipe())["sampled tokens"].high * 4e-6 + prompts)
+    )
 
 
 def test_an_api_takes_as_long_as_its_requests_do() -> None:
-    few, many = (lines(recipe(API | {"concurrency": concurrency}))["sampling hours"] for concurrency in (10, 100))
+    few, many = (
+        lines(recipe(API | {"concurrency": concurrency}))["sampling hours"] for concurrency in (10, 100)
+    )
     assert few.likely == pytest.approx(10 * many.likely)
     assert many.likely == pytest.approx(lines(recipe())["sampled tokens"].likely / (100 * 21) / 3600)
 
@@ -68,7 +98,9 @@ def test_an_api_takes_as_long_as_its_requests_do() -> None:
         ("deepseek-ai/DeepSeek-R1-0528", 671, 68.625),
     ],
 )
-def test_known_teachers_have_their_weights_and_their_cache(model: str, weights_gb: float, kv_kib: float) -> None:
+def test_known_teachers_have_their_weights_and_their_cache(
+    model: str, weights_gb: float, kv_kib: float
+) -> None:
     served = costs.served(Teacher(model=model))
     assert served is not None
     assert served.weights / 1e9 == pytest.approx(weights_gb, rel=0.01)
@@ -87,7 +119,10 @@ def test_a_mixture_needs_the_memory_of_all_its_experts_and_computes_with_some() 
 
 
 def test_fewer_sequences_at_a_time_are_slower() -> None:
-    speeds = [costs.teacher_speed(Teacher(model="Qwen/QwQ-32B", concurrency=count), H200, 6000, 4) for count in (4, 64, 1024)]
+    speeds = [
+        costs.teacher_speed(Teacher(model="Qwen/QwQ-32B", concurrency=count), H200, 6000, 4)
+        for count in (4, 64, 1024)
+    ]
     assert [speed.likely for speed in speeds if speed] == sorted(speed.likely for speed in speeds if speed)
     assert speeds[0] != speeds[1] != speeds[2]
 
@@ -106,7 +141,9 @@ def test_fewer_sequences_at_a_time_are_slower() -> None:
 )
 def test_time_counts_the_gpus_that_copies_of_a_model_use(layout: dict, gpus: int, used: int) -> None:
     found = lines(recipe({"engine": "vllm", "model": "Qwen/QwQ-32B", "concurrency": 10_000, **layout}), gpus)
-    assert found["sampling hours"].likely == pytest.approx(found["sampling money"].likely / used / H200.usd_per_hour)
+    assert found["sampling hours"].likely == pytest.approx(
+        found["sampling money"].likely / used / H200.usd_per_hour
+    )
 
 
 def test_a_budget_says_how_far_it_goes() -> None:
@@ -129,19 +166,26 @@ def test_a_budget_in_money_covers_nothing_that_costs_nothing() -> None:
 
 def test_the_judge_is_counted_for_what_it_is_asked() -> None:
     judge = {"model": API, "max_tokens": 2000}
-    problems = [{"name": "p", "path": "org/p", "limit": 1000}, {"name": "o", "path": "org/o", "limit": 100, "kind": "open"}]
+    problems = [
+        {"name": "p", "path": "org/p", "limit": 1000},
+        {"name": "o", "path": "org/o", "limit": 100, "kind": "open"},
+    ]
 
     def judged(**settings: object) -> dict[str, Range]:
         return lines(recipe(problems=problems, verification={"judge": judge | settings}))
 
     assert judged()["judge calls"] == Range(400, 400, 400)
     assert judged(second_opinion=0.25)["judge calls"] == Range(1400, 1400, 1400)
-    assert judged(fills=["no_answer"])["judge calls"].likely == pytest.approx(400 + 4000 * sampling.FILLED.likely)
+    assert judged(fills=["no_answer"])["judge calls"].likely == pytest.approx(
+        400 + 4000 * sampling.FILLED.likely
+    )
     tokens, money = judged()["judge tokens"], judged()["judge money"]
     assert tokens == Range(400 * 1100, 400 * 1300, 400 * 3000)
     assert money.high == pytest.approx(400 * (1000 * 1.0 + 2000 * 4.0) / 1e6)
     assert "judge money" not in judged(model={"model": "Qwen/QwQ-32B"})
-    assert "judge calls" not in judged(model={"model": "m", "engine": "scripted"}) and "judge calls" not in lines(recipe())
+    assert "judge calls" not in judged(
+        model={"model": "m", "engine": "scripted"}
+    ) and "judge calls" not in lines(recipe())
 
 
 def test_the_lines_are_in_the_plan_with_a_word_about_the_budget() -> None:

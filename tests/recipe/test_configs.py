@@ -31,7 +31,10 @@ TABLE_6 = {
     "llama-3.1-8b": ("meta-llama/Llama-3.1-8B", 5e-5, "Llama 3.1 Community License"),
     "llama-3.3-70b": ("meta-llama/Llama-3.3-70B-Instruct", 2e-5, "Llama 3.3 Community License"),
 }
-FAMILIES = {"qwen2-think": ("<|im_end|>", "<|endoftext|>"), "llama3-think": ("<|eot_id|>", "<|finetune_right_pad_id|>")}
+FAMILIES = {
+    "qwen2-think": ("<|im_end|>", "<|endoftext|>"),
+    "llama3-think": ("<|eot_id|>", "<|finetune_right_pad_id|>"),
+}
 
 
 def all_sources() -> list[tuple[str, ProblemSource]]:
@@ -40,7 +43,9 @@ def all_sources() -> list[tuple[str, ProblemSource]]:
     for name in DATASETS:
         loaded = load.load_dataset(name)
         found += [(name, source) for source in (*loaded.problems, *loaded.curation.benchmarks)]
-    return found + [(name, source) for name in STUDENTS for source in load.load_student(name).evaluation.problems]
+    return found + [
+        (name, source) for name in STUDENTS for source in load.load_student(name).evaluation.problems
+    ]
 
 
 @pytest.mark.parametrize("name", DATASETS)
@@ -82,7 +87,11 @@ def test_the_six_r1_students_have_the_papers_numbers(name: str) -> None:
     assert (loaded.base.model, training.learning_rate, loaded.base.licence) == (model, learning_rate, licence)
     assert (training.batch_size, training.max_length, training.final_learning_rate_share) == (64, 32768, 0.1)
     assert 2 <= training.epochs <= 3
-    assert (loaded.evaluation.temperature, loaded.evaluation.top_p, loaded.evaluation.max_tokens) == (0.6, 0.95, 32768)
+    assert (loaded.evaluation.temperature, loaded.evaluation.top_p, loaded.evaluation.max_tokens) == (
+        0.6,
+        0.95,
+        32768,
+    )
 
 
 @pytest.mark.parametrize("name", STUDENTS)
@@ -105,7 +114,9 @@ def test_shares_of_a_mixture_add_up_to_one(name: str) -> None:
     assert not shares or sum(shares) == pytest.approx(1.0)
 
 
-def test_every_local_problem_file_is_there_and_every_source_has_a_licence_or_says_that_it_is_unknown() -> None:
+def test_every_local_problem_file_is_there_and_every_source_has_a_licence_or_says_that_it_is_unknown() -> (
+    None
+):
     for name, source in all_sources():
         place = readers.locate(source)
         assert place is None or source.path.startswith("data/"), name
@@ -115,7 +126,9 @@ def test_every_local_problem_file_is_there_and_every_source_has_a_licence_or_say
 def test_what_a_student_is_scored_on_is_screened_out_of_its_dataset() -> None:
     for name in STUDENTS:
         loaded = load.load_student(name)
-        screened = {(source.path, source.split) for source in load.load_dataset(loaded.dataset).curation.benchmarks}
+        screened = {
+            (source.path, source.split) for source in load.load_dataset(loaded.dataset).curation.benchmarks
+        }
         scored = {(source.path, source.split) for source in loaded.evaluation.problems}
         assert scored <= screened, name
 
@@ -156,7 +169,11 @@ def test_every_teacher_loads_cites_its_sources_and_says_what_it_takes(name: str)
         assert teacher.context_tokens == sampling.max_tokens + 8192 or teacher.context_tokens == 81_920 + 8192
         assert (sampling.temperature, sampling.top_p, teacher.reasoning_parser) == (0.6, 0.95, "deepseek_r1")
     else:
-        assert teacher.api_key_env and teacher.completion_usd_per_million and re.search(r"20\d\d", loaded.description)
+        assert (
+            teacher.api_key_env
+            and teacher.completion_usd_per_million
+            and re.search(r"20\d\d", loaded.description)
+        )
         assert teacher.licence == "unknown" and "terms" in loaded.description
 
 
@@ -180,7 +197,9 @@ def test_a_teacher_is_named_spelt_out_or_both(tmp_path: Path) -> None:
 
 
 def test_a_datasets_sampling_goes_before_its_teachers(tmp_path: Path) -> None:
-    made = mine(tmp_path, 'teacher = "qwq-32b"', "sampling.seed=5", sampling="top_k = 7\nmax_tokens = 99").sampling
+    made = mine(
+        tmp_path, 'teacher = "qwq-32b"', "sampling.seed=5", sampling="top_k = 7\nmax_tokens = 99"
+    ).sampling
     assert (made.top_k, made.max_tokens, made.temperature, made.seed) == (7, 99, 0.6, 5)
 
 
@@ -189,13 +208,19 @@ def test_a_teacher_on_the_command_line_replaces_the_recipes_and_can_be_changed_i
     urls = 'teacher.urls=["http://a/v1"]'
     replaced = mine(tmp_path, spelt_out, urls, "teacher=qwq-32b", "sampling.top_k=3")
     wanted = load.load_teacher("qwq-32b").teacher.model_copy(update={"urls": ("http://a/v1",)})
-    assert (replaced.teacher, replaced.sampling.top_k) == (wanted, 3), "whatever comes first on the command line"
-    assert mine(tmp_path, spelt_out, "teacher.like=qwq-32b").teacher.model == "m", "what is spelt out goes before what it is like"
+    assert (replaced.teacher, replaced.sampling.top_k) == (wanted, 3), (
+        "whatever comes first on the command line"
+    )
+    assert mine(tmp_path, spelt_out, "teacher.like=qwq-32b").teacher.model == "m", (
+        "what is spelt out goes before what it is like"
+    )
     assert mine(tmp_path, spelt_out, 'teacher={like="qwq-32b", dtype="float32"}').teacher.dtype == "float32"
 
 
 def test_the_option_is_a_setting_like_others() -> None:
-    options = cli.parser().parse_args(["run", "--set", "sampling.n=2", "--teacher", "qwq-32b", "--dataset", "gsm8k"])
+    options = cli.parser().parse_args(
+        ["run", "--set", "sampling.n=2", "--teacher", "qwq-32b", "--dataset", "gsm8k"]
+    )
     assert options.set == ["sampling.n=2", "teacher=qwq-32b"]
     _, loaded = load.load_both("tiny-qwen2", options.dataset, tuple(options.set))
     assert (loaded.teacher.model, loaded.sampling.n) == ("Qwen/QwQ-32B", 2)
@@ -238,7 +263,10 @@ def test_a_wrong_name_on_the_command_line_is_not_laid_to_the_dataset() -> None:
     [
         ("sampling.adaptive={enough=5,most=4}", "sampling.adaptive: `most` is 4, below `enough`, 5"),
         ("sampling.n=17", "sampling: `adaptive.most` is 16, below `n`, 17"),
-        ("sampling.adaptive.budgets=[9000,8192]", "sampling: `adaptive.budgets` are [9000, 8192]: each must be above `max_tokens`, 8192"),
+        (
+            "sampling.adaptive.budgets=[9000,8192]",
+            "sampling: `adaptive.budgets` are [9000, 8192]: each must be above `max_tokens`, 8192",
+        ),
         ("sampling.adaptive.budgets=9000", "sampling.adaptive.budgets: should be a list"),
         ("sampling.adaptive=true", "sampling.adaptive: should be a section"),
         ("teacher.extra_body=3", "teacher.extra_body: should be a section"),
@@ -256,8 +284,12 @@ def test_teachers_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(f"  {name} " in shown for name in TEACHERS)
 
 
-@pytest.mark.parametrize(("name", "expected"), [("gsm8k", (4, 4, 16)), ("openr1-math", (2, 2, 8)), ("r1-800k", (4, 4, 8))])
-def test_problems_with_a_rule_are_asked_until_they_have_enough(name: str, expected: tuple[int, int, int]) -> None:
+@pytest.mark.parametrize(
+    ("name", "expected"), [("gsm8k", (4, 4, 16)), ("openr1-math", (2, 2, 8)), ("r1-800k", (4, 4, 8))]
+)
+def test_problems_with_a_rule_are_asked_until_they_have_enough(
+    name: str, expected: tuple[int, int, int]
+) -> None:
     sampling = load.load_dataset(name).sampling
     assert sampling.adaptive is not None
     assert (sampling.n, sampling.adaptive.enough, sampling.adaptive.most) == expected
@@ -268,4 +300,6 @@ def test_no_completion_is_paid_for_that_is_too_long_to_be_kept(name: str) -> Non
     loaded = load.load_dataset(name)
     kept, adaptive = loaded.curation.screens.max_completion_tokens, loaded.sampling.adaptive
     assert kept is not None and adaptive is not None
-    assert max((loaded.sampling.max_tokens, *adaptive.budgets)) <= kept + 1024, "a little more, so that the longest that is kept is whole"
+    assert max((loaded.sampling.max_tokens, *adaptive.budgets)) <= kept + 1024, (
+        "a little more, so that the longest that is kept is whole"
+    )

@@ -35,14 +35,26 @@ HEADINGS = {
 }
 """The heading of each section's table."""
 ROW = re.compile(r"^\| `(\w+)` \| (.+?) \| (.+) \| ([\w ]+) \|$", re.MULTILINE)
-COSTS = set(re.findall(r"^\| ([\w ]+) \| ", PAGE.split("## What is made again")[1].split("\n## ")[0], re.MULTILINE)) - {"word"}
-FREE = {("DatasetRecipe", "description"), ("StudentRecipe", "description"), ("TeacherRecipe", "name"), ("TeacherRecipe", "description")}
+COSTS = set(
+    re.findall(r"^\| ([\w ]+) \| ", PAGE.split("## What is made again")[1].split("\n## ")[0], re.MULTILINE)
+) - {"word"}
+FREE = {
+    ("DatasetRecipe", "description"),
+    ("StudentRecipe", "description"),
+    ("TeacherRecipe", "name"),
+    ("TeacherRecipe", "description"),
+}
 FREE |= {("Teacher", "licence"), ("Base", "licence"), ("Base", "parameters")}
 """Keys that decide nothing and are left out of every fingerprint by name (`flows/identity.py`)."""
 
 
 def sections(below: type[Section]) -> list[type[Section]]:
-    return [found for one in below.__subclasses__() if one.__module__.startswith("distill.") for found in (one, *sections(one))]
+    return [
+        found
+        for one in below.__subclasses__()
+        if one.__module__.startswith("distill.")
+        for found in (one, *sections(one))
+    ]
 
 
 SECTIONS = sections(Section)
@@ -74,7 +86,9 @@ def deciding(section: type[Section]) -> set[str]:
 
 def rows(section: type[Section]) -> dict[str, tuple[str, str, str]]:
     """Of each key in a section's table: default, meaning, what is made again."""
-    assert section.__name__ in HEADINGS, f"a table for {section.__name__} in configs/README.md, and its heading here"
+    assert section.__name__ in HEADINGS, (
+        f"a table for {section.__name__} in configs/README.md, and its heading here"
+    )
     heading = f"\n### `{HEADINGS[section.__name__]}`\n"
     assert PAGE.count(heading) == 1, heading
     table = re.split(r"\n##", PAGE.split(heading)[1])[0]

@@ -1,4 +1,5 @@
-"""Tables of facts beside the recipes: shipped, or a folder's own, with errors that name the file and the row."""
+"""Tables of facts beside the recipes: shipped, or a folder's own, with errors that name the file and the
+row."""
 
 import tomllib
 from collections.abc import Iterator
@@ -40,7 +41,9 @@ def test_rows_of_ones_own_stand_beside_the_shipped_ones_or_in_their_place(own: P
         ("[gpus", r"hardware.toml: Expected"),
     ],
 )
-def test_a_table_that_cannot_be_read_is_an_error_that_names_file_and_row(own: Path, text: str, cause: str) -> None:
+def test_a_table_that_cannot_be_read_is_an_error_that_names_file_and_row(
+    own: Path, text: str, cause: str
+) -> None:
     (own / "hardware.toml").write_text(text, encoding="utf-8")
     with pytest.raises(RecipeError, match=cause):
         hardware.devices()
@@ -48,6 +51,12 @@ def test_a_table_that_cannot_be_read_is_an_error_that_names_file_and_row(own: Pa
 
 def test_all_data_of_the_package_goes_into_the_wheel() -> None:
     project = Path(tables.__file__).parents[2]
-    patterns = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["package-data"]["distill"]
-    files = [file for file in (project / "distill").rglob("*") if file.is_file() and file.suffix not in (".py", ".pyc")]
+    patterns = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"][
+        "package-data"
+    ]["distill"]
+    files = [
+        file
+        for file in (project / "distill").rglob("*")
+        if file.is_file() and file.suffix not in (".py", ".pyc")
+    ]
     assert files and {file.suffix for file in files} <= {Path(pattern).suffix for pattern in patterns}

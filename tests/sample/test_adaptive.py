@@ -6,7 +6,8 @@ from distill.sample.adaptive import DrawPlan
 
 
 def asked(sampling, outcomes, order):
-    """Every try of a problem whose draws end as `outcomes` says (how often each is cut, then whether it is right)."""
+    """Every try of a problem whose draws end as `outcomes` says (how often each is cut, then whether it is
+    right)."""
     rounds = DrawPlan(sampling)
     under_way, tried = rounds.first(), rounds.first()
     while under_way:
@@ -50,7 +51,9 @@ def test_a_problem_has_enough_or_has_used_up_its_draws(sampling, outcomes, order
     assert {index for index, _ in tried} == set(range(rounds.drawn))
     if right < adaptive.enough:
         assert rounds.drawn == adaptive.most
-        assert all(index in whole or (index, rounds.budgets[larger - 1]) in tried for index in range(rounds.drawn))
+        assert all(
+            index in whole or (index, rounds.budgets[larger - 1]) in tried for index in range(rounds.drawn)
+        )
     else:
         assert rounds.drawn <= adaptive.most
 
@@ -59,7 +62,9 @@ def test_a_problem_has_enough_or_has_used_up_its_draws(sampling, outcomes, order
 def test_no_draw_beyond_the_first_is_asked_in_vain(sampling, outcomes, order):
     rounds, tried = asked(sampling, outcomes, order)
     extra = [one for one in tried if one[0] >= max(sampling.n, sampling.adaptive.enough)]
-    right = sum(outcomes[index][1] for index, budget in tried if rounds.budgets.index(budget) >= outcomes[index][0])
+    right = sum(
+        outcomes[index][1] for index, budget in tried if rounds.budgets.index(budget) >= outcomes[index][0]
+    )
     assert not extra or right <= sampling.adaptive.enough
 
 
@@ -71,7 +76,9 @@ def test_without_adaptive_there_are_n_draws_whatever_comes_back():
 
 
 def test_a_problem_that_no_rule_judges_gets_n_draws():
-    rounds = DrawPlan(Sampling(n=1, max_tokens=8, adaptive=Adaptive(enough=3, most=9, budgets=(16,))), adaptive=False)
+    rounds = DrawPlan(
+        Sampling(n=1, max_tokens=8, adaptive=Adaptive(enough=3, most=9, budgets=(16,))), adaptive=False
+    )
     assert rounds.first() == [(0, 8)] and rounds.tell((0, 8), "cut") == []
 
 

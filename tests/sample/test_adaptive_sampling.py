@@ -20,17 +20,26 @@ VERIFICATION = Verification(workers=1)
 
 
 def problems(count, kind="math"):
-    return [Problem(f"{number:016x}", "test", kind, f"What is {number} + 1?", str(number + 1)) for number in range(count)]
+    return [
+        Problem(f"{number:016x}", "test", kind, f"What is {number} + 1?", str(number + 1))
+        for number in range(count)
+    ]
 
 
 END = object()
 
 
 class Scripted:
-    """Answers draw i of problem p as `outcomes[p][i]` says: right, wrong, failed, or cut below so many tokens; in any order."""
+    """Answers draw i of problem p as `outcomes[p][i]` says: right, wrong, failed, or cut below so many
+    tokens; in any order."""
 
     def __init__(self, outcomes, order=None, dies_after=None, in_flight=8):
-        self.outcomes, self.order, self.dies_after, self.most = outcomes, order or random.Random(0), dies_after, in_flight
+        self.outcomes, self.order, self.dies_after, self.most = (
+            outcomes,
+            order or random.Random(0),
+            dies_after,
+            in_flight,
+        )
         self.asked = Counter()
 
     def complete(self, requests, sampling):
@@ -53,14 +62,24 @@ class Scripted:
         if outcome == "failed":
             return Completion(request.key, None, finish_reason="error", failure="timeout")
         if isinstance(outcome, int) and request.max_tokens < outcome:
-            return Completion(request.key, "<think>\nhm", finish_reason="length", completion_tokens=request.max_tokens)
+            return Completion(
+                request.key, "<think>\nhm", finish_reason="length", completion_tokens=request.max_tokens
+            )
         said = number + 1 if outcome == "right" or isinstance(outcome, int) else -1
         return Completion(request.key, f"<think>\nhm\n</think>\n\n\\boxed{{{said}}}", completion_tokens=10)
 
 
 def run(path, asked, sampling, engine, cancellation=None, **more):
     with Completions(path) as completions:
-        return list(sample(asked, Asked(TEACHER, sampling, VERIFICATION, **more), engine, completions, cancellation=cancellation))
+        return list(
+            sample(
+                asked,
+                Asked(TEACHER, sampling, VERIFICATION, **more),
+                engine,
+                completions,
+                cancellation=cancellation,
+            )
+        )
 
 
 ADAPTIVE = Sampling(n=1, max_tokens=16, adaptive=Adaptive(enough=2, most=5, budgets=(64,)))
@@ -76,37 +95,61 @@ OUTCOMES = [
 def test_a_problem_stops_when_it_has_enough_and_hard_ones_get_more(tmp_path):
     engine = Scripted(OUTCOMES)
     traces = run(tmp_path / "completions", problems(5), ADAPTIVE, engine)
-    drawn = {number: sorted(index for problem, index, _ in engine.asked if problem == number) for number in range(5)}
+    drawn = {
+        number: sorted(index for problem, index, _ in engine.asked if problem == number)
+        for number in range(5)
+    }
     assert drawn == {0: [0, 1], 1: [0, 1, 2, 3, 4], 2: [0, 1, 2, 3, 4], 3: [0, 0, 1], 4: [0, 0, 1, 2, 3]}
-    assert [(int(t.problem.problem_id, 16), t.sample_index) for t in traces] == [(n, i) for n in drawn for i in sorted(set(drawn[n]))]
+    assert [(int(t.problem.problem_id, 16), t.sample_index) for t in traces] == [
+        (n, i) for n in drawn for i in sorted(set(drawn[n]))
+    ]
     assert set(engine.asked.values()) == {1}
 
 
 def test_a_cut_draw_has_the_text_of_its_larger_budget_and_the_cost_of_both(tmp_path):
-    traces = {(int(t.problem.problem_id, 16), t.sample_index): t for t in run(tmp_path / "j", problems(5), ADAPTIVE, Scripted(OUTCOMES))}
-    assert (traces[3, 0].finish_reason, traces[3, 0].spent_tokens, traces[3, 0].cost_usd) == ("stop", 26, pytest.approx(26e-6))
+    traces = {
+        (int(t.problem.problem_id, 16), t.sample_index): t
+        for t in run(tmp_path / "j", problems(5), ADAPTIVE, Scripted(OUTCOMES))
+    }
+    assert (traces[3, 0].finish_reason, traces[3, 0].spent_tokens, traces[3, 0].cost_usd) == (
+        "stop",
+        26,
+        pytest.approx(26e-6),
+    )
     assert (traces[4, 0].finish_reason, traces[4, 0].spent_tokens) == ("length", 80)
     assert traces[4, 1].failure == "timeout"
 
 
 def test_an_unjudged_kind_gets_n_draws_whatever_it_answers(tmp_path):
-    traces = run(tmp_path / "completions", problems(2, "open"), ADAPTIVE.model_copy(update={"n": 3}), Scripted([["wrong"] * 5] * 2))
+    traces = run(
+        tmp_path / "completions",
+        problems(2, "open"),
+        ADAPTIVE.model_copy(update={"n": 3}),
+        Scripted([["wrong"] * 5] * 2),
+    )
     assert [t.sample_index for t in traces] == [0, 1, 2] * 2
 
 
 def test_verdicts_that_take_a_while_are_waited_for(tmp_path):
-    slow = [replace(problem, reference=f"\\sqrt{{{4 * (number + 1) ** 2}}}/2") for number, problem in enumerate(problems(3))]
+    slow = [
+        replace(problem, reference=f"\\sqrt{{{4 * (number + 1) ** 2}}}/2")
+        for number, problem in enumerate(problems(3))
+    ]
     engine = Scripted([["right"] * 5, ["wrong", "right", "right", "right", "right"], ["wrong"] * 5])
     traces = run(tmp_path / "completions", slow, ADAPTIVE, engine)
     assert Counter(int(trace.problem.problem_id, 16) for trace in traces) == {0: 2, 1: 3, 2: 5}
 
 
-WHOLE = st.lists(st.lists(st.sampled_from(["right", "wrong", 32, 99]), min_size=6, max_size=6), min_size=1, max_size=4)
+WHOLE = st.lists(
+    st.lists(st.sampled_from(["right", "wrong", 32, 99]), min_size=6, max_size=6), min_size=1, max_size=4
+)
 
 
 @settings(deadline=None, max_examples=40)
 @given(WHOLE, st.integers(1, 3), st.lists(st.integers(0, 12), max_size=3), st.randoms(use_true_random=False))
-def test_whatever_stopped_it_the_rows_are_those_of_an_undisturbed_run(tmp_path_factory, outcomes, n, deaths, order):
+def test_whatever_stopped_it_the_rows_are_those_of_an_undisturbed_run(
+    tmp_path_factory, outcomes, n, deaths, order
+):
     folder, sampling = tmp_path_factory.mktemp("adaptive"), ADAPTIVE.model_copy(update={"n": n})
     undisturbed = run(folder / "undisturbed", problems(len(outcomes)), sampling, Scripted(outcomes))
     asked = Counter()
@@ -142,7 +185,9 @@ def test_more_draws_and_larger_budgets_ask_only_for_what_is_not_there(tmp_path):
     assert set(engine.asked) == {(4, 0, 128), (4, 1, 16)}  # what was cut at 64, and what had failed
     fixed = Scripted(OUTCOMES)
     run(tmp_path / "completions", problems(5), Sampling(n=2, max_tokens=128), fixed, budgets=[16, 64, 128])
-    assert set(fixed.asked) == {(4, 1, 128)}  # draws that came to their end within 16 or 64 tokens are taken over
+    assert set(fixed.asked) == {
+        (4, 1, 128)
+    }  # draws that came to their end within 16 or 64 tokens are taken over
 
 
 @pytest.mark.parametrize(("by_hand", "kind"), [(False, Stopped), (True, StoppedByHand)])
@@ -160,7 +205,9 @@ def test_a_cancelled_run_lets_what_is_in_flight_come_home_and_asks_no_more(tmp_p
     with Completions(tmp_path / "completions") as completions:
         assert len(completions) == 3
     rest = Scripted(OUTCOMES)
-    assert run(tmp_path / "completions", problems(5), ADAPTIVE, rest) == run(tmp_path / "other", problems(5), ADAPTIVE, Scripted(OUTCOMES))
+    assert run(tmp_path / "completions", problems(5), ADAPTIVE, rest) == run(
+        tmp_path / "other", problems(5), ADAPTIVE, Scripted(OUTCOMES)
+    )
     assert not set(rest.asked) & set(engine.asked)
 
 
@@ -172,7 +219,12 @@ def test_a_cancellation_that_comes_after_the_last_completion_stops_nothing(tmp_p
             yield from super().complete(requests, sampling)
             cancellation.cancel("too late")
 
-    assert len(run(tmp_path / "completions", problems(2), Sampling(n=2), Late([["right"] * 2] * 2), cancellation)) == 4
+    assert (
+        len(
+            run(tmp_path / "completions", problems(2), Sampling(n=2), Late([["right"] * 2] * 2), cancellation)
+        )
+        == 4
+    )
 
 
 def test_completions_of_other_lists_of_problems_are_taken_over(tmp_path):
@@ -187,12 +239,18 @@ def test_completions_of_other_lists_of_problems_are_taken_over(tmp_path):
 
 def test_a_run_cancelled_before_the_start_stops_nothing_that_needs_no_teacher(tmp_path):
     whole = run(
-        tmp_path / "completions", problems(5), ADAPTIVE.model_copy(update={"n": 2}), Scripted(OUTCOMES[:2] + OUTCOMES[:2] + OUTCOMES[:1])
+        tmp_path / "completions",
+        problems(5),
+        ADAPTIVE.model_copy(update={"n": 2}),
+        Scripted(OUTCOMES[:2] + OUTCOMES[:2] + OUTCOMES[:1]),
     )
     cancellation = Cancellation()
     cancellation.cancel("nothing is left to spend")
     idle = Scripted([], dies_after=0)
-    assert run(tmp_path / "completions", problems(5), ADAPTIVE.model_copy(update={"n": 2}), idle, cancellation) == whole
+    assert (
+        run(tmp_path / "completions", problems(5), ADAPTIVE.model_copy(update={"n": 2}), idle, cancellation)
+        == whole
+    )
     with pytest.raises(Stopped, match="nothing is left"):
         run(tmp_path / "completions", problems(6), ADAPTIVE, idle, cancellation)
 
@@ -223,7 +281,12 @@ def test_a_completion_without_counted_tokens_is_taken_over_by_a_larger_budget(tm
 
     run(tmp_path / "completions", problems(2), Sampling(n=2, max_tokens=16), Uncounted([["right"] * 2] * 2))
     engine = Uncounted([["right"] * 2] * 2)
-    assert len(run(tmp_path / "completions", problems(2), Sampling(n=2, max_tokens=64), engine, budgets=[16, 64])) == 4
+    assert (
+        len(
+            run(tmp_path / "completions", problems(2), Sampling(n=2, max_tokens=64), engine, budgets=[16, 64])
+        )
+        == 4
+    )
     assert not engine.asked
 
 
@@ -238,7 +301,10 @@ def test_a_request_that_was_stopped_is_no_row_and_is_asked_by_the_next_run(tmp_p
         run(tmp_path / "completions", problems(1), Sampling(n=2), Stopping([["right"] * 2]), cancellation)
     with Completions(tmp_path / "completions") as completions:
         assert len(completions) == 0
-    assert [t.failure for t in run(tmp_path / "completions", problems(1), Sampling(n=2), Scripted([["right"] * 2]))] == [None] * 2
+    assert [
+        t.failure
+        for t in run(tmp_path / "completions", problems(1), Sampling(n=2), Scripted([["right"] * 2]))
+    ] == [None] * 2
 
 
 def test_completions_are_kept_while_verdicts_take_their_time(tmp_path, monkeypatch):

@@ -16,7 +16,14 @@ from distill.sample import prompt_checks
 from distill.text import prompts
 
 ROOT = Path(__file__).parents[2]
-CASES = [json.loads(line) for line in Path(__file__).parents[1].joinpath("cases", "lint.jsonl").read_text(encoding="utf-8").splitlines()]
+CASES = [
+    json.loads(line)
+    for line in Path(__file__)
+    .parents[1]
+    .joinpath("cases", "lint.jsonl")
+    .read_text(encoding="utf-8")
+    .splitlines()
+]
 SERVER = Teacher(model="m")
 
 
@@ -27,7 +34,9 @@ def problem(question: str, reference: str | None = "42", kind: str = "math") -> 
 def checked(
     asked: Problem, teacher: Teacher = SERVER, max_tokens: int = 100, context_tokens: int | None = None
 ) -> prompt_checks.Finding | None:
-    return prompt_checks.check(asked, prompts.render(asked, prompts.BY_KIND), teacher, max_tokens, context_tokens)
+    return prompt_checks.check(
+        asked, prompts.render(asked, prompts.BY_KIND), teacher, max_tokens, context_tokens
+    )
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["why"])

@@ -31,7 +31,8 @@ TEACHER = Teacher(engine="scripted", model="scripted")
 
 
 class Watched:
-    """The scripted engine, counting what it is asked and answering in another order; it may die after so many."""
+    """The scripted engine, counting what it is asked and answering in another order; it may die after so
+    many."""
 
     def __init__(self, shuffle=None, dies_after=None):
         self.engine = ScriptedEngine(TEACHER)
@@ -56,7 +57,12 @@ class Watched:
 def problems(count, unusable=()):
     return [
         Problem(
-            f"{number:016x}", "test", "math", f"What is {number} + 1?", str(number + 1), unusable="empty" if number in unusable else None
+            f"{number:016x}",
+            "test",
+            "math",
+            f"What is {number} + 1?",
+            str(number + 1),
+            unusable="empty" if number in unusable else None,
         )
         for number in range(count)
     ]
@@ -83,12 +89,17 @@ def test_n_traces_for_each_usable_problem_whatever_stopped_it_before(tmp_path_fa
             size = (folder / "completions").stat().st_size
             os.truncate(folder / "completions", data.draw(st.integers(max(0, size - 300), size)))
     with Completions(folder / "completions") as completions:
-        known = {trace.id for trace in undisturbed if (one := completions.get(trace.id)) and one.failure is None}
+        known = {
+            trace.id for trace in undisturbed if (one := completions.get(trace.id)) and one.failure is None
+        }
     last = Watched(shuffle)
     traces = run(folder / "completions", asked, sampling, last)
     assert traces == undisturbed
     assert [(t.problem.problem_id, t.sample_index) for t in traces] == [
-        (problem.problem_id, index) for problem in asked if problem.unusable is None for index in range(sampling.n)
+        (problem.problem_id, index)
+        for problem in asked
+        if problem.unusable is None
+        for index in range(sampling.n)
     ]
     assert last.asked == Counter({trace.id: 1 for trace in undisturbed if trace.id not in known})
 
@@ -116,7 +127,8 @@ list(sample(problems(9), Asked(TEACHER, Sampling(n=4)), ScriptedEngine(TEACHER),
 def test_a_kill_loses_no_completion_that_had_arrived(tmp_path):
     here = os.path.dirname(__file__)
     killed = subprocess.run(
-        [sys.executable, "-c", KILLED, here, tmp_path / "completions", "17"], cwd=os.path.dirname(os.path.dirname(here))
+        [sys.executable, "-c", KILLED, here, tmp_path / "completions", "17"],
+        cwd=os.path.dirname(os.path.dirname(here)),
     )
     assert killed.returncode == -signal.SIGKILL
     engine = Watched()
@@ -154,7 +166,9 @@ def test_a_finished_journal_asks_nothing_and_calls_back_nothing(tmp_path):
     run(tmp_path / "completions", problems(3), Sampling(n=2), Watched())
     seen = []
     with Completions(tmp_path / "completions") as completions:
-        list(sample(problems(3), Asked(TEACHER, Sampling(n=2)), Watched(dies_after=0), completions, Seen(seen)))
+        list(
+            sample(problems(3), Asked(TEACHER, Sampling(n=2)), Watched(dies_after=0), completions, Seen(seen))
+        )
     assert seen == ["settled"] * 3
 
 
@@ -180,10 +194,14 @@ def test_a_failed_completion_is_a_trace_with_its_failure_and_fits_a_shard(tmp_pa
     class Failing:
         def complete(self, requests, sampling):
             for request in filter(None, requests):
-                yield Completion(request.key, None, finish_reason="error", model="m \ud800", failure="null_content")
+                yield Completion(
+                    request.key, None, finish_reason="error", model="m \ud800", failure="null_content"
+                )
 
     traces = run(tmp_path / "completions", problems(2), Sampling(n=2), Failing())
-    assert {(t.failure, t.thinking, t.answer, t.finish_reason) for t in traces} == {("null_content", None, "", "error")}
+    assert {(t.failure, t.thinking, t.answer, t.finish_reason) for t in traces} == {
+        ("null_content", None, "", "error")
+    }
     assert shards.write(Trace, traces, str(tmp_path / "t.parquet")) == 4
     assert list(shards.read(records.Trace, str(tmp_path / "t.parquet"))) == traces
 
@@ -198,8 +216,18 @@ def test_the_sampling_key_holds_all_that_changes_a_completion_and_nothing_else()
     assert key == "03eec3be341c4797"  # journals of older versions hold it: another one is paid for again
     same = [
         trace_id(replace(problem, source="other", licence="MIT"), TEACHER, sampling, 0),
-        trace_id(problem, TEACHER.model_copy(update={"licence": "MIT", "urls": ("http://a/v1",), "concurrency": 1}), sampling, 0),
-        trace_id(problem, TEACHER, sampling.model_copy(update={"n": 64, "adaptive": Adaptive(), "budget_usd": 1.0}), 0),
+        trace_id(
+            problem,
+            TEACHER.model_copy(update={"licence": "MIT", "urls": ("http://a/v1",), "concurrency": 1}),
+            sampling,
+            0,
+        ),
+        trace_id(
+            problem,
+            TEACHER,
+            sampling.model_copy(update={"n": 64, "adaptive": Adaptive(), "budget_usd": 1.0}),
+            0,
+        ),
     ]
     assert same == [key] * 3
     other = [
@@ -232,7 +260,10 @@ def test_a_draw_keeps_its_seed_when_its_budget_grows():
     assert draws.seed(problem, 0) != draws.seed(problem, 1)
 
 
-@pytest.mark.parametrize(("kind", "language", "reference"), [("math", "en", "42"), ("math", "zh", "\\frac{1}{2}"), ("choice", "en", "B")])
+@pytest.mark.parametrize(
+    ("kind", "language", "reference"),
+    [("math", "en", "42"), ("math", "zh", "\\frac{1}{2}"), ("choice", "en", "B")],
+)
 def test_every_known_failure_ends_with_its_reason(tmp_path, kind, language, reference):
     class Showing:
         def complete(self, requests, sampling):
@@ -241,7 +272,10 @@ def test_every_known_failure_ends_with_its_reason(tmp_path, kind, language, refe
 
     names = ["right", *scripted.FAILURES]
     asked = [Problem("0" * 16, "test", kind, "What is it? A) one B) two", reference, language=language)]
-    candidates = measure(verify(run(tmp_path / "j", asked, Sampling(n=len(names)), Showing()), Verification(workers=1)), Curation())
+    candidates = measure(
+        verify(run(tmp_path / "j", asked, Sampling(n=len(names)), Showing()), Verification(workers=1)),
+        Curation(),
+    )
     shards.write(Candidate, candidates, str(tmp_path / "measured.parquet"))
     decisions = decide(shards.read(Outline, str(tmp_path / "measured.parquet")), Curation())
     dropped = {name: decision.dropped for name, decision in zip(names, decisions, strict=True)}
@@ -253,10 +287,18 @@ def ready(number, text):
 
 
 @settings(deadline=None, max_examples=30)
-@given(st.lists(st.sampled_from(["asked", "ready", "unusable", "unusable and ready"]), max_size=8), st.integers(1, 4))
+@given(
+    st.lists(st.sampled_from(["asked", "ready", "unusable", "unusable and ready"]), max_size=8),
+    st.integers(1, 4),
+)
 def test_a_ready_response_is_the_one_trace_of_its_problem_and_costs_nothing(tmp_path_factory, what, n):
-    rows = problems(len(what), unusable={number for number, name in enumerate(what) if name.startswith("unusable")})
-    rows = [replace(row, response="Hello.") if name.endswith("ready") else row for row, name in zip(rows, what, strict=True)]
+    rows = problems(
+        len(what), unusable={number for number, name in enumerate(what) if name.startswith("unusable")}
+    )
+    rows = [
+        replace(row, response="Hello.") if name.endswith("ready") else row
+        for row, name in zip(rows, what, strict=True)
+    ]
     engine, path = Watched(), tmp_path_factory.mktemp("ready") / "completions"
     traces = run(path, rows, Sampling(n=n), engine)
     sizes = {"asked": n, "ready": 1}
@@ -275,17 +317,34 @@ def test_a_ready_response_keeps_its_thinking_and_is_not_stored_twice(tmp_path):
     texts = ["<think>\nA greeting.\n</think>\n\nHello.", "Hello.", "<think>\nnever closed"]
     rows = [ready(number, text) for number, text in enumerate(texts)]
     first, second, third = run(tmp_path / "completions", rows, Sampling(n=4), Watched(dies_after=0))
-    assert (first.thinking, first.answer, second.thinking, second.answer) == ("A greeting.", "Hello.", None, "Hello.")
+    assert (first.thinking, first.answer, second.thinking, second.answer) == (
+        "A greeting.",
+        "Hello.",
+        None,
+        "Hello.",
+    )
     assert (first.think_closed, third.think_closed, third.answer) == (True, False, "")
     assert {trace.problem.response for trace in (first, second, third)} == {None}
     assert first.problem == replace(rows[0], response=None)
     assert (first.teacher, first.finish_reason, first.sample_index) == ("ready:essays", "stop", 0)
-    assert (first.prompt_tokens, first.thinking_tokens, first.answer_tokens, first.cost_usd, first.seed, first.failure) == (None,) * 6
+    assert (
+        first.prompt_tokens,
+        first.thinking_tokens,
+        first.answer_tokens,
+        first.cost_usd,
+        first.seed,
+        first.failure,
+    ) == (None,) * 6
 
 
 def test_a_ready_response_keeps_its_identity_whatever_is_sampled(tmp_path):
     (one,) = run(tmp_path / "one", [ready(0, "Hello.")], Sampling(n=1), Watched())
-    (other,) = run(tmp_path / "other", [replace(ready(0, "Hello."), licence="MIT")], Sampling(n=8, temperature=1.0, seed=3), Watched())
+    (other,) = run(
+        tmp_path / "other",
+        [replace(ready(0, "Hello."), licence="MIT")],
+        Sampling(n=8, temperature=1.0, seed=3),
+        Watched(),
+    )
     (changed,) = run(tmp_path / "changed", [ready(0, "Good day.")], Sampling(n=1), Watched())
     assert one.id == other.id != changed.id and len(one.id) == 16
 
@@ -294,7 +353,11 @@ SAID = [
     ("Hello \ud800 there\x00", "Hello \ufffd there\ufffd", None),
     ([{"role": "user", "content": "Greet me."}, {"role": "assistant", "content": "Hello."}], "Hello.", None),
     (
-        [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "?"}, {"role": "assistant", "content": "Hello."}],
+        [
+            {"role": "system", "content": "Be kind."},
+            {"role": "user", "content": "?"},
+            {"role": "assistant", "content": "Hello."},
+        ],
         None,
         "bad_row",
     ),
@@ -310,14 +373,20 @@ SAID = [
 def test_a_ready_response_is_read_from_its_column(said, response, unusable):
     source = ProblemSource(name="essays", path="x.jsonl", kind="open", reference="", response="messages")
     (problem,) = collect([{"question": "Greet me.", "messages": said}], source, Verification(workers=1))
-    (asked,) = collect([{"question": "Greet me."}], source.model_copy(update={"response": None}), Verification(workers=1))
+    (asked,) = collect(
+        [{"question": "Greet me."}], source.model_copy(update={"response": None}), Verification(workers=1)
+    )
     assert (problem.response, problem.unusable) == (response, unusable)
     assert problem.problem_id == asked.problem_id and asked.response is None
 
 
 def test_a_source_without_the_column_of_responses_is_an_error(tmp_path):
-    shards.write_rows(pa.schema([("question", pa.string())]), [{"question": "Greet me."}], str(tmp_path / "rows.parquet"))
-    source = ProblemSource(name="essays", path=str(tmp_path / "rows.parquet"), kind="open", reference="", response="messages")
+    shards.write_rows(
+        pa.schema([("question", pa.string())]), [{"question": "Greet me."}], str(tmp_path / "rows.parquet")
+    )
+    source = ProblemSource(
+        name="essays", path=str(tmp_path / "rows.parquet"), kind="open", reference="", response="messages"
+    )
     with pytest.raises(RecipeError, match="no column messages"):
         list(read_rows(source))
 

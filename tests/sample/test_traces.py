@@ -26,21 +26,35 @@ PROBLEM = Problem("0" * 16, "test", "math", "What is 1 + 1?", "2")
     ],
 )
 def test_tokens_are_split_as_counted_or_by_characters(total, counted, parts, expected):
-    assert token_split(Completion("k", "", completion_tokens=total, reasoning_tokens=counted), parts) == expected
+    assert (
+        token_split(Completion("k", "", completion_tokens=total, reasoning_tokens=counted), parts) == expected
+    )
 
 
 @pytest.mark.parametrize(
     ("prompt", "completion", "prices", "expected"),
-    [(10, 100, (None, None), None), (10, 100, (1.0, 2.0), 210e-6), (None, 100, (None, 2.0), 200e-6), (None, 100, (1.0, 2.0), None)],
+    [
+        (10, 100, (None, None), None),
+        (10, 100, (1.0, 2.0), 210e-6),
+        (None, 100, (None, 2.0), 200e-6),
+        (None, 100, (1.0, 2.0), None),
+    ],
 )
 def test_a_completion_costs_its_tokens(prompt, completion, prices, expected):
     teacher = Teacher(model="m", prompt_usd_per_million=prices[0], completion_usd_per_million=prices[1])
-    cost = of_tries(PROBLEM, [Completion("k", "", prompt_tokens=prompt, completion_tokens=completion)], teacher, 0, 0).cost_usd
+    cost = of_tries(
+        PROBLEM, [Completion("k", "", prompt_tokens=prompt, completion_tokens=completion)], teacher, 0, 0
+    ).cost_usd
     assert cost == (None if expected is None else pytest.approx(expected))
 
 
 def test_a_draw_costs_all_of_its_tries_and_has_the_text_of_the_last():
-    teacher = Teacher(model="m", prompt_usd_per_million=1.0, cached_prompt_usd_per_million=0.5, completion_usd_per_million=2.0)
+    teacher = Teacher(
+        model="m",
+        prompt_usd_per_million=1.0,
+        cached_prompt_usd_per_million=0.5,
+        completion_usd_per_million=2.0,
+    )
     cut = Completion("a", "<think>\n1", finish_reason="length", prompt_tokens=10, completion_tokens=100)
     whole = Completion(
         "b",
@@ -52,7 +66,13 @@ def test_a_draw_costs_all_of_its_tries_and_has_the_text_of_the_last():
         lost_completion_tokens=50,
     )
     trace = of_tries(PROBLEM, [cut, whole], teacher, 7, 3)
-    assert (trace.id, trace.answer, trace.finish_reason, trace.sample_index, trace.seed) == ("b", "2", "stop", 3, 7)
+    assert (trace.id, trace.answer, trace.finish_reason, trace.sample_index, trace.seed) == (
+        "b",
+        "2",
+        "stop",
+        3,
+        7,
+    )
     assert (trace.thinking_tokens or 0) + (trace.answer_tokens or 0) == 150
     assert (trace.spent_tokens, trace.cached_prompt_tokens) == (300, 8)
     assert trace.cost_usd == pytest.approx((22 * 1.0 + 8 * 0.5 + 300 * 2.0) / 1e6)
@@ -60,7 +80,13 @@ def test_a_draw_costs_all_of_its_tries_and_has_the_text_of_the_last():
 
 def test_a_refused_prompt_is_a_failed_row_that_cost_nothing():
     trace = refused(PROBLEM, Teacher(model="m"), "empty")
-    assert (trace.failure, trace.finish_reason, trace.cost_usd, trace.spent_tokens, trace.teacher) == ("empty", "error", None, None, "m")
+    assert (trace.failure, trace.finish_reason, trace.cost_usd, trace.spent_tokens, trace.teacher) == (
+        "empty",
+        "error",
+        None,
+        None,
+        "m",
+    )
 
 
 TAGGED = "[THINK]1 + 1[/THINK]2"
@@ -71,7 +97,9 @@ def test_tags_of_another_family_are_read_by_the_recipe_and_told_once_without_it(
     for tags, found in ((None, Parts(None, TAGGED, True)), ("mistral", Parts("1 + 1", "2", True))):
         trace = of_tries(PROBLEM, [Completion("k", TAGGED)], Teacher(model="m", think_tags=tags), 0, 0)
         assert Parts(trace.thinking, trace.answer, trace.think_closed) == found
-    told = [record for record in caplog.records if 'set teacher.think_tags = "mistral"' in record.getMessage()]
+    told = [
+        record for record in caplog.records if 'set teacher.think_tags = "mistral"' in record.getMessage()
+    ]
     assert [record.once for record in told] == ["think_tags/m"]
 
 

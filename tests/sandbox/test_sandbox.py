@@ -1,4 +1,5 @@
-"""The sandbox: whatever a program tries, it ends in its slot, gets at nothing, leaves nothing and breaks nothing."""
+"""The sandbox: whatever a program tries, it ends in its slot, gets at nothing, leaves nothing and breaks
+nothing."""
 
 import json
 import logging
@@ -25,7 +26,12 @@ from distill.sandbox.box import Box
 
 LIMITS = dataset.Sandbox(timeout_seconds=0.6, memory_mb=256)
 ROOMY = dataset.Sandbox(timeout_seconds=20)
-HOSTILE = [json.loads(line) for line in (Path(__file__).parents[1] / "cases/hostile_system.jsonl").read_text(encoding="utf-8").splitlines()]
+HOSTILE = [
+    json.loads(line)
+    for line in (Path(__file__).parents[1] / "cases/hostile_system.jsonl")
+    .read_text(encoding="utf-8")
+    .splitlines()
+]
 CANARY = f"CANARY-{secrets.token_hex(8)}"
 SLOT_SECONDS = 25 * LIMITS.timeout_seconds
 ORDINARY_USER = 12345
@@ -41,7 +47,8 @@ def one_box() -> Iterator[Boxes]:
 
 @contextmanager
 def canaries(folder: Path) -> Iterator[dict[str, str]]:
-    """A file of ours, a TCP port of ours and an abstract socket of ours, by the marks that stand for them in the programs."""
+    """A file of ours, a TCP port of ours and an abstract socket of ours, by the marks that stand for them in
+    the programs."""
     file = folder / "canary"
     file.write_text(CANARY)
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket(socket.AF_UNIX) as abstract:
@@ -65,7 +72,10 @@ def attempt(opened: Boxes, case: dict[str, str], marks: dict[str, str]) -> Ran:
 
 def judge_harmless(case: dict[str, str], ran: Ran) -> None:
     assert ran.ending in case["expect"], (case["id"], ran)
-    assert ran.ending != "timeout" or ran.seconds > LIMITS.timeout_seconds, (case["id"], ran)  # and not the wall's twentyfold
+    assert ran.ending != "timeout" or ran.seconds > LIMITS.timeout_seconds, (
+        case["id"],
+        ran,
+    )  # and not the wall's twentyfold
     for stream in (ran.stdout, ran.stderr, ran.result):
         assert b"ESCAPED" not in stream and CANARY.encode() not in stream, stream[:2000]
 
@@ -89,7 +99,9 @@ def left_alone(box: Box, count: int) -> bool:
 
 
 @pytest.mark.parametrize("case", HOSTILE, ids=[case["id"] for case in HOSTILE])
-def test_a_hostile_program_harms_nothing_and_gets_at_nothing(case: dict[str, str], one_box: Boxes, tmp_path: Path) -> None:
+def test_a_hostile_program_harms_nothing_and_gets_at_nothing(
+    case: dict[str, str], one_box: Boxes, tmp_path: Path
+) -> None:
     started = time.monotonic()
     with canaries(tmp_path) as marks:
         judge_harmless(case, attempt(one_box, case, marks))
@@ -104,7 +116,11 @@ def test_the_same_programs_get_at_things_where_nothing_stops_them(tmp_path: Path
     box = Box(LIMITS, protected=False)
     try:
         with canaries(tmp_path) as marks:
-            for case in [case for case in HOSTILE if case["id"] in ("canary-file", "tcp-loopback", "abstract-sockets", "own-port")]:
+            for case in [
+                case
+                for case in HOSTILE
+                if case["id"] in ("canary-file", "tcp-loopback", "abstract-sockets", "own-port")
+            ]:
                 (ran,) = box.run(job(case, marks))
                 with pytest.raises(AssertionError):
                     judge_harmless(case, ran)
@@ -113,7 +129,11 @@ def test_the_same_programs_get_at_things_where_nothing_stops_them(tmp_path: Path
 
 
 def test_an_exit_status_is_the_programs_own(one_box: Boxes) -> None:
-    codes = {case["id"]: one_box.run(Job("stdio", {"source": case["source"]})).code for case in HOSTILE if case["group"] == "exits"}
+    codes = {
+        case["id"]: one_box.run(Job("stdio", {"source": case["source"]})).code
+        for case in HOSTILE
+        if case["group"] == "exits"
+    }
     assert codes == {
         "exit-zero": 0,
         "exit-in-handler": 0,
@@ -123,29 +143,42 @@ def test_an_exit_status_is_the_programs_own(one_box: Boxes) -> None:
     }
 
 
-HONEST = [json.loads(line) for line in (Path(__file__).parents[1] / "cases/honest_system.jsonl").read_text(encoding="utf-8").splitlines()]
+HONEST = [
+    json.loads(line)
+    for line in (Path(__file__).parents[1] / "cases/honest_system.jsonl")
+    .read_text(encoding="utf-8")
+    .splitlines()
+]
 
 
 @pytest.mark.parametrize("case", HONEST, ids=[case["id"] for case in HONEST])
 def test_an_honest_program_runs_as_it_would_outside(case: dict[str, str]) -> None:
-    outside = subprocess.run([sys.executable, "-c", case["source"]], input=case["stdin"].encode(), capture_output=True, check=True)
+    outside = subprocess.run(
+        [sys.executable, "-c", case["source"]], input=case["stdin"].encode(), capture_output=True, check=True
+    )
     ran = boxes(ROOMY, 1).run(Job("stdio", {"source": case["source"]}, case["stdin"].encode()))
     assert (ran.ending, ran.code, ran.stdout) == ("exit", 0, outside.stdout), ran
     assert ran.stdout.decode().startswith(case["prints"])
 
 
 def test_much_input_and_much_output_go_through() -> None:
-    ran = boxes(ROOMY, 1).run(Job("stdio", {"source": "import sys\nprint(sys.stdin.read() * 2, end='')"}, b"1234 6789\n" * 300_000))
+    ran = boxes(ROOMY, 1).run(
+        Job("stdio", {"source": "import sys\nprint(sys.stdin.read() * 2, end='')"}, b"1234 6789\n" * 300_000)
+    )
     assert (ran.ending, ran.stdout) == ("exit", b"1234 6789\n" * 600_000)
 
 
 def test_another_interpreter_brings_its_packages_and_nothing_of_ours() -> None:
     with Boxes(ROOMY.model_copy(update={"python": sys.executable}), 1) as opened:
-        ran = opened.run(Job("stdio", {"source": "import numpy\nprint(numpy.arange(3).sum())\nimport distill"}))
+        ran = opened.run(
+            Job("stdio", {"source": "import numpy\nprint(numpy.arange(3).sum())\nimport distill"})
+        )
     assert (ran.stdout, ran.code) == (b"3\n", 1) and b"No module named 'distill'" in ran.stderr
 
 
-def test_an_interpreter_below_the_folder_for_temporary_files_is_not_hidden_by_the_boxes_own(tmp_path: Path) -> None:
+def test_an_interpreter_below_the_folder_for_temporary_files_is_not_hidden_by_the_boxes_own(
+    tmp_path: Path,
+) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True)
     (package,) = (tmp_path / "venv").glob("lib/python*/site-packages")
     (package / "here.py").write_text("WORD = 'found'\n")
@@ -182,7 +215,9 @@ ASK = "import os\nfor n in range(100):\n    os.write(5, b'%d' % n)\n    assert o
 
 
 def pair(opened: Boxes, first: str, second: str) -> tuple[Ran, Ran]:
-    return opened.run_pair(*(Job("stdio", {"source": source}, waits_for_peer=True) for source in (first, second)))
+    return opened.run_pair(
+        *(Job("stdio", {"source": source}, waits_for_peer=True) for source in (first, second))
+    )
 
 
 def test_the_programs_of_a_pair_talk_to_each_other(one_box: Boxes) -> None:
@@ -191,7 +226,9 @@ def test_the_programs_of_a_pair_talk_to_each_other(one_box: Boxes) -> None:
 
 
 def test_waiting_for_a_busy_peer_costs_nothing_and_waiting_for_a_sleeping_one_ends(one_box: Boxes) -> None:
-    busy, waiting = pair(one_box, "import time\nwhile time.process_time() < 0.4:\n    pass", "import os\nos.read(4, 1)")
+    busy, waiting = pair(
+        one_box, "import time\nwhile time.process_time() < 0.4:\n    pass", "import os\nos.read(4, 1)"
+    )
     assert (busy.ending, waiting.ending) == ("exit", "exit") and busy.seconds > 0.35 and waiting.seconds < 0.2
     asleep, also = pair(one_box, "import os\nos.read(4, 1)", "import os\nos.read(4, 1)")
     assert "timeout" in (asleep.ending, also.ending)
@@ -200,7 +237,10 @@ def test_waiting_for_a_busy_peer_costs_nothing_and_waiting_for_a_sleeping_one_en
 def test_a_machine_with_too_few_cores_makes_no_timeouts() -> None:
     spin = "import time\nwhile time.process_time() < 0.3:\n    pass\nprint('done')"
     with Boxes(LIMITS, 6) as many:
-        rans = [future.result() for future in [many.submit(many.run, Job("stdio", {"source": spin})) for _ in range(6)]]
+        rans = [
+            future.result()
+            for future in [many.submit(many.run, Job("stdio", {"source": spin})) for _ in range(6)]
+        ]
     assert [ran.ending for ran in rans] == ["exit"] * 6
 
 
@@ -229,7 +269,9 @@ def when_running(opened: Boxes, act: Callable[[Box], None], known: set[Box]) -> 
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         for box in opened.live - known:
-            if len(processes_below(box.process.pid)) >= 5:  # bwrap's first, zygote, warden, process 1, program
+            if (
+                len(processes_below(box.process.pid)) >= 5
+            ):  # bwrap's first, zygote, warden, process 1, program
                 act(box)
                 return known | {box}
         time.sleep(0.005)
@@ -250,7 +292,9 @@ def test_a_run_that_is_killed_is_tried_once_more(act: Callable[[Box], None]) -> 
 def test_a_run_whose_box_dies_three_times_says_nothing_about_the_program() -> None:
     with Boxes(LIMITS, 1) as opened:
         future = opened.submit(opened.run, SLOW)
-        when_running(opened, kill_bwrap, when_running(opened, kill_bwrap, when_running(opened, kill_bwrap, set())))
+        when_running(
+            opened, kill_bwrap, when_running(opened, kill_bwrap, when_running(opened, kill_bwrap, set()))
+        )
         with pytest.raises(InfraError, match="3 times"):
             future.result()
         assert opened.run(SLOW).stdout == b"done\n"
@@ -271,7 +315,11 @@ def test_nothing_outlives_a_parent_that_is_killed() -> None:
         try:
             with Boxes(LIMITS, 1) as opened:
                 threading.Thread(target=opened.run, args=(SLOW,), daemon=True).start()
-                when_running(opened, lambda box: os.write(writer, json.dumps(processes_below(os.getpid())).encode()) and None, set())
+                when_running(
+                    opened,
+                    lambda box: os.write(writer, json.dumps(processes_below(os.getpid())).encode()) and None,
+                    set(),
+                )
                 time.sleep(100)
         finally:
             os._exit(1)
@@ -302,12 +350,20 @@ def test_a_sandbox_that_does_not_hold_is_not_used(monkeypatch: pytest.MonkeyPatc
         check(dataset.Sandbox(timeout_seconds=3.5))
 
 
-def test_unprotected_runs_are_asked_for_and_announced_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_unprotected_runs_are_asked_for_and_announced_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     daemon = next(case["source"] for case in HOSTILE if case["id"] == "double-fork-daemon")
-    with caplog.at_level(logging.WARNING), Boxes(LIMITS.model_copy(update={"unsafe_local": True}), 1) as opened:
-        rans = [opened.run(Job("stdio", {"source": source})) for source in (daemon, "while True:\n    pass", "print(input())")]
+    with (
+        caplog.at_level(logging.WARNING),
+        Boxes(LIMITS.model_copy(update={"unsafe_local": True}), 1) as opened,
+    ):
+        rans = [
+            opened.run(Job("stdio", {"source": source}))
+            for source in (daemon, "while True:\n    pass", "print(input())")
+        ]
         (box,) = opened.live
         assert left_alone(box, 0)
     assert [(ran.ending, ran.stdout) for ran in rans[:2]] == [("exit", b"left\n"), ("timeout", b"")]
@@ -316,7 +372,8 @@ def test_unprotected_runs_are_asked_for_and_announced_once(monkeypatch: pytest.M
 
 
 def ordinary_user_finds_it_the_same(folder: Path) -> None:
-    """Becomes an ordinary user where this is root; `/usr/bin/python3` stands in for an interpreter that it may not read."""
+    """Becomes an ordinary user where this is root; `/usr/bin/python3` stands in for an interpreter that it
+    may not read."""
     limits = LIMITS
     if os.geteuid() == 0:
         limits = LIMITS.model_copy(update={"python": "/usr/bin/python3"})

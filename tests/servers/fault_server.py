@@ -1,13 +1,16 @@
-"""A teacher that fails on schedule: an OpenAI-compatible server process that keeps books of what it was asked and what was paid.
+"""A teacher that fails on schedule: an OpenAI-compatible server process that keeps books of what it was asked
+and what was paid.
 
-`python tests/servers/fault_server.py FOLDER [--port N]` prints its port. The address `/NAME/v1` acts by `FOLDER/NAME/plan.json`
-and writes `FOLDER/NAME/log.jsonl`: a line when a request arrives (one without `n` is a probe), when its completion has been
-computed (and is paid for), and when the reply has been written. All that it remembers is read from those files, so it goes on after an end.
-A reply depends on seed, messages and `max_tokens` only. It models no tokens: a word is one.
+`python tests/servers/fault_server.py FOLDER [--port N]` prints its port. The address `/NAME/v1` acts by
+`FOLDER/NAME/plan.json` and writes `FOLDER/NAME/log.jsonl`: a line when a request arrives (one without `n` is
+a probe), when its completion has been computed (and is paid for), and when the reply has been written. All
+that it remembers is read from those files, so it goes on after an end. A reply depends on seed, messages and
+`max_tokens` only. It models no tokens: a word is one.
 
-A plan is `{"rules": [...], "latency_ms": 5, "key": null}`; the first rule that fits decides:
-`{"fault": "status-503", "first": 10, "last": 30}` (numbers of requests, from 1), `"start"` and `"end"` (seconds since the
-first request), `"share"` (of the requests, seeded), `"tries"` (only the first so many tries of a request; without it, all).
+A plan is `{"rules": [...], "latency_ms": 5, "key": null}`; the first rule that fits decides: `{"fault":
+"status-503", "first": 10, "last": 30}` (numbers of requests, from 1), `"start"` and `"end"` (seconds since
+the first request), `"share"` (of the requests, seeded), `"tries"` (only the first so many tries of a request;
+without it, all).
 """
 
 import argparse
@@ -84,13 +87,19 @@ class FaultServer:
         probe = "n" not in asked
         books.note("probed" if probe else "received", identity, fault=fault)
         if (key := books.plan.get("key")) and request.headers.get("Authorization") != f"Bearer {key}":
-            return web.Response(status=401, text=f"Incorrect API key provided: {request.headers.get('Authorization')}")
+            return web.Response(
+                status=401, text=f"Incorrect API key provided: {request.headers.get('Authorization')}"
+            )
         if fault and (refused := await refusal(fault)) is not None:
             return refused
         good = reply(asked)
         usage = good["usage"]
-        data = b'{"choices": [{"mess' if fault == "garbled" else json.dumps(spoilt(fault, good, asked)).encode()
-        await asyncio.sleep(books.plan.get("latency_ms", 5) * -math.log(1 - draw(identity + "latency")) / 1000)
+        data = (
+            b'{"choices": [{"mess' if fault == "garbled" else json.dumps(spoilt(fault, good, asked)).encode()
+        )
+        await asyncio.sleep(
+            books.plan.get("latency_ms", 5) * -math.log(1 - draw(identity + "latency")) / 1000
+        )
         books.note("answered" if probe else "paid", identity, fault=fault, usage=usage)
         try:
             response = await sent(fault, data, request)
@@ -129,7 +138,11 @@ def reply(asked: dict) -> dict:
     right = draw(identity + "right") < RATES[int(draw(question) * len(RATES))]
     total = sum(map(int, re.findall(r"\d+", question)[:2])) + (0 if right else 1 + int(draw(identity) * 9))
     length = int(MEDIAN_WORDS * math.exp(2 * draw(identity + "length") - 1))
-    words = ["<think>\nIt", *(f"{identity[:4]}.{number}" for number in range(length)), f"\n</think>\n\nSo\\boxed{{{total}}}"]
+    words = [
+        "<think>\nIt",
+        *(f"{identity[:4]}.{number}" for number in range(length)),
+        f"\n</think>\n\nSo\\boxed{{{total}}}",
+    ]
     most = asked.get("max_tokens") or len(words)
     prompt = sum(len(message["content"].split()) for message in asked["messages"])
     usage = {"prompt_tokens": prompt, "completion_tokens": min(len(words), most)}
@@ -139,10 +152,13 @@ def reply(asked: dict) -> dict:
             {
                 "index": 0,
                 "message": {"role": "assistant", "content": " ".join(words[:most])},
-                "finish_reason": "stop" if len(words) < most else "length",  # as for a server whose end of turn is a token, too
+                "finish_reason": "stop"
+                if len(words) < most
+                else "length",  # as for a server whose end of turn is a token, too
             }
         ],
-        "usage": usage | {"total_tokens": sum(usage.values()), "prompt_tokens_details": {"cached_tokens": prompt // 2}},
+        "usage": usage
+        | {"total_tokens": sum(usage.values()), "prompt_tokens_details": {"cached_tokens": prompt // 2}},
     }
 
 
@@ -154,7 +170,10 @@ def spoilt(fault: str | None, good: dict, asked: dict) -> object:
             return good | {"choices": []}
         case "null" | "empty" | "reasoning":
             text = choice["message"]["content"]
-            choice |= {"message": {"role": "assistant", "content": "" if fault == "empty" else None}, "finish_reason": "stop"}
+            choice |= {
+                "message": {"role": "assistant", "content": "" if fault == "empty" else None},
+                "finish_reason": "stop",
+            }
             if fault == "reasoning":
                 choice["message"]["reasoning_content"] = text
         case "nousage":
@@ -179,7 +198,9 @@ async def refusal(fault: str) -> web.StreamResponse | None:
         case "html" | "nothing" | "error":
             return web.Response(body=BODIES[name], content_type="application/json")
         case "busy":
-            return web.Response(status=429, headers={"Retry-After": argument} if argument else {}, text="slow down")
+            return web.Response(
+                status=429, headers={"Retry-After": argument} if argument else {}, text="slow down"
+            )
         case "busydate":
             moment = format_datetime(datetime.now(UTC) + timedelta(seconds=int(argument)), usegmt=True)
             return web.Response(status=429, headers={"Retry-After": moment}, text="slow down")
@@ -196,7 +217,9 @@ async def refusal(fault: str) -> web.StreamResponse | None:
 
 async def sent(fault: str | None, data: bytes, request: web.Request) -> web.StreamResponse:
     """A body as it comes: whole, a byte a second, or broken off."""
-    response = web.StreamResponse(headers={"Content-Length": str(len(data)), "Content-Type": "application/json"})
+    response = web.StreamResponse(
+        headers={"Content-Length": str(len(data)), "Content-Type": "application/json"}
+    )
     await response.prepare(request)
     if fault == "drip":
         for byte in data:
@@ -217,7 +240,12 @@ async def main() -> None:
     arguments = parser.parse_args()
     server = FaultServer(arguments.folder)
     app = web.Application()
-    app.add_routes([web.post("/{name}/v1/chat/completions", server.complete), web.get("/{name}/v1/models", server.models)])
+    app.add_routes(
+        [
+            web.post("/{name}/v1/chat/completions", server.complete),
+            web.get("/{name}/v1/models", server.models),
+        ]
+    )
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", arguments.port, reuse_address=True, backlog=4096).start()

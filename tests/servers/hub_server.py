@@ -1,9 +1,11 @@
-"""A real server for tests that keeps dataset repositories, as the hub does for what `huggingface_hub` and `datasets` ask of it.
+"""A real server for tests that keeps dataset repositories, as the hub does for what `huggingface_hub` and
+`datasets` ask of it.
 
-`python tests/servers/hub_server.py` prints its port. It takes the token `hf_good`; others get 401 with the token in the answer. Names
-decide its manners: the namespace `theirs` is 403, one that starts with `no` is 404; in a repository whose name starts with `shaky` each
-path fails once with 500, with `slow` large files are taken one after the other, in 0.4 seconds each. `GET /log` gives method and path of
-every request that arrived, and a line with the method `STORED` for each large file that was taken.
+`python tests/servers/hub_server.py` prints its port. It takes the token `hf_good`; others get 401 with the
+token in the answer. Names decide its manners: the namespace `theirs` is 403, one that starts with `no` is
+404; in a repository whose name starts with `shaky` each path fails once with 500, with `slow` large files are
+taken one after the other, in 0.4 seconds each. `GET /log` gives method and path of every request that
+arrived, and a line with the method `STORED` for each large file that was taken.
 """
 
 import asyncio
@@ -53,8 +55,16 @@ async def gate(request: web.Request, handler) -> web.StreamResponse:
     name = request.match_info.get("name", "")
     LOG.append({"method": request.method, "path": request.path})
     token = request.headers.get("Authorization", "")
-    if request.method in ("POST", "PUT") and not request.path.startswith("/objects") and token != "Bearer hf_good":
-        return web.json_response({"error": f"Invalid credentials: {token}"}, status=401, headers={"X-Error-Message": f"what is {token}?"})
+    if (
+        request.method in ("POST", "PUT")
+        and not request.path.startswith("/objects")
+        and token != "Bearer hf_good"
+    ):
+        return web.json_response(
+            {"error": f"Invalid credentials: {token}"},
+            status=401,
+            headers={"X-Error-Message": f"what is {token}?"},
+        )
     if name.startswith("shaky") and request.method in ("POST", "PUT") and not FAILED[request.path]:
         FAILED[request.path] += 1
         return web.Response(status=500, text="not well")
@@ -72,7 +82,9 @@ async def create(request: web.Request) -> web.Response:
     key = f"{owner}/{asked['name']}"
     there = key in REPOSITORIES
     REPOSITORIES.setdefault(key, Repository(asked.get("visibility") == "private"))
-    return web.json_response({"url": f"http://{request.host}/datasets/{key}", "name": key}, status=409 if there else 200)
+    return web.json_response(
+        {"url": f"http://{request.host}/datasets/{key}", "name": key}, status=409 if there else 200
+    )
 
 
 async def validate(request: web.Request) -> web.Response:
@@ -82,7 +94,11 @@ async def validate(request: web.Request) -> web.Response:
         header = safe_load(content.split("---\n")[1])
     except (YAMLError, IndexError) as error:
         return web.json_response({"errors": [{"message": str(error)}], "warnings": []}, status=400)
-    wrong = [] if header.get("license") != "bogus" else [{"message": '"license" must be one of [apache-2.0, ...]'}]
+    wrong = (
+        []
+        if header.get("license") != "bogus"
+        else [{"message": '"license" must be one of [apache-2.0, ...]'}]
+    )
     return web.json_response({"errors": wrong, "warnings": []}, status=400 if wrong else 200)
 
 
@@ -148,7 +164,14 @@ async def info(request: web.Request) -> web.Response:
     """What is known of a repository."""
     own = repository(request)
     siblings = [{"rfilename": path} for path in sorted(own.files)]
-    known = {"id": key(request), "sha": own.sha, "private": own.private, "siblings": siblings, "tags": [], "downloads": 0}
+    known = {
+        "id": key(request),
+        "sha": own.sha,
+        "private": own.private,
+        "siblings": siblings,
+        "tags": [],
+        "downloads": 0,
+    }
     return web.json_response(known | {"commits": own.commits})
 
 
@@ -161,7 +184,11 @@ async def tree(request: web.Request) -> web.Response:
         return web.json_response({"error": "no entry"}, status=404, headers={"X-Error-Code": "EntryNotFound"})
     if "recursive" not in request.query or request.query["recursive"].lower() == "false":
         inside = {path: content for path, content in inside.items() if "/" not in path.removeprefix(start)}
-    folders = {path.removeprefix(start).split("/")[0] for path in files if path.startswith(start) and "/" in path.removeprefix(start)}
+    folders = {
+        path.removeprefix(start).split("/")[0]
+        for path in files
+        if path.startswith(start) and "/" in path.removeprefix(start)
+    }
     rows = [{"type": "directory", "path": start + name, "oid": "0" * 40} for name in sorted(folders)]
     return web.json_response([*rows, *(entry(path, content) for path, content in sorted(inside.items()))])
 
@@ -173,13 +200,19 @@ async def paths_info(request: web.Request) -> web.Response:
     asked = [str(path) for path in posted.getall("paths", [])] if posted else (await request.json())["paths"]
     rows = [entry(path, files[path]) for path in asked if path in files]
     folders = [path for path in asked if any(one.startswith(f"{path}/") for one in files)]
-    return web.json_response([*rows, *({"type": "directory", "path": path, "oid": "0" * 40} for path in folders)])
+    return web.json_response(
+        [*rows, *({"type": "directory", "path": path, "oid": "0" * 40} for path in folders)]
+    )
 
 
 def entry(path: str, content: bytes) -> dict:
     """One file of a tree."""
     row = {"type": "file", "path": path, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
-    return row | ({"lfs": {"oid": oid(path, content), "size": len(content), "pointerSize": 130}} if path.endswith(LARGE) else {})
+    return row | (
+        {"lfs": {"oid": oid(path, content), "size": len(content), "pointerSize": 130}}
+        if path.endswith(LARGE)
+        else {}
+    )
 
 
 async def resolve(request: web.Request) -> web.Response:
@@ -206,7 +239,9 @@ def repository(request: web.Request) -> Repository:
     own = REPOSITORIES.get(key(request))
     token = request.headers.get("Authorization", "")
     if own is None or (own.private and token != "Bearer hf_good"):
-        raise web.HTTPNotFound(text='{"error": "Repository not found"}', headers={"X-Error-Code": "RepoNotFound"})
+        raise web.HTTPNotFound(
+            text='{"error": "Repository not found"}', headers={"X-Error-Code": "RepoNotFound"}
+        )
     return own
 
 

@@ -1,4 +1,5 @@
-"""Processes that take Ctrl-C, for tests that send it: a shell's background jobs ignore SIGINT, and so do the children that inherit that."""
+"""Processes that take Ctrl-C, for tests that send it: a shell's background jobs ignore SIGINT, and so do the
+children that inherit that."""
 
 import subprocess
 import sys
@@ -8,5 +9,6 @@ HEED = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os
 
 
 def python(*arguments: str, **options: Any) -> "subprocess.Popen[Any]":
-    """Starts this Python with arguments; a program in its place then begins as one that a terminal has started."""
+    """Starts this Python with arguments; a program in its place then begins as one that a terminal has
+    started."""
     return subprocess.Popen([sys.executable, "-c", HEED, *arguments], **options)

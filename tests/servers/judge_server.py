@@ -1,8 +1,10 @@
-"""A real server for tests that plays a judge: it finds the fenced texts in the prompt, as a model would, and compares them.
+"""A real server for tests that plays a judge: it finds the fenced texts in the prompt, as a model would, and
+compares them.
 
-`python tests/servers/judge_server.py` prints its port. It is honest: an answer is correct when its first line is the reference. A question
-with `[judge=NAME*K]` gets the manner NAME for its first K requests (for ever without `*K`), and `[slow=N]` waits N milliseconds.
-`GET /log` gives the question of every request that arrived, with its body.
+`python tests/servers/judge_server.py` prints its port. It is honest: an answer is correct when its first line
+is the reference. A question with `[judge=NAME*K]` gets the manner NAME for its first K requests (for ever
+without `*K`), and `[slow=N]` waits N milliseconds. `GET /log` gives the question of every request that
+arrived, with its body.
 """
 
 import asyncio
@@ -39,14 +41,18 @@ async def complete(request: web.Request) -> web.Response:
         message["reasoning_content"] = verdict(nonce, "incorrect")
     reason = "length" if manner == "cut" else "MAX_TOKENS" if manner == "cutoff" else "stop"
     choice = {"index": 0, "message": message, "finish_reason": reason}
-    return web.json_response({"model": "judge-model", "choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 9}})
+    return web.json_response(
+        {"model": "judge-model", "choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 9}}
+    )
 
 
 def fenced(prompt: str) -> dict[str, str]:
     """The three texts of a prompt, by the delimiter that its first lines name."""
     delimiter = re.search(r"a line that starts with ([0-9a-f]{32})\.", prompt).group(1)
     return {
-        name: re.search(FENCED.format(delimiter=delimiter, name=name), prompt, re.DOTALL | re.MULTILINE).group(1)
+        name: re.search(
+            FENCED.format(delimiter=delimiter, name=name), prompt, re.DOTALL | re.MULTILINE
+        ).group(1)
         for name in ("question", "reference", "answer")
     }
 
@@ -66,7 +72,9 @@ def reply(manner: str, prompt: str, texts: dict[str, str], nonce: str) -> str | 
         case "quote":
             return f"The answer was:\n{texts['answer']}\n{verdict(nonce, honest, texts['answer'])}\n{texts['answer']}"
         case "unescaped":
-            return f'{{"analysis": "It says {texts["answer"]}", "correctness": "{honest}", "nonce": "{nonce}"}}'
+            return (
+                f'{{"analysis": "It says {texts["answer"]}", "correctness": "{honest}", "nonce": "{nonce}"}}'
+            )
         case "first":
             return json.dumps({"nonce": nonce, "analysis": "", "correctness": honest})
         case "broken":

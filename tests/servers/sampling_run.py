@@ -1,8 +1,10 @@
-"""One run of the sampling room without Prefect, quick enough to be killed again and again, and what its books say afterwards.
+"""One run of the sampling room without Prefect, quick enough to be killed again and again, and what its books
+say afterwards.
 
-`python tests/servers/sampling_run.py FOLDER RUN` samples made-up sums into `FOLDER/traces/*.parquet` over `FOLDER/completions.sqlite`,
-as the flow does: shards side by side, one engine, finished shards left alone. RUN is the JSON of a `Run`. The teacher is
-`fault_server.py`; what it wrote down is compared with the completions and shards. The first wait after a fault is short here.
+`python tests/servers/sampling_run.py FOLDER RUN` samples made-up sums into `FOLDER/traces/*.parquet` over
+`FOLDER/completions.sqlite`, as the flow does: shards side by side, one engine, finished shards left alone.
+RUN is the JSON of a `Run`. The teacher is `fault_server.py`; what it wrote down is compared with the
+completions and shards. The first wait after a fault is short here.
 """
 
 import json
@@ -34,7 +36,11 @@ FIXED = {"n": 2, "max_tokens": 120}
 ADAPTIVE = {"n": 2, "max_tokens": 60, "adaptive": {"enough": 2, "most": 6, "budgets": [90, 400]}}
 MONEY = ("spent_tokens", "cost_usd")
 """Columns that tell what replies cost which could not be used."""
-PRICES = {"prompt_usd_per_million": 1.0, "cached_prompt_usd_per_million": 0.1, "completion_usd_per_million": 4.0}
+PRICES = {
+    "prompt_usd_per_million": 1.0,
+    "cached_prompt_usd_per_million": 0.1,
+    "completion_usd_per_million": 4.0,
+}
 SHARDS_AT_ONCE = 2
 STORE = "completions.sqlite"
 
@@ -51,15 +57,25 @@ class Run:
     first_wait_seconds: float = 0.02
 
     def asked(self) -> Asked:
-        settings = {"concurrency": 8, "timeout_seconds": 10.0, "patience_seconds": 30.0} | PRICES | self.teacher
+        settings = (
+            {"concurrency": 8, "timeout_seconds": 10.0, "patience_seconds": 30.0} | PRICES | self.teacher
+        )
         teacher = Teacher.model_validate({"model": "teacher", "urls": self.urls} | settings)
         return Asked(teacher, Sampling.model_validate(self.sampling), Verification(workers=1))
 
     def shards(self) -> list[list[Problem]]:
         """Sums, each with an id of its own."""
-        questions = [(number, f"What is {number} + {7 * number % 31}?", number + 7 * number % 31) for number in range(self.problems)]
-        rows = [Problem(f"{number:016x}", "sums", "math", question, str(total)) for number, question, total in questions]
-        return [rows[start : start + self.shard_problems] for start in range(0, len(rows), self.shard_problems)]
+        questions = [
+            (number, f"What is {number} + {7 * number % 31}?", number + 7 * number % 31)
+            for number in range(self.problems)
+        ]
+        rows = [
+            Problem(f"{number:016x}", "sums", "math", question, str(total))
+            for number, question, total in questions
+        ]
+        return [
+            rows[start : start + self.shard_problems] for start in range(0, len(rows), self.shard_problems)
+        ]
 
     def go(self, folder: Path, completions: Path | None = None) -> None:
         """Samples all that is missing in a folder, over completions of its own or shared ones."""
@@ -72,11 +88,25 @@ class Run:
                 ThreadPoolExecutor(SHARDS_AT_ONCE) as threads,
                 ServerEngine(asked.teacher, self.first_wait_seconds) as engine,
             ):
-                list(threads.map(lambda numbered: sample_shard(folder, *numbered, asked, engine, kept), enumerate(self.shards())))
+                list(
+                    threads.map(
+                        lambda numbered: sample_shard(folder, *numbered, asked, engine, kept),
+                        enumerate(self.shards()),
+                    )
+                )
 
-    def start(self, folder: Path, *before: str, completions: Path | None = None, **environment: str) -> subprocess.Popen[str]:
+    def start(
+        self, folder: Path, *before: str, completions: Path | None = None, **environment: str
+    ) -> subprocess.Popen[str]:
         """The same in a process of its own, behind a command that starts it."""
-        command = [*before, sys.executable, __file__, str(folder), json.dumps(asdict(self)), *([str(completions)] if completions else [])]
+        command = [
+            *before,
+            sys.executable,
+            __file__,
+            str(folder),
+            json.dumps(asdict(self)),
+            *([str(completions)] if completions else []),
+        ]
         return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | environment)
 
     def identities(self) -> dict[str, str]:
@@ -84,7 +114,10 @@ class Run:
         asked, found = self.asked(), {}
         draws, adaptive = SamplingKeys(asked.teacher, asked.sampling), asked.sampling.adaptive
         for problem in (problem for rows in self.shards() for problem in rows):
-            messages = [{"role": one.role, "content": one.content} for one in prompts.render(problem, asked.sampling.prompt)]
+            messages = [
+                {"role": one.role, "content": one.content}
+                for one in prompts.render(problem, asked.sampling.prompt)
+            ]
             for index in range(max(asked.sampling.n, adaptive.most if adaptive else 0)):
                 for budget in (asked.sampling.max_tokens, *(adaptive.budgets if adaptive else ())):
                     seed = draws.seed(problem, index)
@@ -94,10 +127,16 @@ class Run:
     def kept(self, folder: Path, completions: Path | None = None) -> set[str]:
         """What the server calls the good completions that a run has kept."""
         with Completions(completions or folder / STORE) as kept:
-            return {name for key, name in self.identities().items() if (one := kept.get(key)) and one.failure is None}
+            return {
+                name
+                for key, name in self.identities().items()
+                if (one := kept.get(key)) and one.failure is None
+            }
 
 
-def sample_shard(folder: Path, number: int, problems: list[Problem], asked: Asked, engine: ServerEngine, kept: Completions) -> None:
+def sample_shard(
+    folder: Path, number: int, problems: list[Problem], asked: Asked, engine: ServerEngine, kept: Completions
+) -> None:
     """One shard, unless it is there."""
     target = folder / "traces" / f"{number:05}.parquet"
     if not target.exists():
@@ -108,7 +147,9 @@ def sample_shard(folder: Path, number: int, problems: list[Problem], asked: Aske
 def serving(folder: Path) -> Iterator[str]:
     """The address of a fault server over a folder, to which `/NAME/v1` is added."""
     folder.mkdir(parents=True, exist_ok=True)
-    with subprocess.Popen([sys.executable, str(SERVER), str(folder)], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, str(SERVER), str(folder)], stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         try:
             yield f"http://127.0.0.1:{process.stdout.readline().strip()}"

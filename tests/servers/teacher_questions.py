@@ -34,12 +34,27 @@ def log(url):
 
 
 def problem(question="What is 6 * 7?", number=0, **fields):
-    return Problem(f"{number:016x}", "test", fields.pop("kind", "math"), question, fields.pop("reference", "42"), **fields)
+    return Problem(
+        f"{number:016x}",
+        "test",
+        fields.pop("kind", "math"),
+        question,
+        fields.pop("reference", "42"),
+        **fields,
+    )
 
 
 def request(question="What is 6 * 7?", number=0, prefill="", index=0):
     asked = problem(question, number)
-    return Request(f"key{number}.{index}", asked, index, (Message("user", question),), prefill, SAMPLING.max_tokens, seed=number)
+    return Request(
+        f"key{number}.{index}",
+        asked,
+        index,
+        (Message("user", question),),
+        prefill,
+        SAMPLING.max_tokens,
+        seed=number,
+    )
 
 
 def ask(url, questions, prefill="", **teacher):
@@ -55,13 +70,19 @@ def ask(url, questions, prefill="", **teacher):
 
 def sends(status, body):
     """The fault of a question that is answered with a body of one's own; events come as they are."""
-    data = base64.urlsafe_b64encode((body if isinstance(body, str) else json.dumps(body)).encode()).decode().rstrip("=")
+    data = (
+        base64.urlsafe_b64encode((body if isinstance(body, str) else json.dumps(body)).encode())
+        .decode()
+        .rstrip("=")
+    )
     return f"[fault=events-{data}]" if status == "events" else f"[fault=sends-{status}-{data}]"
 
 
 def bodies(url, mark):
     """What arrived of questions that hold a mark."""
-    return [entry["body"] for entry in log(url)["requests"] if mark in entry["body"]["messages"][0]["content"]]
+    return [
+        entry["body"] for entry in log(url)["requests"] if mark in entry["body"]["messages"][0]["content"]
+    ]
 
 
 def everything(url, fault):

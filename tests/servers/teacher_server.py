@@ -1,10 +1,13 @@
-"""A real OpenAI-compatible server for tests: seeded completions on loopback, and faults that the question asks for.
+"""A real OpenAI-compatible server for tests: seeded completions on loopback, and faults that the question
+asks for.
 
-`python tests/servers/teacher_server.py [--port N] [--key K]` prints its port. A question with `[fault=NAME*K]` gets that fault for its
-first K tries (for ever without `*K`); `GET /everything/NAME` gives it to every request, and `/everything/well` ends that. `GET /log`
-tells every request that arrived, questions of one token apart. `--models JSON` is what it lists, `--refuses NAME` a field of the
-body that it does not take, `--streams WORDS` what it says to those who do not ask for a stream. It models no templates; a prompt has
-seven tokens. The fault `sends-STATUS-BASE64` is a body of one's own, as `sends(status, body)` of `teacher_questions.py` writes it.
+`python tests/servers/teacher_server.py [--port N] [--key K]` prints its port. A question with
+`[fault=NAME*K]` gets that fault for its first K tries (for ever without `*K`); `GET /everything/NAME` gives
+it to every request, and `/everything/well` ends that. `GET /log` tells every request that arrived, questions
+of one token apart. `--models JSON` is what it lists, `--refuses NAME` a field of the body that it does not
+take, `--streams WORDS` what it says to those who do not ask for a stream. It models no templates; a prompt
+has seven tokens. The fault `sends-STATUS-BASE64` is a body of one's own, as `sends(status, body)` of
+`teacher_questions.py` writes it.
 """
 
 import argparse
@@ -58,12 +61,20 @@ class TeacherServer:
                 else await misbehave(self.everything, asked, request)
             )
         self.tries[identity(asked)] += 1
-        self.log.append({"body": asked, "authorization": request.headers.get("Authorization"), "query": request.query_string})
+        self.log.append(
+            {
+                "body": asked,
+                "authorization": request.headers.get("Authorization"),
+                "query": request.query_string,
+            }
+        )
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
             if self.key and request.headers.get("Authorization") != f"Bearer {self.key}":
-                return web.Response(status=401, text=f"Incorrect API key provided: {request.headers.get('Authorization')}")
+                return web.Response(
+                    status=401, text=f"Incorrect API key provided: {request.headers.get('Authorization')}"
+                )
             if (refused := self.refusal(asked)) is not None:
                 return web.Response(status=400, text=json.dumps({"error": {"message": refused, "code": 400}}))
             if self.everything is not None:
@@ -76,25 +87,31 @@ class TeacherServer:
             self.in_flight -= 1
 
     def refusal(self, asked: dict) -> str | None:
-        """Why a request is not taken, in the words of OpenAI for a field and of vLLM for the context; None when it is."""
+        """Why a request is not taken, in the words of OpenAI for a field and of vLLM for the context; None
+        when it is."""
         if self.streams and not asked.get("stream"):
             return self.streams
         if self.refuses in asked:
             other = " Use 'max_completion_tokens' instead." if self.refuses == "max_tokens" else ""
             return f"Unsupported parameter: '{self.refuses}' is not supported with this model.{other}"
-        context = min((entry["max_model_len"] for entry in self.models if "max_model_len" in entry), default=10**9)
+        context = min(
+            (entry["max_model_len"] for entry in self.models if "max_model_len" in entry), default=10**9
+        )
         limit = asked.get("max_tokens", 0)
         if limit + 7 <= context:
             return None
         return (
-            f"This model's maximum context length is {context} tokens. However, you requested {limit} output tokens and your prompt "
+            f"This model's maximum context length is {context} tokens. However, you requested {limit} output "
+            "tokens and your prompt "
             f"contains at least 7 input tokens, for a total of at least {limit + 7} tokens."
         )
 
     async def list_models(self, request: web.Request) -> web.Response:
         """The models, to whom may see them."""
         if self.key and request.headers.get("Authorization") != f"Bearer {self.key}":
-            return web.Response(status=401, text=f"Incorrect API key provided: {request.headers.get('Authorization')}")
+            return web.Response(
+                status=401, text=f"Incorrect API key provided: {request.headers.get('Authorization')}"
+            )
         return web.json_response({"object": "list", "data": self.models})
 
     async def afflict(self, request: web.Request) -> web.Response:
@@ -105,7 +122,9 @@ class TeacherServer:
 
     async def tell(self, request: web.Request) -> web.Response:
         """The log of what arrived."""
-        return web.json_response({"requests": self.log, "most_in_flight": self.most_in_flight, "controls": self.controls})
+        return web.json_response(
+            {"requests": self.log, "most_in_flight": self.most_in_flight, "controls": self.controls}
+        )
 
 
 def identity(asked: dict) -> str:
@@ -121,7 +140,9 @@ def reply(asked: dict, **message: str | None) -> dict:
         text = text.removeprefix(opened["content"])
     return {
         "model": asked["model"],
-        "choices": [{"index": 0, "message": {"role": "assistant", "content": text} | message, "finish_reason": "stop"}],
+        "choices": [
+            {"index": 0, "message": {"role": "assistant", "content": text} | message, "finish_reason": "stop"}
+        ],
         "usage": {"prompt_tokens": 7, "completion_tokens": 20, "total_tokens": 27},
     }
 
@@ -136,11 +157,16 @@ async def misbehave(fault: str, asked: dict, request: web.Request) -> web.Stream
             return web.Response(status=429, headers={"Retry-After": argument}, text="slow down")
         case "busydate":
             moment = datetime.now(UTC) + timedelta(seconds=int(argument))
-            return web.Response(status=429, headers={"Retry-After": format_datetime(moment, usegmt=True)}, text="slow down")
+            return web.Response(
+                status=429, headers={"Retry-After": format_datetime(moment, usegmt=True)}, text="slow down"
+            )
         case "refusal":
             return web.Response(status=400, text=json.dumps({"error": {"message": REFUSALS[argument]}}))
         case "quota":
-            return web.Response(status=429, text='{"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}}')
+            return web.Response(
+                status=429,
+                text='{"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}}',
+            )
         case "redirect":
             return web.Response(status=307, headers={"Location": "http://127.0.0.1:9/v1/chat/completions"})
         case "slow":
@@ -153,7 +179,10 @@ async def misbehave(fault: str, asked: dict, request: web.Request) -> web.Stream
                 return await answered(json.loads(said), asked, request)
             return web.Response(status=int(status), body=said, content_type="application/json")
         case "events":
-            return web.Response(body=base64.urlsafe_b64decode(argument + "=" * (-len(argument) % 4)), content_type="text/event-stream")
+            return web.Response(
+                body=base64.urlsafe_b64decode(argument + "=" * (-len(argument) % 4)),
+                content_type="text/event-stream",
+            )
         case "hang":
             await asyncio.sleep(3600)
             return web.Response()
@@ -184,8 +213,14 @@ async def answered(good: dict, asked: dict, request: web.Request, cut: bool = Fa
     choice = good["choices"][0]
     events: list[dict] = [{"delta": {"role": "assistant", "content": ""}}]
     for name, value in choice["message"].items():
-        texts = [value[at : at + 9] for at in range(0, len(value), 9)] if isinstance(value, str) and name != "role" else []
-        events += [{"delta": {name: text}} for text in texts] or ([{"delta": {name: value}}] if isinstance(value, list | dict) else [])
+        texts = (
+            [value[at : at + 9] for at in range(0, len(value), 9)]
+            if isinstance(value, str) and name != "role"
+            else []
+        )
+        events += [{"delta": {name: text}} for text in texts] or (
+            [{"delta": {name: value}}] if isinstance(value, list | dict) else []
+        )
     if cut:
         events = events[: len(events) // 2]
     else:
@@ -194,7 +229,11 @@ async def answered(good: dict, asked: dict, request: web.Request, cut: bool = Fa
     await response.prepare(request)
     await response.write(b": keep-alive\n\n")
     for event in events:
-        chunk = {"model": good["model"], "choices": [{"index": 0, "finish_reason": None} | event], "usage": None}
+        chunk = {
+            "model": good["model"],
+            "choices": [{"index": 0, "finish_reason": None} | event],
+            "usage": None,
+        }
         await response.write(f"data: {json.dumps(chunk)}\n\n".encode())
     if not cut:
         if asked.get("stream_options", {}).get("include_usage"):
@@ -247,7 +286,11 @@ def body(name: str, asked: dict) -> bytes:
         case "number":
             choice["message"]["content"] = 5
         case "reasoning" | "reasoning_content":
-            choice["message"] = {"role": "assistant", "content": "\n\n\\boxed{1}", name: "thinking in a field"}
+            choice["message"] = {
+                "role": "assistant",
+                "content": "\n\n\\boxed{1}",
+                name: "thinking in a field",
+            }
             good["usage"]["completion_tokens_details"] = {"reasoning_tokens": 15}
         case "cutthinking":
             choice["message"] = {"role": "assistant", "content": None, "reasoning": "thinking that was cut"}
@@ -258,7 +301,11 @@ def body(name: str, asked: dict) -> bytes:
             choice["message"]["content"] = None
             good["usage"]["prompt_tokens_details"] = None
         case "oddusage":
-            good["usage"] = {"prompt_tokens": "seven", "completion_tokens": -1, "completion_tokens_details": [1]}
+            good["usage"] = {
+                "prompt_tokens": "seven",
+                "completion_tokens": -1,
+                "completion_tokens_details": [1],
+            }
         case "cached":
             good["usage"]["prompt_tokens_details"] = {"cached_tokens": 6}
             good["system_fingerprint"] = "fp_1"
@@ -269,7 +316,9 @@ def body(name: str, asked: dict) -> bytes:
         case "dated":
             good["model"] += "-2025-01-20"
         case "two":
-            good["choices"].append({"index": 1, "message": {"role": "assistant", "content": "second"}, "finish_reason": "stop"})
+            good["choices"].append(
+                {"index": 1, "message": {"role": "assistant", "content": "second"}, "finish_reason": "stop"}
+            )
         case "filter":
             choice["finish_reason"] = "content_filter"
         case "length":
@@ -299,7 +348,9 @@ async def main() -> None:
     arguments = parser.parse_args()
     teacher = TeacherServer(arguments.key, arguments.models, arguments.refuses, arguments.streams)
     app = web.Application()
-    app.add_routes([web.post("/v1/chat/completions", teacher.complete), web.get("/v1/models", teacher.list_models)])
+    app.add_routes(
+        [web.post("/v1/chat/completions", teacher.complete), web.get("/v1/models", teacher.list_models)]
+    )
     app.add_routes([web.get("/log", teacher.tell), web.get("/everything/{fault}", teacher.afflict)])
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()

@@ -1,8 +1,9 @@
-"""Stands in for vLLM's server where there is no vLLM: a process with the same options, a child of its own, and no model.
+"""Stands in for vLLM's server where there is no vLLM: a process with the same options, a child of its own,
+and no model.
 
-Each completion tells, as JSON, which process gave it and how that was started. `--fail TEXT` is a start that dies with a text in its
-log; a folder named by `--starts` gets a file for every start, and no more starts than `--good-starts` succeed. Everything else
-about vLLM is left to the tests with a real one.
+Each completion tells, as JSON, which process gave it and how that was started. `--fail TEXT` is a start that
+dies with a text in its log; a folder named by `--starts` gets a file for every start, and no more starts than
+`--good-starts` succeed. Everything else about vLLM is left to the tests with a real one.
 """
 
 import argparse
@@ -29,11 +30,28 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers["Authorization"] != f"Bearer {os.environ['VLLM_API_KEY']}":
             self.answer(401, {})
             return
-        shown = {name: value for name, value in os.environ.items() if name.startswith(("VLLM", "CUDA", "OMP", "DO_NOT"))}
-        told = {"pid": os.getpid(), "child": CHILD.pid, "arguments": sys.argv[1:], "environment": shown, "body": body}
+        shown = {
+            name: value
+            for name, value in os.environ.items()
+            if name.startswith(("VLLM", "CUDA", "OMP", "DO_NOT"))
+        }
+        told = {
+            "pid": os.getpid(),
+            "child": CHILD.pid,
+            "arguments": sys.argv[1:],
+            "environment": shown,
+            "body": body,
+        }
         message = {"role": "assistant", "content": json.dumps(told)}
         usage = {"prompt_tokens": 1, "completion_tokens": 1}
-        self.answer(200, {"model": body["model"], "choices": [{"message": message, "finish_reason": "stop"}], "usage": usage})
+        self.answer(
+            200,
+            {
+                "model": body["model"],
+                "choices": [{"message": message, "finish_reason": "stop"}],
+                "usage": usage,
+            },
+        )
 
     def answer(self, status: int, value: object) -> None:
         text = json.dumps(value).encode()
@@ -60,6 +78,11 @@ if chosen.starts:
 if chosen.starts and len(os.listdir(chosen.starts)) > chosen.good_starts:
     sys.exit("no more")
 if chosen.fail:
-    print("INFO loading\n" + chosen.fail + "\nRuntimeError: Engine core initialization failed. See root cause above.", flush=True)
+    print(
+        "INFO loading\n"
+        + chosen.fail
+        + "\nRuntimeError: Engine core initialization failed. See root cause above.",
+        flush=True,
+    )
     sys.exit(1)
 ThreadingHTTPServer(("127.0.0.1", chosen.port), Handler).serve_forever()

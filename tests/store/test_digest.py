@@ -16,7 +16,10 @@ SCHEMA = pa.schema(
         ("turns", pa.list_(pa.struct([("role", pa.large_string()), ("content", pa.large_string())]))),
     ]
 )
-turns = st.lists(st.fixed_dictionaries({"role": st.text(max_size=2), "content": st.none() | st.text(max_size=2)}), max_size=2)
+turns = st.lists(
+    st.fixed_dictionaries({"role": st.text(max_size=2), "content": st.none() | st.text(max_size=2)}),
+    max_size=2,
+)
 rows = st.fixed_dictionaries(
     {
         "text": st.none() | st.text(max_size=3),

@@ -10,7 +10,11 @@ from hypothesis import strategies as st
 from distill.records import Problem, Trace
 from distill.store import folders
 
-values = st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), lambda v: st.lists(v, max_size=3), max_leaves=5)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda v: st.lists(v, max_size=3),
+    max_leaves=5,
+)
 keys = st.dictionaries(st.text(max_size=5), values, max_size=5)
 
 HOLDER = """
@@ -30,7 +34,9 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @given(keys, keys)
-def test_a_fingerprint_depends_on_content_and_not_on_order(one: dict[str, object], other: dict[str, object]) -> None:
+def test_a_fingerprint_depends_on_content_and_not_on_order(
+    one: dict[str, object], other: dict[str, object]
+) -> None:
     assert folders.fingerprint(one) == folders.fingerprint(dict(reversed(one.items())))
     assert (folders.fingerprint(one) == folders.fingerprint(other)) == (not folders.differences(one, other))
 
@@ -60,7 +66,9 @@ def test_a_miss_names_what_differs_from_the_nearest_folder(root: str) -> None:
 
 
 def test_a_locked_folder_is_refused_with_the_process_that_holds_it(tmp_path: Path) -> None:
-    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     with holder:
         assert holder.stdout is not None
         holder.stdout.readline()
@@ -84,7 +92,9 @@ def test_a_local_model_is_identified_by_its_files_and_another_by_its_name(tmp_pa
     assert folders.model_identity("org/name", "main") == {"hub": "org/name", "revision": "main"}
 
 
-def test_large_weights_that_differ_anywhere_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_weights_that_differ_anywhere_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A student trained in place has its base's sizes and header: only bytes further on differ."""
     monkeypatch.setattr(folders, "HASHED_WHOLE_BYTES", 1 << 20)
     file = tmp_path / "model.safetensors"

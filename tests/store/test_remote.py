@@ -33,7 +33,12 @@ def serving(**environment: str) -> Iterator[str]:
     """The address of an S3 server."""
     command = [sys.executable, str(Path(__file__).parents[1].joinpath("servers", "s3_server.py"))]
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=os.environ | environment
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=os.environ | environment,
     ) as server:
         assert server.stdout is not None
         try:
@@ -122,7 +127,9 @@ def test_tables_and_chosen_columns_are_read(bucket: str) -> None:
     path = f"{bucket}/00000.parquet"
     shards.write(Problem, problems(100), path)
     assert [table.num_rows for table in shards.read_tables(path)] == [100]
-    assert [table.column_names for table in shards.read_tables(path, ["question", "absent"])] == [["question"]]
+    assert [table.column_names for table in shards.read_tables(path, ["question", "absent"])] == [
+        ["question"]
+    ]
     assert list(shards.read_rows(path, ["problem_id"]))[7] == {"problem_id": "7"}
 
 
@@ -145,7 +152,9 @@ def test_the_store_finds_and_explains_its_folders(bucket: str, monkeypatch: pyte
 
 
 def test_a_missing_bucket_is_named_with_what_to_do(server: str) -> None:
-    with pytest.raises(Unreachable, match=r"s3://nowhere/a.json cannot be written: .*[Bb]ucket.*DISTILL_STORE"):
+    with pytest.raises(
+        Unreachable, match=r"s3://nowhere/a.json cannot be written: .*[Bb]ucket.*DISTILL_STORE"
+    ):
         shards.write_text("s3://nowhere/a.json", "{}")
 
 
@@ -153,14 +162,20 @@ def test_wrong_credentials_are_named_with_what_to_do_and_never_shown(bucket: str
     path = f"{bucket}/00000.parquet"
     shards.write(Problem, problems(1), path)
     with serving(INITIAL_NO_AUTH_ACTION_COUNT="0") as url, used(url):
-        for ask in (lambda: shards.exists(path), lambda: shards.write_text(path, ""), lambda: list(rooms.read(Problem, path))):
+        for ask in (
+            lambda: shards.exists(path),
+            lambda: shards.write_text(path, ""),
+            lambda: list(rooms.read(Problem, path)),
+        ):
             with pytest.raises(Unreachable, match="Set credentials") as said:
                 ask()
             assert "never-shown" not in str(said.value)
             assert "key-id" not in str(said.value)
 
 
-def test_no_credentials_are_named_with_what_to_do(server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_no_credentials_are_named_with_what_to_do(
+    server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     with used(server):
         monkeypatch.setenv("HOME", str(tmp_path))
         monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -171,7 +186,10 @@ def test_no_credentials_are_named_with_what_to_do(server: str, monkeypatch: pyte
 
 
 def test_a_server_that_does_not_answer_is_named_with_what_to_do() -> None:
-    with used("http://127.0.0.1:9"), pytest.raises(Unreachable, match=r"cannot be had: .*AWS_ENDPOINT_URL_S3"):
+    with (
+        used("http://127.0.0.1:9"),
+        pytest.raises(Unreachable, match=r"cannot be had: .*AWS_ENDPOINT_URL_S3"),
+    ):
         shards.exists("s3://bucket/a.json")
 
 

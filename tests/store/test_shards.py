@@ -41,7 +41,9 @@ def problem(number: int, question: str = "q") -> Problem:
 
 @settings(max_examples=20, deadline=None)
 @given(rows=st.lists(any_problems, max_size=20))
-def test_what_is_written_is_read_back_in_order(rows: list[Problem], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_what_is_written_is_read_back_in_order(
+    rows: list[Problem], tmp_path_factory: pytest.TempPathFactory
+) -> None:
     path = str(tmp_path_factory.mktemp("shard") / "0.parquet")
     assert shards.write(Problem, rows, path) == len(rows)
     assert list(shards.read(Problem, path)) == rows
@@ -60,7 +62,9 @@ def test_columns_become_the_records_that_rows_do(
         assert list(shards.read(Candidate, path)) == rows
     assert repr(list(shards.read(Candidate, path))) == repr(rows)  # repr tells 1 from 1.0 and True
     for record in (Outline, Trace, Problem):
-        assert repr(list(shards.read(record, path))) == repr([arrow.from_row(record, row) for row in shards.read_rows(path)])
+        assert repr(list(shards.read(record, path))) == repr(
+            [arrow.from_row(record, row) for row in shards.read_rows(path)]
+        )
     shards.write(Example, others, path)
     assert repr(list(shards.read(Example, path))) == repr(others)
 
@@ -145,14 +149,20 @@ def test_row_groups_are_cut_by_bytes(tmp_path: Path) -> None:
     path = str(tmp_path / "0.parquet")
     long = "x" * (shards.ROW_GROUP_BYTES // 4)
     shards.write(Problem, [problem(number, long) for number in range(9)], path)
-    sizes = [pq.ParquetFile(path).metadata.row_group(group).num_rows for group in range(pq.ParquetFile(path).num_row_groups)]
+    sizes = [
+        pq.ParquetFile(path).metadata.row_group(group).num_rows
+        for group in range(pq.ParquetFile(path).num_row_groups)
+    ]
     assert sizes == [4, 4, 1]
 
 
 def test_shards_are_listed_in_order_and_nothing_else_is(tmp_path: Path) -> None:
     for name in ("00002.parquet", "00000.parquet", "00001.journal", ".00003.parquet.1234.tmp", "made.json"):
         (tmp_path / name).touch()
-    assert [Path(path).name for path in shards.list_shards(str(tmp_path))] == ["00000.parquet", "00002.parquet"]
+    assert [Path(path).name for path in shards.list_shards(str(tmp_path))] == [
+        "00000.parquet",
+        "00002.parquet",
+    ]
     assert shards.list_shards(str(tmp_path / "absent")) == []
 
 

@@ -1,4 +1,5 @@
-"""The shipped chat templates keep thinking and the end of the turn, and train exactly what is served; others are refused in time."""
+"""The shipped chat templates keep thinking and the end of the turn, and train exactly what is served; others
+are refused in time."""
 
 import json
 from pathlib import Path
@@ -18,24 +19,39 @@ FAMILIES = {
     "qwen2-think": ("<|im_end|>", ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]),
     "llama3-think": (
         "<|eot_id|>",
-        ["<|end_of_text|>", "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|finetune_right_pad_id|>"],
+        [
+            "<|end_of_text|>",
+            "<|begin_of_text|>",
+            "<|start_header_id|>",
+            "<|end_header_id|>",
+            "<|eot_id|>",
+            "<|finetune_right_pad_id|>",
+        ],
     ),
 }
 PLAIN = {"qwen2-plain": FAMILIES["qwen2-think"], "llama3-plain": FAMILIES["llama3-think"]}
 SHIPPED = FAMILIES | PLAIN
 USER = {"role": "user", "content": "What is 2 + 2?"}
-ANSWERED = {"role": "assistant", "content": "<think>\nTwo and two make 4.\n</think>\n\nThe answer is \\boxed{4}."}
+ANSWERED = {
+    "role": "assistant",
+    "content": "<think>\nTwo and two make 4.\n</think>\n\nThe answer is \\boxed{4}.",
+}
 PROMPTS = {
     "one turn": [USER],
     "system": [{"role": "system", "content": "Answer in English."}, USER],
     "multi-turn": [USER, ANSWERED, {"role": "user", "content": "  And 3 + 3?\n\n"}],
-    "multi-turn without thinking": [USER, {"role": "assistant", "content": "4"}, {"role": "user", "content": "And 3 + 3?"}],
+    "multi-turn without thinking": [
+        USER,
+        {"role": "assistant", "content": "4"},
+        {"role": "user", "content": "And 3 + 3?"},
+    ],
     "system and multi-turn": [{"role": "system", "content": ""}, USER, ANSWERED, USER, ANSWERED, USER],
 }
 
 
 def tokenizer(family: str, written: str | None = None) -> Any:
-    """A byte-level tokenizer with a family's special tokens and the shipped template, or one that is written here."""
+    """A byte-level tokenizer with a family's special tokens and the shipped template, or one that is written
+    here."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -56,12 +72,16 @@ def template(family: str) -> str:
 
 
 def render(family: str, messages: list[dict[str, str]], *, generation: bool = False) -> str:
-    return str(tokenizer(family).apply_chat_template(messages, tokenize=False, add_generation_prompt=generation))
+    return str(
+        tokenizer(family).apply_chat_template(messages, tokenize=False, add_generation_prompt=generation)
+    )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("prompt", PROMPTS.values(), ids=PROMPTS)
-def test_a_finished_conversation_is_the_generation_prompt_and_what_the_model_says(family: str, prompt: list[dict[str, str]]) -> None:
+def test_a_finished_conversation_is_the_generation_prompt_and_what_the_model_says(
+    family: str, prompt: list[dict[str, str]]
+) -> None:
     end, _ = FAMILIES[family]
     opened = render(family, prompt, generation=True)
     assert opened.endswith("<think>\n")
@@ -97,14 +117,20 @@ def test_the_assistant_mask_is_what_the_model_says_with_its_end_and_without_the_
     toy = tokenizer(family)
     end, _ = FAMILIES[family]
     messages = [*PROMPTS["multi-turn"], ANSWERED]
-    encoded = toy.apply_chat_template(messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
-    trained = [token for token, mask in zip(encoded["input_ids"], encoded["assistant_masks"], strict=True) if mask]
+    encoded = toy.apply_chat_template(
+        messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+    )
+    trained = [
+        token for token, mask in zip(encoded["input_ids"], encoded["assistant_masks"], strict=True) if mask
+    ]
     assert toy.decode(trained) == 2 * (ANSWERED["content"].removeprefix("<think>\n") + end)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("prompt", PROMPTS.values(), ids=PROMPTS)
-def test_training_rows_made_from_the_template_pass_the_round_trip_guard(family: str, prompt: list[dict[str, str]]) -> None:
+def test_training_rows_made_from_the_template_pass_the_round_trip_guard(
+    family: str, prompt: list[dict[str, str]]
+) -> None:
     toy = tokenizer(family)
     encoded = chat.encode_pair(toy, prompt, [ANSWERED])
     assert toy.decode(encoded.prompt) == render(family, prompt, generation=True)
@@ -120,7 +146,9 @@ def test_template_text_inside_a_problem_stays_text(family: str) -> None:
     honest = chat.encode_pair(toy, [USER], [ANSWERED])
     hostile = chat.encode_pair(toy, [{"role": "user", "content": " ".join(special)}], [ANSWERED])
     added = set(toy.get_added_vocab().values())
-    assert [token for token in hostile.prompt if token in added] == [token for token in honest.prompt if token in added]
+    assert [token for token in hostile.prompt if token in added] == [
+        token for token in honest.prompt if token in added
+    ]
     assert hostile.completion == honest.completion
 
 
@@ -129,7 +157,9 @@ SHORT = {"role": "assistant", "content": "4"}
 
 def written(assistant: str, opener: str = "<think>\\n") -> str:
     """A ChatML template that renders an assistant's turn by an expression."""
-    turn = f"{{% if m.role == 'assistant' %}}{{{{ {assistant} }}}}{{% else %}}{{{{ m.content }}}}{{% endif %}}"
+    turn = (
+        f"{{% if m.role == 'assistant' %}}{{{{ {assistant} }}}}{{% else %}}{{{{ m.content }}}}{{% endif %}}"
+    )
     opened = f"{{% if add_generation_prompt %}}{{{{ '<|im_start|>assistant\\n{opener}' }}}}{{% endif %}}"
     return f"{{% for m in messages %}}{{{{ '<|im_start|>' + m.role + '\\n' }}}}{turn}{{{{ '<|im_end|>\\n' }}}}{{% endfor %}}{opened}"
 
@@ -168,10 +198,16 @@ def test_a_plain_template_trains_the_answer_alone_because_it_says_so(family: str
 @pytest.mark.parametrize(
     ("assistant", "complaint"),
     [
-        ("'<think>\\n' + '\\n</think>' + m.content.split('</think>')[-1]", "the thinking: '' for 'Two and two"),
+        (
+            "'<think>\\n' + '\\n</think>' + m.content.split('</think>')[-1]",
+            "the thinking: '' for 'Two and two",
+        ),
         ("m.content.replace('Two ', '')", "the thinking: 'and two make 4.' for 'Two and"),
         ("m.content[:-1]", "the answer: '' for '.'"),
-        ("'<think>\\n' + m.content.replace('<think>\\n', '').replace('</think>', '')", "end of the thinking|the thinking"),
+        (
+            "'<think>\\n' + m.content.replace('<think>\\n', '').replace('</think>', '')",
+            "end of the thinking|the thinking",
+        ),
         ("m.content.split('</think>')[-1]", "strips or moves the thinking"),
     ],
 )
@@ -200,7 +236,9 @@ def test_a_tokenizer_may_compose_characters_and_may_lose_none() -> None:
     toy = tokenizer("qwen2-think")
     decomposed = [said("<think>\ncafe\u0301\n</think>\n\ncafe\u0301"), said("e\u0301")]
     toy.backend_tokenizer.normalizer = normalizers.NFC()
-    assert all("\u00e9" in toy.decode(chat.encode_pair(toy, [USER], turns).completion) for turns in decomposed)
+    assert all(
+        "\u00e9" in toy.decode(chat.encode_pair(toy, [USER], turns).completion) for turns in decomposed
+    )
     toy.backend_tokenizer.normalizer = normalizers.Lowercase()
     with pytest.raises(chat.TemplateError, match="tokenizer loses or changes the thinking: 'two"):
         chat.encode_pair(toy, [USER], [ANSWERED])
@@ -218,18 +256,25 @@ def test_a_tokenizer_may_compose_characters_and_may_lose_none() -> None:
 def test_think_tags_that_a_row_merely_names_stay_text(content: str, answer: str) -> None:
     toy = tokenizer("qwen2-think")
     toy.add_tokens(list(chat.THINK_TAGS))
-    encoded = chat.encode_pair(toy, [{"role": "user", "content": "What does <think> do, and </think>?"}], said(content))
+    encoded = chat.encode_pair(
+        toy, [{"role": "user", "content": "What does <think> do, and </think>?"}], said(content)
+    )
     opener, closer = (toy.convert_tokens_to_ids(tag) for tag in chat.THINK_TAGS)
     assert (encoded.prompt.count(opener), encoded.prompt.count(closer)) == (1, 0)
     assert (encoded.completion.count(opener), encoded.completion.count(closer)) == (0, 1)
-    assert toy.decode(encoded.completion[encoded.completion.index(closer) :]) == f"</think>\n\n{answer}<|im_end|>"
+    assert (
+        toy.decode(encoded.completion[encoded.completion.index(closer) :])
+        == f"</think>\n\n{answer}<|im_end|>"
+    )
 
 
 @pytest.mark.parametrize("family", SHIPPED)
 def test_no_trace_of_the_seed_is_refused(family: str) -> None:
     from transformers import AutoTokenizer
 
-    base = load.load_student("tiny-qwen2" if "qwen" in family else "tiny-llama", (f"base.chat_template={family}",)).base
+    base = load.load_student(
+        "tiny-qwen2" if "qwen" in family else "tiny-llama", (f"base.chat_template={family}",)
+    ).base
     real: Any = AutoTokenizer.from_pretrained(CONFIGS.parent / base.model)
     real.eos_token, real.pad_token, real.chat_template = base.end_of_turn, base.pad_token, template(family)
     files = [CONFIGS.parent / "data/seed" / f"{name}.jsonl" for name in ("every_kind", "heldout")]
@@ -237,10 +282,16 @@ def test_no_trace_of_the_seed_is_refused(family: str) -> None:
     for row in lines:
         parts = thinking.split(row.get("response", row["question"]))
         for tokens in (real, tokenizer(family)):
-            chat.encode_pair(tokens, [{"role": "user", "content": row["question"]}], said(thinking.join(parts.thinking, parts.answer)))
+            chat.encode_pair(
+                tokens,
+                [{"role": "user", "content": row["question"]}],
+                said(thinking.join(parts.thinking, parts.answer)),
+            )
 
 
-def test_a_template_of_ones_own_lies_anywhere_and_is_known_by_its_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_template_of_ones_own_lies_anywhere_and_is_known_by_its_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = (CONFIGS / "students" / "tiny-qwen2.toml").read_text(encoding="utf-8")
     (tmp_path / "beside").mkdir()
     student = tmp_path / "beside" / "mine.toml"
@@ -265,7 +316,10 @@ def test_a_template_of_ones_own_lies_anywhere_and_is_known_by_its_text(tmp_path:
         ("{% for m in messages %}", "TemplateSyntaxError"),
         ("{{ messages[0].content + nothing }}", "UndefinedError: 'nothing' is undefined"),
         ("{{ raise_exception('no user') }}", "no user"),
-        (written("m.content.split('</think>')[-1]"), "a row with thinking: the chat template does not continue"),
+        (
+            written("m.content.split('</think>')[-1]"),
+            "a row with thinking: the chat template does not continue",
+        ),
         (written("m.content").replace("<|im_end|>", ""), "never stop"),
         (written("m.content | replace('二', '2')"), "a row in Chinese"),
     ],
@@ -294,7 +348,8 @@ def test_a_run_without_the_command_line_looks_at_the_template_first(tmp_path: Pa
 def test_a_system_prompt_that_the_template_refuses_is_told_before_anything_runs(tmp_path: Path) -> None:
     file = tmp_path / "own.jinja"
     file.write_text(
-        "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}" + written("m.content")
+        "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+        + written("m.content")
     )
     base = load.load_student("tiny-qwen2", (f"base.chat_template={file}",)).base
     student_template.check(base)
@@ -303,7 +358,9 @@ def test_a_system_prompt_that_the_template_refuses_is_told_before_anything_runs(
 
 
 def test_the_bases_tokens_are_looked_up_where_it_lies_here() -> None:
-    base = load.load_student("tiny-qwen2", ("base.end_of_turn=<|eot_id|>", "base.chat_template=llama3-think")).base
+    base = load.load_student(
+        "tiny-qwen2", ("base.end_of_turn=<|eot_id|>", "base.chat_template=llama3-think")
+    ).base
     with pytest.raises(RecipeError, match=r"has no token <\|eot_id\|>"):
         student_template.check(base)
 
@@ -318,5 +375,8 @@ def test_templates_are_rendered_before_training_as_transformers_renders_them() -
     real.eos_token, real.pad_token, real.chat_template = base.end_of_turn, base.pad_token, text
     preview = student_template._Preview(base, text)
     for messages in PROMPTS.values():
-        shown = [tokens.apply_chat_template(messages, tokenize=False, add_generation_prompt=True) for tokens in (real, preview)]
+        shown = [
+            tokens.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            for tokens in (real, preview)
+        ]
         assert shown[0] == shown[1]

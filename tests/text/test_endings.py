@@ -66,7 +66,9 @@ def test_what_is_no_word_is_not_known(value):
     assert endings.ending(value) is None
 
 
-@pytest.mark.parametrize(("word", "reason"), [one for one in WORDS if one[1] in ("length", "stop") and "." not in one[0]])
+@pytest.mark.parametrize(
+    ("word", "reason"), [one for one in WORDS if one[1] in ("length", "stop") and "." not in one[0]]
+)
 def test_a_reply_is_cut_whatever_its_server_calls_that(url, word, reason):
     (found,) = ask(url, [f"[fault=ends-{word}]"])
     assert (found.finish_reason, found.failure) == (reason, None)
@@ -86,17 +88,26 @@ def test_a_limit_that_was_not_asked_for_cuts_nothing():
 
 def test_a_word_of_a_server_that_is_not_known_is_told_once_and_costs_nothing(url, caplog):
     caplog.set_level(logging.INFO, "distill")
-    questions = [f"{number} [fault=ends-{word}]" for number in range(3) for word in ("tool_calls", "null", "eos")]
+    questions = [
+        f"{number} [fault=ends-{word}]" for number in range(3) for word in ("tool_calls", "null", "eos")
+    ]
     found = ask(url, questions)
     assert [one.finish_reason for one in found] == ["unknown", "unknown", "stop"] * 3
     assert all(one.failure is None for one in found)
     assert len(told(caplog)) == 2
-    assert any("'tool_calls'" in line for line in told(caplog)) and any("null" in line for line in told(caplog))
+    assert any("'tool_calls'" in line for line in told(caplog)) and any(
+        "null" in line for line in told(caplog)
+    )
 
 
 def rows():
     return [
-        {"question": f"{number}?", "reference": "4", "finish_reason": word, "response": "<think>\nt\n</think>\n\n\\boxed{4}"}
+        {
+            "question": f"{number}?",
+            "reference": "4",
+            "finish_reason": word,
+            "response": "<think>\nt\n</think>\n\n\\boxed{4}",
+        }
         for number, (word, _) in enumerate([*WORDS, *WORDS, (None, "unknown")])
     ]
 
@@ -113,9 +124,19 @@ def test_the_words_of_a_file_are_folded_and_the_unknown_ones_told_once(tmp_path,
 def test_the_words_of_traces_to_replay_are_folded_and_no_limit_is_held_against_them(tmp_path, caplog):
     caplog.set_level(logging.INFO, "distill")
     path = tmp_path / "rows.jsonl"
-    path.write_text("".join(json.dumps(row | {"completion_tokens": 5000}) + "\n" for row in rows()), encoding="utf-8")
+    path.write_text(
+        "".join(json.dumps(row | {"completion_tokens": 5000}) + "\n" for row in rows()), encoding="utf-8"
+    )
     asked = [
-        Request(f"k{n}", Problem(f"{n}", "s", "math", row["question"], "4"), 0, (Message("user", row["question"]),), "", 2000, 0)
+        Request(
+            f"k{n}",
+            Problem(f"{n}", "s", "math", row["question"], "4"),
+            0,
+            (Message("user", row["question"]),),
+            "",
+            2000,
+            0,
+        )
         for n, row in enumerate(rows())
     ]
     with open_engine(Teacher(engine="replay", model=str(path))) as engine:

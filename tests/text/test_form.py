@@ -1,4 +1,5 @@
-"""What structure and giveaways find, and the sound traces next to each finding that they have to let through."""
+"""What structure and giveaways find, and the sound traces next to each finding that they have to let
+through."""
 
 import json
 from pathlib import Path
@@ -11,7 +12,12 @@ from distill.curate import refusals
 from distill.records import Problem, Trace
 from distill.text import form
 
-CASES = [json.loads(line) for line in (Path(__file__).parents[1] / "cases" / "structure.jsonl").read_text(encoding="utf-8").splitlines()]
+CASES = [
+    json.loads(line)
+    for line in (Path(__file__).parents[1] / "cases" / "structure.jsonl")
+    .read_text(encoding="utf-8")
+    .splitlines()
+]
 CHECKS = {
     "structure": form.fault,
     "mismatch": form.mismatch,
@@ -76,7 +82,10 @@ def test_empty_texts_have_no_finding():
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.sampled_from(PARTS), max_size=12).map("".join), st.lists(st.sampled_from(PARTS), max_size=12).map("".join))
+@given(
+    st.lists(st.sampled_from(PARTS), max_size=12).map("".join),
+    st.lists(st.sampled_from(PARTS), max_size=12).map("".join),
+)
 def test_no_text_breaks_a_check(thinking, answer):
     for kind in ("math", "choice", "code"):
         odd = Trace(Problem("p", "seed", kind, thinking, answer), "t", 0, thinking, answer, True, "stop")

@@ -13,17 +13,29 @@ from distill.records import Span
 from distill.text import language, latin
 
 CASES = Path(__file__).parents[1] / "cases"
-SWITCHES = [json.loads(line) for line in (CASES / "language_switches.jsonl").read_text(encoding="utf-8").splitlines()]
-CLEAN = [json.loads(line) for line in (CASES / "language_clean.jsonl").read_text(encoding="utf-8").splitlines()]
-TEXTS = {code: [row["text"] for row in rows] for code, rows in groupby(SWITCHES, key=lambda row: row["language"])}
+SWITCHES = [
+    json.loads(line) for line in (CASES / "language_switches.jsonl").read_text(encoding="utf-8").splitlines()
+]
+CLEAN = [
+    json.loads(line) for line in (CASES / "language_clean.jsonl").read_text(encoding="utf-8").splitlines()
+]
+TEXTS = {
+    code: [row["text"] for row in rows] for code, rows in groupby(SWITCHES, key=lambda row: row["language"])
+}
 ENGLISH = "We start with the first number and add the second one, then we check the result again. "
-FORMULAS = r"So \( x^2 = 5 \) and $y = \frac{a}{b}$ with \[ \sum_{i=1}^n a_i = \text{the total} \] give the sum. "
+FORMULAS = (
+    r"So \( x^2 = 5 \) and $y = \frac{a}{b}$ with \[ \sum_{i=1}^n a_i = \text{the total} \] give the sum. "
+)
 CODE = "```python\nfor el in la:\n    print(el)\n```\nThis prints each of them. "
 
 
 @pytest.mark.parametrize("case", CLEAN, ids=lambda case: case["why"])
 def test_what_is_no_switch_has_a_share_of_one(case):
-    for text in (case["text"], ENGLISH + case["text"] + "\n" + ENGLISH, ENGLISH * 40 + case["text"] + "\n" + ENGLISH * 40):
+    for text in (
+        case["text"],
+        ENGLISH + case["text"] + "\n" + ENGLISH,
+        ENGLISH * 40 + case["text"] + "\n" + ENGLISH * 40,
+    ):
         assert language.measure(text, "en") == (1.0, [])
 
 
@@ -40,7 +52,10 @@ def test_a_sentence_in_another_language_is_found_however_long_the_rest_is(case, 
 
 
 def test_nearly_all_passages_have_their_language_s_name():
-    found = [language.measure(ENGLISH + row["text"], "en").passages[0].language == row["language"] for row in SWITCHES]
+    found = [
+        language.measure(ENGLISH + row["text"], "en").passages[0].language == row["language"]
+        for row in SWITCHES
+    ]
     assert sum(found) >= 0.9 * len(found)
 
 
@@ -48,7 +63,11 @@ def test_nearly_all_passages_have_their_language_s_name():
 def test_a_text_is_clean_in_its_own_language_and_english_in_it_is_found(code):
     own = " ".join(TEXTS[code] * 3)
     assert language.measure(own, code) == (1.0, [])
-    switched = own + " Wait, let me check this again because the total number of apples does not look right to me. " + own
+    switched = (
+        own
+        + " Wait, let me check this again because the total number of apples does not look right to me. "
+        + own
+    )
     (passage,) = language.measure(switched, code).passages
     assert passage.language == "en"
     assert "check this again" in switched[passage.start : passage.end]
@@ -60,11 +79,15 @@ def test_switches_are_found_among_others_and_in_order():
         first, second = dice.sample([row for row in SWITCHES if row["language"] != "th"], 2)
         text = ENGLISH + first["text"] + " " + ENGLISH + second["text"] + " " + ENGLISH
         found = [text[start:end] for start, end, _, _ in language.measure(text, "en").passages]
-        assert [part in whole for part, whole in zip(found, (first["text"], second["text"]), strict=True)] == [True, True]
+        assert [
+            part in whole for part, whole in zip(found, (first["text"], second["text"]), strict=True)
+        ] == [True, True]
 
 
 def test_mixing_inside_a_sentence_is_found():
-    text = ENGLISH + "So we have to sumar los números que quedan en la caja and then divide by two. " + ENGLISH
+    text = (
+        ENGLISH + "So we have to sumar los números que quedan en la caja and then divide by two. " + ENGLISH
+    )
     (passage,) = language.measure(text, "en").passages
     assert text[passage.start : passage.end] == "sumar los números que quedan en la caja"
 
@@ -106,13 +129,17 @@ def test_a_script_or_language_that_the_question_quotes_is_at_home():
 
 
 def test_a_language_without_lists_is_told_by_its_script_alone():
-    assert language.measure("Kwanza tunahesabu jumla ya matunda. The rest of it is in English, as one can see.", "sw") == (1.0, [])
+    assert language.measure(
+        "Kwanza tunahesabu jumla ya matunda. The rest of it is in English, as one can see.", "sw"
+    ) == (1.0, [])
     assert language.measure("Kwanza tunahesabu jumla. 首先,我们计算苹果的总数。", "sw").passages
 
 
 def test_a_norwegian_text_is_read_as_danish():
     assert latin.known("nb") == {"da"}
-    assert language.measure("Først regner vi ut hvor mange epler som er igjen. Så legger vi sammen de to tallene.", "nb") == (1.0, [])
+    assert language.measure(
+        "Først regner vi ut hvor mange epler som er igjen. Så legger vi sammen de to tallene.", "nb"
+    ) == (1.0, [])
 
 
 def test_what_is_hidden_in_quotations_and_lines_of_code_is_read_on_demand():
@@ -123,7 +150,13 @@ def test_what_is_hidden_in_quotations_and_lines_of_code_is_read_on_demand():
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.one_of(st.text(max_size=20), st.sampled_from([ENGLISH, FORMULAS, CODE, *(row["text"] for row in SWITCHES)])), max_size=8)
+    st.lists(
+        st.one_of(
+            st.text(max_size=20),
+            st.sampled_from([ENGLISH, FORMULAS, CODE, *(row["text"] for row in SWITCHES)]),
+        ),
+        max_size=8,
+    )
 )
 def test_any_text_has_a_share_and_passages_inside_it_apart_from_one_another(parts):
     text = " ".join(parts)

@@ -1,4 +1,5 @@
-"""Templates: their identities are fixed, variants in the problem's language are asked for by name, and files of one's own work."""
+"""Templates: their identities are fixed, variants in the problem's language are asked for by name, and files
+of one's own work."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,12 @@ from distill.text import prompts
 
 PROBLEM = Problem("p", "s", "math", "1 + 1?", "2", language="en")
 CHINESE = replace(PROBLEM, question="1加1？", language="zh")
-IDENTITIES = {"math": "65a959534a18", "open": "bf085a6e12c9", "sql": "4ee776cbc287", "by_kind": "dc4ab34fc344"}
+IDENTITIES = {
+    "math": "65a959534a18",
+    "open": "bf085a6e12c9",
+    "sql": "4ee776cbc287",
+    "by_kind": "dc4ab34fc344",
+}
 
 
 def text(problem: Problem, template: str) -> str:
@@ -30,7 +36,9 @@ def test_the_instruction_is_english_unless_the_problems_language_is_asked_for() 
     assert text(CHINESE, "math") == text(PROBLEM, "math").replace(PROBLEM.question, CHINESE.question)
     assert text(CHINESE, "math@problem") == "1加1？\n请逐步推理，并把最终答案放在 \\boxed{} 中。"
     assert text(PROBLEM, "math@problem") == text(PROBLEM, "math")
-    assert text(replace(PROBLEM, language="de"), "math@problem") == text(PROBLEM, "math"), "no such file: English"
+    assert text(replace(PROBLEM, language="de"), "math@problem") == text(PROBLEM, "math"), (
+        "no such file: English"
+    )
 
 
 @pytest.mark.parametrize("kind", get_args(Kind))
@@ -78,7 +86,9 @@ def test_an_unknown_name_says_what_there_is(template: str) -> None:
         prompts.identity(template)
 
 
-def test_a_recipes_template_is_found_beside_the_recipe_and_from_where_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recipes_template_is_found_beside_the_recipe_and_from_where_one_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "ask.txt").write_text("{question}!", encoding="utf-8")
     recipe = 'description = ""\nteacher = {model = "m"}\nproblems = [{name = "n", path = "p"}]\n[sampling]\nprompt = "ask.txt@problem"\n'
     (tmp_path / "mine.toml").write_text(recipe, encoding="utf-8")
@@ -86,5 +96,7 @@ def test_a_recipes_template_is_found_beside_the_recipe_and_from_where_one_stands
     assert load.load_dataset(str(tmp_path / "mine.toml")).sampling.prompt == wanted
     monkeypatch.chdir(tmp_path)
     assert load.load_dataset("mine.toml").sampling.prompt == wanted
-    assert load.load_dataset("gsm8k", ("sampling.prompt=ask.txt",)).sampling.prompt == str(tmp_path / "ask.txt")
+    assert load.load_dataset("gsm8k", ("sampling.prompt=ask.txt",)).sampling.prompt == str(
+        tmp_path / "ask.txt"
+    )
     assert load.load_dataset("gsm8k", ("sampling.prompt=by_kind",)).sampling.prompt == "by_kind"

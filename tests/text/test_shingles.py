@@ -7,9 +7,13 @@ from hypothesis import strategies as st
 from distill.text import shingles
 
 CHARACTERS = st.characters(
-    codec="utf-8", exclude_categories=["Cc", "Zs", "Zl", "Zp"], exclude_characters="".join(map(chr, range(0x3000, 0xA000)))
+    codec="utf-8",
+    exclude_categories=["Cc", "Zs", "Zl", "Zp"],
+    exclude_characters="".join(map(chr, range(0x3000, 0xA000))),
 )
-TEXTS = st.lists(st.text(st.one_of(CHARACTERS, st.sampled_from("aAbB 1.,7\n\u00a0小。")), max_size=90), max_size=6)
+TEXTS = st.lists(
+    st.text(st.one_of(CHARACTERS, st.sampled_from("aAbB 1.,7\n\u00a0小。")), max_size=90), max_size=6
+)
 
 
 def plain_shingles(text, size):
@@ -17,7 +21,11 @@ def plain_shingles(text, size):
     for one in "小。":
         text = text.replace(one, f" {one} ")
     words = [bytes(word, "utf-8").lower() for word in text.split()]
-    return {tuple(words[start : start + size]) for start in range(max(1, len(words) - size + 1))} if words else set()
+    return (
+        {tuple(words[start : start + size]) for start in range(max(1, len(words) - size + 1))}
+        if words
+        else set()
+    )
 
 
 @settings(max_examples=200, deadline=None)
@@ -45,10 +53,21 @@ def test_a_text_is_worked_on_as_if_it_were_alone(texts):
 
 
 def test_the_numbers_of_a_text_are_a_set():
-    texts = ["5 and 12.5 make 17.5.", "(17.5) is 12.5+5, for 5", "5 and 12,5 make 17.5", "12.5 5", "x5, 12.5 = y17.5", "none", ""]
+    texts = [
+        "5 and 12.5 make 17.5.",
+        "(17.5) is 12.5+5, for 5",
+        "5 and 12,5 make 17.5",
+        "12.5 5",
+        "x5, 12.5 = y17.5",
+        "none",
+        "",
+    ]
     first, *others = shingles.cut(texts).numbers
     assert [number == first for number in others] == [True, False, False, True, False, False]
-    assert shingles.cut(["1234567890123", "1234567890124"]).numbers[0] != shingles.cut(["1234567890124"]).numbers[0]
+    assert (
+        shingles.cut(["1234567890123", "1234567890124"]).numbers[0]
+        != shingles.cut(["1234567890124"]).numbers[0]
+    )
 
 
 def test_words_of_any_length_are_told_apart():

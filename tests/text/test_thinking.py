@@ -32,7 +32,11 @@ def test_a_field_for_thinking_gives_what_tags_give(thinking, answer):
     assert split(answer, thinking) == split(normalise.join(thinking, answer))
 
 
-@given(st.one_of(st.none(), st.text()), st.one_of(st.none(), st.text()), st.sampled_from(["", "<think>\n", "Well, "]))
+@given(
+    st.one_of(st.none(), st.text()),
+    st.one_of(st.none(), st.text()),
+    st.sampled_from(["", "<think>\n", "Well, "]),
+)
 def test_any_completion_comes_apart_into_text_that_files_can_hold(content, reasoning, prefill):
     parts = split(content, reasoning, prefill)
     (parts.answer + (parts.thinking or "")).encode()
@@ -135,7 +139,11 @@ def test_the_channels_of_harmony_come_apart(text, expected):
 
 def test_a_pair_of_the_recipe_is_read_with_a_prefill_and_a_field():
     tags = ("<plan>", "</plan>")
-    assert split("A</plan>B", None, "<plan>\n", tags) == split("<plan>A</plan>B", tags=tags) == Parts("A", "B", True)
+    assert (
+        split("A</plan>B", None, "<plan>\n", tags)
+        == split("<plan>A</plan>B", tags=tags)
+        == Parts("A", "B", True)
+    )
     assert split("B", "<plan>A</plan>", "", tags) == Parts("A", "B", True)
 
 
@@ -154,7 +162,19 @@ def test_a_file_s_text_that_is_not_one_block_of_a_family_is_left_as_it_is(text):
     assert split_any(text) == split(text)
 
 
-@pytest.mark.parametrize("tag", ["<thinking>", "</reasoning>", "[THINK]", "[/THINK]", "◁think▷", "</seed:think>", "<|channel>", "<THINK>"])
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "<thinking>",
+        "</reasoning>",
+        "[THINK]",
+        "[/THINK]",
+        "◁think▷",
+        "</seed:think>",
+        "<|channel>",
+        "<THINK>",
+    ],
+)
 def test_a_tag_of_another_family_is_a_stray_one(tag):
     assert form.fault(trace(Parts("a", f"b {tag} c", True))) == f"{tag} inside the answer"
     assert form.fault(trace(Parts(f"a {tag}", "b", True))) == f"{tag} inside the thinking"
@@ -162,7 +182,10 @@ def test_a_tag_of_another_family_is_a_stray_one(tag):
 
 def test_thinking_that_came_twice_is_kept_once():
     assert (
-        split("<think>\na\n</think>\n\nb", "a") == split("a</think>b", "a") == split("<think>\n\n</think>b", "a") == Parts("a", "b", True)
+        split("<think>\na\n</think>\n\nb", "a")
+        == split("a</think>b", "a")
+        == split("<think>\n\n</think>b", "a")
+        == Parts("a", "b", True)
     )
     assert split("<think>other</think>b", "a").thinking != "a"
 
@@ -180,4 +203,6 @@ def test_tags_that_say_nothing_are_refused(tags):
 
 
 def trace(parts):
-    return Trace(Problem("p", "s", "math", "q", "1"), "t", 0, parts.thinking, parts.answer, parts.think_closed, "stop")
+    return Trace(
+        Problem("p", "s", "math", "q", "1"), "t", 0, parts.thinking, parts.answer, parts.think_closed, "stop"
+    )

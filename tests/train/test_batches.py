@@ -1,4 +1,5 @@
-"""Rows dealt over passes and GPUs: each row once an epoch, the same steps on any number of GPUs, and the same gradient."""
+"""Rows dealt over passes and GPUs: each row once an epoch, the same steps on any number of GPUs, and the same
+gradient."""
 
 import json
 import os
@@ -18,11 +19,15 @@ from distill.store import shards
 from distill.train import batches
 
 ROOT = Path(__file__).parents[2]
-LENGTHS = [int(length) for length in np.random.default_rng(0).lognormal(np.log(5000), 0.8, 3000).clip(16, 32_768)]
+LENGTHS = [
+    int(length) for length in np.random.default_rng(0).lognormal(np.log(5000), 0.8, 3000).clip(16, 32_768)
+]
 
 
 @given(st.lists(st.integers(1, 32_768), min_size=1, max_size=80), st.integers(1, 16))
-def test_every_row_is_dealt_once_and_no_pass_is_empty_that_could_have_a_row(lengths: list[int], passes: int) -> None:
+def test_every_row_is_dealt_once_and_no_pass_is_empty_that_could_have_a_row(
+    lengths: list[int], passes: int
+) -> None:
     dealt = batches.deal(lengths, passes)
     assert sorted(row for rows in dealt for row in rows) == list(range(len(lengths)))
     assert sum(bool(rows) for rows in dealt) == min(passes, len(lengths))
@@ -39,7 +44,10 @@ def test_an_epoch_has_each_row_once_in_the_same_steps_on_any_number_of_gpus(worl
             rank.set_epoch(epoch)
         seen = [list(rank) for rank in ranks]
         assert {len(one) for one in seen} == {len(ranks[0])}
-        steps = [{row for rank in seen for rows in rank[at : at + passes] for row in rows} for at in range(0, len(seen[0]), passes)]
+        steps = [
+            {row for rank in seen for rows in rank[at : at + passes] for row in rows}
+            for at in range(0, len(seen[0]), passes)
+        ]
         assert steps == [set(step) for step in batches.steps_of(len(LENGTHS), 64, 3, epoch, passes * world)]
         assert sum(len(rows) for rank in seen for rows in rank) == len(LENGTHS)
 
@@ -59,9 +67,25 @@ def test_fewer_rows_than_gpus_is_an_error_with_a_remedy() -> None:
 def example(number: int) -> Example:
     """A row whose thinking has 0 to 40 words more than it needs."""
     prompt = [Message("user", f"What is {number} + 1?")]
-    said = [Message("assistant", f"<think>\n{'So. ' * (number % 9 * 5)}\n</think>\n\n\\boxed{{{number + 1}}}")]
+    said = [
+        Message("assistant", f"<think>\n{'So. ' * (number % 9 * 5)}\n</think>\n\n\\boxed{{{number + 1}}}")
+    ]
     name = str(number)
-    return Example(name, name, "test", "math", "en", prompt, said, [*prompt, *said], None, None, None, "test", "Apache-2.0")
+    return Example(
+        name,
+        name,
+        "test",
+        "math",
+        "en",
+        prompt,
+        said,
+        [*prompt, *said],
+        None,
+        None,
+        None,
+        "test",
+        "Apache-2.0",
+    )
 
 
 def losses(folder: Path, world: int, device_tokens: int, **changes: Any) -> list[float]:
@@ -69,11 +93,27 @@ def losses(folder: Path, world: int, device_tokens: int, **changes: Any) -> list
     student = load.load_student("tiny-qwen2")
     changes = {"epochs": 1.0, "batch_size": 8, "packing": True, "device_tokens": device_tokens} | changes
     training = student.training.model_copy(update=changes)
-    job = {"job": "train", "base": student.base.model_dump(), "training": training.model_dump(), "target": f"{folder}/model"}
+    job = {
+        "job": "train",
+        "base": student.base.model_dump(),
+        "training": training.model_dump(),
+        "target": f"{folder}/model",
+    }
     (folder / "job.json").write_text(json.dumps(job | {"examples": [f"{folder.parent}/examples.parquet"]}))
     launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={world}"]
-    command = [sys.executable, *(launch if world > 1 else []), "-m", "distill.train.worker", f"{folder}/job.json"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "DISTILL_PARENT": str(os.getpid()), "TOKENIZERS_PARALLELISM": "false"}
+    command = [
+        sys.executable,
+        *(launch if world > 1 else []),
+        "-m",
+        "distill.train.worker",
+        f"{folder}/job.json",
+    ]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "DISTILL_PARENT": str(os.getpid()),
+        "TOKENIZERS_PARALLELISM": "false",
+    }
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]

@@ -1,4 +1,5 @@
-r"""The rewards as GRPO sees them: what earns nothing although it looks right, and a real run of TRL's trainer."""
+r"""The rewards as GRPO sees them: what earns nothing although it looks right, and a real run of TRL's
+trainer."""
 
 import math
 import pickle
@@ -19,7 +20,12 @@ from distill.train.rewards import accuracy_reward, format_reward, grpo_rows, lan
 
 ROOT = Path(__file__).parents[2]
 GOOD = "<think>\nTwo and three make five.\n</think>\n\nThe answer is \\boxed{5}."
-ASK = [{"role": "user", "content": "What is 2 + 3? Please put your final answer within \\boxed{}, as in \\boxed{5}."}]
+ASK = [
+    {
+        "role": "user",
+        "content": "What is 2 + 3? Please put your final answer within \\boxed{}, as in \\boxed{5}.",
+    }
+]
 
 
 def said(text):
@@ -28,7 +34,9 @@ def said(text):
 
 def accuracy(text, reference="5", prompt=ASK, **columns):
     completion = text if isinstance(prompt, str) else said(text)
-    (reward,) = accuracy_reward([prompt], [completion], reference=[reference], **{name: [value] for name, value in columns.items()})
+    (reward,) = accuracy_reward(
+        [prompt], [completion], reference=[reference], **{name: [value] for name, value in columns.items()}
+    )
     return reward
 
 
@@ -39,7 +47,9 @@ def form(text, prompt=ASK, **columns):
 
 
 def consistency(text, language="en", **columns):
-    (reward,) = language_consistency_reward([ASK], [said(text)], language=[language], **{name: [value] for name, value in columns.items()})
+    (reward,) = language_consistency_reward(
+        [ASK], [said(text)], language=[language], **{name: [value] for name, value in columns.items()}
+    )
     return reward
 
 
@@ -95,7 +105,13 @@ def test_what_looks_right_and_is_not_earns_nothing(text, right, well_formed):
 
 def test_one_of_several_options_and_nothing_else_is_rewarded():
     options = "Which?\nA) one\nB) two\nC) three"
-    answers = {r"\boxed{B}": 1.0, r"\boxed{two}": 1.0, r"\boxed{A, B, C}": 0.0, "A) one\nB) two\nC) three": 0.0, r"\boxed{A}\boxed{B}": 0.0}
+    answers = {
+        r"\boxed{B}": 1.0,
+        r"\boxed{two}": 1.0,
+        r"\boxed{A, B, C}": 0.0,
+        "A) one\nB) two\nC) three": 0.0,
+        r"\boxed{A}\boxed{B}": 0.0,
+    }
     answers |= {"<answer>A</answer><answer>B</answer>": 0.0, "<answer>B</answer>": 1.0}
     for answer, reward in answers.items():
         assert accuracy(f"<think>a</think>{answer}", "B", kind="choice", question=options) == reward, answer
@@ -112,7 +128,9 @@ def test_what_cannot_be_judged_is_no_reward_and_no_punishment():
 def test_an_answer_without_thinking_is_right_only_where_none_is_asked_for():
     assert accuracy(r"It is \boxed{5}") == 0.0
     assert accuracy_reward([ASK], [said(r"It is \boxed{5}")], reference=["5"], needs_thinking=False) == [1.0]
-    assert accuracy_reward([ASK], [said(r"<think>It is \boxed{5}")], reference=["5"], needs_thinking=False) == [0.0]
+    assert accuracy_reward(
+        [ASK], [said(r"<think>It is \boxed{5}")], reference=["5"], needs_thinking=False
+    ) == [0.0]
 
 
 def test_a_timeout_earns_nothing():
@@ -123,13 +141,18 @@ def test_a_timeout_earns_nothing():
 
 def test_the_reference_may_stand_in_the_columns_of_others_and_be_a_number():
     for column in ("reference", "solution", "answer"):
-        assert accuracy_reward([ASK, ASK], [said(GOOD), said(GOOD)], **{column: [5, "$6$"]}, trainer_state=object()) == [1.0, 0.0]
+        assert accuracy_reward(
+            [ASK, ASK], [said(GOOD), said(GOOD)], **{column: [5, "$6$"]}, trainer_state=object()
+        ) == [1.0, 0.0]
 
 
 @pytest.mark.parametrize("opened", ["<think>\n", "<think>"])
 def test_a_template_that_opens_the_think_block_is_seen_or_said(opened):
     rest, unfinished = "Hm.\n</think>\n\n\\boxed{5}", r"It is \boxed{5}"
-    plain, going_on = f"User: what is 2 + 3? Assistant: {opened}", [*ASK, {"role": "assistant", "content": opened}]
+    plain, going_on = (
+        f"User: what is 2 + 3? Assistant: {opened}",
+        [*ASK, {"role": "assistant", "content": opened}],
+    )
     for prompt in (plain, going_on):
         assert (accuracy(rest, prompt=prompt), form(rest, prompt=prompt)) == (1.0, 1.0)
         assert (accuracy(unfinished, prompt=prompt), form(unfinished, prompt=prompt)) == (0.0, 0.0)
@@ -141,7 +164,11 @@ def test_a_template_that_opens_the_think_block_is_seen_or_said(opened):
 
 
 def test_a_field_for_thinking_and_blocks_of_content_are_read():
-    message = {"role": "assistant", "reasoning_content": "Hm.", "content": [{"type": "text", "text": r"\boxed{5}"}]}
+    message = {
+        "role": "assistant",
+        "reasoning_content": "Hm.",
+        "content": [{"type": "text", "text": r"\boxed{5}"}],
+    }
     tool = {"role": "tool", "content": r"\boxed{6}"}
     completions = [[message], [message, tool], [{"role": "assistant", "content": None}], []]
     assert accuracy_reward([ASK] * 4, completions, reference=["5"] * 4) == [1.0, 1.0, 0.0, 0.0]
@@ -158,12 +185,25 @@ def test_the_language_reward_is_the_share_of_words_in_the_target_language():
 
 
 @pytest.mark.parametrize(
-    "cover", ["```\n{}\n```", "`{}`", r"$$\text{{{}}}$$", r"\({}\)", r"\[ {} \]", "https://{}", "```python\n# {}", r"$\text{{{}}}$"]
+    "cover",
+    [
+        "```\n{}\n```",
+        "`{}`",
+        r"$$\text{{{}}}$$",
+        r"\({}\)",
+        r"\[ {} \]",
+        "https://{}",
+        "```python\n# {}",
+        r"$\text{{{}}}$",
+    ],
 )
 def test_another_language_is_not_hidden_in_code_or_formulas(cover):
     hidden = cover.format("我们先算一下然后再看结果到底是多少呢") + "\n"
     assert consistency(f"<think>We add two and three. {hidden}</think>x") < 0.5
-    assert consistency("<think>我们先算一下然后再看结果。\n```python\nprint(sum(numbers))\n```\n</think>x", "zh") == 1.0
+    assert (
+        consistency("<think>我们先算一下然后再看结果。\n```python\nprint(sum(numbers))\n```\n</think>x", "zh")
+        == 1.0
+    )
 
 
 def test_rewards_are_the_same_from_many_threads_at_once_and_can_be_pickled():
@@ -176,16 +216,22 @@ def test_rewards_are_the_same_from_many_threads_at_once_and_can_be_pickled():
 
 def test_rewards_come_from_another_process_and_need_nothing_heavy():
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        call = process.submit(accuracy_reward, [ASK], [said(r"<think>a</think>\boxed{2+\sqrt{9}}")], reference=["5"])
+        call = process.submit(
+            accuracy_reward, [ASK], [said(r"<think>a</think>\boxed{2+\sqrt{9}}")], reference=["5"]
+        )
         assert call.result() == [1.0]
     program = "import sys, distill.train.rewards; print([name for name in ('torch', 'transformers', 'trl') if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     assert done.stdout.strip() == "[]"
 
 
 def test_each_problem_of_a_dataset_is_one_row():
     problem = Problem("p", "s", "choice", "Which?\nA) one\nB) two", "B", language="en")
-    candidates = [Candidate(Trace(problem, str(n), n, None, "x", True, "stop"), Verdict("wrong")) for n in range(3)]
+    candidates = [
+        Candidate(Trace(problem, str(n), n, None, "x", True, "stop"), Verdict("wrong")) for n in range(3)
+    ]
     (row,) = grpo_rows(candidates, template="choice")
     assert row.keys() == {"prompt", "kind", "reference", "tests", "question", "language"}
     assert problem.question in row["prompt"][0]["content"] and "choice" in names()
@@ -219,9 +265,20 @@ def test_grpo_runs_on_a_real_model_with_the_three_rewards(tmp_path):
         dataloader_pin_memory=False,
         disable_tqdm=True,
     )
-    assert tokenizer.apply_chat_template(ASK, tokenize=False, add_generation_prompt=True).endswith("<think>\n")
-    rewards = [partial(reward, prefill="<think>\n") for reward in (accuracy_reward, format_reward, language_consistency_reward)]
-    trainer = GRPOTrainer(model, reward_funcs=rewards, args=settings, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
+    assert tokenizer.apply_chat_template(ASK, tokenize=False, add_generation_prompt=True).endswith(
+        "<think>\n"
+    )
+    rewards = [
+        partial(reward, prefill="<think>\n")
+        for reward in (accuracy_reward, format_reward, language_consistency_reward)
+    ]
+    trainer = GRPOTrainer(
+        model,
+        reward_funcs=rewards,
+        args=settings,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+    )
     trainer.train()
     logged = [entry for entry in trainer.state.log_history if "reward" in entry]
     assert len(logged) == 2

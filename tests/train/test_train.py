@@ -1,4 +1,5 @@
-"""The training stage: what a student is trained on, what is left out, and what a killed run keeps. Real model, real TRL."""
+"""The training stage: what a student is trained on, what is left out, and what a killed run keeps. Real
+model, real TRL."""
 
 import json
 import os
@@ -20,13 +21,19 @@ from distill.text import chat_template
 
 ROOT = Path(__file__).parents[2]
 STUDENT = load.load_student("tiny-qwen2")
-QUICK = STUDENT.training.model_copy(update={"epochs": 1.0, "batch_size": 4, "device_batch_size": 4, "checkpoint_steps": 2})
+QUICK = STUDENT.training.model_copy(
+    update={"epochs": 1.0, "batch_size": 4, "device_batch_size": 4, "checkpoint_steps": 2}
+)
 
 
 def example(number: int, words: int = 3) -> Example:
     prompt = [Message("user", f"What is {number} + 1?\nPlease reason step by step.")]
     said = [
-        Message("assistant", f"<think>\n{number} + 1 = {number + 1}. {'So. ' * words}\n</think>\n\nThe answer is \\boxed{{{number + 1}}}.")
+        Message(
+            "assistant",
+            f"<think>\n{number} + 1 = {number + 1}. {'So. ' * words}\n</think>\n\nThe answer is "
+            f"\\boxed{{{number + 1}}}.",
+        )
     ]
     return Example(
         id=str(number),
@@ -52,7 +59,14 @@ def trained(tmp_path_factory):
     rows = [example(number) for number in range(16)] + [example(99, words=500)]
     shards.write(Example, rows, f"{folder}/examples.parquet")
     seen = []
-    made = train.train(STUDENT.base, QUICK, [f"{folder}/examples.parquet"], f"{folder}/model", f"{folder}/train.log", seen.append)
+    made = train.train(
+        STUDENT.base,
+        QUICK,
+        [f"{folder}/examples.parquet"],
+        f"{folder}/model",
+        f"{folder}/train.log",
+        seen.append,
+    )
     return folder, made
 
 
@@ -120,14 +134,15 @@ def test_rows_without_thinking_are_trained_with_an_empty_block_beside_those_that
     assert said[0].startswith("1 + 1 = 2") and counts["rows_trained"] == 2
 
 
-def with_failing_rows(trained, tmp_path, good: int, bad: int) -> tuple[list[dict[str, list[int]]], dict[str, Any]]:
-    """Rows of which some make the template fail: by what it raises itself, or by an operation that jinja2 does not know."""
+def with_failing_rows(
+    trained, tmp_path, good: int, bad: int
+) -> tuple[list[dict[str, list[int]]], dict[str, Any]]:
+    """Rows of which some make the template fail: by what it raises itself, or by an operation that jinja2
+    does not know."""
     from distill.train import rows as rows_module
 
     tokenizer = tokenizer_of(trained[0] / "base")
-    fails = (
-        "{% for m in messages %}{% if '7000' in m.content %}{{ raise_exception('no such row') }}{% elif '7001' in m.content %}{{ 1 / 0 }}"
-    )
+    fails = "{% for m in messages %}{% if '7000' in m.content %}{{ raise_exception('no such row') }}{% elif '7001' in m.content %}{{ 1 / 0 }}"
     tokenizer.chat_template = f"{fails}{{% endif %}}{{% endfor %}}{tokenizer.chat_template}"
     rows = [example(number) for number in range(good)] + [example(7000 + number % 2) for number in range(bad)]
     shards.write(Example, rows, f"{tmp_path}/examples.parquet")
@@ -143,9 +158,12 @@ def test_rows_that_cannot_be_rendered_are_left_out_with_their_ids_and_causes(tra
 
 
 @pytest.mark.parametrize(
-    ("good", "bad", "told"), [(37, 3, "3 of 40 rows cannot"), (0, 1, "no row to train on: .*no such row"), (0, 9, "9 of 9 rows")]
+    ("good", "bad", "told"),
+    [(37, 3, "3 of 40 rows cannot"), (0, 1, "no row to train on: .*no such row"), (0, 9, "9 of 9 rows")],
 )
-def test_a_template_that_fails_for_many_rows_or_for_all_ends_the_training_with_the_cause(trained, tmp_path, good, bad, told):
+def test_a_template_that_fails_for_many_rows_or_for_all_ends_the_training_with_the_cause(
+    trained, tmp_path, good, bad, told
+):
     with pytest.raises(ValueError, match=told):
         with_failing_rows(trained, tmp_path, good, bad)
 
@@ -159,7 +177,8 @@ def test_a_checkpoint_of_before_loads_and_the_last_line_says_what_was_left_out(t
     assert old == made and old.rows_unrenderable == 0
     assert left_out(replace(old, rows_too_long=0)) == ""
     assert left_out(replace(old, rows_unrenderable=2, unrenderable=["a: x", "b: y"])) == (
-        "; 1 rows are longer than training.max_length; 2 rows cannot be rendered and are left out (a: x; b: y)"
+        "; 1 rows are longer than training.max_length; 2 rows cannot be rendered and are left out (a: x; b: "
+        "y)"
     )
 
 
@@ -171,14 +190,19 @@ def test_what_is_trained_is_what_is_asked_at_inference(trained):
     encoded = chat_template.encode_pair(tokenizer, turns, said)
     assert encoded.prompt == chat_template.encode_prompt(tokenizer, turns)
     special = {tokenizer.convert_tokens_to_ids(token) for token in ("<|im_start|>", "<|im_end|>")}
-    assert sum(token in special for token in encoded.prompt) == 3, "user turn opened and closed, assistant turn opened; no more"
+    assert sum(token in special for token in encoded.prompt) == 3, (
+        "user turn opened and closed, assistant turn opened; no more"
+    )
     assert "<|im_end|> <|im_start|>system" in tokenizer.decode(encoded.prompt)
 
 
 @pytest.mark.parametrize(
     ("template", "complaint"),
     [
-        ("{% for m in messages %}{{ m['content'].split('</think>')[-1] }}<|im_end|>{% endfor %}", "loses|strips"),
+        (
+            "{% for m in messages %}{{ m['content'].split('</think>')[-1] }}<|im_end|>{% endfor %}",
+            "loses|strips",
+        ),
         ("{% for m in messages %}{{ m['content'] }}{% endfor %}", "never stop"),
     ],
 )
@@ -189,7 +213,9 @@ def test_a_template_that_loses_thinking_or_the_end_of_turn_is_refused(trained, t
     tokenizer.chat_template = template + opening
     with pytest.raises(chat_template.TemplateError, match=complaint):
         chat_template.encode_pair(
-            tokenizer, [{"role": "user", "content": "q"}], [{"role": "assistant", "content": "<think>\nt\n</think>\n\na"}]
+            tokenizer,
+            [{"role": "user", "content": "q"}],
+            [{"role": "assistant", "content": "<think>\nt\n</think>\n\na"}],
         )
 
 
@@ -225,8 +251,10 @@ def test_a_killed_run_goes_on_from_its_last_whole_checkpoint(tmp_path):
         "section = student.training.model_copy(update=quick)\n"
         "steps = []\n"
         "def note(event): steps.append((event['resumed'], event['step']))\n"
-        f"made = train.train(student.base, section, [{rows!r}], '{tmp_path}/model', '{tmp_path}/train.log', note)\n"
-        "print(min(step for resumed, step in steps if not resumed), made.steps, len({step for _, step in steps}))\n"
+        f"made = train.train(student.base, section, [{rows!r}], '{tmp_path}/model', '{tmp_path}/train.log', "
+        "note)\n"
+        "print(min(step for resumed, step in steps if not resumed), made.steps, len({step for _, step in "
+        "steps}))\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     first = subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE)
@@ -239,7 +267,9 @@ def test_a_killed_run_goes_on_from_its_last_whole_checkpoint(tmp_path):
     first.communicate()
     torn = tmp_path / "checkpoints" / "checkpoint-99999"
     torn.mkdir()
-    second = subprocess.run([sys.executable, "-c", script], env=environment, check=True, capture_output=True, text=True)
+    second = subprocess.run(
+        [sys.executable, "-c", script], env=environment, check=True, capture_output=True, text=True
+    )
     first_logged, steps, logged = map(int, second.stdout.split())
     assert steps == 100
     assert first_logged > 10, "a run from the start logs its fifth step; the torn checkpoint was passed over"
@@ -267,15 +297,26 @@ def test_weights_that_are_not_finite_are_not_saved_even_where_no_loss_shows_them
     config.tie_word_embeddings = False
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     with torch.no_grad():
-        model.get_input_embeddings().weight[tokenizer.convert_tokens_to_ids("~")] = float("nan")  # no row says "~"
+        model.get_input_embeddings().weight[tokenizer.convert_tokens_to_ids("~")] = float(
+            "nan"
+        )  # no row says "~"
     model.save_pretrained(tmp_path / "source")
     tokenizer.save_pretrained(tmp_path / "source")
     rows = f"{tmp_path}/examples.parquet"
     shards.write(Example, [example(number) for number in range(8)], rows)
     base = STUDENT.base.model_copy(update={"model": str(tmp_path / "source")})
-    with pytest.raises(train.TrainingError, match=r"not finite \(model.embed_tokens.weight in model.safetensors\): no student was saved"):
+    with pytest.raises(
+        train.TrainingError,
+        match=r"not finite \(model.embed_tokens.weight in model.safetensors\): no student was saved",
+    ):
         train.train(base, QUICK, [rows], f"{tmp_path}/model", f"{tmp_path}/train.log")
-    assert {path.name for path in tmp_path.iterdir()} <= {"source", "base", "checkpoints", "examples.parquet", "train.log"}
+    assert {path.name for path in tmp_path.iterdir()} <= {
+        "source",
+        "base",
+        "checkpoints",
+        "examples.parquet",
+        "train.log",
+    }
 
 
 def test_a_micro_batch_has_rows_of_about_one_length_and_a_step_the_rows_of_a_random_draw(tmp_path):
@@ -286,16 +327,28 @@ def test_a_micro_batch_has_rows_of_about_one_length_and_a_step_the_rows_of_a_ran
     from distill.train import sft
 
     lengths = [random.Random(number).randint(10, 200) for number in range(64)]
-    rows = [{"input_ids": [number + 3] * length, "labels": [number + 3] * length} for number, length in enumerate(lengths)]
+    rows = [
+        {"input_ids": [number + 3] * length, "labels": [number + 3] * length}
+        for number, length in enumerate(lengths)
+    ]
     source = ROOT / STUDENT.base.model
     tokenizer = AutoTokenizer.from_pretrained(source, pad_token="<|endoftext|>")
     section = QUICK.model_copy(update={"batch_size": 16, "device_batch_size": 4})
-    made = sft.trainer(AutoModelForCausalLM.from_pretrained(source), tokenizer, rows, section, tmp_path, lambda *_, **__: None)
+    made = sft.trainer(
+        AutoModelForCausalLM.from_pretrained(source),
+        tokenizer,
+        rows,
+        section,
+        tmp_path,
+        lambda *_, **__: None,
+    )
     batches = [batch["input_ids"] for batch in made.get_train_dataloader()]
     seen = [[int(row[0]) - 3 for row in batch] for batch in batches]
     assert sorted(number for batch in seen for number in batch) == list(range(64))
     assert all(sum(len(batch) for batch in seen[step : step + 4]) == 16 for step in range(0, 16, 4))
-    assert sum(batch.numel() for batch in batches) < 1.25 * sum(lengths), "random micro-batches of four pad by half"
+    assert sum(batch.numel() for batch in batches) < 1.25 * sum(lengths), (
+        "random micro-batches of four pad by half"
+    )
 
 
 def test_the_child_trains_without_cudnn_attention_and_lets_gpu_memory_grow_in_place(tmp_path, monkeypatch):
@@ -305,11 +358,15 @@ def test_the_child_trains_without_cudnn_attention_and_lets_gpu_memory_grow_in_pl
         "import pathlib, torch\n"
         "from distill.recipe import load; from distill.train import worker\n"
         "student = load.load_student('tiny-qwen2')\n"
-        "section = student.training.model_copy(update={'epochs': 1.0, 'batch_size': 4, 'device_batch_size': 4})\n"
-        f"worker.train(student.base, section, [{rows!r}], pathlib.Path('{tmp_path}/model'), lambda *_, **__: None)\n"
+        "section = student.training.model_copy(update={'epochs': 1.0, 'batch_size': 4, 'device_batch_size': "
+        "4})\n"
+        f"worker.train(student.base, section, [{rows!r}], pathlib.Path('{tmp_path}/model'), lambda *_, **__: "
+        "None)\n"
         "print(torch.backends.cuda.cudnn_sdp_enabled())\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True
+    )
     assert done.stdout.strip().endswith("False")
     monkeypatch.delenv("PYTORCH_CUDA_ALLOC_CONF", raising=False)
     assert train._environment(1)["PYTORCH_ALLOC_CONF"] == "expandable_segments:True"

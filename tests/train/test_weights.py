@@ -1,4 +1,5 @@
-"""Weights that are not finite are found in every floating format, and a student that has them is trained anew."""
+"""Weights that are not finite are found in every floating format, and a student that has them is trained
+anew."""
 
 import json
 from pathlib import Path
@@ -15,8 +16,14 @@ from flows.identity import Place
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_one_value_that_is_not_finite_is_found_and_named(tmp_path: Path, dtype: torch.dtype, value: float) -> None:
-    tensors = {"a": torch.randn(7, dtype=torch.float32), "b": torch.randn(1000, 33).to(dtype), "c": torch.zeros(0, dtype=dtype)}
+def test_one_value_that_is_not_finite_is_found_and_named(
+    tmp_path: Path, dtype: torch.dtype, value: float
+) -> None:
+    tensors = {
+        "a": torch.randn(7, dtype=torch.float32),
+        "b": torch.randn(1000, 33).to(dtype),
+        "c": torch.zeros(0, dtype=dtype),
+    }
     save_file(tensors, tmp_path / "model.safetensors")
     assert weights.not_finite(tmp_path) is None
     tensors["b"][999, 32] = value
@@ -26,7 +33,10 @@ def test_one_value_that_is_not_finite_is_found_and_named(tmp_path: Path, dtype: 
 
 def test_the_largest_finite_values_are_finite(tmp_path: Path) -> None:
     for dtype in (torch.float32, torch.float16, torch.bfloat16):
-        save_file({"a": torch.tensor([torch.finfo(dtype).max, torch.finfo(dtype).min], dtype=dtype)}, tmp_path / "model.safetensors")
+        save_file(
+            {"a": torch.tensor([torch.finfo(dtype).max, torch.finfo(dtype).min], dtype=dtype)},
+            tmp_path / "model.safetensors",
+        )
         assert weights.not_finite(tmp_path) is None
 
 
@@ -44,8 +54,12 @@ def test_a_student_that_was_made_before_weights_were_checked_is_read_once_and_se
 ) -> None:
     monkeypatch.setattr(folders, "ROOT", str(tmp_path))
     place = Place("students", "small", {"train": 1})
-    evaluated = Path(folders.folder("evaluations/traces", "small", {"teacher": {"model": {"student": place.fingerprint}}}))
-    other = Path(folders.folder("evaluations/traces", "small", {"teacher": {"model": {"student": "another"}}}))
+    evaluated = Path(
+        folders.folder("evaluations/traces", "small", {"teacher": {"model": {"student": place.fingerprint}}})
+    )
+    other = Path(
+        folders.folder("evaluations/traces", "small", {"teacher": {"model": {"student": "another"}}})
+    )
     folder = Path(folders.folder(place.room, place.name, place.key))
     (folder / "model").mkdir()
     save_file({"a": torch.tensor([value])}, folder / "model" / "model.safetensors")

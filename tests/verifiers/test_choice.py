@@ -11,18 +11,29 @@ from distill.records import Problem, Trace, Verdict
 from distill.verifiers import choice, judge, judge_reference
 
 SECTION = Verification()
-CASES = [json.loads(line) for line in Path(__file__).parents[1].joinpath("cases", "choice.jsonl").read_text(encoding="utf-8").splitlines()]
+CASES = [
+    json.loads(line)
+    for line in Path(__file__)
+    .parents[1]
+    .joinpath("cases", "choice.jsonl")
+    .read_text(encoding="utf-8")
+    .splitlines()
+]
 LETTERS = "Which one?\n" + "\n".join(f"{letter}) the thing of {letter.lower()}" for letter in "ABCDEFGHIJ")
 CAPITALS = "What is the capital of France?\nA) Paris\nB) Rome\nC) Berlin\nD) New York"
 
 
 def verdict(reference: str | None, answer: str, question: str = LETTERS) -> Verdict:
-    return judge(Trace(Problem("p", "s", "choice", question, reference), "t", 0, None, answer, True, "stop"), SECTION)
+    return judge(
+        Trace(Problem("p", "s", "choice", question, reference), "t", 0, None, answer, True, "stop"), SECTION
+    )
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["why"])
 def test_the_table_of_cases_holds(case):
-    assert verdict(case["reference"], case["answer"], case.get("question", LETTERS)).outcome == case["outcome"]
+    assert (
+        verdict(case["reference"], case["answer"], case.get("question", LETTERS)).outcome == case["outcome"]
+    )
 
 
 def test_options_are_read_from_the_common_ways_to_list_them():
@@ -38,7 +49,13 @@ def test_options_are_read_from_the_common_ways_to_list_them():
     ]
     for listed in lists:
         assert list(choice.options(f"Which one?\n{listed}").values()) == texts, listed
-    for prose in ("P(A) = 0.3 and P(B) = 0.5", "Triangle ABC has A. and that is all", "Plan A: wait", "", "B) two\nC) three"):
+    for prose in (
+        "P(A) = 0.3 and P(B) = 0.5",
+        "Triangle ABC has A. and that is all",
+        "Plan A: wait",
+        "",
+        "B) two\nC) three",
+    ):
         assert not choice.options(prose), prose
 
 
@@ -50,9 +67,10 @@ def test_the_choice_is_shown_as_its_letters_whatever_its_spelling():
 
 def test_a_reference_is_good_when_it_is_a_letter_or_the_text_of_one_option():
     references = [("C", LETTERS), ("(C)", LETTERS), ("A, C", LETTERS), ("AC", LETTERS), ("Paris", CAPITALS)]
-    assert {judge_reference(Problem("p", "s", "choice", question, reference), SECTION).outcome for reference, question in references} == {
-        "correct"
-    }
+    assert {
+        judge_reference(Problem("p", "s", "choice", question, reference), SECTION).outcome
+        for reference, question in references
+    } == {"correct"}
     bad = [
         ("42", LETTERS),
         ("Madrid", CAPITALS),
@@ -62,14 +80,18 @@ def test_a_reference_is_good_when_it_is_a_letter_or_the_text_of_one_option():
         ("C", "Which of ABC?"),
         ("A", "Which?\nA) one"),
     ]
-    assert {judge_reference(Problem("p", "s", "choice", question, reference), SECTION).outcome for reference, question in bad} == {
-        "unparsed_reference"
-    }
+    assert {
+        judge_reference(Problem("p", "s", "choice", question, reference), SECTION).outcome
+        for reference, question in bad
+    } == {"unparsed_reference"}
 
 
 @settings(deadline=None)
 @given(
-    st.text(alphabet=r"ABCDEI ()[]{}.,:;/*$\n?是答案选不" + "answer is not option choice correct box\\", max_size=80),
+    st.text(
+        alphabet=r"ABCDEI ()[]{}.,:;/*$\n?是答案选不" + "answer is not option choice correct box\\",
+        max_size=80,
+    ),
     st.text(alphabet="AB) .(:\nxy", max_size=40),
 )
 def test_any_text_gets_a_verdict_and_a_prefix_of_prose_is_never_correct(text, question):

@@ -20,9 +20,22 @@ from distill.sandbox.inside import serialise
 from distill.verifiers import code, code_blocks, code_formats, code_outputs, code_tests
 
 SECTION = Verification(workers=2, sandbox=Sandbox(timeout_seconds=1.0, memory_mb=512))
-CASES = [json.loads(line) for line in Path(__file__).parents[1].joinpath("cases", "code.jsonl").read_text(encoding="utf-8").splitlines()]
+CASES = [
+    json.loads(line)
+    for line in Path(__file__)
+    .parents[1]
+    .joinpath("cases", "code.jsonl")
+    .read_text(encoding="utf-8")
+    .splitlines()
+]
 PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary() | st.complex_numbers(allow_nan=False),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text()
+    | st.binary()
+    | st.complex_numbers(allow_nan=False),
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.tuples(inner, inner)
@@ -43,7 +56,10 @@ def settled(verdict: Verdict | Future[Verdict]) -> Verdict:
 
 def test_the_table_of_cases_is_judged_as_it_says():
     assert len(CASES) >= 40
-    pending = [(case, code.judge(problem(case["tests"], case.get("reference")), case["answer"], SECTION)) for case in CASES]
+    pending = [
+        (case, code.judge(problem(case["tests"], case.get("reference")), case["answer"], SECTION))
+        for case in CASES
+    ]
     for case, verdict in [(case, settled(verdict)) for case, verdict in pending]:
         assert (case["why"], verdict.outcome) == (case["why"], case["outcome"]), verdict
         assert case.get("detail", "") in verdict.detail, (case["why"], verdict.detail)
@@ -78,7 +94,11 @@ def test_programs_are_judged_from_any_thread_and_keep_apart():
     outcomes: list[str] = []
 
     def one(index: int) -> None:
-        outcomes.append(settled(code.judge(problem(tests), f"```python\ndef f(): return {index % 2}\n```", SECTION)).outcome)
+        outcomes.append(
+            settled(
+                code.judge(problem(tests), f"```python\ndef f(): return {index % 2}\n```", SECTION)
+            ).outcome
+        )
 
     threads = [threading.Thread(target=one, args=(index,)) for index in range(8)]
     for thread in threads:
@@ -91,7 +111,9 @@ def test_programs_are_judged_from_any_thread_and_keep_apart():
 def test_what_a_program_says_of_itself_can_be_stored_as_text():
     tests = {"mode": "call", "entry_point": "f", "cases": [{"input": [], "output": 1}]}
     for expression in ("'\\ud800'", "{}[('\\ud800',)]", "[[10 ** 5000]]"):
-        verdict = settled(code.judge(problem(tests), f"```python\ndef f(): return {expression}\n```", SECTION))
+        verdict = settled(
+            code.judge(problem(tests), f"```python\ndef f(): return {expression}\n```", SECTION)
+        )
         assert verdict.outcome == "wrong"
         assert verdict.detail.encode()
 
@@ -121,7 +143,9 @@ def test_the_interpreter_that_the_recipe_names_brings_its_own_packages():
     answer = "```python\nimport numpy\ndef f():\n    return (2 * numpy.array([1, 2])).tolist()\n```"
     outcomes = {}
     for python in ("", sys.executable):
-        section = Verification(workers=1, sandbox=Sandbox(python=python, timeout_seconds=20.0, memory_mb=2048))
+        section = Verification(
+            workers=1, sandbox=Sandbox(python=python, timeout_seconds=20.0, memory_mb=2048)
+        )
         outcomes[python] = settled(code.judge(problem(tests), answer, section))
     assert (outcomes[""].outcome, outcomes[sys.executable].outcome) == ("wrong", "correct"), outcomes
     assert "verification.sandbox.python" in outcomes[""].detail
@@ -136,7 +160,9 @@ def test_the_tolerance_of_a_recipe_replaces_the_usual_one():
         (None, "0.3399", "wrong"),
     ):
         section = Verification(workers=1, sandbox=Sandbox(tolerance=tolerance))
-        verdict = settled(code.judge(problem(tests), f"```python\nn = int(input())\nprint('{printed}')\n```", section))
+        verdict = settled(
+            code.judge(problem(tests), f"```python\nn = int(input())\nprint('{printed}')\n```", section)
+        )
         assert verdict.outcome == outcome, (tolerance, printed, verdict)
 
 
@@ -144,11 +170,20 @@ def test_compressed_tests_of_any_make_are_refused_or_read_and_never_run():
     def packed(data: bytes) -> str:
         return base64.b64encode(zlib.compress(data)).decode()
 
-    assert code_formats.unpacked(packed(pickle.dumps("[1]"))) == code_formats.unpacked(packed(b"[1]")) == "[1]"
+    assert (
+        code_formats.unpacked(packed(pickle.dumps("[1]"))) == code_formats.unpacked(packed(b"[1]")) == "[1]"
+    )
     for protocol in range(2, 6):
         assert code_formats.unpacked(packed(pickle.dumps("[1]", protocol))) == "[1]"
     huge = b"\x80\x04r\xff\xff\xff\xff."  # an entry of the memo that would take 64 GiB
-    for data in (pickle.dumps(["[1]"]), pickle.dumps(len), pickle.dumps(Path("x")), huge, b"\x80\x04", b"\x80\xff"):
+    for data in (
+        pickle.dumps(["[1]"]),
+        pickle.dumps(len),
+        pickle.dumps(Path("x")),
+        huge,
+        b"\x80\x04",
+        b"\x80\xff",
+    ):
         with pytest.raises(ValueError, match=r"tests|pickle|opcode|protocol|bytes"):
             code_formats.unpacked(packed(data))
 
@@ -170,7 +205,12 @@ def test_plain_values_cross_between_processes_unchanged(value):
 
 
 @settings(deadline=None)
-@given(st.recursive(st.none() | st.integers() | st.text(), lambda i: st.lists(i) | st.dictionaries(st.text() | st.just("tuple"), i)))
+@given(
+    st.recursive(
+        st.none() | st.integers() | st.text(),
+        lambda i: st.lists(i) | st.dictionaries(st.text() | st.just("tuple"), i),
+    )
+)
 def test_reading_any_message_gives_plain_data_or_says_that_it_cannot(data):
     with suppress(serialise.Unreadable):
         serialise.decode(data, refuse)
@@ -183,20 +223,36 @@ def test_looking_for_code_in_any_text_neither_raises_nor_hangs(text):
 
 
 def test_looking_for_code_in_long_text_is_linear():
-    for text in ("\n" * 300_000, "a," * 200_000, " " * 300_000, "- " * 200_000, "`" * 300_000, "class Solution:\n" + "    \n" * 100_000):
+    for text in (
+        "\n" * 300_000,
+        "a," * 200_000,
+        " " * 300_000,
+        "- " * 200_000,
+        "`" * 300_000,
+        "class Solution:\n" + "    \n" * 100_000,
+    ):
         code_blocks.python(text, frozenset(["x"]))
         code_blocks.definitions(text)
 
 
 @settings(deadline=None)
-@given(st.text(max_size=40) | st.recursive(st.none() | st.integers() | st.text(), lambda i: st.lists(i) | st.dictionaries(st.text(), i)))
+@given(
+    st.text(max_size=40)
+    | st.recursive(
+        st.none() | st.integers() | st.text(), lambda i: st.lists(i) | st.dictionaries(st.text(), i)
+    )
+)
 def test_tests_of_any_form_are_read_or_refused(data):
     with suppress(ValueError):
         code_tests.parse(data if isinstance(data, str) else json.dumps(data))
 
 
 @settings(deadline=None)
-@given(st.lists(st.floats(allow_nan=False, allow_infinity=False) | st.integers() | st.text(alphabet="abc", min_size=1)))
+@given(
+    st.lists(
+        st.floats(allow_nan=False, allow_infinity=False) | st.integers() | st.text(alphabet="abc", min_size=1)
+    )
+)
 def test_an_output_equals_itself_and_nothing_longer(tokens):
     text = " ".join(map(str, tokens)) + "\n"
     assert code_outputs.same_text(text, text + "\n")

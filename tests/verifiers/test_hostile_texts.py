@@ -1,4 +1,5 @@
-"""No text of any length or shape ends a run: each row that is judged, measured or rendered has its own outcome, in linear time."""
+"""No text of any length or shape ends a run: each row that is judged, measured or rendered has its own
+outcome, in linear time."""
 
 import time
 from concurrent.futures import Future
@@ -24,14 +25,55 @@ from distill.verifiers.math import limits, normalise, parse
 SECTION = Verification(workers=1, timeout_seconds=1.0)
 TEACHER = Teacher(engine="scripted", model="scripted")
 SECONDS = 10.0
-"""For all that is done with one text of 100,000 characters, which takes some 0.5 s of CPU; what grows with its square takes far more."""
+"""For all that is done with one text of 100,000 characters, which takes some 0.5 s of CPU; what grows with
+its square takes far more."""
 NESTS = (
-    *(("(", ")"), ("[", "]"), ("{", "}"), (r"\{", r"\}"), ("（", "）"), (r"\lbrace ", r"\rbrace "), (r"\left(", r"\right)")),
-    *((r"\frac{1}{", "}"), (r"\sqrt{", "}"), ("(1,", ")"), (r"\text{", "}"), (r"\boxed{", "}"), ('{"a":', "}"), ("[1,", "]")),
+    *(
+        ("(", ")"),
+        ("[", "]"),
+        ("{", "}"),
+        (r"\{", r"\}"),
+        ("（", "）"),
+        (r"\lbrace ", r"\rbrace "),
+        (r"\left(", r"\right)"),
+    ),
+    *(
+        (r"\frac{1}{", "}"),
+        (r"\sqrt{", "}"),
+        ("(1,", ")"),
+        (r"\text{", "}"),
+        (r"\boxed{", "}"),
+        ('{"a":', "}"),
+        ("[1,", "]"),
+    ),
 )
 CHAINS = (
-    *(r"1\pmod{2} ", r"\pmod", r"x\in ", "x ∈ ", r"\in ", r"\text{it is} ", r"\text{(A)} ", r"\mbox{答案是} ", "x=", "1=", r"1\approx "),
-    *(r"\boxed{1}, ", r"\fbox{1} and ", r"\boxed", "</answer>", "<think>", "the answer is A. ", "I choose ", "A, ", "A. x ", "1) ", "| a "),
+    *(
+        r"1\pmod{2} ",
+        r"\pmod",
+        r"x\in ",
+        "x ∈ ",
+        r"\in ",
+        r"\text{it is} ",
+        r"\text{(A)} ",
+        r"\mbox{答案是} ",
+        "x=",
+        "1=",
+        r"1\approx ",
+    ),
+    *(
+        r"\boxed{1}, ",
+        r"\fbox{1} and ",
+        r"\boxed",
+        "</answer>",
+        "<think>",
+        "the answer is A. ",
+        "I choose ",
+        "A, ",
+        "A. x ",
+        "1) ",
+        "| a ",
+    ),
     *(
         "2^",
         "^2",
@@ -56,9 +98,33 @@ CHAINS = (
         "~~~\n",
         '"a":',
     ),
-    *("\\", r"\\[", r"\[", r"\(", r"\[a", "{", "}", "(", "<|", "/*", "--\n", "print(", "a: b\n", "h", "\x00", "\u202e", "\u2067", "\u0301"),
+    *(
+        "\\",
+        r"\\[",
+        r"\[",
+        r"\(",
+        r"\[a",
+        "{",
+        "}",
+        "(",
+        "<|",
+        "/*",
+        "--\n",
+        "print(",
+        "a: b\n",
+        "h",
+        "\x00",
+        "\u202e",
+        "\u2067",
+        "\u0301",
+    ),
 )
-TEXTS = st.tuples(st.sampled_from(("", "so ", r"\boxed{")), st.sampled_from(NESTS + CHAINS), st.integers(1, 1_500), st.sampled_from("12x}"))
+TEXTS = st.tuples(
+    st.sampled_from(("", "so ", r"\boxed{")),
+    st.sampled_from(NESTS + CHAINS),
+    st.integers(1, 1_500),
+    st.sampled_from("12x}"),
+)
 
 
 def nested(unit, count, middle="1"):
@@ -67,7 +133,12 @@ def nested(unit, count, middle="1"):
 
 
 def problem(kind="math", **texts):
-    return Problem("p", "s", kind, **({"question": "Which? A. one B. two", "reference": "A" if kind == "choice" else "42"} | texts))
+    return Problem(
+        "p",
+        "s",
+        kind,
+        **({"question": "Which? A. one B. two", "reference": "A" if kind == "choice" else "42"} | texts),
+    )
 
 
 def trace(answer, thinking=None, **texts):
@@ -110,7 +181,9 @@ def test_what_reads_a_text_neither_raises_nor_grows_with_its_square(unit):
 
 
 @pytest.mark.parametrize(
-    "start", [r"\sqrt", r"\vec{", r"\text{mod", "(mod ", r"\hat{", "USD", r"\frac{", r"\begin{cases}", "1", r"\text{"], ids=repr
+    "start",
+    [r"\sqrt", r"\vec{", r"\text{mod", "(mod ", r"\hat{", "USD", r"\frac{", r"\begin{cases}", "1", r"\text{"],
+    ids=repr,
 )
 @pytest.mark.parametrize("filler", [" ", "\t", r"\,", "~", r"\quad", "1", "a", ",", "{}"], ids=repr)
 def test_one_spelling_is_found_soon_for_four_times_of_what_is_read(start, filler):
@@ -122,7 +195,9 @@ def test_one_spelling_is_found_soon_for_four_times_of_what_is_read(start, filler
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(TEXTS, TEXTS)
 def test_any_mixture_of_nests_and_chains_gets_an_outcome_of_its_own(first, second):
-    answer, reference = (start + nested(unit, count, middle) for start, unit, count, middle in (first, second))
+    answer, reference = (
+        start + nested(unit, count, middle) for start, unit, count, middle in (first, second)
+    )
     for kind in ("math", "choice", "logic"):
         pending = verifiers.begin(trace(answer, kind=kind, reference=reference[:2_000]), SECTION)
         assert isinstance(pending, Future) or not pending.detail.startswith("infra_error"), pending
@@ -131,7 +206,14 @@ def test_any_mixture_of_nests_and_chains_gets_an_outcome_of_its_own(first, secon
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.text(alphabet=st.one_of(st.characters(), st.sampled_from("\x00\ud800\udfff\u202e\u2067\u200b\\{}[]()$^_<>`|")), max_size=400))
+@given(
+    st.text(
+        alphabet=st.one_of(
+            st.characters(), st.sampled_from("\x00\ud800\udfff\u202e\u2067\u200b\\{}[]()$^_<>`|")
+        ),
+        max_size=400,
+    )
+)
 def test_any_characters_are_read(text):
     read_all(text)
     read_all(rf"\boxed{{{text}}}")
@@ -145,9 +227,14 @@ def test_mathematics_that_is_nested_too_deep_is_unparsed_on_either_side(unit, co
         parse.read(text)
     except parse.TooDeepError as error:
         cause = str(error)
-        assert verifiers.judge(trace(rf"\boxed{{{text}}}"), SECTION).detail in (cause, "the box is never closed")
+        assert verifiers.judge(trace(rf"\boxed{{{text}}}"), SECTION).detail in (
+            cause,
+            "the box is never closed",
+        )
         asked = problem(reference=text)
-        assert verifiers.judge_reference(asked, SECTION) == Verdict("unparsed_reference", None, cause, 0.0, math.VERSION)
+        assert verifiers.judge_reference(asked, SECTION) == Verdict(
+            "unparsed_reference", None, cause, 0.0, math.VERSION
+        )
         assert verifiers.judge(trace(r"\boxed{1}", reference=text), SECTION).outcome == "unparsed_reference"
         assert count > limits.MOST_LINKS
     else:
@@ -185,7 +272,8 @@ def test_what_a_verifier_raises_is_the_error_of_its_row_alone(monkeypatch, error
     assert [verdict.outcome for verdict in verdicts] == ["correct", "error", "correct"]
     assert (
         verdicts[1].detail
-        == verifiers.row_errors.INFRA_ERROR + f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace").decode()
+        == verifiers.row_errors.INFRA_ERROR
+        + f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace").decode()
     )
     assert verdicts[1].verifier == logic.VERSION
     assert accuracy_reward(["q"], ["<think>a</think>42"], kind=["logic"], reference=["42"]) == [None]
@@ -194,7 +282,9 @@ def test_what_a_verifier_raises_is_the_error_of_its_row_alone(monkeypatch, error
 
 
 @pytest.mark.parametrize(
-    "error", [KeyboardInterrupt(), SystemExit(3), SandboxError("no sandbox"), OSError("no file descriptors")], ids=repr
+    "error",
+    [KeyboardInterrupt(), SystemExit(3), SandboxError("no sandbox"), OSError("no file descriptors")],
+    ids=repr,
 )
 @pytest.mark.parametrize("fails", [raising, later])
 def test_what_has_to_end_a_run_goes_through(monkeypatch, error, fails):
@@ -210,21 +300,35 @@ def test_a_problem_whose_reference_raises_is_unusable_with_its_cause(monkeypatch
     monkeypatch.setitem(verifiers.SELF_CHECKS, "math", raising(RecursionError("too deep")))
     source = ProblemSource(name="s", path="p", kind="math", question="q", reference="a")
     (found,) = collect.collect([{"q": "How many?", "a": "1"}], source, SECTION)
-    assert (found.unusable, found.detail_unusable) == ("reference_fails", f"error by {math.VERSION}: infra_error: RecursionError: too deep")
+    assert (found.unusable, found.detail_unusable) == (
+        "reference_fails",
+        f"error by {math.VERSION}: infra_error: RecursionError: too deep",
+    )
 
 
 def test_a_row_that_cannot_be_measured_is_dropped_with_its_cause_and_its_siblings_stay(monkeypatch):
     fault = curate.measures.form.fault
-    monkeypatch.setattr("distill.text.form.fault", lambda one: raising(OverflowError("large"))() if one.id == "bad" else fault(one))
-    rows = [Candidate(replace(trace("It is 42.", f"Six times seven, attempt {n}."), id=n), Verdict("correct")) for n in ("a", "bad", "c")]
+    monkeypatch.setattr(
+        "distill.text.form.fault",
+        lambda one: raising(OverflowError("large"))() if one.id == "bad" else fault(one),
+    )
+    rows = [
+        Candidate(replace(trace("It is 42.", f"Six times seven, attempt {n}."), id=n), Verdict("correct"))
+        for n in ("a", "bad", "c")
+    ]
     found = measured(*rows)
     assert [row.verdict.outcome for row in found] == ["correct", "error", "correct"]
-    assert [row.measures for row in (found[0], found[2])] == [row.measures for row in measured(rows[0], rows[2])]
+    assert [row.measures for row in (found[0], found[2])] == [
+        row.measures for row in measured(rows[0], rows[2])
+    ]
     for policy in ("correct", "none"):
         section = Curation(selection=Selection(policy=policy))
         decisions = list(curate.decide([from_row(Outline, to_row(row)) for row in found], section))
         assert decisions[1].dropped == "error"
-        assert decisions[1].detail_dropped == "infra_error: OverflowError: large (while it was measured; the verdict was correct)"
+        assert (
+            decisions[1].detail_dropped
+            == "infra_error: OverflowError: large (while it was measured; the verdict was correct)"
+        )
         assert decisions[0].dropped != "error"
 
 
@@ -233,11 +337,16 @@ def test_a_row_that_cannot_be_rendered_for_the_judge_is_an_error_and_the_judge_i
     rows = [(trace("42", kind="open"), Verdict("unverified")), (trace("42"), Verdict("correct"))]
     found = list(opinion.ask(rows, Judge(model=TEACHER)))
     assert [verdict.outcome for _, verdict, _ in found] == ["error", "correct"]
-    assert found[0][1].detail == "infra_error: the judge gave no usable verdict: infra_error: RecursionError: too deep"
+    assert (
+        found[0][1].detail
+        == "infra_error: the judge gave no usable verdict: infra_error: RecursionError: too deep"
+    )
 
 
 def test_a_reward_that_raises_is_none_for_its_row_alone(monkeypatch):
-    monkeypatch.setattr("distill.text.form.fault", lambda one: raising(ValueError("bad"))() if "bad" in one.answer else None)
+    monkeypatch.setattr(
+        "distill.text.form.fault", lambda one: raising(ValueError("bad"))() if "bad" in one.answer else None
+    )
     texts = [f"<think>a</think>{answer} \\boxed{{5}}" for answer in ("good", "bad")]
     assert format_reward(["q", "q"], texts, reference=["5", "5"]) == [1.0, None]
 

@@ -17,7 +17,9 @@ def judge_answer(problem: Problem, answer: str, section: Verification) -> Verdic
 
 def siblings(answers, reference=None, kind="math"):
     """Traces with these boxed answers as the rule verifier leaves them; None is a trace without an answer."""
-    problem = Problem("p", "s", kind, "Which?\nA) one\nB) two\nC) three" if kind == "choice" else "q", reference)
+    problem = Problem(
+        "p", "s", kind, "Which?\nA) one\nB) two\nC) three" if kind == "choice" else "q", reference
+    )
     traces = [
         Trace(problem, str(n), n, "so", "no idea" if answer is None else rf"\boxed{{{answer}}}", True, "stop")
         for n, answer in enumerate(answers)
@@ -27,11 +29,15 @@ def siblings(answers, reference=None, kind="math"):
 
 
 def outcomes(answers, majority=MAJORITY, **fields):
-    return [verdict.outcome for verdict, _ in agree(siblings(answers, **fields), majority, SECTION, judge_answer)]
+    return [
+        verdict.outcome for verdict, _ in agree(siblings(answers, **fields), majority, SECTION, judge_answer)
+    ]
 
 
 def test_equal_answers_are_one_whatever_their_spelling_and_the_most_common_one_is_correct():
-    judged = agree(siblings([r"\frac{1}{2}", "0.5", "1/2", r"\frac{1}{2}", "2", None]), MAJORITY, SECTION, judge_answer)
+    judged = agree(
+        siblings([r"\frac{1}{2}", "0.5", "1/2", r"\frac{1}{2}", "2", None]), MAJORITY, SECTION, judge_answer
+    )
     verdicts = [verdict for verdict, _ in judged]
     assert [verdict.outcome for verdict in verdicts] == ["correct"] * 4 + ["wrong", "no_answer"]
     assert {verdict.verifier for verdict in verdicts[:5]} == {VERSION}
@@ -73,11 +79,15 @@ def test_a_problem_with_a_reference_keeps_its_verdicts_and_gets_opinions():
     assert [opinions.majority_outcome for _, opinions in judged] == ["correct"] * 4 + ["wrong"]
 
 
-@pytest.mark.parametrize("change", [{"failure": "null_content"}, {"think_closed": False}, {"finish_reason": "length"}])
+@pytest.mark.parametrize(
+    "change", [{"failure": "null_content"}, {"think_closed": False}, {"finish_reason": "length"}]
+)
 def test_an_incomplete_trace_has_no_vote_and_stays_what_it_is(change):
     traces = [trace for trace, _ in siblings(["1"] * 5)]
     cut = [replace(trace, **change) for trace in traces[:2]] + traces[2:]
-    judged = agree([(trace, verifiers.judge(trace, SECTION)) for trace in cut], MAJORITY, SECTION, judge_answer)
+    judged = agree(
+        [(trace, verifiers.judge(trace, SECTION)) for trace in cut], MAJORITY, SECTION, judge_answer
+    )
     assert [verdict.outcome for verdict, _ in judged] == ["no_answer"] * 2 + ["unverified"] * 3
     assert {opinions.majority_outcome for _, opinions in judged} == {None}
 
@@ -93,7 +103,8 @@ def test_answers_are_equal_only_when_each_is_accepted_for_the_other():
 
 
 @pytest.mark.parametrize(
-    ("kind", "answers"), [("choice", ["C", "(C)", r"\text{C}", "C. 42", "B"]), ("logic", ["Yes", "yes", '"yes"', "YES.", "no"])]
+    ("kind", "answers"),
+    [("choice", ["C", "(C)", r"\text{C}", "C. 42", "B"]), ("logic", ["Yes", "yes", '"yes"', "YES.", "no"])],
 )
 def test_choices_and_short_texts_are_compared_by_their_own_verifier(kind, answers):
     assert outcomes(answers, kind=kind) == ["correct"] * 4 + ["wrong"]
@@ -101,10 +112,14 @@ def test_choices_and_short_texts_are_compared_by_their_own_verifier(kind, answer
 
 def test_kinds_without_one_answer_and_problems_without_answers_are_left_alone():
     problem = Problem("p", "s", "open", "q", None)
-    rows = [(Trace(problem, str(n), n, None, "a poem", True, "stop"), Verdict("unverified")) for n in range(5)]
+    rows = [
+        (Trace(problem, str(n), n, None, "a poem", True, "stop"), Verdict("unverified")) for n in range(5)
+    ]
     assert agree(rows, MAJORITY, SECTION, judge_answer) == [(Verdict("unverified"), Opinions())] * 5
     nothing = siblings([None] * 4)
-    assert agree(nothing, MAJORITY, SECTION, judge_answer) == [(verdict, Opinions()) for _, verdict in nothing]
+    assert agree(nothing, MAJORITY, SECTION, judge_answer) == [
+        (verdict, Opinions()) for _, verdict in nothing
+    ]
 
 
 def test_comparisons_are_bounded_when_every_answer_differs():

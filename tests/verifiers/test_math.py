@@ -27,7 +27,13 @@ def trace(reference: str | None, answer: str, kind: str = "math") -> Trace:
 
 
 def task(reference: str, answer: str, seconds: float = 1.0, memory_mb: int = 2048) -> dict[str, object]:
-    return {"reference": reference, "answer": answer, "strict": False, "timeout_seconds": seconds, "memory_mb": memory_mb}
+    return {
+        "reference": reference,
+        "answer": answer,
+        "strict": False,
+        "timeout_seconds": seconds,
+        "memory_mb": memory_mb,
+    }
 
 
 @pytest.fixture(scope="module")
@@ -39,16 +45,26 @@ def one_worker():
 
 
 def cases(table: str) -> list[dict[str, str]]:
-    lines = Path(__file__).parents[1].joinpath("cases", f"{table}.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (
+        Path(__file__).parents[1].joinpath("cases", f"{table}.jsonl").read_text(encoding="utf-8").splitlines()
+    )
     return [json.loads(line) for line in lines]
 
 
 @pytest.mark.parametrize("table", TABLES)
 def test_a_table_of_cases_has_no_false_accept_and_at_most_two_percent_other_errors(table):
     expected = cases(table)
-    verdicts = [row[1] for row in judge_all((trace(case["reference"], case["answer"]) for case in expected), SECTION)]
-    accepted = [case for case, verdict in zip(expected, verdicts, strict=True) if verdict.outcome == "correct" != case["outcome"]]
-    missed = [(case, v.outcome) for case, v in zip(expected, verdicts, strict=True) if v.outcome != case["outcome"]]
+    verdicts = [
+        row[1] for row in judge_all((trace(case["reference"], case["answer"]) for case in expected), SECTION)
+    ]
+    accepted = [
+        case
+        for case, verdict in zip(expected, verdicts, strict=True)
+        if verdict.outcome == "correct" != case["outcome"]
+    ]
+    missed = [
+        (case, v.outcome) for case, v in zip(expected, verdicts, strict=True) if v.outcome != case["outcome"]
+    ]
     assert not accepted
     assert len(missed) <= 0.02 * len(expected), missed
 
@@ -64,7 +80,14 @@ def test_the_tables_share_no_case_and_give_each_a_reason():
 def test_plain_fractions_are_equal_exactly_when_their_values_are(first, second):
     texts = [rf"\frac{{{value.numerator}}}{{{value.denominator}}}" for value in (first, second)]
     assert parse.compare(parse.read(texts[0]), parse.read(texts[1]), compare.by_spelling) is (first == second)
-    assert parse.compare(parse.read(texts[0]), parse.read(f"x = {first.numerator}/{first.denominator}."), compare.by_spelling) is True
+    assert (
+        parse.compare(
+            parse.read(texts[0]),
+            parse.read(f"x = {first.numerator}/{first.denominator}."),
+            compare.by_spelling,
+        )
+        is True
+    )
 
 
 @settings(deadline=None)
@@ -96,14 +119,34 @@ def test_only_the_last_box_counts_and_joined_boxes_are_a_list():
 
 
 def test_texts_too_large_for_symbolic_algebra_are_told_apart_from_those_that_are_not():
-    for text in ("9^{9^{9}}", "2^{2^{2^{2^{2^{2}}}}}", "10^{10^{10}}", "100000000!", "(1+x)^{5000}", "(" * 200, "1" * 5000):
+    for text in (
+        "9^{9^{9}}",
+        "2^{2^{2^{2^{2^{2}}}}}",
+        "10^{10^{10}}",
+        "100000000!",
+        "(1+x)^{5000}",
+        "(" * 200,
+        "1" * 5000,
+    ):
         assert limits.too_large(text, 4096), text
-    for text in ("2^{2023}", "10^{4500}", "2024^{2023}", "2^{2^{3}}", "x^{2023}", "(x+1)^{10}", "20!", "e^{x^{2}}", "10^{100}"):
+    for text in (
+        "2^{2023}",
+        "10^{4500}",
+        "2024^{2023}",
+        "2^{2^{3}}",
+        "x^{2023}",
+        "(x+1)^{10}",
+        "20!",
+        "e^{x^{2}}",
+        "10^{100}",
+    ):
         assert limits.too_large(text, 4096) is None, text
 
 
 def test_a_hang_is_a_timeout_and_the_worker_goes_on(one_worker):
-    slow = one_worker.run(task("5", "+".join(rf"\sin({i}\cos({i}x))^{{9}}" for i in range(2, 40)) + r"\int_0^1 x^{x^{x}} dx"))
+    slow = one_worker.run(
+        task("5", "+".join(rf"\sin({i}\cos({i}x))^{{9}}" for i in range(2, 40)) + r"\int_0^1 x^{x^{x}} dx")
+    )
     assert slow["outcome"] == "timeout"
     assert one_worker.run(task(r"\sqrt{8}", r"2\sqrt{2}"))["outcome"] == "correct"
 
@@ -145,7 +188,11 @@ def test_a_task_that_kills_its_worker_twice_is_an_error_and_never_wrong(one_work
 def test_verdicts_are_the_same_from_any_thread():
     outcomes: list[str] = []
     threads = [
-        threading.Thread(target=lambda n=n: outcomes.append(judge(trace(rf"\sqrt{{{n}}}", rf"\boxed{{{n}^{{1/2}}}}"), SECTION).outcome))
+        threading.Thread(
+            target=lambda n=n: outcomes.append(
+                judge(trace(rf"\sqrt{{{n}}}", rf"\boxed{{{n}^{{1/2}}}}"), SECTION).outcome
+            )
+        )
         for n in (2, 3, 5, 7)
     ]
     for thread in threads:
@@ -158,7 +205,16 @@ def test_verdicts_are_the_same_from_any_thread():
 def test_a_reference_is_checked_by_its_own_verifier():
     outcomes = {
         reference: judge_reference(Problem("p", "s", "math", "q", reference), SECTION).outcome
-        for reference in ("72", r"\frac{\sqrt{3}}{2}", r"\boxed{5}", r"\text{Evelyn}", "(1, x]", r"\frac{x", "", None)
+        for reference in (
+            "72",
+            r"\frac{\sqrt{3}}{2}",
+            r"\boxed{5}",
+            r"\text{Evelyn}",
+            "(1, x]",
+            r"\frac{x",
+            "",
+            None,
+        )
     }
     assert outcomes == {
         "72": "correct",
@@ -173,17 +229,23 @@ def test_a_reference_is_checked_by_its_own_verifier():
 
 
 def test_memory_beyond_the_limit_is_never_wrong_and_the_pool_is_whole_again(one_worker):
-    assert one_worker.run(task("5", "2^{2^{2^{6}}}", seconds=2.0, memory_mb=256))["outcome"] in ("error", "timeout")
+    assert one_worker.run(task("5", "2^{2^{2^{6}}}", seconds=2.0, memory_mb=256))["outcome"] in (
+        "error",
+        "timeout",
+    )
     assert one_worker.run(task(r"\sqrt{8}", r"2\sqrt{2}"))["outcome"] == "correct"
 
 
 def test_a_worker_does_not_outlive_its_parent():
     code = (
         "from distill.verifiers.math.worker_pool import Pool; import os, signal; p = Pool(1);"
-        "p.run({'reference': 'x', 'answer': 'x+0', 'strict': False, 'timeout_seconds': 1, 'memory_mb': 2048});"
+        "p.run({'reference': 'x', 'answer': 'x+0', 'strict': False, 'timeout_seconds': 1, 'memory_mb': "
+        "2048});"
         "print([w.process.pid for w in p.live][0], flush=True); os.kill(os.getpid(), signal.SIGKILL)"
     )
-    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=False, cwd=Path(__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, check=False, cwd=Path(__file__).parents[2]
+    )
     assert done.returncode == -signal.SIGKILL
     worker = Path(f"/proc/{int(done.stdout)}")
     deadline = time.monotonic() + 10

@@ -27,5 +27,7 @@ def test_a_spelling_is_of_one_unit_and_no_word_is_both_filler_and_qualifier() ->
     spellings = [spelling for row in words.TABLE["units"].values() for spelling in row.split()]
     assert len(spellings) == len(set(spellings))
     assert not units.FILLER & units.QUALIFIERS
-    named = {name for ratio in words.TABLE["ratios"].values() for name in ratio.split()} | set(words.TABLE["powers_before"])
+    named = {name for ratio in words.TABLE["ratios"].values() for name in ratio.split()} | set(
+        words.TABLE["powers_before"]
+    )
     assert named <= set(words.TABLE["units"])

@@ -101,7 +101,12 @@ def test_any_text_has_a_value_or_none_and_nothing_raises(text):
 
 
 @settings(deadline=None)
-@given(st.integers(-(10**9), 10**9), st.integers(0, 4), st.sampled_from((0, 1)), st.sampled_from(("{}", r"\${}", "${}")))
+@given(
+    st.integers(-(10**9), 10**9),
+    st.integers(0, 4),
+    st.sampled_from((0, 1)),
+    st.sampled_from(("{}", r"\${}", "${}")),
+)
 def test_plain_numbers_with_separators_are_judged_by_their_value(number, places, shift, form):
     exact = Fraction(number, 10**places)
     sign, digits = "-" * (number < 0), str(abs(number)).rjust(places + 1, "0")
@@ -111,7 +116,9 @@ def test_plain_numbers_with_separators_are_judged_by_their_value(number, places,
         reference = str(float(exact)) if places else str(number + shift)
         if "e" in reference:
             continue
-        verdict = math.judge(Problem("p", "s", "math", "q", reference), rf"So it is \boxed{{{written}}}.", Verification())
+        verdict = math.judge(
+            Problem("p", "s", "math", "q", reference), rf"So it is \boxed{{{written}}}.", Verification()
+        )
         assert isinstance(verdict, Verdict)
         assert verdict.outcome == ("correct" if Fraction(reference) == exact else "wrong")
         read = parse.compare(parse.read(reference), parse.read(written), compare.by_spelling)
@@ -119,7 +126,11 @@ def test_plain_numbers_with_separators_are_judged_by_their_value(number, places,
 
 
 @settings(deadline=None)
-@given(st.lists(st.sampled_from((r"\boxed{", r"\fbox{", "}", "{", "1", " and ", "\\", "boxed", r"\{", " ", "$"))).map("".join))
+@given(
+    st.lists(
+        st.sampled_from((r"\boxed{", r"\fbox{", "}", "{", "1", " and ", "\\", "boxed", r"\{", " ", "$"))
+    ).map("".join)
+)
 def test_the_short_way_to_the_last_box_finds_the_same(text):
     try:
         expected = boxed.last_boxed(text)

@@ -1,4 +1,5 @@
-"""Worker processes under attack: killed at any time, starved of memory, forked, interrupted. No verdict may change."""
+"""Worker processes under attack: killed at any time, starved of memory, forked, interrupted. No verdict may
+change."""
 
 import multiprocessing
 import os
@@ -25,11 +26,19 @@ PAIRS = [(rf"\sin({n}x)", rf"\sin({n}x)+{shift}") for n in range(2, 22) for shif
 
 
 def task(reference: str, answer: str) -> dict[str, object]:
-    return {"reference": reference, "answer": answer, "strict": False, "timeout_seconds": 5.0, "memory_mb": 2048}
+    return {
+        "reference": reference,
+        "answer": answer,
+        "strict": False,
+        "timeout_seconds": 5.0,
+        "memory_mb": 2048,
+    }
 
 
 def outcome(reference: str, answer: str) -> str:
-    pending = math.judge(Problem("p", "s", "math", "q", reference), rf"\boxed{{{answer}}}", Verification(workers=1))
+    pending = math.judge(
+        Problem("p", "s", "math", "q", reference), rf"\boxed{{{answer}}}", Verification(workers=1)
+    )
     return pending.result(60).outcome if isinstance(pending, Future) else pending.outcome
 
 
@@ -73,7 +82,9 @@ def test_a_worker_that_cannot_start_is_an_infrastructure_error_and_no_verdict(tw
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_verdicts_are_the_same_in_a_process_pool(method):
     pairs = [(r"\cos(2x)", r"1-2\sin^2(x)"), (r"\cos(2x)", r"1-\sin^2(x)")]
-    waiting = math.judge(Problem("p", "s", "math", "q", r"\tan(x)"), r"\boxed{\frac{\sin x}{\cos x}}", Verification(workers=1))
+    waiting = math.judge(
+        Problem("p", "s", "math", "q", r"\tan(x)"), r"\boxed{\frac{\sin x}{\cos x}}", Verification(workers=1)
+    )
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context(method)) as executor:
         assert list(executor.map(outcome, *zip(*pairs, strict=True))) == ["correct", "wrong"]
         assert executor.submit(outcome, r"\tan(x)", r"\frac{\sin x}{\cos x}").result() == "correct"
@@ -91,7 +102,9 @@ def test_an_interrupted_process_waits_for_no_answer_and_leaves_no_worker():
         "print([one.process.pid for one in pool.live][0], flush=True)\n"
         "asked[0].result()\n"
     )
-    child = interruptible.python("-c", code, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[2])
+    child = interruptible.python(
+        "-c", code, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[2]
+    )
     assert child.stdout is not None
     worker_of_child = Path(f"/proc/{int(child.stdout.readline())}")
     time.sleep(0.5)
@@ -109,7 +122,10 @@ def test_an_interrupted_process_waits_for_no_answer_and_leaves_no_worker():
 
 def test_running_out_of_memory_is_not_swallowed_as_a_difference():
     library = ModuleType("library")
-    exec("def equal(error):\n    try:\n        raise error\n    except Exception:\n        return False\n", library.__dict__)
+    exec(
+        "def equal(error):\n    try:\n        raise error\n    except Exception:\n        return False\n",
+        library.__dict__,
+    )
     assert library.equal(MemoryError()) is False
     worker._let_memory_errors_through(library)
     assert library.equal(ValueError()) is False

@@ -2,7 +2,15 @@ import json
 
 from distill.verify import summary
 
-ROW = {"id": "1", "source": "s", "kind": "math", "outcome": "correct", "verifier": "math/1", "verify_seconds": 0.5, "answer": "a" * 5000}
+ROW = {
+    "id": "1",
+    "source": "s",
+    "kind": "math",
+    "outcome": "correct",
+    "verifier": "math/1",
+    "verify_seconds": 0.5,
+    "answer": "a" * 5000,
+}
 
 
 def rows(*changes: dict[str, object]) -> list[dict[str, object]]:
@@ -12,17 +20,36 @@ def rows(*changes: dict[str, object]) -> list[dict[str, object]]:
 def test_rates_are_shares_of_the_traces_of_a_source_and_kind():
     found = summary.summarise(
         rows(
-            {}, {"outcome": "unparsed_answer"}, {"outcome": "unparsed_reference"}, {"outcome": "timeout"}, {"source": "t"}, {"kind": "code"}
+            {},
+            {"outcome": "unparsed_answer"},
+            {"outcome": "unparsed_reference"},
+            {"outcome": "timeout"},
+            {"source": "t"},
+            {"kind": "code"},
         )
     )
-    assert [(one.source, one.kind, one.traces) for one in found] == [("s", "code", 1), ("s", "math", 4), ("t", "math", 1)]
+    assert [(one.source, one.kind, one.traces) for one in found] == [
+        ("s", "code", 1),
+        ("s", "math", 4),
+        ("t", "math", 1),
+    ]
     plain = json.loads(summary.to_json(found))[1]
-    assert (plain["yield"], plain["parse_failure_rate"], plain["timeout_rate"], plain["verify_seconds"]) == (0.25, 0.5, 0.25, 2.0)
+    assert (plain["yield"], plain["parse_failure_rate"], plain["timeout_rate"], plain["verify_seconds"]) == (
+        0.25,
+        0.5,
+        0.25,
+        2.0,
+    )
 
 
 def test_what_the_judge_and_the_majority_said_is_counted_against_the_verdict():
     (one,) = summary.summarise(
-        rows({"judge_outcome": "wrong"}, {"judge_outcome": "correct"}, {"judge_outcome": "error"}, {"majority_outcome": "correct"})
+        rows(
+            {"judge_outcome": "wrong"},
+            {"judge_outcome": "correct"},
+            {"judge_outcome": "error"},
+            {"majority_outcome": "correct"},
+        )
     )
     assert dict(one.judge) == {"differs": 1, "agrees": 1, "error": 1}
     assert dict(one.majority) == {"agrees": 1}

@@ -37,10 +37,17 @@ def outcome(reference: str | None, answer: str, kind: str) -> str:
 
 
 def test_there_is_one_candidate_for_each_trace_in_order_with_symbolic_and_plain_answers_mixed():
-    traces = [trace(r"\sqrt{2}", rf"\boxed{{{n % 5}-{n % 5}+2^{{1/2}}}}" if n % 3 else r"\boxed{1}", identifier=str(n)) for n in range(600)]
+    traces = [
+        trace(
+            r"\sqrt{2}", rf"\boxed{{{n % 5}-{n % 5}+2^{{1/2}}}}" if n % 3 else r"\boxed{1}", identifier=str(n)
+        )
+        for n in range(600)
+    ]
     candidates = list(verify(iter(traces), SECTION))
     assert [candidate.trace for candidate in candidates] == traces
-    assert [candidate.verdict.outcome for candidate in candidates] == ["correct" if n % 3 else "wrong" for n in range(600)]
+    assert [candidate.verdict.outcome for candidate in candidates] == [
+        "correct" if n % 3 else "wrong" for n in range(600)
+    ]
     assert {candidate.verdict.verifier for candidate in candidates} == {RULES["math"]}
 
 
@@ -57,7 +64,9 @@ def test_no_more_than_the_look_ahead_is_read_before_the_first_candidate():
     assert read <= LOOK_AHEAD_TRACES + 1
 
 
-@pytest.mark.parametrize("change", [{"failure": "null_content"}, {"think_closed": False}, {"finish_reason": "length"}])
+@pytest.mark.parametrize(
+    "change", [{"failure": "null_content"}, {"think_closed": False}, {"finish_reason": "length"}]
+)
 @pytest.mark.parametrize("kind", ["math", "code", "choice"])
 def test_an_incomplete_trace_is_no_answer_even_with_the_right_box(change, kind):
     verdict = judge(replace(trace("A", r"\boxed{A}", kind), **change), SECTION)
@@ -85,8 +94,13 @@ def test_every_kind_is_judged_in_one_stream_and_in_order(tmp_path):
     found = pq.read_table(tmp_path / "out.parquet", columns=["id", "outcome"]).to_pylist()
     assert [row["id"] for row in found] == given
     assert {row["id"]: row["outcome"] for row in found} == {
-        **dict.fromkeys(("half-0", "capital-0", "capital-1", "houses-0", "sum-0", "largest-0", "even-0", "pay-0"), "correct"),
-        **dict.fromkeys(("half-1", "capital-2", "houses-1", "sum-1", "largest-1", "even-1", "pay-1", "pay-2"), "wrong"),
+        **dict.fromkeys(
+            ("half-0", "capital-0", "capital-1", "houses-0", "sum-0", "largest-0", "even-0", "pay-0"),
+            "correct",
+        ),
+        **dict.fromkeys(
+            ("half-1", "capital-2", "houses-1", "sum-1", "largest-1", "even-1", "pay-1", "pay-2"), "wrong"
+        ),
         "half-2": "no_answer",
         "sum-2": "timeout",
         "sky-0": "unverified",
@@ -96,7 +110,10 @@ def test_every_kind_is_judged_in_one_stream_and_in_order(tmp_path):
 def test_a_majority_stands_in_for_a_reference_and_is_an_opinion_beside_one():
     section = SECTION.model_copy(update={"majority": Majority(min_answers=3)})
     answers = (r"\boxed{1/2}", r"\boxed{0.5}", r"\boxed{\frac{1}{2}}", r"\boxed{3}", "none")
-    for reference, outcomes in ((None, ["correct"] * 3 + ["wrong", "unparsed_reference"]), ("3", ["wrong"] * 3 + ["correct", "no_answer"])):
+    for reference, outcomes in (
+        (None, ["correct"] * 3 + ["wrong", "unparsed_reference"]),
+        ("3", ["wrong"] * 3 + ["correct", "no_answer"]),
+    ):
         traces = [trace(reference, answer, identifier=str(n)) for n, answer in enumerate(answers)]
         rows = list(verify(iter(traces), section))
         assert [row.verdict.outcome for row in rows][:4] == outcomes[:4]
@@ -110,7 +127,10 @@ def test_what_answers_cannot_be_judged_without_is_told_before_they_are_asked_for
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)
     require(["math", "code"], SECTION)
     with pytest.raises(EngineError, match="NO_SUCH_KEY"):
-        require(["math"], SECTION.model_copy(update={"judge": Judge(model=Teacher(model="m", api_key_env="NO_SUCH_KEY"))}))
+        require(
+            ["math"],
+            SECTION.model_copy(update={"judge": Judge(model=Teacher(model="m", api_key_env="NO_SUCH_KEY"))}),
+        )
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     elsewhere = SECTION.model_copy(update={"sandbox": Sandbox(timeout_seconds=3.0)})
@@ -136,7 +156,9 @@ def test_choices_are_read_from_the_box_after_answer_is_and_on_the_last_line():
     assert {outcome("(C)", answer, "choice") for answer in right} == {"correct"}
     wrong = [r"\boxed{B}", "The answer is (A).", r"\boxed{A, C}", r"The answer is C. \boxed{D}"]
     assert {outcome("C", answer, "choice") for answer in wrong} == {"wrong"}
-    assert {outcome("C", answer, "choice") for answer in ["I think so", "C is not it, nor D, as we saw.", ""]} == {"no_answer"}
+    assert {
+        outcome("C", answer, "choice") for answer in ["I think so", "C is not it, nor D, as we saw.", ""]
+    } == {"no_answer"}
     assert outcome("C", "The answer is a car.", "choice") == "unparsed_answer"
     assert outcome("C", r"\boxed{42}", "choice") == "unparsed_answer"
     assert outcome("C", r"\boxed{C", "choice") == "unparsed_answer"
@@ -182,7 +204,10 @@ LINES = [
     (json.dumps(ROW | {"response": r"<think>a</think>\boxed{6}", "finish_reason": "stop"}).encode(), "wrong"),
     (json.dumps(ROW | {"response": r"\boxed{5}", "finish_reason": "length"}).encode(), "no_answer"),
     (json.dumps(ROW | {"response": 5}).encode(), "error"),
-    (json.dumps({"kind": "math", "reference": 5, "thinking": "t", "answer": r"\boxed{5.0}"}).encode(), "correct"),
+    (
+        json.dumps({"kind": "math", "reference": 5, "thinking": "t", "answer": r"\boxed{5.0}"}).encode(),
+        "correct",
+    ),
     (json.dumps({"kind": "math"}).encode(), "error"),
     (json.dumps({"reference": 5, "response": r"\boxed{5}"}).encode(), "correct"),
     (json.dumps(ROW | {"kind": "poetry"}).encode(), "error"),
@@ -191,7 +216,10 @@ LINES = [
     (b'{"id": "\xff"}', "error"),
     (b"[1]", "error"),
     (b"[" * 100_000, "error"),
-    (json.dumps(ROW | {"kind": "open", "extra": "x", "outcome": "correct", "huge": 10**30}).encode(), "unverified"),
+    (
+        json.dumps(ROW | {"kind": "open", "extra": "x", "outcome": "correct", "huge": 10**30}).encode(),
+        "unverified",
+    ),
 ]
 
 
@@ -212,7 +240,13 @@ def test_a_file_gets_one_row_for_one_row_and_bad_rows_are_errors_with_a_cause(tm
 
 def test_parquet_columns_keep_their_types_and_text_that_is_not_utf8_costs_only_its_row(tmp_path):
     response = pa.Array.from_buffers(
-        pa.string(), 3, [None, pa.py_buffer(b"\0\0\0\0\x09\0\0\0\x0a\0\0\0\x13\0\0\0"), pa.py_buffer(b"\\boxed{5}\xff\\boxed{6}")]
+        pa.string(),
+        3,
+        [
+            None,
+            pa.py_buffer(b"\0\0\0\0\x09\0\0\0\x0a\0\0\0\x13\0\0\0"),
+            pa.py_buffer(b"\\boxed{5}\xff\\boxed{6}"),
+        ],
     )
     given = {"kind": ["math"] * 3, "question": ["2 + 3?"] * 3, "reference": ["5"] * 3, "outcome": ["x"] * 3}
     table = pa.table(given | {"response": response, "tags": [["a"], [], None]})
@@ -225,10 +259,20 @@ def test_parquet_columns_keep_their_types_and_text_that_is_not_utf8_costs_only_i
 
 
 def test_candidates_carry_the_outcome_of_their_row_and_are_unverified_without_one(tmp_path):
-    rows = [ROW, ROW | {"id": "2", "outcome": "wrong", "extracted": "6"}, ROW | {"id": 3, "outcome": "nonsense"}, ROW | {"response": None}]
+    rows = [
+        ROW,
+        ROW | {"id": "2", "outcome": "wrong", "extracted": "6"},
+        ROW | {"id": 3, "outcome": "nonsense"},
+        ROW | {"response": None},
+    ]
     (tmp_path / "in.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     candidates = list(traces.candidates_from(str(tmp_path / "in.jsonl")))
-    assert [candidate.verdict.outcome for candidate in candidates] == ["unverified", "wrong", "unverified", "error"]
+    assert [candidate.verdict.outcome for candidate in candidates] == [
+        "unverified",
+        "wrong",
+        "unverified",
+        "error",
+    ]
     assert [candidate.trace.id for candidate in candidates[:3]] == ["1", "2", "3"]
     assert [candidate.trace.sample_index for candidate in candidates[:3]] == [0, 1, 2]
     assert candidates[0].trace.thinking == "a"

@@ -1,8 +1,8 @@
 """A teacher behind one or several OpenAI-compatible servers: vLLM, SGLang, llama.cpp, a provider's API.
 
-An event loop in a thread of its own keeps at most `concurrency` requests in flight, over all calls together, and sends the
-next one when a completion has been taken; nothing waits for a batch. What is in flight when a call is left, or the engine
-closed, is cancelled and was paid for in vain. The parts:
+An event loop in a thread of its own keeps at most `concurrency` requests in flight, over all calls together,
+and sends the next one when a completion has been taken; nothing waits for a batch. What is in flight when a
+call is left, or the engine closed, is cancelled and was paid for in vain. The parts:
 
 - `slots` (threads), `balancer` (which server), `waits` (between tries), `outage` (when to stop)
 - `retry` (when to ask again, when to give up a request)
@@ -35,8 +35,8 @@ LOOK_SECONDS = 0.25
 """How long a call whose requests have nothing to ask just now waits before it looks again."""
 CLOSED = "the engine was closed while completions were on their way; run the same command again"
 GC_THRESHOLD = 20_000
-"""New objects between two collections while an engine is open. Every request in flight holds some fifty that live long: with Python's
-700, half of the CPU time at 4,096 in flight went into looking through them."""
+"""New objects between two collections while an engine is open. Every request in flight holds some fifty that
+live long: with Python's 700, half of the CPU time at 4,096 in flight went into looking through them."""
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -46,10 +46,12 @@ class ServerEngine:
     """Completes requests at OpenAI-compatible servers; a context manager, usable from several threads."""
 
     def __init__(self, teacher: Teacher, first_wait_seconds: float = 1.0) -> None:
-        """Reads the key and checks addresses and settings; raises EngineError when one of them cannot be used."""
+        """Reads the key and checks addresses and settings; raises EngineError when one of them cannot be
+        used."""
         wire_format.check_extra_body(teacher)
         self.context_tokens: int | None = None
-        """Longest prompt and completion together, where a server told it when the engine was opened; the smallest of several."""
+        """Longest prompt and completion together, where a server told it when the engine was opened; the
+        smallest of several."""
         self._teacher = teacher
         self._client = Client(teacher)
         self._endpoints = Endpoints(teacher, first_wait_seconds)
@@ -68,11 +70,14 @@ class ServerEngine:
         return self._client.models
 
     def __enter__(self) -> "ServerEngine":
-        """Starts the loop and looks at what the servers list; raises EngineError for a refused key or an unknown model."""
+        """Starts the loop and looks at what the servers list; raises EngineError for a refused key or an
+        unknown model."""
         self._gc_thresholds = gc.get_threshold()
         gc.set_threshold(max(GC_THRESHOLD, self._gc_thresholds[0]), *self._gc_thresholds[1:])
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="distill-server-engine", daemon=True)
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="distill-server-engine", daemon=True
+        )
         self._thread.start()
         self._closed = False
         try:
@@ -82,7 +87,9 @@ class ServerEngine:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         with self._lock:
             self._closed = True
             for call in self._calls:
@@ -94,7 +101,8 @@ class ServerEngine:
         self._loop.close()
 
     def drain(self) -> None:
-        """Has nothing tried again from now on: what waits comes back as stopped, what is on the wire comes home; from any thread."""
+        """Has nothing tried again from now on: what waits comes back as stopped, what is on the wire comes
+        home; from any thread."""
         with self._lock:
             if self._closed:
                 self._waits.over = True
@@ -127,16 +135,20 @@ class ServerEngine:
                     try:
                         yield arrived
                     finally:
-                        self._slots.give()  # not before: a completion is in flight until its taker has kept it
+                        # not before: a completion is in flight until its taker has kept it
+                        self._slots.give()
         finally:
             self._leave(call)
 
     def _has_place(self, call: Call) -> bool:
         """Whether a call may ask for one more; a slot was taken for it then."""
-        return self._gone is None and call.open_requests < self._teacher.concurrency and self._slots.take(call)
+        return (
+            self._gone is None and call.open_requests < self._teacher.concurrency and self._slots.take(call)
+        )
 
     def _pull(self, call: Call, waiting: Iterator[Request | None], sampling: Sampling) -> tuple[bool, bool]:
-        """Sends the next request with a slot that was taken for it: (whether there may be more, whether to wait before asking for it)."""
+        """Sends the next request with a slot that was taken for it: (whether there may be more, whether to
+        wait before asking for it)."""
         request: Request | None = None
         try:
             request = next(waiting)
@@ -177,7 +189,8 @@ class ServerEngine:
             task.add_done_callback(partial(self._finish, call))
 
     def _finish(self, call: Call, task: "asyncio.Task[Completion]") -> None:
-        """Hands a completion to the call that waits for it; an error, which is a fault of ours, ends all calls."""
+        """Hands a completion to the call that waits for it; an error, which is a fault of ours, ends all
+        calls."""
         call.tasks.discard(task)
         with self._lock:
             if not task.cancelled() and task.exception() is None and call in self._calls:
@@ -189,7 +202,8 @@ class ServerEngine:
         self._slots.give()
 
     def _give_up(self, error: EngineError) -> None:
-        """Notes that the teacher is gone: nothing is asked any more, and the calls end when what is on its way has come home."""
+        """Notes that the teacher is gone: nothing is asked any more, and the calls end when what is on its
+        way has come home."""
         if self._gone is not None:
             return
         with self._lock:
@@ -197,7 +211,11 @@ class ServerEngine:
             calls = list(self._calls)
         self._waits.end()
         if self._tries.on_the_wire:
-            log.error("the teacher is of no use: %s. Waiting for %d completions that are on their way", error, self._tries.on_the_wire)
+            log.error(
+                "the teacher is of no use: %s. Waiting for %d completions that are on their way",
+                error,
+                self._tries.on_the_wire,
+            )
         for call in calls:
             call.inbox.put(LOOK)
 
@@ -206,15 +224,28 @@ class ServerEngine:
 
     async def _open(self) -> None:
         await self._client.open()
-        listed = await asyncio.gather(*(self._client.listed(endpoint.models) for endpoint in self._endpoints.all))
+        listed = await asyncio.gather(
+            *(self._client.listed(endpoint.models) for endpoint in self._endpoints.all)
+        )
         for endpoint, entries in zip(self._endpoints.all, listed, strict=True):
-            lengths = {str(entry.get("id")): entry["max_model_len"] for entry in entries if type(entry.get("max_model_len")) is int}
+            lengths = {
+                str(entry.get("id")): entry["max_model_len"]
+                for entry in entries
+                if type(entry.get("max_model_len")) is int
+            }
             if lengths and self._teacher.model not in lengths:
                 there = ", ".join(sorted(lengths))
-                raise EngineError(f"{shown(endpoint.chat)} does not serve {self._teacher.model}: set teacher.model to one of {there}")
+                raise EngineError(
+                    f"{shown(endpoint.chat)} does not serve {self._teacher.model}: set teacher.model to one "
+                    f"of {there}"
+                )
             if lengths:
-                self.context_tokens = min(lengths[self._teacher.model], self.context_tokens or lengths[self._teacher.model])
-        self._tries = Tries(self._teacher, self._client, self._endpoints, self._waits, self.context_tokens, self._give_up)
+                self.context_tokens = min(
+                    lengths[self._teacher.model], self.context_tokens or lengths[self._teacher.model]
+                )
+        self._tries = Tries(
+            self._teacher, self._client, self._endpoints, self._waits, self.context_tokens, self._give_up
+        )
 
     async def _close(self) -> None:
         tasks = asyncio.all_tasks() - {asyncio.current_task()}

@@ -1,9 +1,9 @@
 """Which of several servers is asked next: the least loaded by its weight, of those that are well.
 
-A server that cannot be reached, or fails several times with nothing good between, rests. Its rests double, with jitter, and
-after each it is asked a question of one token: what is paid for is not risked on it, and no herd comes at once. When none is
-well for longer than the teacher's patience, all who wait are told. A server that lets time run out gets fewer requests. All
-times are the event loop's, which is monotonic.
+A server that cannot be reached, or fails several times with nothing good between, rests. Its rests double,
+with jitter, and after each it is asked a question of one token: what is paid for is not risked on it, and no
+herd comes at once. When none is well for longer than the teacher's patience, all who wait are told. A server
+that lets time run out gets fewer requests. All times are the event loop's, which is monotonic.
 """
 
 import asyncio
@@ -70,7 +70,10 @@ class Endpoints:
         """Reads addresses and weights; raises EngineError for one that cannot be used."""
         weights = teacher.url_weights or (1.0,) * len(teacher.urls)
         if len(weights) != len(teacher.urls) or min(weights, default=0.0) <= 0:
-            raise EngineError("teacher.urls and teacher.url_weights do not fit: name an address, and a weight above 0 for each")
+            raise EngineError(
+                "teacher.urls and teacher.url_weights do not fit: name an address, and a weight above 0 for "
+                "each"
+            )
         self.all = [endpoint(url, weight) for url, weight in zip(teacher.urls, weights, strict=True)]
         for one in self.all:
             one.way = "stream" if teacher.stream is True else "whole"
@@ -102,7 +105,9 @@ class Endpoints:
             endpoint.failures = endpoint.timeouts = 0
             if reply.fate == "good":
                 self._tell_end()
-            if self._loop.time() >= endpoint.left_alone_until:  # before that, it is what was on its way when it asked
+            if (
+                self._loop.time() >= endpoint.left_alone_until
+            ):  # before that, it is what was on its way when it asked
                 self._end_rest(endpoint)
             return
         endpoint.said = reply.detail
@@ -132,8 +137,12 @@ class Endpoints:
         return serves
 
     def wait_seconds(self, waits: int) -> float:
-        """The next wait: they double up to a minute, with jitter so that requests do not come back as a herd."""
-        return float(min(self._first_wait_seconds * 2.0 ** min(waits, 30), LONGEST_WAIT_SECONDS) * random.uniform(0.5, 1.0))
+        """The next wait: they double up to a minute, with jitter so that requests do not come back as a
+        herd."""
+        return float(
+            min(self._first_wait_seconds * 2.0 ** min(waits, 30), LONGEST_WAIT_SECONDS)
+            * random.uniform(0.5, 1.0)
+        )
 
     def _rest(self, endpoint: Endpoint, rest: Coroutine[Any, Any, None]) -> None:
         """Leaves a server alone until a coroutine has ended."""
@@ -199,7 +208,8 @@ class Endpoints:
     def _gone(self, endpoint: Endpoint) -> EngineError:
         """What stops the run when patience is over."""
         return EngineError(
-            f"no server answers as it should, for {self._patience.seconds:g} s now (teacher.patience_seconds): {endpoint.said}. "
+            f"no server answers as it should, for {self._patience.seconds:g} s now "
+            f"(teacher.patience_seconds): {endpoint.said}. "
             "Everything finished is saved; see to the server or teacher.urls, then run the same command again"
         )
 
@@ -211,7 +221,11 @@ class Endpoints:
         if self._told is None or now - self._told >= TELL_SECONDS:
             self._told = now
             said = "; ".join(endpoint.said for endpoint in self.all if endpoint.said)
-            log.warning("no server can be asked just now: waiting for up to %g s without a good reply. %s", self._patience.seconds, said)
+            log.warning(
+                "no server can be asked just now: waiting for up to %g s without a good reply. %s",
+                self._patience.seconds,
+                said,
+            )
 
 
 def endpoint(base: str, weight: float) -> Endpoint:
@@ -221,7 +235,16 @@ def endpoint(base: str, weight: float) -> Endpoint:
     except ValueError:
         url = URL()
     if url.scheme not in ("http", "https") or not url.host:
-        raise EngineError("an entry of teacher.urls is no http(s) address; write it like http://127.0.0.1:8000/v1")
+        raise EngineError(
+            "an entry of teacher.urls is no http(s) address; write it like http://127.0.0.1:8000/v1"
+        )
     if url.user or url.password:
-        raise EngineError("an entry of teacher.urls holds a user or password; name the variable with the key in teacher.api_key_env")
-    return Endpoint(url.joinpath("chat", "completions").with_query(url.query), url.joinpath("models").with_query(url.query), weight)
+        raise EngineError(
+            "an entry of teacher.urls holds a user or password; name the variable with the key in "
+            "teacher.api_key_env"
+        )
+    return Endpoint(
+        url.joinpath("chat", "completions").with_query(url.query),
+        url.joinpath("models").with_query(url.query),
+        weight,
+    )

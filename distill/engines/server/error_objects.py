@@ -1,7 +1,10 @@
-"""What an error object in a reply says: gateways send one with a status of 200, or with a status that says less than its words.
+"""What an error object in a reply says: gateways send one with a status of 200, or with a status that says
+less than its words.
 
-- An object stands in `error` (or `errors`, `base_resp`) of a reply or of its first choice, or is the reply itself.
-- Its number counts where it is an HTTP status; then its names (`code`, `type`, `status`), then its message, word by word.
+- An object stands in `error` (or `errors`, `base_resp`) of a reply or of its first choice, or is the reply
+  itself.
+- Its number counts where it is an HTTP status; then its names (`code`, `type`, `status`), then its message,
+  word by word.
 - What says nothing of this is None: such a reply is a bad one, and no more.
 """
 
@@ -38,48 +41,83 @@ def _letters(name: str) -> str:
 
 STATUSES = _table(
     {
-        400: "bad_request invalid_request invalid_argument invalid_parameter failed_precondition context_length_exceeded validation",
-        401: "invalid_api_key incorrect_api_key missing_api_key invalid_key api_key_invalid authentication authentication_failed "
+        400: (
+            "bad_request invalid_request invalid_argument invalid_parameter failed_precondition "
+            "context_length_exceeded validation"
+        ),
+        401: "invalid_api_key incorrect_api_key missing_api_key invalid_key api_key_invalid "
+        "authentication authentication_failed "
         "account_deactivated unauthenticated unauthorized "
         "invalid_authentication no_auth_credentials invalid_token token_expired invalid_auth",
-        402: "insufficient_quota insufficient_user_quota insufficient_credits insufficient_credit insufficient_balance insufficient_funds "
-        "payment_required billing billing_not_active billing_hard_limit_reached credit_limit_exceeded credits_exhausted arrearage "
+        402: "insufficient_quota insufficient_user_quota insufficient_credits insufficient_credit "
+        "insufficient_balance insufficient_funds "
+        "payment_required billing billing_not_active billing_hard_limit_reached credit_limit_exceeded "
+        "credits_exhausted arrearage "
         "account_overdue quota_exhausted exceeded_current_quota free_tier_exhausted out_of_credits",
-        403: "forbidden permission permission_denied access_denied not_allowed model_access_denied access_terminated",
-        404: "not_found model_not_found model_not_exist model_not_found_error no_such_model unknown_model invalid_model "
+        403: (
+            "forbidden permission permission_denied access_denied not_allowed model_access_denied "
+            "access_terminated"
+        ),
+        404: "not_found model_not_found model_not_exist model_not_found_error no_such_model unknown_model "
+        "invalid_model "
         "resource_not_found deployment_not_found model_not_available",
         408: "request_timeout",
-        429: "rate_limit rate_limit_exceeded rate_limit_reached rate_limited rate_limit_reached_error too_many_requests "
-        "requests_limit_exceeded resource_exhausted throttling throttled throttling_rate_quota throttling_allocation_quota "
+        429: "rate_limit rate_limit_exceeded rate_limit_reached rate_limited rate_limit_reached_error "
+        "too_many_requests "
+        "requests_limit_exceeded resource_exhausted throttling throttled throttling_rate_quota "
+        "throttling_allocation_quota "
         "quota_exceeded requests_per_minute_limit_exceeded "
         "tokens_per_minute_limit_exceeded concurrency_limit_exceeded",
         500: "internal internal_server server api internal_failure unknown_error",
         502: "bad_gateway provider upstream upstream_failure",
-        503: "service_unavailable unavailable engine_overloaded overloaded server_overloaded model_overloaded model_loading "
+        503: "service_unavailable unavailable engine_overloaded overloaded server_overloaded "
+        "model_overloaded model_loading "
         "system_busy capacity_exceeded no_available_workers no_healthy_upstream",
         504: "gateway_timeout timeout deadline_exceeded",
     }
 )
-"""By name; those of OpenAI, Anthropic, Google, OpenRouter, Azure, DashScope, Moonshot, Bedrock and one-api."""
-_CREDIT = r"insufficient\W+(user\W+)?(credits?|balance|quota|funds)|exceeded your current quota|payment required|out of credits"
+"""By name; those of OpenAI, Anthropic, Google, OpenRouter, Azure, DashScope, Moonshot, Bedrock and
+one-api."""
+_CREDIT = (
+    r"insufficient\W+(user\W+)?(credits?|balance|quota|funds)|exceeded your current quota|payment "
+    r"required|out of credits"
+)
 _BALANCE = r"balance is (insufficient|too low)|余额不足|欠费"
-_KEY = r"(invalid|incorrect|missing|expired|no)\W+(\w+\W+)?(api[- ]?key|auth(entication)? credentials|token provided)"
+_KEY = (
+    r"(invalid|incorrect|missing|expired|no)\W+(\w+\W+)?(api[- ]?key|auth(entication)? credentials|token "
+    r"provided)"
+)
 _KEY_IS = r"api[- ]?key\W+(is )?(not valid|invalid|expired|missing)"
 MESSAGE_STATUSES = (
     (402, rf"{_CREDIT}|{_BALANCE}"),
     (401, rf"{_KEY}|{_KEY_IS}|unauthorized|authentication (error|failed|required)|无效的(令牌|API)"),
-    (429, r"rate[- ]?limit|too many requests|throttl|requests per (minute|second)|请求过于频繁|限流|速率限制"),
-    (404, r"(model|deployment)\W+(\S+\W+){0,3}(does not exist|not found|not exist)|no such model|unknown model"),
+    (
+        429,
+        r"rate[- ]?limit|too many requests|throttl|requests per (minute|second)|请求过于频繁|限流|速率限制",
+    ),
+    (
+        404,
+        r"(model|deployment)\W+(\S+\W+){0,3}(does not exist|not found|not exist)|no such model|unknown model",
+    ),
     (403, r"permission denied|access denied|forbidden|do(es)? not have access"),
-    (503, r"overloaded|temporarily unavailable|service unavailable|no available (server|worker|instance)|server (is )?busy|at capacity"),
+    (
+        503,
+        (
+            r"overloaded|temporarily unavailable|service unavailable|no available "
+            r"(server|worker|instance)|server (is )?busy|at capacity"
+        ),
+    ),
 )
 """What messages say where there is neither number nor name that says more."""
 MODERATED_NAMES = frozenset(
     _table(
         {
-            403: "content_filter content_filtered content_policy_violation responsible_ai_policy_violation moderation moderated "
-            "moderation_blocked moderation_error data_inspection_failed content_blocked prohibited_content safety safety_block "
-            "input_moderation invalid_prompt sensitive_content content_moderation output_blocked prompt_blocked"
+            403: "content_filter content_filtered content_policy_violation "
+            "responsible_ai_policy_violation moderation moderated "
+            "moderation_blocked moderation_error data_inspection_failed content_blocked prohibited_content "
+            "safety safety_block "
+            "input_moderation invalid_prompt sensitive_content content_moderation output_blocked "
+            "prompt_blocked"
         }
     )
 )
@@ -93,7 +131,8 @@ MODERATED_MESSAGES = re.compile(
 
 
 def told(status: int, body: Any) -> Told | None:
-    """What a reply's error object means, given with a status; None where it has none, or says nothing more."""
+    """What a reply's error object means, given with a status; None where it has none, or says nothing
+    more."""
     for found in _objects(body):
         meant = _status(found)
         if meant is not None and status in GENERIC and (status == 200 or meant in (401, 402, 429)):
@@ -128,7 +167,8 @@ def _retry_after(found: dict[str, Any]) -> str:
 
 
 def moderated(status: int, body: Any) -> bool:
-    """Whether an error says that what was asked may not be asked: a prompt's own failure, and no refusal of the key."""
+    """Whether an error says that what was asked may not be asked: a prompt's own failure, and no refusal of
+    the key."""
     if status not in (200, 400, 403, 422, 451):
         return False
     for found in _objects(body):
@@ -136,13 +176,16 @@ def moderated(status: int, body: Any) -> bool:
         if isinstance(metadata, dict) and (metadata.get("reasons") or metadata.get("flagged_input")):
             return True
         names = [*_names(found), *(_names(inner) if isinstance(inner, dict) else ())]
-        if any(_letters(name) in MODERATED_NAMES for name in names) or MODERATED_MESSAGES.search(_message(found)):
+        if any(_letters(name) in MODERATED_NAMES for name in names) or MODERATED_MESSAGES.search(
+            _message(found)
+        ):
             return True
     return False
 
 
 def _objects(body: Any) -> Iterator[dict[str, Any]]:
-    """The error objects of a reply, a text as an object with that message; a reply that has choices is none itself."""
+    """The error objects of a reply, a text as an object with that message; a reply that has choices is none
+    itself."""
     if isinstance(body, list):
         body = body[0] if body else None
     if not isinstance(body, dict):
@@ -156,9 +199,15 @@ def _objects(body: Any) -> Iterator[dict[str, Any]]:
         for name in ("error", "errors", "base_resp", "err", "detail"):
             inner = holder.get(name)
             inner = inner[0] if isinstance(inner, list) and inner else inner
-            inner = inner["error"] if isinstance(inner, dict) and isinstance(inner.get("error"), dict) else inner
+            inner = (
+                inner["error"] if isinstance(inner, dict) and isinstance(inner.get("error"), dict) else inner
+            )
             if isinstance(inner, str) and inner:
-                yield {**{key: value for key, value in holder.items() if key in NUMBERS}, "name": inner, "message": inner}
+                yield {
+                    **{key: value for key, value in holder.items() if key in NUMBERS},
+                    "name": inner,
+                    "message": inner,
+                }
             elif isinstance(inner, dict) and inner:
                 yield inner
     if first is None:
@@ -176,7 +225,8 @@ def _number(found: dict[str, Any]) -> int | None:
 
 
 def _names(found: dict[str, Any]) -> list[str]:
-    """The names that an object gives its error; `Throttling.RateQuota` and `InternalError.Algo` by their parts, too."""
+    """The names that an object gives its error; `Throttling.RateQuota` and `InternalError.Algo` by their
+    parts, too."""
     names = [value for name in NAMES if isinstance(value := found.get(name), str)]
     return [*names, *(value.split(".")[0] for value in names if "." in value)]
 
@@ -185,4 +235,6 @@ def _message(found: dict[str, Any]) -> str:
     """What an object says in words."""
     metadata = found.get("metadata")
     holders = [found, metadata] if isinstance(metadata, dict) else [found]
-    return " ".join(value for holder in holders for name in MESSAGES if isinstance(value := holder.get(name), str))
+    return " ".join(
+        value for holder in holders for name in MESSAGES if isinstance(value := holder.get(name), str)
+    )

@@ -1,7 +1,8 @@
-"""What a server's refusal means: the run is misconfigured, one request cannot be done, or it is worth trying again.
+"""What a server's refusal means: the run is misconfigured, one request cannot be done, or it is worth trying
+again.
 
-Servers say the same with different statuses and words; the words here are those of vLLM, SGLang, llama.cpp, OpenAI and
-DeepSeek. What is not known is a failure of its request, never of the run.
+Servers say the same with different statuses and words; the words here are those of vLLM, SGLang, llama.cpp,
+OpenAI and DeepSeek. What is not known is a failure of its request, never of the run.
 """
 
 import re
@@ -11,28 +12,40 @@ from distill.engines import EngineError
 from distill.recipe.dataset import Teacher
 
 Fate = Literal["good", "final", "barred", "unfit", "way", "request", "server", "busy", "gone"]
-"""Of a try: a completion; not worth another; not for this key or at this address, although others were served; too long for the
-context; to be asked in another `Way`; the model's doing; the server's or the request's; the server has no time; nothing is there."""
+"""Of a try: a completion; not worth another; not for this key or at this address, although others were
+served; too long for the context; to be asked in another `Way`; the model's doing; the server's or the
+request's; the server has no time; nothing is there."""
 Way = Literal["whole", "stream", "bare_stream"]
-"""How a completion is sent: whole, in pieces with its tokens counted at the end, or in pieces from servers that know no such count."""
+"""How a completion is sent: whole, in pieces with its tokens counted at the end, or in pieces from servers
+that know no such count."""
 
 BARRED = (403, 404)
 """Statuses that, once the teacher has served, may be about one request: gateways filter what is asked."""
 REMEDIES = {
-    401: "the API key was refused: put a valid one into the environment variable that teacher.api_key_env names",
+    401: (
+        "the API key was refused: put a valid one into the environment variable that teacher.api_key_env "
+        "names"
+    ),
     402: "the account has no credit left: add some, then run the same command again",
     403: "this key may not use the model: correct teacher.model, or ask for access",
-    404: "there is no such model or address: correct teacher.model, or teacher.urls (they usually end in /v1)",
+    404: (
+        "there is no such model or address: correct teacher.model, or teacher.urls (they usually end in /v1)"
+    ),
 }
-NO_CREDIT = re.compile(r"insufficient[_ ](quota|balance|credits?|funds)|exceeded your current quota|余额不足|欠费", re.IGNORECASE)
+NO_CREDIT = re.compile(
+    r"insufficient[_ ](quota|balance|credits?|funds)|exceeded your current quota|余额不足|欠费", re.IGNORECASE
+)
 """OpenAI and others say so with a 429."""
 TOO_LONG = re.compile(
-    r"maximum context length|context_length_exceeded|longer than the (maximum model|model's context) length|too long to fit into the model"
-    r"|exceed_context_size|exceeds the available context size|exceeds the maximum allowed length|(prompt|input) is too long",
+    r"maximum context length|context_length_exceeded|longer than the (maximum model|model's context) "
+    r"length|too long to fit into the model"
+    r"|exceed_context_size|exceeds the available context size|exceeds the maximum allowed "
+    r"length|(prompt|input) is too long",
     re.IGNORECASE,
 )
 REFUSES = re.compile(
-    r"unsupported|not support|unknown|unrecognized|expected|valid|not permitted|not allowed|deprecated|only the default|must be|cannot be"
+    r"unsupported|not support|unknown|unrecognized|expected|valid|not permitted|not allowed|deprecated|only "
+    r"the default|must be|cannot be"
     r"|not accept|not compatible",
     re.IGNORECASE,
 )
@@ -44,12 +57,15 @@ ONLY_STREAMS = re.compile(
 """Words that leave no doubt."""
 WHOLE_REFUSED = re.compile(
     r"\b(only|requires?|must|should|has to|have to|needs? to|please)\W+(\w+\W+){0,4}(be\W+)?stream"
-    r"|\bstream\w*\W+(\w+\W+){0,2}(required|mandatory|only|must be enabled)\b|\bstream\w*\W+(\w+\W+){0,5}true\b|\benable\W+(\w+\W+)?stream",
+    r"|\bstream\w*\W+(\w+\W+){0,2}(required|mandatory|only|must be "
+    r"enabled)\b|\bstream\w*\W+(\w+\W+){0,5}true\b|\benable\W+(\w+\W+)?stream",
     re.IGNORECASE,
 )
 STREAM_REFUSED = re.compile(
-    r"not (yet )?(support|allow|available|permit)\w*\W+(\w+\W+)?stream|stream\w*\W+(\w+\W+){0,2}(not|unsupported|disabled)\b"
-    r"|stream\w*\W+(must|should|has to|can only)\W+be\W+(set\W+)?(to\W+)?false\b|set\W+stream\W+to\W+false|verified to stream",
+    r"not (yet "
+    r")?(support|allow|available|permit)\w*\W+(\w+\W+)?stream|stream\w*\W+(\w+\W+){0,2}(not|unsupported|disabled)\b"
+    r"|stream\w*\W+(must|should|has to|can "
+    r"only)\W+be\W+(set\W+)?(to\W+)?false\b|set\W+stream\W+to\W+false|verified to stream",
     re.IGNORECASE,
 )
 SETTINGS = ("temperature", "top_p", "top_k", "min_p", "seed")
@@ -58,7 +74,8 @@ PREFILL = ("continue_final_message", "add_generation_prompt")
 
 
 def fate(status: int, text: str) -> Fate:
-    """What becomes of a request that was answered with a status other than 200; raises EngineError with the remedy alone."""
+    """What becomes of a request that was answered with a status other than 200; raises EngineError with the
+    remedy alone."""
     if status in REMEDIES:
         raise EngineError(REMEDIES[status])
     if 300 <= status < 400:
@@ -73,7 +90,8 @@ def fate(status: int, text: str) -> Fate:
 
 
 def other_way(status: int, text: str, way: Way) -> Way | None:
-    """The way in which a server wants to be asked when it refuses this one; None when it refuses something else."""
+    """The way in which a server wants to be asked when it refuses this one; None when it refuses something
+    else."""
     if status not in (400, 405, 406, 422, 501):
         return None
     if way == "stream" and "stream_options" in text:
@@ -83,10 +101,15 @@ def other_way(status: int, text: str, way: Way) -> Way | None:
 
 
 def refused_setting(status: int, text: str, teacher: Teacher) -> str | None:
-    """The remedy when a server refuses one of the settings of every request; None when it refuses something else."""
+    """The remedy when a server refuses one of the settings of every request; None when it refuses something
+    else."""
     if status not in (400, 422) or not REFUSES.search(text):
         return None
-    named = [name for name in (*SETTINGS, *LIMITS, *PREFILL, *teacher.extra_body) if re.search(rf"\b{re.escape(name)}\b", text)]
+    named = [
+        name
+        for name in (*SETTINGS, *LIMITS, *PREFILL, *teacher.extra_body)
+        if re.search(rf"\b{re.escape(name)}\b", text)
+    ]
     if not named:
         return None
     name = named[0]
@@ -98,5 +121,10 @@ def refused_setting(status: int, text: str, teacher: Teacher) -> str | None:
         return "the server cannot go on with a begun answer: leave out teacher.prefill"
     other = LIMITS[1 - LIMITS.index(teacher.max_tokens_field)]
     if other in named:
-        return f'the server wants another name for the longest completion: set teacher.max_tokens_field = "{other}"'
-    return "the server refuses the longest completion: lower sampling.max_tokens (and sampling.adaptive.budgets)"
+        return (
+            "the server wants another name for the longest completion: set teacher.max_tokens_field = "
+            f'"{other}"'
+        )
+    return (
+        "the server refuses the longest completion: lower sampling.max_tokens (and sampling.adaptive.budgets)"
+    )

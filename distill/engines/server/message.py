@@ -1,14 +1,22 @@
 """The text and the thinking of a reply's message, wherever a server puts them.
 
 - The text is `content`: text, or a list of parts of which those of type `text` and `output_text` count.
-- The thinking is the first of these that says something: the fields of `FIELDS` in their order, then the parts of `content` that
-  are thinking. They repeat each other, so they are not joined.
-- Parts of one block follow each other without anything between; blocks of thinking are kept apart by an empty line.
+- The thinking is the first of these that says something: the fields of `FIELDS` in their order, then the
+  parts of `content` that are thinking. They repeat each other, so they are not joined.
+- Parts of one block follow each other without anything between; blocks of thinking are kept apart by an empty
+  line.
 """
 
 from typing import Any, NamedTuple
 
-FIELDS = ("reasoning", "reasoning_content", "thinking", "reasoning_text", "thinking_blocks", "reasoning_details")
+FIELDS = (
+    "reasoning",
+    "reasoning_content",
+    "thinking",
+    "reasoning_text",
+    "thinking_blocks",
+    "reasoning_details",
+)
 """vLLM, OpenRouter, Groq; DeepSeek, Qwen; Ollama; Copilot; LiteLLM; OpenRouter."""
 INSIDE = ("text", "thinking", "reasoning", "summary", "content")
 """Where an object of thinking has its text, in this order."""
@@ -22,7 +30,8 @@ class Said(NamedTuple):
 
 
 def said(message: dict[str, Any]) -> Said:
-    """The text and the thinking of a message; raises ValueError for content that is neither text nor parts."""
+    """The text and the thinking of a message; raises ValueError for content that is neither text nor
+    parts."""
     content, blank = message.get("content"), ""
     if content is not None and not isinstance(content, str):
         content, blank = _content(content)
@@ -35,7 +44,8 @@ def said(message: dict[str, Any]) -> Said:
 
 
 def thinking(value: Any, between: str = "\n\n") -> str:
-    """The text of a field or part of thinking: text, an object, or a list of either; empty for what is encrypted or unknown."""
+    """The text of a field or part of thinking: text, an object, or a list of either; empty for what is
+    encrypted or unknown."""
     if isinstance(value, str):
         return value
     if isinstance(value, list):
@@ -68,4 +78,9 @@ def _content(value: Any) -> tuple[str, str]:
 
 def _is_thinking(part: dict[str, Any]) -> bool:
     kind = str(part.get("type") or "")
-    return part.get("thought") is True or "thinking" in kind or kind.startswith("reasoning") or kind in ("thought", "analysis")
+    return (
+        part.get("thought") is True
+        or "thinking" in kind
+        or kind.startswith("reasoning")
+        or kind in ("thought", "analysis")
+    )

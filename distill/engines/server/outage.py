@@ -1,7 +1,9 @@
-"""How long nobody has got a good reply while tries failed. A teacher that is only slow fails no try, and is never out of patience."""
+"""How long nobody has got a good reply while tries failed. A teacher that is only slow fails no try, and is
+never out of patience."""
 
 FIRST_SECONDS = 300.0
-"""The longest wait for a teacher that has not answered once: it may still be loading, but more likely its address is wrong."""
+"""The longest wait for a teacher that has not answered once: it may still be loading, but more likely its
+address is wrong."""
 
 
 class Patience:

@@ -1,10 +1,10 @@
 """The tries of one request: which server, how often, how long to wait, and when to give up.
 
-What may pass by itself is tried again after a jittered wait that doubles. A server error proves nothing: a request that a server
-chokes on and a server that is being restarted look alike. When others get their replies afterwards, or the server answers a
-question of one token, it is held against the request, which is a typed failure when its tries are used up. Otherwise no try is
-used up: a teacher that serves nobody is waited for with patience, and then stops the run. A reply that was lost on its way back
-is asked, and paid for, again.
+What may pass by itself is tried again after a jittered wait that doubles. A server error proves nothing: a
+request that a server chokes on and a server that is being restarted look alike. When others get their replies
+afterwards, or the server answers a question of one token, it is held against the request, which is a typed
+failure when its tries are used up. Otherwise no try is used up: a teacher that serves nobody is waited for
+with patience, and then stops the run. A reply that was lost on its way back is asked, and paid for, again.
 """
 
 import asyncio
@@ -70,10 +70,14 @@ class Tries:
         finally:
             self._open_requests -= 1
 
-        return replace(found, lost_prompt_tokens=tried.lost_prompt, lost_completion_tokens=tried.lost_completion)
+        return replace(
+            found, lost_prompt_tokens=tried.lost_prompt, lost_completion_tokens=tried.lost_completion
+        )
 
     def _stopped(self, request: Request) -> Completion:
-        return Completion(request.key, None, finish_reason="error", model=self._teacher.model, failure=STOPPED)
+        return Completion(
+            request.key, None, finish_reason="error", model=self._teacher.model, failure=STOPPED
+        )
 
     async def _ask(self, request: Request, sampling: Sampling, tried: "_Tried") -> Completion:
         limited = not self._fills_context(request.max_tokens)
@@ -82,7 +86,9 @@ class Tries:
             if reply.fate == "way":
                 self._endpoints.turn(endpoint, reply)
                 continue
-            if reply.fate == "unfit" and limited:  # the prompt may fit without it: the server then goes to the end of its context
+            if (
+                reply.fate == "unfit" and limited
+            ):  # the prompt may fit without it: the server then goes to the end of its context
                 limited = False
                 continue
             if reply.fate == "barred":  # raises if the question of one token is refused too
@@ -98,36 +104,51 @@ class Tries:
                 return reply.completion
 
     def _fills_context(self, max_tokens: int) -> bool:
-        """Whether no prompt can fit beside so many tokens: the server is then asked to go to the end of its context."""
+        """Whether no prompt can fit beside so many tokens: the server is then asked to go to the end of its
+        context."""
         if self._context_tokens is None or max_tokens < self._context_tokens:
             return False
         if max_tokens not in self._limits_told:
             self._limits_told.add(max_tokens)
             log.warning(
-                "the server's context is %d tokens: a completion may end there, before max_tokens (%d)", self._context_tokens, max_tokens
+                "the server's context is %d tokens: a completion may end there, before max_tokens (%d)",
+                self._context_tokens,
+                max_tokens,
             )
         return True
 
     async def _is_given_up(self, reply: Reply, endpoint: Endpoint, tried: "_Tried") -> bool:
-        """Whether a request is not asked again, told after a wait: its tries are used up, or it has been put off for too long."""
+        """Whether a request is not asked again, told after a wait: its tries are used up, or it has been put
+        off for too long."""
         good_before = self._patience.good
-        if reply.fate != "gone" and not reply.rest_seconds:  # otherwise it is the server that rests, and another may be asked
+        if (
+            reply.fate != "gone" and not reply.rest_seconds
+        ):  # otherwise it is the server that rests, and another may be asked
             await asyncio.sleep(self._endpoints.wait_seconds(tried.waits))
             tried.waits += 1
         if reply.fate == "busy":
             late = self._clock() - tried.began > self._teacher.patience_seconds
             return late and await self._endpoints.serves(endpoint)
-        if reply.fate == "request" or (reply.fate == "server" and await self._is_to_blame(endpoint, good_before)):
+        if reply.fate == "request" or (
+            reply.fate == "server" and await self._is_to_blame(endpoint, good_before)
+        ):
             tried.failed += 1 + tried.undecided
             tried.undecided = 0
         elif reply.fate == "server":
             tried.undecided = 1
-        most = min(self._teacher.max_retries, DEAR_RETRIES) if reply.completion.failure in DEAR else self._teacher.max_retries
+        most = (
+            min(self._teacher.max_retries, DEAR_RETRIES)
+            if reply.completion.failure in DEAR
+            else self._teacher.max_retries
+        )
         return tried.failed > most
 
     async def _is_to_blame(self, endpoint: Endpoint, good_before: int) -> bool:
-        """Whether a failure is held against its request: others have been served since, or the server answers another question."""
-        never_served = self._open_requests == 1 and not self._client.models  # then there is nothing to tell it by
+        """Whether a failure is held against its request: others have been served since, or the server answers
+        another question."""
+        never_served = (
+            self._open_requests == 1 and not self._client.models
+        )  # then there is nothing to tell it by
         return never_served or self._patience.good > good_before or await self._endpoints.serves(endpoint)
 
     async def _try(self, request: Request, sampling: Sampling, limited: bool) -> tuple[Reply, Endpoint]:
@@ -137,7 +158,9 @@ class Tries:
         try:
             began, way = self._clock(), endpoint.way
             body = json.dumps(wire_format.body(request, self._teacher, sampling, limited, way)).encode()
-            reply = await self._client.post(endpoint.chat, request.key, body, None, request.max_tokens if limited else None, way)
+            reply = await self._client.post(
+                endpoint.chat, request.key, body, None, request.max_tokens if limited else None, way
+            )
         finally:
             self.on_the_wire -= 1
             endpoint.busy -= 1
@@ -149,7 +172,8 @@ class Tries:
         return reply, endpoint
 
     def _settle(self, reply: Reply) -> None:
-        """Notes what became of a request; raises EngineError when it shows that the teacher itself is of no use."""
+        """Notes what became of a request; raises EngineError when it shows that the teacher itself is of no
+        use."""
         failure = reply.completion.failure
         if failure is None:
             self._failed_in_a_row = 0
@@ -157,7 +181,9 @@ class Tries:
         self._failed_in_a_row += failure not in OF_THE_PROBLEM
         if self._failed_in_a_row >= FAILURES_IN_A_ROW:
             row = f"{self._failed_in_a_row} completions in a row failed, the last with {failure}"
-            raise EngineError(f"{row}: {reply.detail}; see to the server or the recipe, then run the same command again")
+            raise EngineError(
+                f"{row}: {reply.detail}; see to the server or the recipe, then run the same command again"
+            )
         if failure not in self._kinds_logged:
             self._kinds_logged.add(failure)
             log.warning("a completion failed with %s (further ones are not told): %s", failure, reply.detail)

@@ -1,7 +1,9 @@
-"""What passes between an engine's event loop and the threads that call it: slots for requests in flight, and what came home.
+"""What passes between an engine's event loop and the threads that call it: slots for requests in flight, and
+what came home.
 
-Several calls share the slots. One that found none is told when one is free again, the oldest first, so that a room's shards end
-one after another and a younger one fills what an older one leaves. Nothing here knows what a completion is.
+Several calls share the slots. One that found none is told when one is free again, the oldest first, so that a
+room's shards end one after another and a younger one fills what an older one leaves. Nothing here knows what
+a completion is.
 """
 
 import threading
@@ -51,7 +53,8 @@ class Slots:
             return False
 
     def give(self, count: int = 1) -> None:
-        """Frees slots, and tells the oldest of those who wanted one, and those who have nothing else to wait for."""
+        """Frees slots, and tells the oldest of those who wanted one, and those who have nothing else to wait
+        for."""
         with self._lock:
             self._free += count
             if not self._free or not self._wanting:

@@ -1,7 +1,9 @@
-"""A completion that comes in pieces (server-sent events), put together into the reply that a whole one would be.
+"""A completion that comes in pieces (server-sent events), put together into the reply that a whole one would
+be.
 
-Only the first choice is kept. A stream that ends before the server has said that it is finished is broken off, and what a server
-counts of it is still counted. Text outside events, comments and unknown fields are passed over.
+Only the first choice is kept. A stream that ends before the server has said that it is finished is broken
+off, and what a server counts of it is still counted. Text outside events, comments and unknown fields are
+passed over.
 """
 
 import json
@@ -67,12 +69,24 @@ class Stream:
     def _event(self, event: Any) -> None:
         if not isinstance(event, dict):
             raise ValueError(f"an event is {type(event).__name__}, not an object")
-        for name in ("model", "usage", "system_fingerprint", "error", "code", "type", "message", "status", "base_resp"):
+        for name in (
+            "model",
+            "usage",
+            "system_fingerprint",
+            "error",
+            "code",
+            "type",
+            "message",
+            "status",
+            "base_resp",
+        ):
             if event.get(name) is not None:
                 self._about[name] = event[name]
         choices = event.get("choices")
         choice = (
-            next((one for one in choices if isinstance(one, dict) and not one.get("index")), None) if isinstance(choices, list) else None
+            next((one for one in choices if isinstance(one, dict) and not one.get("index")), None)
+            if isinstance(choices, list)
+            else None
         )
         if choice is None:
             return

@@ -1,4 +1,5 @@
-"""The waits between the tries of all requests of an engine, which end together when nothing is to be tried again.
+"""The waits between the tries of all requests of an engine, which end together when nothing is to be tried
+again.
 
 A try itself is no wait: what is on the wire comes home.
 """

@@ -1,8 +1,9 @@
-"""The wire format of OpenAI-compatible chat completions: a request's body, a reply's completion, a header's wait.
+"""The wire format of OpenAI-compatible chat completions: a request's body, a reply's completion, a header's
+wait.
 
-Servers differ in where they put thinking (`message`), in the words for a broken-off completion and in where and under which
-names they count tokens; those differences end here. Nothing is sent from here. A completion in pieces is put together in
-`stream`, and read here like a whole one.
+Servers differ in where they put thinking (`message`), in the words for a broken-off completion and in where
+and under which names they count tokens; those differences end here. Nothing is sent from here. A completion
+in pieces is put together in `stream`, and read here like a whole one.
 """
 
 from datetime import UTC, datetime
@@ -17,7 +18,8 @@ from distill.text import endings
 
 LONGEST_RETRY_AFTER_SECONDS = 600.0
 OURS = ("messages", "model", "seed", "n", "stream", "stream_options")
-"""Fields of a body that `teacher.extra_body` may not set: what is asked, or that one completion comes back, and how."""
+"""Fields of a body that `teacher.extra_body` may not set: what is asked, or that one completion comes back,
+and how."""
 WAYS: dict[Way, dict[str, Any]] = {
     "whole": {"stream": False},
     "stream": {"stream": True, "stream_options": {"include_usage": True}},
@@ -25,10 +27,18 @@ WAYS: dict[Way, dict[str, Any]] = {
 }
 
 
-def body(request: Request, teacher: Teacher, sampling: Sampling, limited: bool = True, way: Way = "whole") -> dict[str, Any]:
-    """What is posted for one completion; with a prefill the last message is gone on with and not answered (vLLM, SGLang)."""
+def body(
+    request: Request, teacher: Teacher, sampling: Sampling, limited: bool = True, way: Way = "whole"
+) -> dict[str, Any]:
+    """What is posted for one completion; with a prefill the last message is gone on with and not answered
+    (vLLM, SGLang)."""
     messages = [{"role": message.role, "content": message.content} for message in request.messages]
-    asked: dict[str, Any] = {"model": teacher.model, "messages": messages, "temperature": sampling.temperature, "top_p": sampling.top_p}
+    asked: dict[str, Any] = {
+        "model": teacher.model,
+        "messages": messages,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+    }
     if sampling.top_k is not None:
         asked["top_k"] = sampling.top_k
     if sampling.min_p is not None:
@@ -48,13 +58,18 @@ def check_extra_body(teacher: Teacher) -> None:
     """Raises EngineError when `teacher.extra_body` sets what the recipe sets elsewhere."""
     taken = sorted({*OURS, teacher.max_tokens_field} & teacher.extra_body.keys())
     if taken:
-        raise EngineError(f"teacher.extra_body may not set {', '.join(taken)}: leave it out; the recipe has its own place for it")
+        raise EngineError(
+            f"teacher.extra_body may not set {', '.join(taken)}: leave it out; the recipe has its own place "
+            "for it"
+        )
 
 
 def completion(key: str, reply: Any, model: str, limit: int | None = None) -> Completion:
-    """The first choice of a reply, `model` where the reply names none; raises ValueError when it has no such form.
+    """The first choice of a reply, `model` where the reply names none; raises ValueError when it has no such
+    form.
 
-    `limit` is how many tokens were allowed, where that was asked for: a completion that took them all was cut, whatever the reply says.
+    `limit` is how many tokens were allowed, where that was asked for: a completion that took them all was
+    cut, whatever the reply says.
     """
     choice = _mapping(_first(_mapping(reply).get("choices")))
     message = _mapping(choice.get("message"))
@@ -87,7 +102,8 @@ def finish_word(reply: Any) -> Any:
 
 
 def usage(reply: Any) -> dict[str, Any]:
-    """The tokens that a reply counts, by the names of `Completion`'s fields; None for what it does not say, whatever its form."""
+    """The tokens that a reply counts, by the names of `Completion`'s fields; None for what it does not say,
+    whatever its form."""
     counts = _inner(reply, "usage")
     if not counts:
         return _ollama_usage(reply)
@@ -100,7 +116,9 @@ def usage(reply: Any) -> dict[str, Any]:
         }
     cached = _count(_inner(counts, "prompt_tokens_details").get("cached_tokens"))  # OpenAI, vLLM
     if cached is None:
-        cached = _count(counts.get("prompt_cache_hit_tokens", counts.get("cached_tokens")))  # DeepSeek, Moonshot
+        cached = _count(
+            counts.get("prompt_cache_hit_tokens", counts.get("cached_tokens"))
+        )  # DeepSeek, Moonshot
     reasoning = _count(_inner(counts, "completion_tokens_details").get("reasoning_tokens"))
     return {
         "prompt_tokens": _count(counts.get("prompt_tokens")),
@@ -111,7 +129,8 @@ def usage(reply: Any) -> dict[str, Any]:
 
 
 def _anthropic_prompt(counts: dict[str, Any]) -> dict[str, Any]:
-    """The prompt's tokens by OpenAI's names: Anthropic counts what its cache gave, and what it took, apart from the others."""
+    """The prompt's tokens by OpenAI's names: Anthropic counts what its cache gave, and what it took, apart
+    from the others."""
     read, written = (_count(counts.get(f"cache_{name}_input_tokens")) for name in ("read", "creation"))
     asked = _count(counts["input_tokens"])
     total = None if asked is None else asked + (read or 0) + (written or 0)
@@ -133,7 +152,8 @@ def _ollama_usage(reply: Any) -> dict[str, Any]:
 
 
 def retry_after_seconds(header: str, date: str = "") -> float | None:
-    """Seconds from a Retry-After header, given as seconds or as a date; ten minutes at most, None when it holds neither.
+    """Seconds from a Retry-After header, given as seconds or as a date; ten minutes at most, None when it
+    holds neither.
 
     A date is told from the reply's own `date` where it has one: whose clock is right does not matter then.
     """

@@ -1,7 +1,9 @@
-"""A model in a child process: its memory is free again when the engine is closed, and the parent never imports torch.
+"""A model in a child process: its memory is free again when the engine is closed, and the parent never
+imports torch.
 
-The child starts with the first call of `complete`, and holds at most `concurrency` requests that it has not finished. A call
-that is left before its end takes the child with it; the next call starts a new one. Nothing is retried here.
+The child starts with the first call of `complete`, and holds at most `concurrency` requests that it has not
+finished. A call that is left before its end takes the child with it; the next call starts a new one. Nothing
+is retried here.
 """
 
 import signal
@@ -22,8 +24,8 @@ from distill.recipe.dataset import Sampling, Teacher
 from distill.workers import ROOT
 
 DEFAULTS = {"DO_NOT_TRACK": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-"""The child's environment unless the person set something else. OpenMP threads that spin while they wait for a core that is
-busy elsewhere (judges run beside a teacher) made a CPU teacher 1.7 times slower."""
+"""The child's environment unless the person set something else. OpenMP threads that spin while they wait for
+a core that is busy elsewhere (judges run beside a teacher) made a CPU teacher 1.7 times slower."""
 LOG_LINES = 25
 """Lines of the child's log that an error shows."""
 LOOK_SECONDS = 0.25
@@ -38,22 +40,29 @@ class LocalEngine:
     def __init__(self, teacher: Teacher) -> None:
         self.teacher = teacher
         self.opens_thinking: bool | None = None
-        """Whether the chat template itself opens `<think>` (completions then have a closing tag only); None before the start."""
+        """Whether the chat template itself opens `<think>` (completions then have a closing tag only); None
+        before the start."""
         self._child: workers.Child | None = None
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._child is not None:
             self._child.close(CLOSE_SECONDS)
             self._child = None
 
     def complete(self, requests: Iterable[Request | None], sampling: Sampling) -> Iterator[Completion]:
-        """One completion for each request, in the order in which they finish; one call at a time, others wait."""
+        """One completion for each request, in the order in which they finish; one call at a time, others
+        wait."""
         if sampling.top_k is not None or sampling.min_p is not None:
-            raise EngineError("the transformers engine has no top_k and no min_p: unset them, or set teacher.engine to vllm or server")
+            raise EngineError(
+                "the transformers engine has no top_k and no min_p: unset them, or set teacher.engine to "
+                "vllm or server"
+            )
         with self._lock:
             finished = False
             try:
@@ -78,8 +87,11 @@ class LocalEngine:
             self.opens_thinking = self._receive(self._child)["opens_thinking"]
         return self._child
 
-    def _stream(self, child: workers.Child, requests: Iterator[Request | None], sampling: Sampling) -> Iterator[Completion]:
-        """Gives the child a request for each place that is free; a None ends one look for requests, not the call."""
+    def _stream(
+        self, child: workers.Child, requests: Iterator[Request | None], sampling: Sampling
+    ) -> Iterator[Completion]:
+        """Gives the child a request for each place that is free; a None ends one look for requests, not the
+        call."""
         child.send("begin", sampling={"temperature": sampling.temperature, "top_p": sampling.top_p})
         free, ended = self.teacher.concurrency, False
         while True:
@@ -134,7 +146,9 @@ class LocalEngine:
 
 def settings(teacher: Teacher) -> dict[str, Any]:
     """What the worker is told of the teacher."""
-    return {field.name: getattr(teacher, field.name) for field in fields(Settings)} | {"model": model_name(teacher)}
+    return {field.name: getattr(teacher, field.name) for field in fields(Settings)} | {
+        "model": model_name(teacher)
+    }
 
 
 def model_name(teacher: Teacher) -> str:
@@ -144,7 +158,8 @@ def model_name(teacher: Teacher) -> str:
             return str(folder.resolve())
     if teacher.model.startswith((".", "/", "~")) or teacher.model.count("/") > 1:
         raise EngineError(
-            f"{teacher.engine} teacher: no model folder {teacher.model}; write the path of a folder or a hub id such as org/name"
+            f"{teacher.engine} teacher: no model folder {teacher.model}; write the path of a folder or a hub "
+            "id such as org/name"
         )
     return teacher.model
 
@@ -152,4 +167,10 @@ def model_name(teacher: Teacher) -> str:
 def as_row(request: Request) -> dict[str, Any]:
     """What the worker needs of a request."""
     turns = [(message.role, message.content) for message in request.messages]
-    return {"key": request.key, "messages": turns, "prefill": request.prefill, "max_tokens": request.max_tokens, "seed": request.seed}
+    return {
+        "key": request.key,
+        "messages": turns,
+        "prefill": request.prefill,
+        "max_tokens": request.max_tokens,
+        "seed": request.seed,
+    }

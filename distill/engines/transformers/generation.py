@@ -1,11 +1,12 @@
-"""Sampling with a transformers model on the CPU or on one GPU, by its own `generate`, inside a worker process.
+"""Sampling with a transformers model on the CPU or on one GPU, by its own `generate`, inside a worker
+process.
 
-Each row of a batch draws from a stream of its own and is reported at the step that ends it. `generate` is left when a
-quarter of the rows has ended, and the others go on in a smaller batch with their cache. The next batch starts when the
-last row has ended: to join new prompts with half-done rows would pad them to the length of the longest.
-In float64 a completion depends on model, prompt, seed and settings only: rounding differs with the batch by about 1e-15
-and would have to meet a draw that close to an edge. In other formats the batch can tip a close call. Not promised: the
-speed of a serving engine, or more than one GPU.
+Each row of a batch draws from a stream of its own and is reported at the step that ends it. `generate` is
+left when a quarter of the rows has ended, and the others go on in a smaller batch with their cache. The next
+batch starts when the last row has ended: to join new prompts with half-done rows would pad them to the length
+of the longest. In float64 a completion depends on model, prompt, seed and settings only: rounding differs
+with the batch by about 1e-15 and would have to meet a draw that close to an edge. In other formats the batch
+can tip a close call. Not promised: the speed of a serving engine, or more than one GPU.
 """
 
 from collections.abc import Callable
@@ -14,7 +15,13 @@ from typing import Any, NamedTuple
 
 import numpy
 import torch
-from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache, GenerationConfig, LogitsProcessor
+from transformers import (
+    AttentionInterface,
+    AttentionMaskInterface,
+    DynamicCache,
+    GenerationConfig,
+    LogitsProcessor,
+)
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
@@ -24,7 +31,8 @@ from distill.engines.transformers.token_choice import choose, uniforms
 PREFILL_TOKENS = 16384
 """Prompt tokens, padding included, that go through the model at once."""
 SHRINK = 0.75
-"""A batch of which at most this share still runs is made smaller: rows that have ended cost as much as the others."""
+"""A batch of which at most this share still runs is made smaller: rows that have ended cost as much as the
+others."""
 
 
 class Sampling(NamedTuple):
@@ -52,9 +60,12 @@ Report = Callable[[list[Row]], None]
 
 
 class Draw(LogitsProcessor):
-    """Chooses each row's next token in place of `generate`, which has one random stream for all rows and rounds logits to float32."""
+    """Chooses each row's next token in place of `generate`, which has one random stream for all rows and
+    rounds logits to float32."""
 
-    def __init__(self, model: Any, rows: list[Row], ends: frozenset[int], sampling: Sampling, report: Report) -> None:
+    def __init__(
+        self, model: Any, rows: list[Row], ends: frozenset[int], sampling: Sampling, report: Report
+    ) -> None:
         self.rows, self.ends, self.sampling, self.report = rows, ends, sampling, report
         self.running = len(rows)
         self.seeds = numpy.array([row.seed % 2**64 for row in rows], numpy.uint64)
@@ -63,7 +74,8 @@ class Draw(LogitsProcessor):
         self.hook = model.register_forward_hook(self._keep)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Scores (rows, vocabulary) in which the chosen token is the likeliest; rows get their token and perhaps their end."""
+        """Scores (rows, vocabulary) in which the chosen token is the likeliest; rows get their token and
+        perhaps their end."""
         draws = torch.from_numpy(uniforms(self.seeds, self.steps)).to(scores.device)
         tokens = choose(self.logits, draws, self.sampling.temperature, self.sampling.top_p)
         self.steps += numpy.uint64(1)
@@ -71,7 +83,9 @@ class Draw(LogitsProcessor):
         for row, token in zip(self.rows, tokens.tolist(), strict=True):
             if not row.reason:
                 row.tokens.append(token)
-                row.reason = "stop" if token in self.ends else "length" if len(row.tokens) == row.limit else ""
+                row.reason = (
+                    "stop" if token in self.ends else "length" if len(row.tokens) == row.limit else ""
+                )
                 if row.reason:
                     ended.append(row)
         self.running -= len(ended)
@@ -103,17 +117,20 @@ def attend(
     attention_mask: torch.Tensor | None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """SDPA for transformers' attention interface, without copies of keys and values where there is one query a row.
+    """SDPA for transformers' attention interface, without copies of keys and values where there is one query
+    a row.
 
-    It folds the query heads of a key-value head into the query length. A batch of grouped-query attention took twice the time
-    on a CPU with the copies that transformers makes for every step.
+    It folds the query heads of a key-value head into the query length. A batch of grouped-query attention
+    took twice the time on a CPU with the copies that transformers makes for every step.
     """
     rows, heads, queries, size = query.shape
     if queries != 1 or heads == key.shape[1] or options.get("position_bias") is not None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     folded = query.reshape(rows, key.shape[1], heads // key.shape[1], size)
     scale = options.get("scaling")
-    attended = torch.nn.functional.scaled_dot_product_attention(folded, key, value, attn_mask=attention_mask, scale=scale)
+    attended = torch.nn.functional.scaled_dot_product_attention(
+        folded, key, value, attn_mask=attention_mask, scale=scale
+    )
     return attended.reshape(rows, 1, heads, value.shape[-1]), None
 
 
@@ -130,8 +147,11 @@ class Generator:
         if model.config._attn_implementation == "sdpa":
             model.set_attn_implementation("folded")
         layers = DynamicCache(config=model.config).layers
-        self.movable = bool(layers) and all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
-        """Whether rows of the cache can be chosen; a batch with recurrent layers keeps its rows to the end."""
+        self.movable = bool(layers) and all(
+            type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers
+        )
+        """Whether rows of the cache can be chosen; a batch with recurrent layers keeps its rows to the
+        end."""
 
     @torch.inference_mode()
     def complete(self, rows: list[Row], sampling: Sampling, report: Report) -> None:
@@ -146,16 +166,26 @@ class Generator:
         distinct = {prompt: number for number, prompt in enumerate(dict.fromkeys(row.prompt for row in rows))}
         width = max(map(len, distinct))
         device = self.model.device
-        ids = torch.tensor([[prompt[0]] * (width - len(prompt)) + list(prompt) for prompt in distinct], device=device)
-        mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in distinct], device=device)
+        ids = torch.tensor(
+            [[prompt[0]] * (width - len(prompt)) + list(prompt) for prompt in distinct], device=device
+        )
+        mask = torch.tensor(
+            [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in distinct], device=device
+        )
         cache: Any = DynamicCache(config=self.model.config)
         copies = torch.tensor([distinct[row.prompt] for row in rows], device=device)
         if self.movable:
             positions, step = (mask.cumsum(1) - 1).clamp(min=0), max(1, PREFILL_TOKENS // len(distinct))
             for start in range(0, width - 1, step):
                 stop = min(start + step, width - 1)
-                asked = {"input_ids": ids[:, start:stop], "attention_mask": mask[:, :stop], "logits_to_keep": 1}
-                self.model(**asked, position_ids=positions[:, start:stop], past_key_values=cache, use_cache=True)
+                asked = {
+                    "input_ids": ids[:, start:stop],
+                    "attention_mask": mask[:, :stop],
+                    "logits_to_keep": 1,
+                }
+                self.model(
+                    **asked, position_ids=positions[:, start:stop], past_key_values=cache, use_cache=True
+                )
             cache.batch_select_indices(copies)
         return Batch(rows, ids[copies], mask[copies], cache)
 
@@ -183,6 +213,8 @@ class Generator:
         if not kept:
             return None
         index = torch.tensor(kept, device=ids.device)
-        mask = torch.cat([batch.mask, batch.mask.new_ones(len(batch.rows), ids.shape[1] - batch.ids.shape[1])], 1)
+        mask = torch.cat(
+            [batch.mask, batch.mask.new_ones(len(batch.rows), ids.shape[1] - batch.ids.shape[1])], 1
+        )
         batch.cache.batch_select_indices(index)
         return Batch([batch.rows[number] for number in kept], ids[index], mask[index], batch.cache)

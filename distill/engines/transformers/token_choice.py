@@ -1,9 +1,9 @@
 """One next token for each row of a batch, each from the row's own stream of random numbers.
 
-A row's token depends on its logits, its seed and its step, not on the rows beside it. The nucleus is the smallest set of
-most likely tokens with at least `top_p` of the probability (Holtzman et al. 2020); tokens as likely as its last one
-belong to it. The draw inverts the cumulative distribution in the order of the vocabulary, so that two tokens whose
-probabilities differ by rounding only cannot trade places.
+A row's token depends on its logits, its seed and its step, not on the rows beside it. The nucleus is the
+smallest set of most likely tokens with at least `top_p` of the probability (Holtzman et al. 2020); tokens as
+likely as its last one belong to it. The draw inverts the cumulative distribution in the order of the
+vocabulary, so that two tokens whose probabilities differ by rounding only cannot trade places.
 """
 
 import numpy
@@ -15,7 +15,8 @@ SHORTLIST = 64
 
 
 def uniforms(seeds: NDArray[numpy.uint64], steps: NDArray[numpy.uint64]) -> NDArray[numpy.float64]:
-    """One number in [0, 1 - 2**-52] for each (seed, step): SplitMix64 (Steele et al. 2014) as a counter-based generator."""
+    """One number in [0, 1 - 2**-52] for each (seed, step): SplitMix64 (Steele et al. 2014) as a counter-based
+    generator."""
     golden = numpy.uint64(0x9E3779B97F4A7C15)
     mixed = mix(mix(seeds) + (steps + numpy.uint64(1)) * golden)
     return (mixed >> numpy.uint64(12)).astype(numpy.float64) * 2.0**-52
@@ -29,7 +30,8 @@ def mix(x: NDArray[numpy.uint64]) -> NDArray[numpy.uint64]:
 
 
 def choose(logits: torch.Tensor, draws: torch.Tensor, temperature: float, top_p: float) -> torch.Tensor:
-    """Token ids (rows,) for logits (rows, vocabulary) and one uniform number a row; temperature 0 takes the likeliest."""
+    """Token ids (rows,) for logits (rows, vocabulary) and one uniform number a row; temperature 0 takes the
+    likeliest."""
     if temperature == 0:
         return logits.argmax(-1)
     scores = logits if logits.dtype == torch.float64 else logits.float()

@@ -1,6 +1,7 @@
 """The child process of the `transformers` engine: `python -m distill.engines.transformers.worker`.
 
-Parent and child speak in lines of JSON over two pipes; neither checks what it is told, because both ends are ours.
+Parent and child speak in lines of JSON over two pipes; neither checks what it is told, because both ends are
+ours.
 
     parent: open {settings}, then for each call: begin {sampling}, requests [...], ..., end
     child:  ready {opens_thinking}, completions [...], ..., done; or fatal {cause, see_log}
@@ -27,7 +28,8 @@ Turns = tuple[tuple[str, str], ...]
 
 
 class BackendError(RuntimeError):
-    """The model cannot be used; the message names the cause and, unless the log is needed for it, the remedy."""
+    """The model cannot be used; the message names the cause and, unless the log is needed for it, the
+    remedy."""
 
     def __init__(self, cause: str, see_log: bool = False) -> None:
         super().__init__(cause)
@@ -81,17 +83,20 @@ class Inbox:
 class Chat:
     """Encodes prompts as training does (`text.chat_template`) and decodes completions of one model.
 
-    A template that opens `<think>` itself is left alone: the completion then has a closing tag only. A tokenizer without
-    a template is an error, because what it would need is not guessed.
+    A template that opens `<think>` itself is left alone: the completion then has a closing tag only. A
+    tokenizer without a template is an error, because what it would need is not guessed.
     """
 
     def __init__(self, tokenizer: Any) -> None:
         if not tokenizer.chat_template:
             raise BackendError(
-                "the model's tokenizer has no chat template: use an instruction-tuned model, or save a template with its tokenizer"
+                "the model's tokenizer has no chat template: use an instruction-tuned model, or save a "
+                "template with its tokenizer"
             )
         self.tokenizer = tokenizer
-        special = {number: token.content for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+        special = {
+            number: token.content for number, token in tokenizer.added_tokens_decoder.items() if token.special
+        }
         self.hidden = frozenset(number for number, text in special.items() if text not in KEPT)
         self.prompt = lru_cache(maxsize=1024)(self._prompt)  # the samples of one problem share their prompt
 
@@ -109,11 +114,19 @@ class Chat:
         from jinja2 import TemplateError
 
         try:
-            return encode_prompt(self.tokenizer, [{"role": role, "content": text} for role, text in turns], prefill)
+            return encode_prompt(
+                self.tokenizer, [{"role": role, "content": text} for role, text in turns], prefill
+            )
         except TemplateError as error:
             system = turns[0][0] == "system"
-            remedy = "unset sampling.system if it is the system turn" if system else "the model needs another template"
-            raise BackendError(f"the model's chat template refuses the conversation ({error}): {remedy}") from error
+            remedy = (
+                "unset sampling.system if it is the system turn"
+                if system
+                else "the model needs another template"
+            )
+            raise BackendError(
+                f"the model's chat template refuses the conversation ({error}): {remedy}"
+            ) from error
 
 
 class Backend:
@@ -127,9 +140,13 @@ class Backend:
         most = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
         self.context_tokens: int = settings.context_tokens or most or 2**31
         named = model.generation_config.eos_token_id
-        ends = frozenset([*(named if isinstance(named, list) else [named]), self.chat.tokenizer.eos_token_id]) - {None}
+        ends = frozenset(
+            [*(named if isinstance(named, list) else [named]), self.chat.tokenizer.eos_token_id]
+        ) - {None}
         if not ends:
-            raise BackendError("the model names no end-of-sequence token: every completion would run to max_tokens")
+            raise BackendError(
+                "the model names no end-of-sequence token: every completion would run to max_tokens"
+            )
         self.generator = Generator(model, ends, settings.concurrency)
 
     def complete(self, inbox: Inbox, sampling: dict[str, float], say: workers.Say) -> None:
@@ -195,25 +212,36 @@ def _loaded(kind: Any, settings: Settings, **options: Any) -> Any:
 
 
 def unloadable(model: str, error: Exception) -> BackendError:
-    """What an error of `from_pretrained` (or the last one in vLLM's log) means for the person who named the model."""
+    """What an error of `from_pretrained` (or the last one in vLLM's log) means for the person who named the
+    model."""
     text = " ".join(str(error).split())
     remedies = {
-        "offline mode": "download the model first and give its folder as the teacher's model, or unset HF_HUB_OFFLINE",
+        "offline mode": (
+            "download the model first and give its folder as the teacher's model, or unset HF_HUB_OFFLINE"
+        ),
         "onnect": "the hub cannot be reached: download the model and give its folder as the teacher's model",
         "gated": "ask for access on the hub and set HF_TOKEN",
-        "not a valid model identifier": "write a hub id or the path of a folder; for a private model set HF_TOKEN",
-        "safetensors": "only safetensors weights are loaded, because other formats can run code: convert the model",
+        "not a valid model "
+        "identifier": "write a hub id or the path of a folder; for a private model set HF_TOKEN",
+        "safetensors": "only safetensors weights are loaded (other formats can run code): convert the model",
         "trust_remote_code": "set teacher.trust_remote_code = true after reading the model's code",
         "does not recognize this architecture": "the installed transformers is too old for this model",
         "max_model_len": "lower teacher.context_tokens to what the model was made for",
-        "reasoning parser": "name this model's own in teacher.reasoning_parser, or unset it: thinking that comes in the text is split here",
+        "reasoning parser": (
+            "name this model's own in teacher.reasoning_parser, or unset it: thinking that comes in the "
+            "text is split here"
+        ),
         "KV cache is needed": "lower teacher.context_tokens, or raise teacher.tensor_parallel",
-        "Free memory on device": "another program uses the GPU: end it, or add --gpu-memory-utilization to teacher.serve_options",
+        "Free memory on device": (
+            "another program uses the GPU: end it, or add --gpu-memory-utilization to teacher.serve_options"
+        ),
         "unrecognized arguments": "this vLLM knows no such option: correct teacher.serve_options",
         "out of memory": "lower teacher.concurrency or teacher.context_tokens, or use a smaller model",
     }
     remedy = next((remedy for sign, remedy in remedies.items() if sign in text), "")
-    return BackendError(f"cannot open {model}: {remedy or type(error).__name__} ({text[:300]})", see_log=not remedy)
+    return BackendError(
+        f"cannot open {model}: {remedy or type(error).__name__} ({text[:300]})", see_log=not remedy
+    )
 
 
 def main() -> None:
@@ -231,7 +259,11 @@ def main() -> None:
     except BackendError as error:
         say("fatal", cause=str(error), see_log=error.see_log)
     except ModuleNotFoundError as error:
-        say("fatal", cause=f"{error.name} is not installed for {sys.executable}: install it there", see_log=False)
+        say(
+            "fatal",
+            cause=f"{error.name} is not installed for {sys.executable}: install it there",
+            see_log=False,
+        )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """The `vllm` engine: `vllm serve` processes of our own on loopback, and a client that speaks to them.
 
-The servers start with the first request. Engines with the same settings share them; inside `kept()` they stay up for the next
-such engine, because a start takes a minute or more, and are ended when another model is asked for. A completion may
-depend on the batch that it came in. Control tokens that a question spells out are read as control tokens: vLLM's chat
-endpoint has no option against it.
+The servers start with the first request. Engines with the same settings share them; inside `kept()` they stay
+up for the next such engine, because a start takes a minute or more, and are ended when another model is asked
+for. A completion may depend on the batch that it came in. Control tokens that a question spells out are read
+as control tokens: vLLM's chat endpoint has no option against it.
 """
 
 import threading
@@ -24,7 +24,16 @@ from distill.engines.vllm.processes import ENDED, KEY, Servers
 from distill.recipe.dataset import Sampling, Teacher
 
 SERVED = {
-    *("model", "revision", "dtype", "trust_remote_code", "concurrency", "context_tokens", "tensor_parallel", "replicas"),
+    *(
+        "model",
+        "revision",
+        "dtype",
+        "trust_remote_code",
+        "concurrency",
+        "context_tokens",
+        "tensor_parallel",
+        "replicas",
+    ),
     *("engines_per_gpu", "reasoning_parser", "serve_options"),
 }
 """The settings of a teacher that its servers are started with."""
@@ -50,7 +59,10 @@ class VllmEngine:
 
     def __init__(self, teacher: Teacher) -> None:
         if teacher.dtype == "float64":
-            raise EngineError("vllm has no float64: set teacher.dtype to auto, bfloat16 or float32, or teacher.engine to transformers")
+            raise EngineError(
+                "vllm has no float64: set teacher.dtype to auto, bfloat16 or float32, or teacher.engine to "
+                "transformers"
+            )
         self.teacher = teacher
         self.client: ServerEngine | None = None
         """The client of the servers, once they are up."""
@@ -65,7 +77,9 @@ class VllmEngine:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._closed = True
         self._ending.set()
         self._hang_up()
@@ -92,7 +106,9 @@ class VllmEngine:
                 if client is not None:
                     yield from client.complete(chain([first], asked), sampling)
                 else:
-                    yield Completion(first.key, None, finish_reason="error", model=self.teacher.model, failure=STOPPED)
+                    yield Completion(
+                        first.key, None, finish_reason="error", model=self.teacher.model, failure=STOPPED
+                    )
             except EngineError as error:
                 servers = _SHELF.servers.get(self._settings)
                 if servers is None:
@@ -136,7 +152,8 @@ class VllmEngine:
 
 @contextmanager
 def kept() -> Iterator[None]:
-    """While the block lasts, servers whose engine was closed stay up for the next engine with the same settings."""
+    """While the block lasts, servers whose engine was closed stay up for the next engine with the same
+    settings."""
     with _SHELF.lock:
         _SHELF.keepers += 1
     try:
@@ -149,8 +166,12 @@ def kept() -> Iterator[None]:
 
 
 def served(teacher: Teacher) -> str:
-    """What decides whether two engines can use the same servers: their settings, and the weights as they are on disk."""
-    weights = [(path.name, path.stat().st_mtime_ns) for path in sorted(Path(model_name(teacher)).glob("*.safetensors"))]
+    """What decides whether two engines can use the same servers: their settings, and the weights as they are
+    on disk."""
+    weights = [
+        (path.name, path.stat().st_mtime_ns)
+        for path in sorted(Path(model_name(teacher)).glob("*.safetensors"))
+    ]
     return f"{teacher.model_dump_json(include=SERVED)} {weights}"
 
 
@@ -164,10 +185,13 @@ def told(teacher: Teacher, urls: tuple[str, ...]) -> Teacher:
 
 
 def _taken(teacher: Teacher, ending: threading.Event) -> str:
-    """The settings of servers that are up for one more engine: as they were, or in place of idle ones, whose memory they may need."""
+    """The settings of servers that are up for one more engine: as they were, or in place of idle ones, whose
+    memory they may need."""
     settings = served(teacher)
     with _SHELF.lock:
-        if not _SHELF.users.get(settings) and not (settings in _SHELF.servers and _SHELF.servers[settings].usable()):
+        if not _SHELF.users.get(settings) and not (
+            settings in _SHELF.servers and _SHELF.servers[settings].usable()
+        ):
             if ending.is_set():
                 raise EngineError(ENDED)
             _end_idle()

@@ -1,7 +1,7 @@
 """How a model is laid over the GPUs of this machine: which servers there are, and what each is started with.
 
-One server a GPU group: tensor-parallel inside, copies outside (vLLM's offline data-parallel mode has stalled for others, and one
-server that dies would take all with it). Options hold no secret. Nothing is started here.
+One server a GPU group: tensor-parallel inside, copies outside (vLLM's offline data-parallel mode has stalled
+for others, and one server that dies would take all with it). Options hold no secret. Nothing is started here.
 """
 
 import json
@@ -18,11 +18,12 @@ from distill.hardware import memory, shapes
 from distill.recipe.dataset import Teacher
 
 BESIDE_CACHE_GIB = 4.0
-"""Of a server beside weights and cache (CUDA's context, activations, graphs): 2.1 on an H100 for 1.4 B parameters, 512 sequences."""
+"""Of a server beside weights and cache (CUDA's context, activations, graphs): 2.1 on an H100 for 1.4 B
+parameters, 512 sequences."""
 SHOWN_TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 ON_A_PROCESSOR = ["--enforce-eager", "--no-enable-chunked-prefill"]
-"""Compiling takes longer than a CPU run is worth; and vLLM 0.32 ends when a request with a seed is prefilled in parts there, because
-torch's generator for CPUs has no offset to set back."""
+"""Compiling takes longer than a CPU run is worth; and vLLM 0.32 ends when a request with a seed is prefilled
+in parts there, because torch's generator for CPUs has no offset to set back."""
 DEFAULTS = {
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
@@ -52,20 +53,29 @@ def plans(teacher: Teacher, ports: Sequence[int], where: Sequence[str]) -> list[
         environment = {"CUDA_VISIBLE_DEVICES": place} if place else {}
         if len(where) > 1:  # servers that start together must not compile into one folder
             environment["VLLM_CACHE_ROOT"] = str(cache / f"distill-{number}")
-        found.append(Plan(port, (*_options(teacher, port, len(where)), *fitted, *teacher.serve_options), environment))
+        found.append(
+            Plan(port, (*_options(teacher, port, len(where)), *fitted, *teacher.serve_options), environment)
+        )
     return found
 
 
 def places(teacher: Teacher, gpus: Sequence[str]) -> list[str]:
-    """Where the servers of a teacher run: a group of GPUs each, `engines_per_gpu` of them on one group; "" without a GPU."""
+    """Where the servers of a teacher run: a group of GPUs each, `engines_per_gpu` of them on one group; ""
+    without a GPU."""
     if not gpus:
         return [""] * (teacher.replicas or 1)
     width = teacher.tensor_parallel
     groups = [",".join(gpus[start : start + width]) for start in range(0, len(gpus) - width + 1, width)]
     room = [group for group in groups for _ in range(teacher.engines_per_gpu)]
     if not room or (teacher.replicas or 1) > len(room):
-        wanted = f"teacher.tensor_parallel={width}, teacher.engines_per_gpu={teacher.engines_per_gpu}, teacher.replicas={teacher.replicas}"
-        raise EngineError(f"{wanted} do not fit on {len(gpus)} GPUs: lower one of them, or show more GPUs with CUDA_VISIBLE_DEVICES")
+        wanted = (
+            f"teacher.tensor_parallel={width}, teacher.engines_per_gpu={teacher.engines_per_gpu}, "
+            f"teacher.replicas={teacher.replicas}"
+        )
+        raise EngineError(
+            f"{wanted} do not fit on {len(gpus)} GPUs: lower one of them, or show more GPUs with "
+            "CUDA_VISIBLE_DEVICES"
+        )
     return room[: teacher.replicas]
 
 
@@ -77,7 +87,8 @@ def visible_gpus() -> list[str]:
 
 
 def hides_tags(teacher: Teacher) -> bool:
-    """Whether the model's tokenizer has think or answer tags as special tokens, which vLLM leaves out of a text unless told not to."""
+    """Whether the model's tokenizer has think or answer tags as special tokens, which vLLM leaves out of a
+    text unless told not to."""
     for name in ("tokenizer.json", "tokenizer_config.json"):
         path = _tokenizer_file(teacher, name)
         if path is not None:
@@ -89,7 +100,8 @@ def hides_tags(teacher: Teacher) -> bool:
 
 
 def _tokenizer_file(teacher: Teacher, name: str) -> Path | None:
-    """A file of the tokenizer, in the model's folder or where the hub's files are cached once a server has loaded them."""
+    """A file of the tokenizer, in the model's folder or where the hub's files are cached once a server has
+    loaded them."""
     model = model_name(teacher)
     if Path(model).is_dir():
         return Path(model, name) if Path(model, name).is_file() else None
@@ -100,7 +112,8 @@ def _tokenizer_file(teacher: Teacher, name: str) -> Path | None:
 
 
 def _options(teacher: Teacher, port: int, servers: int) -> list[str]:
-    """What every server of a teacher is told; a model folder's own sampling defaults and text beside its weights do not slip in."""
+    """What every server of a teacher is told; a model folder's own sampling defaults and text beside its
+    weights do not slip in."""
     told: dict[str, object] = {
         "--host": "127.0.0.1",
         "--port": port,
@@ -118,11 +131,16 @@ def _options(teacher: Teacher, port: int, servers: int) -> list[str]:
         "--reasoning-parser": teacher.reasoning_parser,
     }
     options = [word for name, value in told.items() if value is not None for word in (name, str(value))]
-    return [*options, "--enable-prompt-tokens-details", *(["--trust-remote-code"] if teacher.trust_remote_code else [])]
+    return [
+        *options,
+        "--enable-prompt-tokens-details",
+        *(["--trust-remote-code"] if teacher.trust_remote_code else []),
+    ]
 
 
 def _share(teacher: Teacher) -> list[str]:
-    """Memory of one of several servers on a GPU; the cache's size is given, because measuring is disturbed by the others."""
+    """Memory of one of several servers on a GPU; the cache's size is given, because measuring is disturbed by
+    the others."""
     share = memory.VLLM_SHARE / teacher.engines_per_gpu
     options = ["--gpu-memory-utilization", f"{share:.3f}"]
     if "--kv-cache-memory-bytes" in teacher.serve_options:
@@ -130,10 +148,14 @@ def _share(teacher: Teacher) -> list[str]:
     shape = shapes.guess(teacher.model)
     if shape is None:
         raise EngineError(
-            f"teacher.engines_per_gpu: the size of {teacher.model} is not known here; add --kv-cache-memory-bytes to teacher.serve_options"
+            f"teacher.engines_per_gpu: the size of {teacher.model} is not known here; add "
+            "--kv-cache-memory-bytes to teacher.serve_options"
         )
     weights = shape.parameters * memory.NUMBER_BYTES[teacher.dtype] / teacher.tensor_parallel
     cache = (share * min(gpu.memory_gib for gpu in hardware.gpus()) - BESIDE_CACHE_GIB) * memory.GIB - weights
     if cache < memory.GIB:
-        raise EngineError(f"teacher.engines_per_gpu={teacher.engines_per_gpu}: so many copies of {teacher.model} do not fit on one GPU")
+        raise EngineError(
+            f"teacher.engines_per_gpu={teacher.engines_per_gpu}: so many copies of {teacher.model} do not "
+            "fit on one GPU"
+        )
     return [*options, "--kv-cache-memory-bytes", str(int(cache))]

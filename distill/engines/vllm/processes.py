@@ -1,8 +1,9 @@
-"""The `vllm serve` processes of one model: started under a keeper, waited for with progress said, ended together.
+"""The `vllm serve` processes of one model: started under a keeper, waited for with progress said, ended
+together.
 
-vLLM runs in the Python of its own environment, because vllm and prefect cannot share one. Each server writes a log in the folder
-`DISTILL_LOGS` (else the platform's temporary folder), which is removed at a clean end. The servers' key goes to them through
-their environment and is written nowhere.
+vLLM runs in the Python of its own environment, because vllm and prefect cannot share one. Each server writes
+a log in the folder `DISTILL_LOGS` (else the platform's temporary folder), which is removed at a clean end.
+The servers' key goes to them through their environment and is written nowhere.
 """
 
 import http.client
@@ -33,16 +34,20 @@ from distill.workers import ROOT, Child, ChildError
 KEY = "DISTILL_VLLM_KEY"
 """Variable of this process's environment that holds the key of its servers, made at the first start."""
 PORTS = range(20_000, 32_000)
-"""Below Linux's ephemeral ports: a client that calls a server which is down could be given that very port as its own, and block it."""
+"""Below Linux's ephemeral ports: a client that calls a server which is down could be given that very port as
+its own, and block it."""
 SAY_SECONDS = 15.0
 LOOK_SECONDS = 0.5
 ENDED = "vllm was not started, because the run is to end; run the same command again"
 SILENT_SECONDS = 600.0
-"""A start that writes nothing to its logs for so long has failed; a large model takes longer as a whole, but goes on writing."""
+"""A start that writes nothing to its logs for so long has failed; a large model takes longer as a whole, but
+goes on writing."""
 STOP_SECONDS = 40.0
 LOG_LINES = 25
 CAUSE = re.compile(r"\b(?:\w*Error|\w*Exception|error): (.+)")
-CONSEQUENCE = re.compile(r"Engine core initialization failed|Failed core proc|WorkerProc initialization failed|See root cause")
+CONSEQUENCE = re.compile(
+    r"Engine core initialization failed|Failed core proc|WorkerProc initialization failed|See root cause"
+)
 """What vLLM's outer processes say when an inner one has failed for a cause of its own."""
 
 _numbers = itertools.count()
@@ -68,13 +73,26 @@ class Servers:
         os.environ.setdefault(KEY, secrets.token_urlsafe(24))
         python = vllm_python()
         try:
-            self.keeper = Child([python, str(Path(__file__).with_name("supervisor.py"))], {**os.environ, "PYTHONSAFEPATH": "1"})
+            self.keeper = Child(
+                [python, str(Path(__file__).with_name("supervisor.py"))],
+                {**os.environ, "PYTHONSAFEPATH": "1"},
+            )
         except OSError as error:
-            raise EngineError(f"vllm: cannot start {python}: {error.strerror}; check DISTILL_VLLM_PYTHON") from error
+            raise EngineError(
+                f"vllm: cannot start {python}: {error.strerror}; check DISTILL_VLLM_PYTHON"
+            ) from error
         self._reader = threading.Thread(target=self._listen, daemon=True)
         self._reader.start()
         try:
-            self._tell(json.dumps({"servers": [self._server(plan, log) for plan, log in zip(self.plans, self.logs, strict=True)]}))
+            self._tell(
+                json.dumps(
+                    {
+                        "servers": [
+                            self._server(plan, log) for plan, log in zip(self.plans, self.logs, strict=True)
+                        ]
+                    }
+                )
+            )
             self._wait(ending)
             self._tell("up")
         except BaseException:
@@ -94,7 +112,9 @@ class Servers:
     def stop(self) -> None:
         """Ends all servers and waits until they are gone; the logs are removed unless an error named them."""
         self.on_end.clear()
-        self.keeper.end_input(STOP_SECONDS)  # servers of a keeper that is killed get the signal of a parent's death
+        self.keeper.end_input(
+            STOP_SECONDS
+        )  # servers of a keeper that is killed get the signal of a parent's death
         self._reader.join()
         self.keeper.kill()
         if not self.failed:
@@ -104,7 +124,9 @@ class Servers:
     def tell_tail(self) -> str:
         """What the keeper has said and the ends of the logs, for an error; the logs stay from now on."""
         self.failed = True
-        parts = [f"{log}:\n" + "\n".join(_end(log).splitlines()[-LOG_LINES:]) for log in self.logs if log.exists()]
+        parts = [
+            f"{log}:\n" + "\n".join(_end(log).splitlines()[-LOG_LINES:]) for log in self.logs if log.exists()
+        ]
         return "\n".join([*self.said, *parts])
 
     def _server(self, plan: Plan, log: Path) -> dict[str, object]:
@@ -125,10 +147,15 @@ class Servers:
             if written != size:
                 size, moved = written, now
             elif now - moved > SILENT_SECONDS:
-                raise EngineError(f"vllm has not started, and wrote nothing for {SILENT_SECONDS:.0f} s:\n{self.tell_tail()}")
+                raise EngineError(
+                    f"vllm has not started, and wrote nothing for {SILENT_SECONDS:.0f} s:\n{self.tell_tail()}"
+                )
             if now - spoke >= SAY_SECONDS:
                 spoke = now
-                say(f"vllm has been starting for {now - began:.0f} s, {len(missing)} of {len(self.plans)} not up yet")
+                say(
+                    f"vllm has been starting for {now - began:.0f} s, {len(missing)} of {len(self.plans)} "
+                    "not up yet"
+                )
             if ending.wait(LOOK_SECONDS):
                 raise EngineError(ENDED)
         say(f"vllm is up after {time.monotonic() - began:.0f} s")
@@ -137,12 +164,21 @@ class Servers:
         """Why the start failed, with a remedy where the cause is known."""
         self._reader.join()
         text = "\n".join(map(_end, filter(Path.exists, self.logs)))
-        causes = [cause for line in text.splitlines() if (found := CAUSE.search(line)) and not CONSEQUENCE.search(cause := found[1])]
+        causes = [
+            cause
+            for line in text.splitlines()
+            if (found := CAUSE.search(line)) and not CONSEQUENCE.search(cause := found[1])
+        ]
         if not causes:
             said = self.said or self.keeper.tail(LOG_LINES)
-            return EngineError(f"vllm cannot start: {' '.join(said) or 'its keeper ended'}\n{self.tell_tail()}")
+            return EngineError(
+                f"vllm cannot start: {' '.join(said) or 'its keeper ended'}\n{self.tell_tail()}"
+            )
         cause = unloadable(self.model, RuntimeError(causes[-1]))
-        return EngineError(f"vllm: {cause}" + (f"\n{self.tell_tail()}" if cause.see_log else f"; logs: {', '.join(map(str, self.logs))}"))
+        return EngineError(
+            f"vllm: {cause}"
+            + (f"\n{self.tell_tail()}" if cause.see_log else f"; logs: {', '.join(map(str, self.logs))}")
+        )
 
     def _tell(self, line: str) -> None:
         try:

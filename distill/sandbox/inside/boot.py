@@ -1,7 +1,7 @@
 """The first code that runs in a box: makes the package `inside` importable from text and starts the zygote.
 
-`box.py` appends a call of `start` to this file and gives both to the interpreter on its standard input; no file of the
-project is ever visible in the box.
+`box.py` appends a call of `start` to this file and gives both to the interpreter on its standard input; no
+file of the project is ever visible in the box.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ class Handed:
     def __init__(self, sources: dict[str, str]) -> None:
         self.sources = sources
 
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
+    def find_spec(
+        self, name: str, path: Any = None, target: Any = None
+    ) -> importlib.machinery.ModuleSpec | None:
         if name not in self.sources:
             return None
         return importlib.machinery.ModuleSpec(name, cast(Any, self), is_package=name == "inside")

@@ -1,7 +1,8 @@
-"""Calls one function of the model's code with given arguments and sends what it returns; also loads code for `serve`.
+"""Calls one function of the model's code with given arguments and sends what it returns; also loads code for
+`serve`.
 
-The code can write to the result channel itself, and change all that is used here: what is sent is its claim of a value, no
-verdict. It has never seen the expected value.
+The code can write to the result channel itself, and change all that is used here: what is sent is its claim
+of a value, no verdict. It has never seen the expected value.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ def main(data: dict[str, Any], result: BinaryIO, inbox: int | None, outbox: int 
         report = {"value": encode(value, refuse)}
         if value is None:  # it may have worked on its first argument
             report["changed"] = encode(data["arguments"][:1], refuse)
-            report["in_place"] = type(getattr(function, "__self__", None)).__name__ == "Solution" or returns_none(function)
+            report["in_place"] = type(
+                getattr(function, "__self__", None)
+            ).__name__ == "Solution" or returns_none(function)
     except BaseException as error:  # SystemExit too: a program that ends before it has an answer has none
         report = {"raised": described(error)}
     result.write(json.dumps(report).encode())
@@ -53,7 +56,8 @@ def load(setup: str, source: str) -> dict[str, Any]:
 
 
 def _continued(setup: str, source: str) -> list[types.CodeType]:
-    """The code of a completion that goes on where its setup ends, or begins it anew; raises its own SyntaxError."""
+    """The code of a completion that goes on where its setup ends, or begins it anew; raises its own
+    SyntaxError."""
     try:
         return [compile(setup + "\n" + source, MODULE, "exec", dont_inherit=True)]
     except SyntaxError:
@@ -62,7 +66,8 @@ def _continued(setup: str, source: str) -> list[types.CodeType]:
 
 
 def beginning(setup: str) -> str:
-    """The setup without the stub that it may end with, such as a `def` line: as many of its first lines as are a program."""
+    """The setup without the stub that it may end with, such as a `def` line: as many of its first lines as
+    are a program."""
     lines = setup.splitlines(keepends=True)
     for end in range(len(lines), max(-1, len(lines) - LONGEST_STUB), -1):
         try:
@@ -74,7 +79,8 @@ def beginning(setup: str) -> str:
 
 
 def resolve(names: dict[str, Any], entry_point: str) -> Any:
-    """The function of a name, of `Class.method` on a new instance, or of a method of `Solution`; raises NameError."""
+    """The function of a name, of `Class.method` on a new instance, or of a method of `Solution`; raises
+    NameError."""
     owner, _, method = entry_point.rpartition(".")
     if not owner and entry_point not in names and hasattr(names.get("Solution"), entry_point):
         owner, method = "Solution", entry_point

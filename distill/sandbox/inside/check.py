@@ -3,8 +3,9 @@
 The tests see the answer's functions and objects as handles. No part of the answer
 runs here, and nothing of the tests but the values that they pass is over there.
 
-Names that the tests neither define nor import come from the setup (functions and data), then from the answer (classes, and
-what the setup lacks). Tests that hand the expected value to the answer's own code are as weak here as anywhere.
+Names that the tests neither define nor import come from the setup (functions and data), then from the answer
+(classes, and what the setup lacks). Tests that hand the expected value to the answer's own code are as weak
+here as anywhere.
 """
 
 from __future__ import annotations
@@ -24,10 +25,23 @@ from .serialise import Wire
 
 TESTS = "tests"
 TRUSTED_MODULES = (
-    *("bisect", "cmath", "collections", "copy", "datetime", "decimal", "fractions", "functools", "heapq", "itertools", "json"),
+    *(
+        "bisect",
+        "cmath",
+        "collections",
+        "copy",
+        "datetime",
+        "decimal",
+        "fractions",
+        "functools",
+        "heapq",
+        "itertools",
+        "json",
+    ),
     *("math", "os", "random", "re", "statistics", "string", "sys"),
 )
-"""Modules that tests may use without an import: they never come from the answer, which could bend `math.isclose`."""
+"""Modules that tests may use without an import: they never come from the answer, which could bend
+`math.isclose`."""
 
 
 class Names(dict):  # type: ignore[type-arg]
@@ -53,7 +67,8 @@ class Names(dict):  # type: ignore[type-arg]
 
 
 def main(data: dict[str, Any], result: BinaryIO, inbox: int | None, outbox: int | None) -> None:
-    """Writes `{"passed": true}`, `{"failed": cause}` or `{"broken": cause}`, the last for tests that do not work."""
+    """Writes `{"passed": true}`, `{"failed": cause}` or `{"broken": cause}`, the last for tests that do not
+    work."""
     cause = examine(data["source"])
     if cause or inbox is None or outbox is None:
         report: dict[str, Any] = {"broken": cause} if cause else {"readable": True}
@@ -72,7 +87,13 @@ def examine(source: str) -> str:
         return f"{type(error).__name__}: {error}"
     for node in ast.walk(tree):
         called = node.func if isinstance(node, ast.Call) else None
-        name = called.attr if isinstance(called, ast.Attribute) else called.id if isinstance(called, ast.Name) else ""
+        name = (
+            called.attr
+            if isinstance(called, ast.Attribute)
+            else called.id
+            if isinstance(called, ast.Name)
+            else ""
+        )
         if isinstance(node, (ast.Assert, ast.Raise)) or name.startswith("assert"):
             return ""
     return "the tests assert nothing"
@@ -107,7 +128,8 @@ def run(data: dict[str, Any], client: Client) -> dict[str, Any]:
 
 
 def called_names(source: str) -> frozenset[str]:
-    """Names that the tests use otherwise than for an attribute: the answer may owe them. `np` in `np.array(...)` is none of them."""
+    """Names that the tests use otherwise than for an attribute: the answer may owe them. `np` in
+    `np.array(...)` is none of them."""
     nodes = list(ast.walk(ast.parse(source)))
     bases = {id(node.value) for node in nodes if isinstance(node, ast.Attribute)}
     return frozenset(node.id for node in nodes if isinstance(node, ast.Name) and id(node) not in bases)
@@ -142,6 +164,8 @@ def described(error: BaseException, source: str) -> str:
         frame = frame.tb_next
     try:
         text = str(error)[:300]
-    except BaseException:  # a message may hold an object of the answer's, which says what it likes or ends its process
+    except (
+        BaseException
+    ):  # a message may hold an object of the answer's, which says what it likes or ends its process
         text = ""
     return f"{type(error).__name__}: {text}".rstrip(": ") + (f" in: {place[:300]}" if place else "")

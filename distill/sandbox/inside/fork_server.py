@@ -1,7 +1,8 @@
 """A Python that has its imports behind it and forks a warden for each run; one of these lives in each box.
 
-It reads no job: data, standard input and results travel through descriptors that only the program of that run opens, so
-there is nothing here that a later run could find in its memory. It ends when the socket to the parent does.
+It reads no job: data, standard input and results travel through descriptors that only the program of that run
+opens, so there is nothing here that a later run could find in its memory. It ends when the socket to the
+parent does.
 """
 
 from __future__ import annotations
@@ -19,8 +20,33 @@ from typing import Any
 from . import isolation, prelude, supervisor
 
 PRELOADED = (
-    *("array", "ast", "bisect", "collections.abc", "copy", "ctypes", "dataclasses", "datetime", "decimal", "enum", "fractions"),
-    *("functools", "heapq", "io", "itertools", "json", "math", "operator", "random", "re", "statistics", "string", "struct"),
+    *(
+        "array",
+        "ast",
+        "bisect",
+        "collections.abc",
+        "copy",
+        "ctypes",
+        "dataclasses",
+        "datetime",
+        "decimal",
+        "enum",
+        "fractions",
+    ),
+    *(
+        "functools",
+        "heapq",
+        "io",
+        "itertools",
+        "json",
+        "math",
+        "operator",
+        "random",
+        "re",
+        "statistics",
+        "string",
+        "struct",
+    ),
     *("threading", "time", "traceback", "typing", "queue"),
 )
 """What most programs import. Each megabyte makes each fork dearer: what few import is not here."""
@@ -77,7 +103,9 @@ def drop_to(user: int) -> None:
 
 def receive(parent: socket.socket) -> tuple[bytes, list[int]]:
     """One message and the descriptors that came with it."""
-    message, ancillary, _, _ = parent.recvmsg(1 << 16, socket.CMSG_SPACE(4 * MAX_DESCRIPTORS), socket.MSG_CMSG_CLOEXEC)
+    message, ancillary, _, _ = parent.recvmsg(
+        1 << 16, socket.CMSG_SPACE(4 * MAX_DESCRIPTORS), socket.MSG_CMSG_CLOEXEC
+    )
     descriptors = array.array("i")
     for level, kind, content in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):

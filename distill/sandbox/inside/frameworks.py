@@ -1,7 +1,8 @@
 """Tests that are written for pytest or unittest, and modules that tests name and a sandbox lacks.
 
 - `solution` and its like are the answer, seen through the other process of the pair.
-- pytest, and NumPy where it is not installed, are stood in for by what tests of plain values use. The rest of them is `Missing`.
+- pytest, and NumPy where it is not installed, are stood in for by what tests of plain values use. The rest of
+  them is `Missing`.
 - Nothing here is the answer's: it can skip no test, and a test that runs nothing passes nothing.
 """
 
@@ -16,7 +17,17 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
-ANSWER_MODULES = ("solution", "solutions", "answer", "main", "submission", "your_module", "your_solution", "your_code", "candidate")
+ANSWER_MODULES = (
+    "solution",
+    "solutions",
+    "answer",
+    "main",
+    "submission",
+    "your_module",
+    "your_solution",
+    "your_code",
+    "candidate",
+)
 
 
 class Missing(ImportError):
@@ -40,7 +51,10 @@ class StandIn(types.ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        raise Missing(f"the tests use {self.__name__}.{name}, and the sandbox's Python lacks {self.__name__} (verification.sandbox.python)")
+        raise Missing(
+            f"the tests use {self.__name__}.{name}, and the sandbox's Python lacks {self.__name__} "
+            "(verification.sandbox.python)"
+        )
 
 
 class Nothing:
@@ -70,7 +84,11 @@ class Approx:
     """`pytest.approx` of a number, or of a list, tuple or dict of them."""
 
     def __init__(self, expected: Any, rel: float | None = None, abs: float | None = None) -> None:  # noqa: A002 - pytest's name
-        self.expected, self.rel, self.abs = expected, 1e-6 if rel is None and abs is None else rel or 0.0, 1e-12 if abs is None else abs
+        self.expected, self.rel, self.abs = (
+            expected,
+            1e-6 if rel is None and abs is None else rel or 0.0,
+            1e-12 if abs is None else abs,
+        )
 
     def __eq__(self, given: object) -> bool:
         return close(given, self.expected, self.rel, self.abs)
@@ -113,12 +131,21 @@ def install(client: Any) -> None:
         module = Answer(name)
         module.client = client
         sys.modules[name] = module
-    pytest = {"raises": raises, "approx": Approx, "mark": Marks(), "fixture": fixture, "fail": fail, "main": lambda *_, **__: 0}
+    pytest = {
+        "raises": raises,
+        "approx": Approx,
+        "mark": Marks(),
+        "fixture": fixture,
+        "fail": fail,
+        "main": lambda *_, **__: 0,
+    }
     sys.modules["pytest"] = stand_in("pytest", **pytest)
     if importlib.util.find_spec("numpy") is None:
         array = {"ndarray": Nothing, "generic": Nothing, "float32": Nothing, "float64": Nothing}
         numbers = {"inf": math.inf, "nan": math.nan, "pi": math.pi, "e": math.e}
-        sys.modules["numpy"] = stand_in("numpy", allclose=all_close, isclose=all_close, isnan=math.isnan, **array, **numbers)
+        sys.modules["numpy"] = stand_in(
+            "numpy", allclose=all_close, isclose=all_close, isnan=math.isnan, **array, **numbers
+        )
 
 
 def stand_in(name: str, **members: Any) -> StandIn:
@@ -152,7 +179,11 @@ class Marks:
     """`pytest.mark`: parametrize is known; every other mark changes nothing."""
 
     def parametrize(self, names: Any, values: Any, **_: Any) -> Any:
-        listed = [name.strip() for name in names.split(",") if name.strip()] if isinstance(names, str) else list(names)
+        listed = (
+            [name.strip() for name in names.split(",") if name.strip()]
+            if isinstance(names, str)
+            else list(names)
+        )
 
         def mark(function: Any) -> Any:
             rows = [dict(zip(listed, value if len(listed) > 1 else (value,))) for value in values]  # noqa: B905
@@ -162,17 +193,23 @@ class Marks:
         return mark
 
     def __getattr__(self, name: str) -> Any:
-        return lambda *given, **_: given[0] if len(given) == 1 and callable(given[0]) else lambda function: function
+        return lambda *given, **_: (
+            given[0] if len(given) == 1 and callable(given[0]) else lambda function: function
+        )
 
 
 def run_tests(names: dict[str, Any], called: frozenset[str]) -> int:
-    """Runs the functions, classes and cases that a framework would find, and says how many; raises what the first that fails raises."""
+    """Runs the functions, classes and cases that a framework would find, and says how many; raises what the
+    first that fails raises."""
     ran = 0
     for name, value in list(names.items()):
         if isinstance(value, types.FunctionType) and name.startswith("test") and name not in called:
             ran += run_function(value, value, names)
         elif (
-            isinstance(value, type) and hasattr(value, "debug") and hasattr(value, "assertEqual") and value.__module__ == names["__name__"]
+            isinstance(value, type)
+            and hasattr(value, "debug")
+            and hasattr(value, "assertEqual")
+            and value.__module__ == names["__name__"]
         ):
             ran += run_case(value)
         elif isinstance(value, type) and name.startswith("Test") and value.__module__ == names["__name__"]:

@@ -1,6 +1,8 @@
-"""The kernel's part of the box, for one process: namespaces, mounts, limits, capabilities and forbidden system calls.
+"""The kernel's part of the box, for one process: namespaces, mounts, limits, capabilities and forbidden
+system calls.
 
-Every function changes the process that calls it, for good. Nothing here is a choice: what fails raises OSError.
+Every function changes the process that calls it, for good. Nothing here is a choice: what fails raises
+OSError.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ NEWNS, NEWIPC, NEWUSER, NEWPID = 0x00020000, 0x08000000, 0x10000000, 0x20000000
 NOSUID, NODEV, NOEXEC, BIND = 2, 4, 8, 4096
 SET_PDEATHSIG, SET_DUMPABLE, SET_SECCOMP, SET_CHILD_SUBREAPER, SET_NO_NEW_PRIVS = 1, 4, 22, 36, 38
 STACK_BYTES = 100 << 20
-"""Room for deep recursion; more than 128 MB would run into the mappings below the stack of a process that started with 8."""
+"""Room for deep recursion; more than 128 MB would run into the mappings below the stack of a process that
+started with 8."""
 OPEN_FILES = 64
 """Each can be a socket or a pipe that holds 200 kB of kernel memory, in every process."""
 SCRATCH_FILES = 4096
@@ -40,14 +43,21 @@ def prctl(option: int, value: int) -> None:
 
 def mount(source: str, target: str, kind: str, flags: int, options: str = "") -> None:
     """Mounts in the mount namespace of this process."""
-    checked(libc.mount(source.encode(), target.encode(), kind.encode(), flags, options.encode()), f"mount {target}")
+    checked(
+        libc.mount(source.encode(), target.encode(), kind.encode(), flags, options.encode()),
+        f"mount {target}",
+    )
 
 
 def new_namespaces() -> None:
     """Own users, mounts and IPC for this process, and an own process space for its children."""
     user, group = os.getuid(), os.getgid()
     checked(libc.unshare(NEWUSER | NEWPID | NEWNS | NEWIPC), "unshare")
-    for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
+    for name, text in (
+        ("setgroups", "deny"),
+        ("uid_map", f"{user} {user} 1"),
+        ("gid_map", f"{group} {group} 1"),
+    ):
         _write("/proc/self/" + name, text)
 
 
@@ -61,7 +71,8 @@ def new_mounts(scratch: str, scratch_mb: int) -> None:
 
 
 def limit(limits: dict[str, Any], in_namespaces: bool) -> None:
-    """Resource limits for a program; where the user's other processes would count, the number of processes is left alone."""
+    """Resource limits for a program; where the user's other processes would count, the number of processes is
+    left alone."""
     timeout, scratch = int(limits["timeout_seconds"]), limits["scratch_mb"] << 20
     with open("/proc/self/statm", "rb") as file:
         own = int(file.read().split()[0]) * resource.getpagesize()
@@ -80,11 +91,14 @@ def limit(limits: dict[str, Any], in_namespaces: bool) -> None:
     for kind, value in wanted.items():
         hard = resource.getrlimit(kind)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(kind, (value, hard if kind == resource.RLIMIT_STACK else value))  # many programs ask for more stack
+        resource.setrlimit(
+            kind, (value, hard if kind == resource.RLIMIT_STACK else value)
+        )  # many programs ask for more stack
 
 
 def give_up_rights() -> None:
-    """No capabilities, no way to gain any, and none of the system calls that reach beyond files, pipes, processes and threads."""
+    """No capabilities, no way to gain any, and none of the system calls that reach beyond files, pipes,
+    processes and threads."""
     checked(libc.capset(struct.pack("Ii", 0x20080522, 0), bytes(24)), "capset")
     prctl(SET_NO_NEW_PRIVS, 1)
     forbid_calls()
@@ -93,14 +107,39 @@ def give_up_rights() -> None:
 # Numbers from the kernel's tables for x86_64 and arm64.
 FORBIDDEN = {
     "x86_64": (
-        *(29, 30, 31, 64, 65, 66, 68, 69, 70, 71, 240, 241),  # System V and POSIX shared memory, semaphores, queues: unbounded memory
+        *(
+            29,
+            30,
+            31,
+            64,
+            65,
+            66,
+            68,
+            69,
+            70,
+            71,
+            240,
+            241,
+        ),  # System V and POSIX shared memory, semaphores, queues: unbounded memory
         *(319, 447),  # memfd_create, memfd_secret: memory that no quota counts
         *(101, 310, 311, 312, 438),  # ptrace, process_vm_*, kcmp, pidfd_getfd
         *(425, 426, 427, 321, 298, 323),  # io_uring_*, bpf, perf_event_open, userfaultfd
         *(248, 249, 250),  # keys
         *(155, 161, 165, 166, 167, 168, 428, 429, 430, 431, 432, 433, 442),  # mounts, roots, swap
         *(272, 308, 304, 303, 300, 301),  # unshare, setns, open_by_handle_at, name_to_handle_at, fanotify
-        *(175, 176, 313, 246, 320, 169, 103, 163, 172, 173, 179),  # modules, kexec, reboot, syslog, acct, ports, quota
+        *(
+            175,
+            176,
+            313,
+            246,
+            320,
+            169,
+            103,
+            163,
+            172,
+            173,
+            179,
+        ),  # modules, kexec, reboot, syslog, acct, ports, quota
     ),
     "aarch64": (
         *(180, 181, 190, 191, 192, 193, 186, 187, 188, 189, 194, 195, 196),
@@ -118,12 +157,14 @@ ARCHITECTURE = {"x86_64": (0xC000003E, 41), "aarch64": (0xC00000B7, 198)}
 LOAD, EQUAL, ABOVE, RETURN = 0x20, 0x15, 0x25, 0x06
 ALLOW, REFUSE, KILL = 0x7FFF0000, 0x00050001, 0x80000000
 FAMILIES = (1,)
-"""Unix sockets. Those of the internet could reach nobody, but hold gigabytes that no limit counts, and ports beyond their run."""
+"""Unix sockets. Those of the internet could reach nobody, but hold gigabytes that no limit counts, and ports
+beyond their run."""
 X32 = 0x3FFFFFFF
 
 
 def forbid_calls() -> None:
-    """A filter that answers EPERM to the calls above; where their numbers are not known, nothing is forbidden."""
+    """A filter that answers EPERM to the calls above; where their numbers are not known, nothing is
+    forbidden."""
     machine = platform.machine()
     if machine not in ARCHITECTURE:
         return
@@ -133,7 +174,14 @@ def forbid_calls() -> None:
     body += [(RETURN, 0, 0, REFUSE), (RETURN, 0, 0, ALLOW)]
     for number in FORBIDDEN[machine]:
         body += [(EQUAL, 0, 1, number), (RETURN, 0, 0, REFUSE)]
-    head = [(LOAD, 0, 0, 4), (EQUAL, 1, 0, audit), (RETURN, 0, 0, KILL), (LOAD, 0, 0, 0), (ABOVE, 0, 1, X32), (RETURN, 0, 0, KILL)]
+    head = [
+        (LOAD, 0, 0, 4),
+        (EQUAL, 1, 0, audit),
+        (RETURN, 0, 0, KILL),
+        (LOAD, 0, 0, 0),
+        (ABOVE, 0, 1, X32),
+        (RETURN, 0, 0, KILL),
+    ]
     lines = b"".join(struct.pack("HBBI", *line) for line in [*head, *body, (RETURN, 0, 0, ALLOW)])
     buffer = ctypes.create_string_buffer(lines, len(lines))
     program = struct.pack("HxxxxxxP", len(lines) // 8, ctypes.addressof(buffer))

@@ -1,7 +1,9 @@
-"""The names that public judges put before an answer: usual modules of the standard library, and what answers take from them.
+"""The names that public judges put before an answer: usual modules of the standard library, and what answers
+take from them.
 
-They are built-in names here, so the answer may define any of them anew, and none of them is taken for something that the answer
-has defined: the function under test is never found here. Built-in names of Python's own keep their meaning.
+They are built-in names here, so the answer may define any of them anew, and none of them is taken for
+something that the answer has defined: the function under test is never found here. Built-in names of Python's
+own keep their meaning.
 """
 
 from __future__ import annotations
@@ -12,7 +14,20 @@ import sys
 from typing import Any
 
 MODULES = (
-    *("bisect", "collections", "copy", "datetime", "decimal", "fractions", "functools", "heapq", "io", "itertools", "json", "math"),
+    *(
+        "bisect",
+        "collections",
+        "copy",
+        "datetime",
+        "decimal",
+        "fractions",
+        "functools",
+        "heapq",
+        "io",
+        "itertools",
+        "json",
+        "math",
+    ),
     *("operator", "os", "random", "re", "statistics", "string", "sys", "time", "typing"),
 )
 """Modules under their own names; all are preloaded."""

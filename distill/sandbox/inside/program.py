@@ -1,6 +1,8 @@
-"""The start and the end of a program's own process: what it may hold, and an orderly end like an interpreter's.
+"""The start and the end of a program's own process: what it may hold, and an orderly end like an
+interpreter's.
 
-After `start` has given up the rights, everything here runs beside model-written code in one process and is its prey.
+After `start` has given up the rights, everything here runs beside model-written code in one process and is
+its prey.
 """
 
 from __future__ import annotations
@@ -27,7 +29,13 @@ CONTROL = 6
 ABOVE = 64
 
 
-def start(settings: dict[str, Any], order: dict[str, Any], control: socket.socket, descriptors: list[int], folder: str) -> NoReturn:
+def start(
+    settings: dict[str, Any],
+    order: dict[str, Any],
+    control: socket.socket,
+    descriptors: list[int],
+    folder: str,
+) -> NoReturn:
     """Turns this process into the program of an order; never returns."""
     code = 1
     try:
@@ -55,7 +63,8 @@ def take_data(descriptor: int) -> Any:
 
 
 def arrange(control: int, descriptors: list[int]) -> tuple[int | None, int | None]:
-    """Puts the descriptors where programs expect them, closes all others, and makes new standard streams of 0, 1 and 2."""
+    """Puts the descriptors where programs expect them, closes all others, and makes new standard streams of
+    0, 1 and 2."""
     pair = [descriptors[INBOX], descriptors[OUTBOX]] if len(descriptors) > INBOX else []
     wanted = dict(enumerate([*descriptors[: RESULT + 1], *pair]))
     wanted[CONTROL] = control
@@ -73,16 +82,28 @@ def new_streams() -> None:
     """Standard streams as an interpreter makes them, on 0, 1 and 2."""
     streams: dict[str, Any] = {
         "stdin": io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)), "utf-8", "surrogateescape"),
-        "stdout": io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w", closefd=False)), "utf-8", "surrogateescape"),
-        "stderr": io.TextIOWrapper(io.BufferedWriter(io.FileIO(2, "w", closefd=False)), "utf-8", "backslashreplace", line_buffering=True),
+        "stdout": io.TextIOWrapper(
+            io.BufferedWriter(io.FileIO(1, "w", closefd=False)), "utf-8", "surrogateescape"
+        ),
+        "stderr": io.TextIOWrapper(
+            io.BufferedWriter(io.FileIO(2, "w", closefd=False)),
+            "utf-8",
+            "backslashreplace",
+            line_buffering=True,
+        ),
     }
     for name, stream in streams.items():
-        stream.buffer.raw.name, stream.mode = f"<{name}>", "r" if name == "stdin" else "w"  # fast input classes ask for them
+        stream.buffer.raw.name, stream.mode = (
+            f"<{name}>",
+            "r" if name == "stdin" else "w",
+        )  # fast input classes ask for them
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
 
 
-def finish(entrance: Callable[..., None], data: Any, result: BinaryIO, inbox: int | None, outbox: int | None) -> int:
+def finish(
+    entrance: Callable[..., None], data: Any, result: BinaryIO, inbox: int | None, outbox: int | None
+) -> int:
     """Runs a program and returns its exit status, after its threads, its exit functions and its buffers."""
     code = 0
     try:
@@ -96,8 +117,12 @@ def finish(entrance: Callable[..., None], data: Any, result: BinaryIO, inbox: in
     atexit._run_exitfuncs()
     code = flush([sys.stdout, sys.__stdout__, result]) or code
     flush([sys.stderr, sys.__stderr__])
-    vars(sys.modules["__main__"]).clear()  # files that were never closed are flushed when nothing refers to them
-    return flush([sys.__stdout__]) or code  # what their end has printed; a stream of the program's own may not work any more
+    vars(
+        sys.modules["__main__"]
+    ).clear()  # files that were never closed are flushed when nothing refers to them
+    return (
+        flush([sys.__stdout__]) or code
+    )  # what their end has printed; a stream of the program's own may not work any more
 
 
 def flush(streams: Iterable[Any]) -> int:

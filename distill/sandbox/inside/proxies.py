@@ -1,10 +1,11 @@
 """The tests' side of the pair: asking the answer's process for things, and its objects as handles.
 
-What comes back is plain data (`values`) or a handle. A handle can be called, read, indexed and iterated over there, but to
-compare one or to search it is an error: an object that says it equals anything passes no test. Asked whether it is true it may
-say what it likes, which gains it no more than returning True (`re.Match` is true in many a test). A call that
-returns None writes changed arguments back, as tests of sorting in place need it; one that returns something does not, so that
-it cannot bend what its tests compute from the arguments later.
+What comes back is plain data (`values`) or a handle. A handle can be called, read, indexed and iterated over
+there, but to compare one or to search it is an error: an object that says it equals anything passes no test.
+Asked whether it is true it may say what it likes, which gains it no more than returning True (`re.Match` is
+true in many a test). A call that returns None writes changed arguments back, as tests of sorting in place
+need it; one that returns something does not, so that it cannot bend what its tests compute from the arguments
+later.
 """
 
 from __future__ import annotations
@@ -33,7 +34,11 @@ class Client:
 
     def ask(self, do: str, *arguments: Any, **named: Any) -> Any:
         """The value of an operation on values and objects over there; raises what it raised there."""
-        request = {"do": do, "arguments": encode(list(arguments), self.number), "named": encode(named, self.number)}
+        request = {
+            "do": do,
+            "arguments": encode(list(arguments), self.number),
+            "named": encode(named, self.number),
+        }
         reply = self.exchange(request)
         value = self.read(reply.get("value"))
         if do == "call" and value is None:
@@ -86,7 +91,8 @@ class Client:
             return {"raised": described(error)}
 
     def throw(self, raised: Any, may_stop: bool = False) -> NoReturn:
-        """Raises the built-in exception that the answer raised; ends the tests for one that is no ordinary exception."""
+        """Raises the built-in exception that the answer raised; ends the tests for one that is no ordinary
+        exception."""
         try:
             error = revived(raised)
         except Unreadable as unreadable:
@@ -94,7 +100,9 @@ class Client:
         if error is None:
             self.fail(f"the answer raised {raised[1]}: {raised[2]}".rstrip(": "))
         if isinstance(error, StopIteration) and not may_stop:
-            error = RuntimeError("StopIteration")  # or it would end a loop of the tests early: `all(map(candidate, cases))`
+            error = RuntimeError(
+                "StopIteration"
+            )  # or it would end a loop of the tests early: `all(map(candidate, cases))`
         if isinstance(error, ImportError):
             self.missing.append(error)
         raise error
@@ -195,7 +203,8 @@ class Handle:
 
 
 def write_back(old: Any, new: Any) -> None:
-    """Makes a list, dict, set or bytearray equal to what the answer made of it; inner ones stay the same objects where they can."""
+    """Makes a list, dict, set or bytearray equal to what the answer made of it; inner ones stay the same
+    objects where they can."""
     if type(old) is not type(new):
         return
     if type(old) is list and len(old) == len(new):

@@ -1,6 +1,8 @@
-"""Runs one SQL query on a database in memory that a trusted script has filled: reading only, one statement, bounded.
+"""Runs one SQL query on a database in memory that a trusted script has filled: reading only, one statement,
+bounded.
 
-No Python of a model runs here. What a query may do is decided by SQLite's authorizer, after the script is done.
+No Python of a model runs here. What a query may do is decided by SQLite's authorizer, after the script is
+done.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ MOST_BYTES = 4 << 20
 LONGEST_VALUE = 1 << 20
 STEPS_BETWEEN_LOOKS = 10_000
 """Instructions of SQLite's machine between two looks at the clock."""
-FORBIDDEN_FUNCTIONS = frozenset(("load_extension", "readfile", "writefile", "edit", "fts3_tokenizer", "zeroblob", "randomblob"))
+FORBIDDEN_FUNCTIONS = frozenset(
+    ("load_extension", "readfile", "writefile", "edit", "fts3_tokenizer", "zeroblob", "randomblob")
+)
 READING = frozenset((20, 21, 33))
 """SQLITE_READ, SQLITE_SELECT and SQLITE_RECURSIVE (sqlite3.h); some have no name in Python's module."""
 FUNCTION = 31
@@ -40,7 +44,11 @@ def report(data: dict[str, Any]) -> dict[str, Any]:
     try:
         return {"rows": rows(database.execute(data["query"]))}
     except (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError, MemoryError) as error:
-        return {"timeout": True} if str(error) == "interrupted" else {"error": str(error) or "more memory than it may have"}
+        return (
+            {"timeout": True}
+            if str(error) == "interrupted"
+            else {"error": str(error) or "more memory than it may have"}
+        )
 
 
 def rows(cursor: sqlite3.Cursor) -> list[list[Any]]:
@@ -60,7 +68,9 @@ def rows(cursor: sqlite3.Cursor) -> list[list[Any]]:
 def _confine(database: sqlite3.Connection, seconds: float) -> None:
     """From here on the connection only reads, and only for so many CPU seconds."""
     with contextlib.suppress(sqlite3.Error):  # an SQLite without JSON
-        database.execute("SELECT 1 FROM json_each('[]'), json_tree('[]')")  # their first use declares them, which the authorizer would deny
+        database.execute(
+            "SELECT 1 FROM json_each('[]'), json_tree('[]')"
+        )  # their first use declares them, which the authorizer would deny
     deadline = time.process_time() + seconds
     database.set_authorizer(_allow)
     database.set_progress_handler(lambda: time.process_time() > deadline, STEPS_BETWEEN_LOOKS)

@@ -1,8 +1,8 @@
 """Values that cross between two processes as typed plain data, in JSON, and the pipe that carries them.
 
-Only the exact types below arrive. A subclass of one of them arrives as its plain base value, read with the base class's own
-methods; anything else is an object of the other side's, known here by a number. What is read may be a lie, but it is always plain
-data: no code of the sender runs where it is decoded.
+Only the exact types below arrive. A subclass of one of them arrives as its plain base value, read with the
+base class's own methods; anything else is an object of the other side's, known here by a number. What is read
+may be a lie, but it is always plain data: no code of the sender runs where it is decoded.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class Unreadable(ValueError):
 
 
 def encode(value: Any, number: Callable[[Any], dict[str, Any]], depth: int = 0) -> Any:
-    """A value as JSON data; `number` gives the name by which an object that is no plain data is known here, or raises."""
+    """A value as JSON data; `number` gives the name by which an object that is no plain data is known here,
+    or raises."""
     if depth > DEEPEST:
         raise Unreadable(f"a value of more than {DEEPEST} levels")
     kind = type(value)
@@ -43,7 +44,12 @@ def encode(value: Any, number: Callable[[Any], dict[str, Any]], depth: int = 0) 
     if issubclass(kind, list):
         return [encode(item, number, depth + 1) for item in list.__iter__(value)]
     if issubclass(kind, dict):
-        return {"dict": [[encode(key, number, depth + 1), encode(item, number, depth + 1)] for key, item in dict.items(value)]}
+        return {
+            "dict": [
+                [encode(key, number, depth + 1), encode(item, number, depth + 1)]
+                for key, item in dict.items(value)
+            ]
+        }
     for name, base in (("tuple", tuple), ("set", set), ("frozenset", frozenset)):
         if issubclass(kind, base):
             return {name: [encode(item, number, depth + 1) for item in base.__iter__(value)]}
@@ -102,7 +108,9 @@ def _read(kind: str, body: Any, known: Callable[[str, Any], Any]) -> Any:
 
 def described(error: BaseException) -> list[str]:
     """Nearest built-in type, own type and text of an exception."""
-    nearest = next(kind.__name__ for kind in type(error).__mro__ if getattr(builtins, kind.__name__, None) is kind)
+    nearest = next(
+        kind.__name__ for kind in type(error).__mro__ if getattr(builtins, kind.__name__, None) is kind
+    )
     try:
         text = str(error)[:1000]
     except Exception:  # the model's own class, with whatever it does to be shown
@@ -111,7 +119,8 @@ def described(error: BaseException) -> list[str]:
 
 
 def revived(raised: Any) -> Exception | None:
-    """A built-in exception as `described` gave it, or None for one that is no ordinary exception. Raises Unreadable."""
+    """A built-in exception as `described` gave it, or None for one that is no ordinary exception. Raises
+    Unreadable."""
     if type(raised) is not list or len(raised) != 3 or any(type(part) is not str for part in raised):
         raise Unreadable("no exception")
     nearest, own, text = raised
@@ -133,7 +142,8 @@ class Wire:
         self.rest = bytearray()
 
     def send(self, message: Any) -> None:
-        """Writes a message; raises Unreadable for one that the other side would refuse, BrokenPipeError when it is gone."""
+        """Writes a message; raises Unreadable for one that the other side would refuse, BrokenPipeError when
+        it is gone."""
         line = memoryview(json.dumps(message).encode() + b"\n")
         if len(line) > LONGEST_MESSAGE:
             raise Unreadable(f"a message of {len(line)} bytes")
@@ -141,7 +151,8 @@ class Wire:
             line = line[os.write(self.outbox, line) :]
 
     def receive(self) -> Any:
-        """The next message; raises EOFError when the other side is gone, Unreadable for what is no message."""
+        """The next message; raises EOFError when the other side is gone, Unreadable for what is no
+        message."""
         while (end := self.rest.find(b"\n")) < 0:
             received = os.read(self.inbox, 1 << 20)
             if not received:

@@ -1,6 +1,7 @@
 """Runs the model's code and does with it what the tests in the other process of the pair ask for.
 
-The tests are never here: only the values that they pass. What is answered is the model's claim; `check` treats it as such.
+The tests are never here: only the values that they pass. What is answered is the model's claim; `check`
+treats it as such.
 """
 
 from __future__ import annotations
@@ -67,11 +68,14 @@ class Server:
             self.wire.send(reply)
         except (EOFError, BrokenPipeError):
             os._exit(0)
-        except BaseException as error:  # SystemExit too: the tests decide what it means that the code ends here
+        except (
+            BaseException
+        ) as error:  # SystemExit too: the tests decide what it means that the code ends here
             self.wire.send({"id": request["id"], "raised": described(error)})
 
     def done(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The value of what is asked for; of a call that returns None also the arguments, which it may have changed."""
+        """The value of what is asked for; of a call that returns None also the arguments, which it may have
+        changed."""
         if request["do"] == "name":
             return {"value": encode(resolve(self.names, request["name"]), self.number)}
         arguments = decode(request["arguments"], self.known)

@@ -1,7 +1,8 @@
-"""Runs the model's code as a script: as `__main__`, with standard input and output, to its end or its exception.
+"""Runs the model's code as a script: as `__main__`, with standard input and output, to its end or its
+exception.
 
-Its traceback goes to standard error without the frames of this file; its file name is that of a real file in the scratch
-folder, so that tracebacks show lines and `multiprocessing` can start children.
+Its traceback goes to standard error without the frames of this file; its file name is that of a real file in
+the scratch folder, so that tracebacks show lines and `multiprocessing` can start children.
 """
 
 from __future__ import annotations

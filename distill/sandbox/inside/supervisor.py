@@ -1,7 +1,8 @@
 """Starts one program in namespaces of its own, watches it from outside of them, and ends them.
 
-Its seconds are CPU seconds of all its processes plus the seconds in which none of them could run: waiting for a free core
-counts for nothing, so that a busy machine is slow and never wrong. When the program ends, whatever it started ends too.
+Its seconds are CPU seconds of all its processes plus the seconds in which none of them could run: waiting for
+a free core counts for nothing, so that a busy machine is slow and never wrong. When the program ends,
+whatever it started ends too.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ def guard(settings: dict[str, Any], order: dict[str, Any], descriptors: list[int
         os._exit(0)
 
 
-def run(settings: dict[str, Any], order: dict[str, Any], control: socket.socket, descriptors: list[int]) -> dict[str, Any]:
+def run(
+    settings: dict[str, Any], order: dict[str, Any], control: socket.socket, descriptors: list[int]
+) -> dict[str, Any]:
     """What became of the program of an order."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     first, folder = 0, settings["scratch"]
@@ -53,7 +56,12 @@ def run(settings: dict[str, Any], order: dict[str, Any], control: socket.socket,
 
 
 def supervise(
-    settings: dict[str, Any], order: dict[str, Any], control: socket.socket, descriptors: list[int], first: int, folder: str
+    settings: dict[str, Any],
+    order: dict[str, Any],
+    control: socket.socket,
+    descriptors: list[int],
+    first: int,
+    folder: str,
 ) -> dict[str, Any]:
     """Starts the program, watches it, ends it, and says how it ended."""
     child = os.fork()

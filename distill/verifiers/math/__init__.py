@@ -29,7 +29,9 @@ MEMO_PAIRS = 65_536
 SHOWN = 100
 """Characters of an answer and of a reference in a detail."""
 
-_PLAIN = re.compile(r"(?:\\?\$)?(-?(?:[0-9]{1,3}(?:(?:,|\{,\}|\\,|,\\!)[0-9]{3})+|[0-9]{1,300})(?:\.[0-9]{1,300})?)")
+_PLAIN = re.compile(
+    r"(?:\\?\$)?(-?(?:[0-9]{1,3}(?:(?:,|\{,\}|\\,|,\\!)[0-9]{3})+|[0-9]{1,300})(?:\.[0-9]{1,300})?)"
+)
 """A number with or without thousands separators and a dollar sign, as prose and LaTeX write them."""
 _SEPARATORS = re.compile(r"[{},\\!]+")
 _memo: "OrderedDict[tuple[Any, ...], Future[Verdict]]" = OrderedDict()
@@ -44,7 +46,13 @@ def judge(problem: Problem, answer: str, section: Verification) -> "Verdict | Fu
     except ValueError as error:
         return Verdict("unparsed_answer", None, str(error), perf_counter() - started, VERSION)
     if not extracted:
-        return Verdict("no_answer", None, "no box" if extracted is None else "empty box", perf_counter() - started, VERSION)
+        return Verdict(
+            "no_answer",
+            None,
+            "no box" if extracted is None else "empty box",
+            perf_counter() - started,
+            VERSION,
+        )
     reference = bare(problem.reference)
     if not reference:
         return Verdict("unparsed_reference", extracted, "no reference", perf_counter() - started, VERSION)
@@ -77,7 +85,12 @@ def last_boxed(answer: str) -> str | None:
     end = answer.find("}", start) if start >= 0 else -1
     if end > 0:
         content = answer[start + len("\\boxed{") : end]
-        if "{" not in content and "\\" not in content and answer.rfind("boxed", 0, start) < 0 and "\\fbox" not in answer:
+        if (
+            "{" not in content
+            and "\\" not in content
+            and answer.rfind("boxed", 0, start) < 0
+            and "\\fbox" not in answer
+        ):
             return content.strip()
     return boxed.last_boxed(answer)
 
@@ -106,7 +119,11 @@ def _quick(reference: str, answer: str, section: Verification) -> tuple[str, str
 
 
 def _found(same: bool, reference: str, answer: str, how: str) -> tuple[str, str]:
-    return ("correct", f"equal {how}") if same else ("wrong", f"{answer[:SHOWN]!r} is not {reference[:SHOWN]!r} {how}")
+    return (
+        ("correct", f"equal {how}")
+        if same
+        else ("wrong", f"{answer[:SHOWN]!r} is not {reference[:SHOWN]!r} {how}")
+    )
 
 
 def _leaves_room(number: str) -> bool:

@@ -21,7 +21,9 @@ RELATIONS = re.compile(r"=|<|>|\\leq|\\geq|\\neq")
 _LETTERS = re.compile(r"[^\W\d_]{2,3}")
 _SHORT_WORDS = frozenset(TABLE["short_words"].split())
 _ONE_LETTER_UNIT = re.compile(r"(\d+(?:\.\d+)?)([mgshlLNJWVK])")
-_NAMED_FIGURE = re.compile(r"\\(?:angle|triangle|overline|overrightarrow|overleftrightarrow|overset|widehat|vec|hat)")
+_NAMED_FIGURE = re.compile(
+    r"\\(?:angle|triangle|overline|overrightarrow|overleftrightarrow|overset|widehat|vec|hat)"
+)
 _CLOCK = re.compile(r"\d{1,2}:\d{2}(?::\d{2})?")
 _HALF_OF_DAY = re.compile(r"\b[ap]\.?m\b|[上下]午")
 _SEVERAL = re.compile(r"\d+(?:\.\d+)?(?: \d+(?:\.\d+)?)+")
@@ -35,9 +37,15 @@ def by_spelling(gold: Leaf, answer: Leaf, trust_equal_texts: bool = True) -> boo
     gold, answer = _with_unit(gold, answer), _with_unit(answer, gold)
     if answer.rounded and not gold.nearly and numbers.decimals(gold.text) is None:
         return False  # an exact reference needs an exact answer
-    if not gold.text or not answer.text or (_LETTERS.fullmatch(gold.text) and _LETTERS.fullmatch(answer.text)):
+    if (
+        not gold.text
+        or not answer.text
+        or (_LETTERS.fullmatch(gold.text) and _LETTERS.fullmatch(answer.text))
+    ):
         return _words(gold, answer)
-    if not units.agree(gold.words, answer.words) or (gold.percent != answer.percent and gold.words + answer.words):
+    if not units.agree(gold.words, answer.words) or (
+        gold.percent != answer.percent and gold.words + answer.words
+    ):
         return False
     if (
         ":" in gold.text
@@ -54,7 +62,9 @@ def by_spelling(gold: Leaf, answer: Leaf, trust_equal_texts: bool = True) -> boo
     if left is not None and right is not None:
         return _same_number(gold, left, answer, right)
     if trust_equal_texts and gold.text == answer.text and gold.percent == answer.percent:
-        return r"\pi" not in gold.text or ("degree" in gold.words) == ("degree" in answer.words)  # else one is in radians
+        return r"\pi" not in gold.text or ("degree" in gold.words) == (
+            "degree" in answer.words
+        )  # else one is in radians
     if _NAMED_FIGURE.search(gold.text + answer.text):
         return False  # the order of letters counts, and algebra would take them for a product
     if ":" in gold.text or ":" in answer.text:
@@ -133,4 +143,6 @@ def _ratio(gold: str, answer: str, left: Fraction | None, right: Fraction | None
     if not (_RATIO.fullmatch(gold) and _RATIO.fullmatch(answer)):
         return False if _RATIO.fullmatch(gold) or _RATIO.fullmatch(answer) else None
     first, second = ([Fraction(part) for part in text.split(":")] for text in (gold, answer))
-    return len(first) == len(second) and all(a * second[0] == b * first[0] for a, b in zip(first, second, strict=True))
+    return len(first) == len(second) and all(
+        a * second[0] == b * first[0] for a, b in zip(first, second, strict=True)
+    )

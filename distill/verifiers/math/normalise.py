@@ -11,7 +11,9 @@ from typing import NamedTuple
 
 from distill.verifiers.math.words import TABLE
 
-_CHARACTERS = str.maketrans({chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)} | TABLE["characters"])
+_CHARACTERS = str.maketrans(
+    {chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)} | TABLE["characters"]
+)
 LARGEST_CONSTANT_INDEX = 3
 _SMALL_SPACE = r"(?:\\[,!:; ]|\{,\}|,\\!|\\thinspace)"
 
@@ -19,7 +21,11 @@ _SMALL_SPACE = r"(?:\\[,!:; ]|\{,\}|,\\!|\\thinspace)"
 def _choose(match: re.Match[str]) -> str:
     """`C_5^2` of school books as a binomial coefficient; `C_1^2` is the square of a constant."""
     above, below = match.groups()
-    return rf"\binom{{{above}}}{{{below}}}" if int(below) <= int(above) > LARGEST_CONSTANT_INDEX else match.group()
+    return (
+        rf"\binom{{{above}}}{{{below}}}"
+        if int(below) <= int(above) > LARGEST_CONSTANT_INDEX
+        else match.group()
+    )
 
 
 def _rows(match: re.Match[str]) -> str:
@@ -27,7 +33,11 @@ def _rows(match: re.Match[str]) -> str:
     body = re.sub(r"&(?=\s*(?:[=<>]|\\[lg]eq?(?![a-z])|\\in(?![a-z])))", "", match.group(1))
     if "&" not in body:
         return body.replace(r"\\", ",")
-    rows = (re.split(r"[\s,;]*&\s*", re.sub(r"\\text\{\s*(?:if|for|when|当)\s*\}", "", row)) for row in body.split(r"\\") if row.strip())
+    rows = (
+        re.split(r"[\s,;]*&\s*", re.sub(r"\\text\{\s*(?:if|for|when|当)\s*\}", "", row))
+        for row in body.split(r"\\")
+        if row.strip()
+    )
     return rf"\{{{', '.join('(' + ', '.join(row).strip(' ,.;') + ')' for row in rows)}\}}"
 
 
@@ -53,13 +63,21 @@ class Rule(NamedTuple):
 def _rule(example: str, result: str, pattern: str, replacement: str, needed: str) -> Rule:
     call = re.fullmatch(r"@([a-z]+)(.*)", replacement)
     made = {"rows": _rows, "choose": _choose, "large": _large, "base": _base}[call[1]] if call else None
-    return Rule(example, result, re.compile(pattern), (lambda match: made(match) + call[2]) if call and made else replacement, needed)
+    return Rule(
+        example,
+        result,
+        re.compile(pattern),
+        (lambda match: made(match) + call[2]) if call and made else replacement,
+        needed,
+    )
 
 
 RULES = tuple(_rule(*row) for row in TABLE["spelling"])
 _CIRCLED = re.compile(r"(?<=[①-⑳])[\s,和]*(?=[①-⑳])")
 _CHINESE_JOINT = re.compile(r"\\[a-z]+\{\s*(?:和|与|且|或者?)\s*\}|(?<![^\W\d_])(?:和|或者?|且)")
-_CONDITION = re.compile(r"(?:(?<=[^\sA-Za-z])\s*|(?<=\S)\s+)\((\s*[a-z]\s*(?:\\neq|\\leq|\\geq|<|>)[^()]*)\)$")
+_CONDITION = re.compile(
+    r"(?:(?<=[^\sA-Za-z])\s*|(?<=\S)\s+)\((\s*[a-z]\s*(?:\\neq|\\leq|\\geq|<|>)[^()]*)\)$"
+)
 """What is said of a variable in parentheses at the end: `y = 1/x (x > 0)`."""
 _THOUSANDS = re.compile(rf"(?<![\d.])(\d{{1,3}})((?:{_SMALL_SPACE}+\d{{3}})+)(?!\d)")
 _PLAIN_THOUSANDS = re.compile(r"(?<![\d.,])(\d{1,3}(?:,\d{3})+)(?!,?\d)")
@@ -80,7 +98,9 @@ def clean(text: str) -> str:
     text = _THOUSANDS.sub(lambda m: m.group(1) + re.sub(r"\D", "", m.group(2)), text)
     text = text.replace("{,}", ".").replace(r"\!", "")
     text = re.sub(r"(?<!\\)\\(?:[,:; ]|$)|~", " ", text)
-    text = re.sub(r"\s{2,}", " ", text)  # patterns that look for spaces twice would take the square of a long run
+    text = re.sub(
+        r"\s{2,}", " ", text
+    )  # patterns that look for spaces twice would take the square of a long run
     for rule in RULES:
         if rule.needed in text:
             text = rule.pattern.sub(rule.replacement, text)
@@ -88,7 +108,9 @@ def clean(text: str) -> str:
     if text.endswith(")"):
         text = _CONDITION.sub(r", \1", text)
     if "]" in text:
-        text = _BACKWARD.sub(lambda m: f"{'[' if m[1] == '[' else '('}{m[2]}{']' if m[3] == ']' else ')'}", text)
+        text = _BACKWARD.sub(
+            lambda m: f"{'[' if m[1] == '[' else '('}{m[2]}{']' if m[3] == ']' else ')'}", text
+        )
     if not _LISTS.search(text):
         text = _PLAIN_THOUSANDS.sub(lambda m: m.group(1).replace(",", ""), text)
         text = _SPACED_THOUSANDS.sub(lambda m: m.group(1) + m.group(2).replace(" ", ""), text)
@@ -103,7 +125,14 @@ def split_at(text: str, *separators: str) -> list[str]:
     depth = start = position = 0
     while position < len(text):
         if depth == 0:
-            found = next((s for s in separators if text.startswith(s, position) and not _inside_command(text, position, s)), None)
+            found = next(
+                (
+                    s
+                    for s in separators
+                    if text.startswith(s, position) and not _inside_command(text, position, s)
+                ),
+                None,
+            )
             if found:
                 parts.append(text[start:position])
                 start = position = position + len(found)
@@ -130,5 +159,7 @@ def unwrap_text(text: str) -> str | None:
 def _inside_command(text: str, position: int, separator: str) -> bool:
     """True when `\\le` is only the start of a longer command such as `\\leftarrow`."""
     return (
-        separator.startswith("\\") and separator[1:].isalpha() and text[position + len(separator) : position + len(separator) + 1].isalpha()
+        separator.startswith("\\")
+        and separator[1:].isalpha()
+        and text[position + len(separator) : position + len(separator) + 1].isalpha()
     )

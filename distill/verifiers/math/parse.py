@@ -43,17 +43,23 @@ from distill.verifiers.math.tree import leaves as leaves
 _NAMED = re.compile(rf"{NAME}|\\text\{{[^{{}}]*\}}")
 _MEMBER = re.compile(rf"({NAME})\s*\\in(?![a-z])(.*)", re.DOTALL)
 _MATRIX = re.compile(
-    r"([^&]*?)([(\[|]?)\s*\\begin\{([pbBvV]?matrix|array)\}(?:\{[^}]*\})?(.*)\\end\{\3\}\s*([)\]|]?)(\^\{?(?:T|\\top)\}?)?", re.DOTALL
+    r"([^&]*?)([(\[|]?)\s*\\begin\{([pbBvV]?matrix|array)\}(?:\{[^}]*\})?(.*)\\end\{\3\}\s*([)\]|]?)(\^\{?(?:T|\\top)\}?)?",
+    re.DOTALL,
 )
 _TUPLE_MARKS = re.compile(r"^(?:(?!C)[A-Z]'?(?:_\d)?)?(\([^()]*,[^()]*\))(?:\^\{?(?:T|\\top)\}?)?$")
 """A point's name before a tuple, and the sign of transposition after it; C(10, 3) is a binomial."""
-_NAMES = re.compile(r"\\text\{([^\W\d_]+(?: [^\W\d_]+)?(?:(?:\s*,\s*|\s*,?\s*\\text\{and\}\s*)[^\W\d_]+(?: [^\W\d_]+)?)+)\}")
+_NAMES = re.compile(
+    r"\\text\{([^\W\d_]+(?: [^\W\d_]+)?(?:(?:\s*,\s*|\s*,?\s*\\text\{and\}\s*)[^\W\d_]+(?: [^\W\d_]+)?)+)\}"
+)
 _POSITIVE = re.compile(r"\\mathbb\{R\}[\^_]\{?(?:\+|>0)\}?|\\mathbb\{R\}\^\{?\+\}?")
 _CHOICE = re.compile(r"\\text\{\s*\(([A-E])\)\s*\}\s*(\S.*)", re.DOTALL)
 _LEAD = re.compile(r"\\text\{([^{}]*(?:\b(?:is|are)|[:：为是]))\s*\}\s*(?=\S)")
 """Words that lead to a value."""
 _RESIDUE = re.compile(r"(?:(.*?)\\equiv)?(.*)\\(?:pmod|mod|bmod)(?![a-z])(.*)", re.DOTALL)
-_TRAILING_WORDS = re.compile(r"(.*?[\d})%!])(?:\s+|(?=[^\W\d_]{2})|(?=[^\x00-\x7f]))([^\W\d_][^\d\\{}()+*=<>,]*(?:\^\{\d\})?)", re.DOTALL)
+_TRAILING_WORDS = re.compile(
+    r"(.*?[\d})%!])(?:\s+|(?=[^\W\d_]{2})|(?=[^\x00-\x7f]))([^\W\d_][^\d\\{}()+*=<>,]*(?:\^\{\d\})?)",
+    re.DOTALL,
+)
 _SCORE = re.compile(r"\d+-\d+")
 r"""In `\text{...}` a result or a range; elsewhere a difference."""
 _INDEXED_NAME = re.compile(r"\\?[A-Za-z]+_\{?\d+\}?")
@@ -87,7 +93,9 @@ def _node(text: str) -> Node:
         if choice := _CHOICE.fullmatch(text):
             return Group(CHOICE, "", (Leaf(choice.group(1)), _node(choice.group(2))))
         if names := _NAMES.fullmatch(text):
-            return _listed([part.strip() for part in re.split(r",|\\text\{and\}", names.group(1)) if part.strip()])
+            return _listed(
+                [part.strip() for part in re.split(r",|\\text\{and\}", names.group(1)) if part.strip()]
+            )
         if (content := unwrap_text(text)) is not None:
             return _text(content)
     if "mod" in text and (residue := _RESIDUE.fullmatch(text)):
@@ -156,18 +164,30 @@ def _chain(sides: list[str]) -> Node:
     values = [_node(side) for side in sides if numeric(side)] if numeric(sides[-1]) else [_node(sides[-1])]
     if len(values) == 1:
         return values[0]
-    return Group(CHAIN, "", tuple(replace(value, label=False) if isinstance(value, Leaf) else value for value in values))
+    return Group(
+        CHAIN,
+        "",
+        tuple(replace(value, label=False) if isinstance(value, Leaf) else value for value in values),
+    )
 
 
-def _matrix(factor: str, left: str, environment: str, body: str, right: str, transposed: str | None) -> Node | None:
+def _matrix(
+    factor: str, left: str, environment: str, body: str, right: str, transposed: str | None
+) -> Node | None:
     """A matrix, with a factor before it multiplied into its cells; a determinant as an expression."""
-    if r"\begin" in body or re.search("[=,<>]", factor) or len(split_at(factor.strip().lstrip("+-"), "+", "-")) > 1:
+    if (
+        r"\begin" in body
+        or re.search("[=,<>]", factor)
+        or len(split_at(factor.strip().lstrip("+-"), "+", "-")) > 1
+    ):
         return None
     rows = [split_at(row, "&") for row in split_at(body, r"\\") if row.strip()]
     if not rows or len({len(row) for row in rows}) > 1:
         return None
     if "v" in environment.casefold() or left == right == "|":
-        return _leaf(factor + _determinant(rows)) if len(rows) == len(rows[0]) <= LARGEST_DETERMINANT else None
+        return (
+            _leaf(factor + _determinant(rows)) if len(rows) == len(rows[0]) <= LARGEST_DETERMINANT else None
+        )
     if transposed:
         rows = [list(column) for column in zip(*rows, strict=True)]
     cells = [cell for row in rows for cell in row]
@@ -198,15 +218,27 @@ def _listed(parts: list[str], joined: str = JOINED) -> Node:
         return items[0] if items else Group("", "", ())
     *described, domain = items
     if domain == Leaf(r"\mathbb{Z}", name=domain.name) and len(domain.name) == 1:  # x = 2k + 1, k an integer
-        return Group(BUILDER, "", (described[0] if len(described) == 1 else Group("", "", tuple(described)), domain))
+        return Group(
+            BUILDER, "", (described[0] if len(described) == 1 else Group("", "", tuple(described)), domain)
+        )
     names = [item.name for item in items]
     if len(set(names)) == 1 and names[0] and any(map(_is_range, items)):  # m < 1 or m = 3
         sets = (item if _is_range(item) else Group(r"\{", r"\}", (item,), names[0]) for item in items)
         return Group(joined, "", tuple(sets), names[0])
     several = len(set(names)) if all(names) else 0
-    if 1 < several < len(items) and names == names[:several] * (len(items) // several):  # x = 1, y = 2 or x = 3, y = 4
-        return Group("", "", tuple(Group("(", ")", tuple(items[n : n + several])) for n in range(0, len(items), several)))
-    return Group(EITHER if several > 1 and joined == UNION and not all(map(_INDEXED_NAME.fullmatch, names)) else "", "", tuple(items))
+    if 1 < several < len(items) and names == names[:several] * (
+        len(items) // several
+    ):  # x = 1, y = 2 or x = 3, y = 4
+        return Group(
+            "",
+            "",
+            tuple(Group("(", ")", tuple(items[n : n + several])) for n in range(0, len(items), several)),
+        )
+    return Group(
+        EITHER if several > 1 and joined == UNION and not all(map(_INDEXED_NAME.fullmatch, names)) else "",
+        "",
+        tuple(items),
+    )
 
 
 def _is_range(node: Node) -> bool:
@@ -238,7 +270,13 @@ def _bracketed(text: str) -> Node | None:
             if condition and condition[0]:
                 return _builder(head.strip(), "|".join(condition))
         listed = _listed(parts)
-        return Group(left, right, tuple(dict.fromkeys(listed.items)) if isinstance(listed, Group) and not listed.left else (listed,))
+        return Group(
+            left,
+            right,
+            tuple(dict.fromkeys(listed.items))
+            if isinstance(listed, Group) and not listed.left
+            else (listed,),
+        )
     if len(parts) > 1:
         return Group(left, right, tuple(_node(part) for part in parts))
     return _node(inner) if (left, right) == ("(", ")") else None
@@ -248,7 +286,11 @@ def _builder(head: str, condition: str) -> Node:
     """The set of what the condition says of the head, a variable with its domain, or an expression."""
     variable_of, domain = member.groups() if (member := _MEMBER.fullmatch(head)) else (head, None)
     described = _node(condition)
-    listed = isinstance(described, Group) and described.left == "" and all(item.name == variable_of for item in described.items)
+    listed = (
+        isinstance(described, Group)
+        and described.left == ""
+        and all(item.name == variable_of for item in described.items)
+    )
     if not variable(variable_of) or not (listed or described.name == variable_of):
         return Group(BUILDER, "", (_node(head), described))
     described = named(described, "")
@@ -278,7 +320,11 @@ def _text(content: str) -> Node:
 
 def _leaf(text: str) -> Node:
     signed = _signs(text)
-    return _leaf_of(text) if len(signed) == 1 else Group("", "", tuple(dict.fromkeys(_leaf_of(each) for each in signed)))
+    return (
+        _leaf_of(text)
+        if len(signed) == 1
+        else Group("", "", tuple(dict.fromkeys(_leaf_of(each) for each in signed)))
+    )
 
 
 def _signs(text: str) -> list[str]:
@@ -304,7 +350,11 @@ def _leaf_of(text: str) -> Leaf:
     if text.endswith(r"^{\circ}") and not _FUNCTION_WORDS & set(re.findall(r"\\([a-z]+)", text)):
         text, words = text.removesuffix(r"^{\circ}"), [*words, "degree"]
     trailing = _TRAILING_WORDS.fullmatch(text)
-    if trailing and not _FUNCTION_WORDS & set(trailing.group(2).split()) and _is_words(trailing.group(2), text[trailing.end(1)].isspace()):
+    if (
+        trailing
+        and not _FUNCTION_WORDS & set(trailing.group(2).split())
+        and _is_words(trailing.group(2), text[trailing.end(1)].isspace())
+    ):
         text = trailing.group(1)
         words.append(trailing.group(2))
     if re.fullmatch(r"(?:[^\W\d_]{4,}|[^\W\d_]{2,}(?=\W)|[^\W\d_\x00-\x7f]+)(?:[\s'.-]+[^\W\d_]*)*", text):
@@ -314,7 +364,11 @@ def _leaf_of(text: str) -> Leaf:
     if r"\pi" in text and {word.strip() for word in words} <= {"radian", "radians", "rad"}:
         words = []  # an angle without a unit is in radians
     percent = text.rstrip().endswith("%") or any("percent" in word.casefold() for word in words)
-    return Leaf(_compact(text.replace("%", "").rstrip(". ")), _words(" ".join(words)).replace("percent", "").strip(), percent=percent)
+    return Leaf(
+        _compact(text.replace("%", "").rstrip(". ")),
+        _words(" ".join(words)).replace("percent", "").strip(),
+        percent=percent,
+    )
 
 
 def _is_words(text: str, apart: bool) -> bool:
@@ -330,7 +384,11 @@ def _is_words(text: str, apart: bool) -> bool:
 def _compact(text: str) -> str:
     """Without spaces, but one where it separates a command from a letter or two numbers."""
     text = re.sub(r"_(\d) (?=\d)", r"_{\1}", re.sub(r"\s+", " ", text.strip()))
-    return re.sub(r"(\\[A-Za-z]+(?= [A-Za-z])|\d(?= \d)) ", "\\1\x00", text).replace(" ", "").replace("\x00", " ")
+    return (
+        re.sub(r"(\\[A-Za-z]+(?= [A-Za-z])|\d(?= \d)) ", "\\1\x00", text)
+        .replace(" ", "")
+        .replace("\x00", " ")
+    )
 
 
 def _words(text: str) -> str:

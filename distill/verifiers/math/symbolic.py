@@ -82,7 +82,11 @@ def _compare(gold: Leaf, answer: Leaf) -> bool:
     digits = 60 + len(gold_text) + len(answer_text)
     if gold.percent != answer.percent:
         left, right = (left / 100 if gold.percent else left), (right / 100 if answer.percent else right)
-    if "degree" in gold.words + answer.words and r"\pi" in gold_text + answer_text and not (gold.words and answer.words):
+    if (
+        "degree" in gold.words + answer.words
+        and r"\pi" in gold_text + answer_text
+        and not (gold.words and answer.words)
+    ):
         left, right = (left * pi / 180 if gold.words else left), (right * pi / 180 if answer.words else right)
     allowed = tolerance(gold, answer)
     if allowed is not None and _is_number(left) and _is_number(right):
@@ -102,7 +106,11 @@ def _same_set(gold: Group, answer: Group) -> bool:
         if not _is_number(value):
             return None
         known.append(value.doit())
-        return next(number for number in known if number == known[-1] or _close(number, known[-1], EQUATION_DIGITS + len(text)))
+        return next(
+            number
+            for number in known
+            if number == known[-1] or _close(number, known[-1], EQUATION_DIGITS + len(text))
+        )
 
     return _same_elements(gold, answer, endpoint)
 
@@ -110,7 +118,11 @@ def _same_set(gold: Group, answer: Group) -> bool:
 def _same_elements(gold: Group, answer: Group, value: Value) -> bool:
     """True when both are sets of numbers with the same elements."""
     first, second = _set(gold, value), _set(answer, value)
-    return first is not None and second is not None and bool(first == second or first.symmetric_difference(second).is_empty)
+    return (
+        first is not None
+        and second is not None
+        and bool(first == second or first.symmetric_difference(second).is_empty)
+    )
 
 
 def _set(node: Node, value: Value) -> Any:
@@ -118,15 +130,22 @@ def _set(node: Node, value: Value) -> Any:
     import sympy
 
     if isinstance(node, Leaf):
-        return {r"\emptyset": sympy.EmptySet, r"\mathbb{Z}": sympy.Integers, r"\mathbb{R}": sympy.Reals}.get(node.text)
+        return {r"\emptyset": sympy.EmptySet, r"\mathbb{Z}": sympy.Integers, r"\mathbb{R}": sympy.Reals}.get(
+            node.text
+        )
     if node.left in SET_OPERATORS:
         return _set_operation(node.left, [_set(item, value) for item in node.items])
-    ends: list[Any] = [value(item.text) if isinstance(item, Leaf) and item.text and not item.words else None for item in node.items]
+    ends: list[Any] = [
+        value(item.text) if isinstance(item, Leaf) and item.text and not item.words else None
+        for item in node.items
+    ]
     if any(end is None or not end.is_extended_real for end in ends) or node.columns:
         return None
     if node.left in (r"\{", ""):
         return sympy.FiniteSet(*ends)
-    closed_infinity = (node.left == "[" and ends[0].is_infinite) or (node.right == "]" and ends[-1].is_infinite)
+    closed_infinity = (node.left == "[" and ends[0].is_infinite) or (
+        node.right == "]" and ends[-1].is_infinite
+    )
     if node.left in ("(", "[") and len(ends) == 2 and not closed_infinity:
         return sympy.Interval(*ends, left_open=node.left == "(", right_open=node.right == ")")
     return None
@@ -155,7 +174,9 @@ def _in_words_of(gold: str, answer: str) -> str:
     if r"\ln" in gold and r"\ln" not in answer:
         answer = re.sub(r"\\log(?![A-Za-z_])", r"\\ln", answer)
     constant = re.search(r"(?<=\+)(?:([cKk])|C_\{?\w\}?)$", answer) if gold.endswith("+C") else None
-    if constant and (constant[1] or "C") not in re.sub(r"\\[A-Za-z]+", "", gold[:-1] + answer[: constant.start()]):
+    if constant and (constant[1] or "C") not in re.sub(
+        r"\\[A-Za-z]+", "", gold[:-1] + answer[: constant.start()]
+    ):
         answer = answer[: constant.start()] + "C"
     return answer
 
@@ -174,10 +195,21 @@ def _parsed(text: str) -> Any:
     text = re.sub(r"(\d+(?:\.\d+)?)\^\{\\circ\}", r"(\\frac{\1\\pi}{180})", text)
     text = _BEFORE_FRACTION.sub(lambda m: "" if _FUNCTION.search(text, 0, m.start()) else r"\cdot ", text)
     text = _PRODUCT.sub(lambda m: m.group() + r"\cdot ", text)
-    exact = re.sub(r"(?<![\d.])(\d*)\.(\d+)", lambda m: rf"\frac{{{m.group(1)}{m.group(2)}}}{{1{'0' * len(m.group(2))}}}", text)
-    spelling = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=False, boxed="none", equations=False)
+    exact = re.sub(
+        r"(?<![\d.])(\d*)\.(\d+)",
+        lambda m: rf"\frac{{{m.group(1)}{m.group(2)}}}{{1{'0' * len(m.group(2))}}}",
+        text,
+    )
+    spelling = NormalizationConfig(
+        basic_latex=True, units=False, malformed_operators=True, nits=False, boxed="none", equations=False
+    )
     try:
-        return latex2sympy(exact, is_real=True, normalization_config=spelling, conversion_config=ConversionConfig(lowercase_symbols=False))
+        return latex2sympy(
+            exact,
+            is_real=True,
+            normalization_config=spelling,
+            conversion_config=ConversionConfig(lowercase_symbols=False),
+        )
     except MemoryError:
         raise
     except Exception:  # the parser raises many types; each of them means that the text is not understood
@@ -204,20 +236,30 @@ def _equal_by_value(left: Any, right: Any, digits: int) -> bool | None:
     imaginary = {symbol: sympy.I for symbol in left.free_symbols | right.free_symbols if str(symbol) == "i"}
     left, right = left.subs(imaginary), right.subs(imaginary)
     symbols = sorted(left.free_symbols | right.free_symbols, key=str)
-    if left.atoms(sympy.core.function.AppliedUndef) | right.atoms(sympy.core.function.AppliedUndef) or len(symbols) > 26:
+    if (
+        left.atoms(sympy.core.function.AppliedUndef) | right.atoms(sympy.core.function.AppliedUndef)
+        or len(symbols) > 26
+    ):
         return None
     if not symbols:
         return _close(left, right, digits)
-    points = [[sympy.Rational(row[i % 3]) * (1 + sympy.Rational(i // 3, 7)) for i in range(len(symbols))] for row in POINTS]
+    points = [
+        [sympy.Rational(row[i % 3]) * (1 + sympy.Rational(i // 3, 7)) for i in range(len(symbols))]
+        for row in POINTS
+    ]
     points.append([sympy.Integer(LIKELY_INTEGERS[i % 3]) + i // 3 for i in range(len(symbols))])
-    if left.has(sympy.Sum, sympy.Product) or right.has(sympy.Sum, sympy.Product):  # a number of terms is whole
+    if left.has(sympy.Sum, sympy.Product) or right.has(
+        sympy.Sum, sympy.Product
+    ):  # a number of terms is whole
         points = [[sympy.Integer(n + i) for i in range(len(symbols))] for n in range(2, 9)]
     one_has_bars = left.has(sympy.Abs) != right.has(sympy.Abs)
     agreeing = 0
     for point in points:
         values = dict(zip(symbols, point, strict=True))
         close = _close(left.subs(values), right.subs(values), digits, complex_too=bool(imaginary))
-        if close is False or (close is None and one_has_bars and _is_real(left.subs(values)) != _is_real(right.subs(values))):
+        if close is False or (
+            close is None and one_has_bars and _is_real(left.subs(values)) != _is_real(right.subs(values))
+        ):
             return False  # bars are written for the points that have no value without them
         agreeing += close is True
     return True if agreeing >= 3 else None
@@ -285,7 +327,11 @@ def _factor(first: Any, second: Any) -> Any:
     import sympy
 
     symbols = sorted(first.free_symbols | second.free_symbols, key=str)
-    if len(symbols) > len(POINTS[0]) or not isinstance(first, sympy.Expr) or not isinstance(second, sympy.Expr):
+    if (
+        len(symbols) > len(POINTS[0])
+        or not isinstance(first, sympy.Expr)
+        or not isinstance(second, sympy.Expr)
+    ):
         return None
     values = [dict(zip(symbols, map(sympy.Rational, row), strict=False)) for row in POINTS]
     pairs = [(first.subs(value), second.subs(value)) for value in values]

@@ -22,7 +22,8 @@ _SET = r"[()]*(?:(?:\\complement_|C_)[A-Z] ?)?[A-Z][()]*"
 _QUANTITY = re.compile(
     rf"{_SET}(?:\\(?:cap|cup|setminus) ?{_SET})+"
     rf"|[A-Za-z]{_INDEX}'*\((?:[-+\d.,/{{}}()^ ]|\\[a-z]+|[fgh]\()+\)|[A-Z][a-z]{{0,2}}[(\[][^][=]*[)\]]"
-    r"|\|(?:[A-Zz]|\\(?:vec|overline)\{[A-Za-z]+\}|\\(?:cap|cup) ?|[-+])+\||\\(?:sum|prod|int|lim|max|min|gcd|sup|inf|det)(?![a-z]).*",
+    r"|\|(?:[A-Zz]|\\(?:vec|overline)\{[A-Za-z]+\}|\\(?:cap|cup) "
+    r"?|[-+])+\||\\(?:sum|prod|int|lim|max|min|gcd|sup|inf|det)(?![a-z]).*",
     re.DOTALL,
 )
 _COMMAND = re.compile(r"\\[A-Za-z]+")

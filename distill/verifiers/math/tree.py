@@ -100,7 +100,11 @@ def named(node: Node, name: str) -> Node:
     """The node as the value of a variable."""
     if isinstance(node, Leaf):
         return replace(node, name=name)
-    return replace(node, name=name, items=tuple(named(item, name) for item in node.items) if node.left + node.right == "" else node.items)
+    return replace(
+        node,
+        name=name,
+        items=tuple(named(item, name) for item in node.items) if node.left + node.right == "" else node.items,
+    )
 
 
 def whole(leaf: Leaf) -> Leaf:
@@ -117,7 +121,9 @@ def _families(gold: Group, answer: Group, leaf: LeafComparison, sets: SetCompari
     forms = (letter, f"(-{letter})", f"({letter}+1)", f"({letter}-1)", f"(1-{letter})", f"(-{letter}-1)")
 
     def written(form: str) -> LeafComparison:
-        return lambda first, second: leaf(first, replace(second, text=_renamed(second.text, another.name, form)))
+        return lambda first, second: leaf(
+            first, replace(second, text=_renamed(second.text, another.name, form))
+        )
 
     if letter != another.name and any(letter in _symbols(item.text) for item in leaves(others)):
         return False
@@ -146,11 +152,19 @@ def _alike(gold: Group, answer: Group, leaf: LeafComparison, sets: SetComparison
         return False
     names = [item.name for item in answer.items]
     several = len(set(filter(None, names))) == len(names) > 1 and not any(item.name for item in gold.items)
-    ordered = sorted(answer.items, key=lambda item: item.name) if several and set(names) <= set("xyz") else answer.items
+    ordered = (
+        sorted(answer.items, key=lambda item: item.name)
+        if several and set(names) <= set("xyz")
+        else answer.items
+    )
     pairs = (compare(g, a, leaf, sets) for g, a in zip(gold.items, ordered, strict=True))
     if gold.columns or answer.columns:
         vectors = (_is_vector(gold), _is_vector(answer))
-        return _all(pairs) if gold.columns == answer.columns or (all(vectors) and 0 in (gold.columns, answer.columns)) else False
+        return (
+            _all(pairs)
+            if gold.columns == answer.columns or (all(vectors) and 0 in (gold.columns, answer.columns))
+            else False
+        )
     if brackets <= {r"\{\}", ""} or (len(brackets) == 1 and gold.left in (UNION, INTERSECTION, JOINED)):
         if several and not all(_INDEXED.fullmatch(name) for name in names):
             return _all(pairs)  # a = 1, b = 2 says which is which
@@ -180,12 +194,21 @@ def _residues(gold: Group, answer: Group, leaf: LeafComparison, sets: SetCompari
 
 def _inequality(group: Group) -> Leaf | None:
     """`x > 3` as it was written, for the interval that it is read as."""
-    if not group.name or group.left not in ("(", "[") or len(group.items) != 2 or not all(isinstance(item, Leaf) for item in group.items):
+    if (
+        not group.name
+        or group.left not in ("(", "[")
+        or len(group.items) != 2
+        or not all(isinstance(item, Leaf) for item in group.items)
+    ):
         return None
     lower, upper = (item.text if isinstance(item, Leaf) else "" for item in group.items)
     if upper == r"\infty" and lower:
         return Leaf(group.name + (r"\geq " if group.left == "[" else ">") + lower)
-    return Leaf(group.name + (r"\leq " if group.right == "]" else "<") + upper) if lower == r"-\infty" and upper else None
+    return (
+        Leaf(group.name + (r"\leq " if group.right == "]" else "<") + upper)
+        if lower == r"-\infty" and upper
+        else None
+    )
 
 
 def _reduced(residue: Group) -> bool:
@@ -200,7 +223,10 @@ def _single(gold: Node, answer: Node, leaf: LeafComparison, sets: SetComparison)
     text = gold if isinstance(gold, Leaf) else answer
     assert isinstance(group, Group) and isinstance(text, Leaf)
     if group.left == CHOICE:  # `(B) 12` is B and 12
-        return _any(compare(item, answer, leaf, sets) if group is gold else compare(gold, item, leaf, sets) for item in group.items)
+        return _any(
+            compare(item, answer, leaf, sets) if group is gold else compare(gold, item, leaf, sets)
+            for item in group.items
+        )
     if group.left == RESIDUE and group is gold:
         return compare(group.items[0], answer, leaf, sets)
     if group.left == RESIDUE:
@@ -219,7 +245,12 @@ def _single(gold: Node, answer: Node, leaf: LeafComparison, sets: SetComparison)
 def _with_argument_of(gold: Node, answer: Node) -> Node:
     """The answer `f(t) = t + 1` as `f(x) = x + 1` where the reference calls the argument x."""
     first, second = _FUNCTION.fullmatch(gold.name), _FUNCTION.fullmatch(answer.name)
-    if not (first and second) or first.group(2) == second.group(2) or first.group(1) != second.group(1) or isinstance(answer, Group):
+    if (
+        not (first and second)
+        or first.group(2) == second.group(2)
+        or first.group(1) != second.group(1)
+        or isinstance(answer, Group)
+    ):
         return answer
     if first.group(2) in _symbols(answer.text):
         return answer
@@ -237,11 +268,19 @@ def _renamed(text: str, letter: str, other: str) -> str:
 
 
 def _letters(text: str) -> frozenset[str]:
-    return frozenset(re.findall(r"[A-Za-z]", re.sub(r"\\(?:frac|sqrt|cdot|times|pi|sin|cos|tan|ln|log)", "", text)))
+    return frozenset(
+        re.findall(r"[A-Za-z]", re.sub(r"\\(?:frac|sqrt|cdot|times|pi|sin|cos|tan|ln|log)", "", text))
+    )
 
 
 def _alone(node: Node) -> Node:
-    while isinstance(node, Group) and len(node.items) == 1 and node.left in ("", r"\{") and not node.columns and node.items[0] != EMPTY:
+    while (
+        isinstance(node, Group)
+        and len(node.items) == 1
+        and node.left in ("", r"\{")
+        and not node.columns
+        and node.items[0] != EMPTY
+    ):
         node = node.items[0] if not node.name else named(node.items[0], node.name)
     return node
 
@@ -255,7 +294,9 @@ def _plain_name(name: str) -> str:
     return "y" if re.fullmatch(r"[a-z](?:\^\{-1\})?\(x\)", name) else re.sub(r"[{}\s]", "", name)
 
 
-def _unordered(gold: tuple[Node, ...], answer: tuple[Node, ...], leaf: LeafComparison, sets: SetComparison) -> bool | None:
+def _unordered(
+    gold: tuple[Node, ...], answer: tuple[Node, ...], leaf: LeafComparison, sets: SetComparison
+) -> bool | None:
     identical = Counter(gold) & Counter(answer)  # spares long lists the comparison of all with all
     remaining = list((Counter(answer) - identical).elements())
     open_question = False

@@ -12,7 +12,7 @@ from typing import Any
 TABLE: dict[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 """Words and spellings of answers."""
 _PHRASES = {phrase: re.compile(pattern) for phrase, pattern in TABLE["phrases"].items()}
-_MONTHS = "january february march april may june july august september october november december".split()  # noqa: SIM905
+_MONTHS = ("january february march april may june july august september october november december").split()  # noqa: SIM905
 _MONTH = rf"(?P<month>{'|'.join(f'{name[:3]}(?:{name[3:]})?' for name in _MONTHS)}|sept)\.?"
 _DAY = r"(?:the\s+)?(?P<day>\d{1,2})\s*(?:st|nd|rd|th)?"
 _YEAR = r"(?:[\s,]+(?P<year>\d{4}))?"
@@ -44,7 +44,11 @@ def label(text: str) -> str:
     first, second, third = (int(group[:5]) for group in groups)
     if len(groups[0]) == 4 and len(groups[2]) < 3 and 1 <= second <= 12 and 1 <= third <= 31:
         return f"{_MONTHS[second - 1]} {third} {first}"
-    return sign.join(map(str, (first, second, third))) if len(groups[2]) == 4 and max(first, second) <= 31 else text
+    return (
+        sign.join(map(str, (first, second, third)))
+        if len(groups[2]) == 4 and max(first, second) <= 31
+        else text
+    )
 
 
 def no_solution(words: str) -> bool:
@@ -66,7 +70,11 @@ def date(text: str) -> str | None:
     match = next((match for form in _DATES if (match := form.fullmatch(text))), None)
     if match is None:
         return None
-    month = int(match["month"]) if match["month"].isdigit() else 1 + [name[:3] for name in _MONTHS].index(match["month"][:3])
+    month = (
+        int(match["month"])
+        if match["month"].isdigit()
+        else 1 + [name[:3] for name in _MONTHS].index(match["month"][:3])
+    )
     if not (1 <= month <= 12 and 1 <= int(match["day"]) <= 31):
         return None
     return f"{_MONTHS[month - 1]} {int(match['day'])}" + (f" {match['year']}" if match["year"] else "")

@@ -1,8 +1,8 @@
 """The child process that does symbolic algebra: `python -m distill.verifiers.math.worker`.
 
-One JSON task a line comes in, one JSON result a line goes out. Each task has its own limits: a CPU timer that raises
-inside Python, a CPU limit of the kernel a little later for what cannot be interrupted, and an address-space limit. The
-process ends when its standard input does, or its parent.
+One JSON task a line comes in, one JSON result a line goes out. Each task has its own limits: a CPU timer that
+raises inside Python, a CPU limit of the kernel a little later for what cannot be interrupted, and an
+address-space limit. The process ends when its standard input does, or its parent.
 """
 
 import json
@@ -66,12 +66,15 @@ def main() -> None:
 
 
 def _let_memory_errors_through(module: ModuleType) -> None:
-    """Makes `except Exception` in a module catch all but MemoryError, which there would pass for two answers that differ."""
+    """Makes `except Exception` in a module catch all but MemoryError, which there would pass for two answers
+    that differ."""
     caught = tuple(kind for kind in Exception.__subclasses__() if kind is not MemoryError)
     setattr(module, "Exception", caught)  # noqa: B010 - a global of that name comes before the builtin
 
 
-def _run(task: dict[str, Any], timer: Timer, judge: Callable[[str, str, bool], tuple[str, str]]) -> dict[str, Any]:
+def _run(
+    task: dict[str, Any], timer: Timer, judge: Callable[[str, str, bool], tuple[str, str]]
+) -> dict[str, Any]:
     started = time.process_time()
     outcome, detail = "error", ""
     try:
@@ -104,7 +107,8 @@ def _set(kind: int, value: int) -> None:
 
 
 def _address_space() -> int | None:
-    """Bytes of address space of this process; None where there is no /proc (there is then no memory limit)."""
+    """Bytes of address space of this process; None where there is no /proc (there is then no memory
+    limit)."""
     if not os.path.exists("/proc/self/statm"):
         return None
     with open("/proc/self/statm", encoding="ascii") as file:

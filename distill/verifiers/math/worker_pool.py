@@ -1,9 +1,10 @@
 """Killable verifier processes behind a pool of threads, for work that may hang, crash or eat memory.
 
-A worker is started when it is first needed, kept for the life of this process, and replaced when it dies or hangs.
-Works from any thread, and in a forked child, which gets workers of its own. A task that used up its CPU is a `timeout`; a
-task whose worker died for another reason is tried again in a fresh worker, and is an `error` after ATTEMPTS. No fault of
-a worker is ever a `wrong`. Workers are not told apart: which of them judges a task changes no verdict.
+A worker is started when it is first needed, kept for the life of this process, and replaced when it dies or
+hangs. Works from any thread, and in a forked child, which gets workers of its own. A task that used up its
+CPU is a `timeout`; a task whose worker died for another reason is tried again in a fresh worker, and is an
+`error` after ATTEMPTS. No fault of a worker is ever a `wrong`. Workers are not told apart: which of them
+judges a task changes no verdict.
 """
 
 import atexit
@@ -30,7 +31,8 @@ START_SECONDS = 300.0
 LOAD_FACTOR = 20.0
 """Wall seconds allowed for a CPU second: an oversubscribed machine is slow, not wrong."""
 ATTEMPTS = 3
-"""Workers that one task may lose: other work on the machine may get a worker killed, twice in a row only by bad luck."""
+"""Workers that one task may lose: other work on the machine may get a worker killed, twice in a row only by
+bad luck."""
 
 Task = dict[str, Any]
 Result = dict[str, Any]
@@ -60,9 +62,11 @@ class Worker:
 
 
 class Threads:
-    """Daemon threads that do what is submitted: a process that ends does not wait for answers that nobody will read.
+    """Daemon threads that do what is submitted: a process that ends does not wait for answers that nobody
+    will read.
 
-    A thread goes on with the reference that it had, else takes one that nobody has: a reference is then parsed in one worker only.
+    A thread goes on with the reference that it had, else takes one that nobody has: a reference is then
+    parsed in one worker only.
     """
 
     def __init__(self, count: int) -> None:
@@ -81,7 +85,9 @@ class Threads:
             if not self.under_way:
                 for number in range(self.count):
                     self.under_way[number] = ""
-                    threading.Thread(target=self._serve, args=(run, number), name="verifier", daemon=True).start()
+                    threading.Thread(
+                        target=self._serve, args=(run, number), name="verifier", daemon=True
+                    ).start()
         return promise
 
     def shutdown(self) -> None:
@@ -180,11 +186,16 @@ def _environment() -> dict[str, str]:
     """What a worker needs to import this package, and none of the secrets of this process."""
     package = str(ROOT)
     kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
-    return kept | {"PYTHONPATH": os.pathsep.join([package, *filter(None, sys.path)]), "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
+    return kept | {
+        "PYTHONPATH": os.pathsep.join([package, *filter(None, sys.path)]),
+        "PYTHONHASHSEED": "0",
+        "OMP_NUM_THREADS": "1",
+    }
 
 
 def _forget() -> None:
-    """Gives a forked child, which has no right to its parent's workers and none of its threads, a fresh start."""
+    """Gives a forked child, which has no right to its parent's workers and none of its threads, a fresh
+    start."""
     global _opening
     _opening = threading.Lock()
     _pool.cache_clear()
