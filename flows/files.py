@@ -37,7 +37,7 @@ from distill.recipe.section import RecipeError
 from distill.records import Opinions, Trace, Verdict
 from distill.store import folders, shards
 from distill.store.folders import StoreError
-from distill.store.remote import filesystem
+from distill.store.paths import filesystem
 from distill.store.schema import schema, to_row
 from distill.text import endings, prompts
 from distill.verify import summary

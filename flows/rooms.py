@@ -19,9 +19,9 @@ import flows
 from distill.engines.completions import Completions
 from distill.progress import say
 from distill.store import folders, shards
-from distill.store.digest import digest
+from distill.store.content import digest
 from distill.store.folders import Damaged, NotMade
-from distill.store.remote import filesystem, is_elsewhere
+from distill.store.paths import filesystem, is_elsewhere
 from flows.identity import Place
 
 TASK: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}

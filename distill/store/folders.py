@@ -24,7 +24,7 @@ from typing import Any
 
 from distill.progress import say
 from distill.store import schema, shards
-from distill.store.remote import answering, filesystem, is_elsewhere
+from distill.store.paths import answering, filesystem, is_elsewhere
 
 ROOT = os.environ.get("DISTILL_STORE", str(Path(__file__).parents[2] / "data" / "store"))
 FINGERPRINT_CHARACTERS = 12

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from distill.store import schema
-from distill.store.remote import answering, filesystem, is_elsewhere, put
+from distill.store.paths import answering, filesystem, is_elsewhere, put
 
 ROW_GROUP_BYTES = 32 << 20
 BATCH_ROWS = 1024

@@ -12,7 +12,7 @@ import pytest
 from distill.records import Problem
 from distill.store import folders, shards
 from distill.store.folders import Damaged
-from distill.store.remote import Unreachable, filesystem
+from distill.store.paths import Unreachable, filesystem
 from flows import rooms
 
 s3fs = pytest.importorskip("s3fs")
