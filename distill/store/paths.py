@@ -1,13 +1,17 @@
-"""Files elsewhere: fsspec's file system for a path, and what it says when a server, a bucket or a key is not
-as it should be.
+"""Files by path: on this machine, or behind any fsspec URL.
 
-Local paths go through here too and raise what they always do. A connection that breaks in the middle of a
-file, after all attempts of the file system's own package, is not translated.
+Local paths raise what they always do. A server, a bucket or a key that is not as it should be raises
+Unreachable, with what to do. A connection that breaks in the middle of a file, after all attempts of the file
+system's own package, is not translated.
 """
 
+import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
+from uuid import uuid4
 
 import fsspec
 
@@ -67,6 +71,68 @@ def put(local: str, path: str) -> None:
         ) from error
 
 
+def exists(path: str) -> bool:
+    """True when the shard is there, and therefore finished."""
+    files, name = filesystem(path)
+    with answering(path):
+        return bool(files.exists(name))
+
+
+def list_shards(folder: str) -> list[str]:
+    """Paths of the shards in a folder, in order; empty when there is no folder."""
+    files, name = filesystem(folder)
+    with answering(folder):
+        found = sorted(files.glob(name.rstrip("/") + "/*.parquet")) if files.isdir(name) else []
+    return [f"{folder.rstrip('/')}/{path.rsplit('/', 1)[1]}" for path in found]
+
+
+@contextmanager
+def replacing(path: str) -> Iterator[IO[bytes]]:
+    """A binary file that takes the place of `path` when the block ends well, and leaves nothing behind when
+    it does not."""
+    if is_elsewhere(
+        path
+    ):  # a stream to an object store publishes what it holds when it is closed, even after an exception
+        with tempfile.NamedTemporaryFile(prefix="distill-") as spooled:
+            yield spooled
+            spooled.flush()
+            put(spooled.name, path)
+        return
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{uuid4().hex[:8]}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _fsync_folder(target.parent)
+
+
+def remove(folder: str) -> None:
+    """Removes a folder with all that is in it; nothing happens when it is not there."""
+    files, name = filesystem(folder)
+    with answering(folder):
+        if files.exists(name):
+            files.rm(name, recursive=True)
+
+
+def write_text(path: str, text: str) -> None:
+    """Writes a small UTF-8 file, whole or not at all."""
+    with replacing(path) as file:
+        file.write(text.encode())
+
+
+def read_text(path: str) -> str:
+    """The UTF-8 text of a small file."""
+    files, name = filesystem(path)
+    with answering(path):
+        return str(files.cat_file(name).decode())
+
+
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
 
@@ -81,3 +147,11 @@ def _remedy(error: Exception) -> str:
         "See that the address is right and answers (AWS_ENDPOINT_URL_S3 for an S3 that is not Amazon's), "
         "then run the same command again"
     )
+
+
+def _fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
