@@ -224,7 +224,7 @@ def curate_file(source: str, folder: str, curation: Curation, recipe: DatasetRec
     """Writes a dataset folder from a file of traces, a folder of such files or another dataset folder;
     returns its funnel as a table."""
     key = _key(_inputs(source), curation, recipe)
-    _require_room(source, folder, key)
+    _require_free(source, folder, key)
     with folders.locked(folder):
         work = _work(folder, key)
         if finished(folder):  # killed between the last file and the end
@@ -273,7 +273,7 @@ def _inputs(source: str) -> list[Any]:
     return [(one, files.ukey(one)) for one in names if not files.isdir(one)]
 
 
-def _require_room(source: str, folder: str, key: str) -> None:
+def _require_free(source: str, folder: str, key: str) -> None:
     """Raises FileExistsError for a folder with anything in it that a run of this command has not left there
     to go on from."""
     target = Path(folder)

@@ -237,7 +237,10 @@ def test_a_trace_is_found_by_the_start_of_its_id(
 def test_stages_can_be_gone_through_one_by_one(prefect_server: str, tmp_path: Path) -> None:
     options = ["--dataset", "dry-run", *sets(*SMALL)]
     environment = {"DISTILL_STORE": str(tmp_path)}
-    assert "run `distill collect` first" in ran("sample", *options, code=1, **environment).stderr
+    assert (
+        "run `distill collect --dataset dry-run` first"
+        in ran("sample", *options, code=1, **environment).stderr
+    )
     for stage, folder in (
         ("collect", "compared"),
         ("sample", "traces"),
