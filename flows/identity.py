@@ -49,10 +49,10 @@ class Model:
     weights: dict[str, Any] | None = None
     """What identifies a model that this pipeline has made; None: its files or its name."""
 
-    @classmethod
-    def of(cls, teacher: Teacher) -> "Model":
+    @staticmethod
+    def of(teacher: Teacher) -> "Model":
         """The teacher of a dataset."""
-        return cls(teacher, _short(teacher.model))
+        return Model(teacher, _short(teacher.model))
 
 
 @dataclass(frozen=True)
@@ -71,17 +71,17 @@ class Folders:
     recipe: DatasetRecipe | None = None
     """None for held-out problems, which are neither marked nor curated."""
 
-    @classmethod
-    def of(cls, recipe: DatasetRecipe) -> "Folders":
+    @staticmethod
+    def of(recipe: DatasetRecipe) -> "Folders":
         """The folders of a dataset."""
         settings = recipe.problems, recipe.verification, recipe.shard_problems
-        return cls(*settings, Model.of(recipe.teacher), recipe.sampling, recipe)
+        return Folders(*settings, Model.of(recipe.teacher), recipe.sampling, recipe)
 
-    @classmethod
-    def held_out(cls, evaluation: Evaluation, model: Model) -> "Folders":
+    @staticmethod
+    def held_out(evaluation: Evaluation, model: Model) -> "Folders":
         """The folders of a model's evaluation."""
         settings = evaluation.problems, evaluation.verification, evaluation.shard_problems
-        return cls(*settings, model, Sampling(**{name: getattr(evaluation, name) for name in DRAWN}))
+        return Folders(*settings, model, Sampling(**{name: getattr(evaluation, name) for name in DRAWN}))
 
     @property
     def curation(self) -> Curation:

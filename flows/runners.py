@@ -16,7 +16,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 
 import flows
-from distill.store import StoreError, folders
+from distill.store import StoreError, folders, slug
 
 TASK: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
 FLOW: dict[str, Any] = {"persist_result": False}
@@ -66,7 +66,7 @@ def artifact(key: str, markdown: str, description: str) -> None:
     """Puts a Markdown table on the page of the flow run."""
     from prefect.artifacts import create_markdown_artifact
 
-    named = folders.slug(key).lower().replace(".", "-").replace("_", "-")
+    named = slug(key).lower().replace(".", "-").replace("_", "-")
     create_markdown_artifact(key=named, markdown=markdown, description=description)
 
 

@@ -192,8 +192,8 @@ class Watch:
 
 @flow(name="sample", task_runner=RUNNER, **runners.FLOW)
 def sample_stage(folders: Folders) -> Folder:
-    """Makes or reuses the traces of a model on finished problems; where filters would drop nearly all, it says
-    so as they come."""
+    """Makes or reuses the traces of a model on finished problems; what filters would drop nearly all of is
+    told as it comes."""
     traces, sampling = folders.traces, folders.sampling
     looks = Looks(folders.model.teacher, sampling, folders.screens) if folders.screens else None
     with traces.making("0 teacher calls") as todo:

@@ -4,18 +4,8 @@ It knows records and their schema, and nothing of what a stage does. `shards`, `
 `catalogue` bring Arrow with them: they are modules of their own, so that naming a folder stays light.
 """
 
-from distill.store.folders import (
-    Busy,
-    Damaged,
-    Folder,
-    NotMade,
-    StoreError,
-    digest,
-    fingerprint,
-    locked,
-    set_aside,
-    write_record,
-)
+from distill.store.folders import Folder, locked, set_aside, write_record
+from distill.store.keys import Busy, Damaged, NotMade, StoreError, digest, fingerprint, slug
 from distill.store.paths import exists, list_shards, read_text, remove, write_text
 
 __all__ = [
@@ -36,6 +26,7 @@ __all__ = [
     "schema",
     "set_aside",
     "shards",
+    "slug",
     "write_record",
     "write_text",
 ]

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from distill.records import Comparison, Report, Score
 from distill.store import folders, schema
-from distill.store.folders import NotMade
+from distill.store.keys import NotMade, slug
 from distill.store.paths import exists, filesystem, read_text
 
 STAGES_OF_TRACES = (
@@ -81,7 +81,7 @@ def report_path(run: str) -> str:
     known = [
         folder
         for folder in _folders("students", "report.json")
-        if folder.rsplit("/", 1)[1].rpartition("-")[0] == folders.slug(run)
+        if folder.rsplit("/", 1)[1].rpartition("-")[0] == slug(run)
     ]
     if known:
         return max((f"{folder}/report.json" for folder in known), key=_modified)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from distill.store import shards
-from distill.store.folders import Damaged
+from distill.store.keys import Damaged
 from distill.store.paths import filesystem
 
 R = TypeVar("R")

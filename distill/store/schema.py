@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from distill.store.folders import digest
+from distill.store.keys import digest
 
 R = TypeVar("R")
 

@@ -20,7 +20,7 @@ from distill.recipe.dataset import DatasetRecipe
 from distill.recipe.load import load_dataset
 from distill.recipe.section import RecipeError
 from distill.records import Candidate, Example, Problem, Trace
-from distill.store import folders, shards
+from distill.store import Damaged, NotMade, folders, shards
 
 PROJECT = Path(__file__).parents[2]
 SMALL = ("problems.0.limit=30", "shard_problems=8", "sampling.n=2")
@@ -216,7 +216,7 @@ def test_a_damaged_shard_is_set_aside_and_made_anew_alone(root: str) -> None:
     for path in Path(root, "verdicts").glob("*/00001.parquet"):
         path.unlink()
     victim.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(folders.Damaged, match="set aside"):
+    with pytest.raises(Damaged, match="set aside"):
         make()
     assert not victim.exists()
     before = written(root)
@@ -249,7 +249,7 @@ def test_a_second_run_waits_for_the_first_one_and_makes_nothing_twice(empty: str
 def test_a_stage_whose_upstream_is_missing_names_the_command_that_makes_it(empty: str) -> None:
     from flows.identity import Folders
 
-    with pytest.raises(folders.NotMade, match="distill collect --dataset dry-run"):
+    with pytest.raises(NotMade, match="distill collect --dataset dry-run"):
         _ = Folders.of(recipe()).traces
 
 
