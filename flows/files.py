@@ -35,8 +35,7 @@ from distill.progress import Meter, say
 from distill.recipe.dataset import Curation, DatasetRecipe, Verification
 from distill.recipe.section import RecipeError
 from distill.records import Opinions, Trace, Verdict
-from distill.store import folders, shards
-from distill.store.folders import StoreError
+from distill.store import StoreError, folders, shards
 from distill.store.paths import filesystem
 from distill.store.schema import schema, to_row
 from distill.text import endings, prompts
