@@ -1,4 +1,4 @@
-"""When, where and how often: Prefect flows around the rooms of `distill`.
+"""When, where and how often: Prefect flows around the stages of `distill`, and the command line.
 
 Importing this package sets the environment that Prefect reads when it is imported: its files lie in the
 store, it sends nothing anywhere, and its own chatter stays off the terminal (the run's page has it).
@@ -10,14 +10,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from distill.store import folders
-
-LOCAL = (
-    Path(folders.ROOT).absolute()
-    if "://" not in folders.ROOT
-    else Path(__file__).parents[1] / "data" / "store"
-)
-"""The store, or where the parts of it lie that have to be on this machine."""
+from distill.store.folders import LOCAL
 
 ENVIRONMENT = {
     "PREFECT_HOME": str(LOCAL / "prefect"),
@@ -38,7 +31,5 @@ ENVIRONMENT = {
 
 for _name, _value in ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)
-with suppress(
-    OSError
-):  # whoever needs the folder says that it cannot be made; Prefect only warns when it is missing
+with suppress(OSError):  # what needs the folder says that it cannot be made; Prefect only warns
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)

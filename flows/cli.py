@@ -1,6 +1,7 @@
 """The command line: `distill run`, and a command for every stage and every look-up.
 
-- Flows bring Prefect: commands import them when they run, so look-ups and `--help` answer at once.
+- What commands do is imported once the arguments are read, and flows, which bring Prefect, once one runs:
+  `--help` answers at once, and look-ups soon.
 - Exit codes: 0 done, 1 failed (one line on stderr says why), 2 wrong usage or recipe, 130 and 143 stopped.
 - A result without a usable row (an empty dataset, a file without a judged row) is a failure; it is kept.
 - Results go to standard output, progress to standard error.
@@ -15,9 +16,6 @@ from types import FrameType
 from typing import NamedTuple
 
 from distill import __version__
-from distill.engines.cancellation import StoppedByHand
-from distill.recipe.section import RecipeError
-from flows import commands
 
 DEFAULT_STUDENT = "tiny-qwen2"
 STOPPED = "stopped; everything finished is kept, and the same command goes on from there"
@@ -161,12 +159,14 @@ The last line is the path of report.json.""",
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     options = parser().parse_args(arguments)
+    from flows import commands
+
     signal.signal(signal.SIGTERM, _terminated)
     try:
-        options.command(options)
-    except RecipeError as error:
+        getattr(commands, options.command)(options)
+    except commands.RecipeError as error:
         return _said(error, 2)
-    except StoppedByHand as stop:
+    except commands.StoppedByHand as stop:
         return _said(stop, 128 + signal.SIGINT)
     except commands.EXPECTED as error:
         return _said(error, 1)
@@ -208,27 +208,20 @@ Family = argparse._SubParsersAction  # argparse gives its type no public name
 
 
 def _loop(family: "Family[argparse.ArgumentParser]") -> None:
-    _student(_command(family, "run", commands.run))
-    dataset = _command(family, "dataset", commands.dataset)
+    _student(_command(family, "run"))
+    dataset = _command(family, "dataset")
     dataset.add_argument("name", help="a name in configs/datasets, or the path of a .toml file")
     _set(dataset)
     _push(dataset)
-    plan = _command(family, "plan", commands.plan)
+    plan = _command(family, "plan")
     _student(plan)
     plan.add_argument("--gpu", help="kind of GPU, such as h100 or rtx4090 (default: this machine's)")
     plan.add_argument("--gpus", type=int, help="number of GPUs, such as 8 (default: this machine's)")
 
 
 def _stages(family: "Family[argparse.ArgumentParser]") -> None:
-    for name, command in (
-        ("collect", commands.collect),
-        ("sample", commands.sample),
-        ("verify", commands.verify),
-        ("curate", commands.curate),
-        ("train", commands.train),
-        ("evaluate", commands.evaluate),
-    ):
-        stage = _command(family, name, command)
+    for name in ("collect", "sample", "verify", "curate", "train", "evaluate"):
+        stage = _command(family, name)
         _student(stage)
         if name in ("verify", "curate"):
             stage.add_argument(
@@ -242,21 +235,21 @@ def _stages(family: "Family[argparse.ArgumentParser]") -> None:
 
 
 def _look_ups(family: "Family[argparse.ArgumentParser]") -> None:
-    _command(family, "datasets", commands.datasets)
-    _command(family, "students", commands.students)
-    _command(family, "teachers", commands.teachers)
-    report = _command(family, "report", commands.report)
+    _command(family, "datasets")
+    _command(family, "students")
+    _command(family, "teachers")
+    report = _command(family, "report")
     report.add_argument(
         "run",
         metavar="RUN",
         help="a student's name or .toml file, a folder's name in the store, or the path of a report.json",
     )
-    trace = _command(family, "trace", commands.trace)
+    trace = _command(family, "trace")
     trace.add_argument("id", metavar="ID", help="a trace's id, or the start of it")
 
 
 def _service(family: "Family[argparse.ArgumentParser]") -> None:
-    serve = _command(family, "serve", commands.serve)
+    serve = _command(family, "serve")
     text = "address (default: 127.0.0.1); any other needs a password in PREFECT_SERVER_API_AUTH_STRING"
     serve.add_argument("--host", default="127.0.0.1", help=text)
     serve.add_argument(
@@ -265,15 +258,14 @@ def _service(family: "Family[argparse.ArgumentParser]") -> None:
         default=int(os.environ.get("PORT", "4200")),
         help="port to listen on (default: PORT, or 4200)",
     )
-    schedule = _command(family, "schedule", commands.schedule)
+    schedule = _command(family, "schedule")
     schedule.add_argument(
         "state", choices=("on", "off", "show"), help="turn it on, turn it off, or show its state"
     )
 
 
-def _command(
-    family: "Family[argparse.ArgumentParser]", name: str, command: commands.Command
-) -> argparse.ArgumentParser:
+def _command(family: "Family[argparse.ArgumentParser]", name: str) -> argparse.ArgumentParser:
+    """The parser of a command; the function of `flows.commands` with its name runs it."""
     makes, prints, examples = HELP[name]
     added: argparse.ArgumentParser = family.add_parser(
         name,
@@ -283,7 +275,7 @@ def _command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    added.set_defaults(command=command)
+    added.set_defaults(command=name)
     return added
 
 

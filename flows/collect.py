@@ -1,5 +1,4 @@
-"""The first room's flow: problem sources into numbered shards of problems, and those that should not be asked
-marked.
+"""The flow of collecting: problem sources into numbered shards, with those marked that should not be asked.
 
 problems/<sources>-<fingerprint>/   every row, with what is wrong with it alone: rows are checked once
 compared/<sources>-<fingerprint>/   rows, benchmark questions and near-duplicates marked; contamination.json
@@ -10,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, count, groupby, islice
 from operator import itemgetter
-from typing import Any
 
 from prefect import flow, task
 
@@ -22,53 +20,40 @@ from distill.files.readers import read_rows
 from distill.progress import Meter, say
 from distill.recipe.dataset import Curation, ProblemSource, Verification
 from distill.records import Problem
-from distill.store import shards
-from flows import identity, rooms
-from flows.identity import Place
+from distill.store import Folder, checked, exists, list_shards, shards, write_text
+from flows import runners
+from flows.identity import Folders
 
 MATCHES = "contamination.json"
 
 
-@flow(name="collect", **rooms.FLOW)
-def collect_room(
-    sources: tuple[ProblemSource, ...],
-    verification: Verification,
-    shard_problems: int,
-    curation: Curation | None = None,
-) -> Place:
+@flow(name="collect", **runners.FLOW)
+def collect_stage(folders: Folders) -> Folder:
     """Makes or reuses the problems of some sources; for a dataset, those that its curation keeps from being
     asked are marked."""
-    place = identity.problems(sources, verification, shard_problems)
-    summary = rooms.reused(place, "every problem is there")
-    if summary is None:
-        with rooms.making(place, "every problem is there") as folder:
-            if folder is not None:
-                collect_shards(sources, verification, folder, shard_problems)
-            summary = _finish(place) if folder is not None else rooms.needed(place, "distill collect")
-    if curation is not None and (compared := identity.compared(place, curation)) != place:
-        collected, place, summary = (
-            rooms.shard_paths(place, summary),
-            compared,
-            rooms.reused(compared, "every problem is compared"),
-        )
-        if summary is None:
-            with rooms.making(place, "every problem is compared") as folder:
-                if folder is not None:
-                    mark_shards(collected, folder, curation)
-                summary = _finish(place) if folder is not None else rooms.needed(place, "distill collect")
-    reasons = ", ".join(f"{rows:,} {reason}" for reason, rows in summary["unusable"].items()) or "none"
+    made, found = folders.problems, folders.compared
+    with made.making("every problem is there") as todo:
+        if todo:
+            collect_shards(folders.sources, folders.verification, made, folders.shard_problems)
+            _finish(made)
+    if found != made:
+        with found.making("every problem is compared") as todo:
+            if todo:
+                mark_shards(made.shards(), found, folders.curation)
+                _finish(found)
+    summary = found.needed("distill collect")
+    unusable: dict[str, int] = summary["unusable"]
+    reasons = ", ".join(f"{rows:,} {reason}" for reason, rows in unusable.items()) or "none"
     say(f"{summary['rows']:,} problems in {len(summary['shards'])} shards, unusable: {reasons}")
-    if sum(summary["unusable"].values()) == summary["rows"]:
-        reason = max(summary["unusable"], key=lambda one: summary["unusable"][one], default="")
-        dropped.require_any(
-            summary["unusable"], summary["rows"], place.label, {reason: _example(place, reason)}
-        )
-    return place
+    if sum(unusable.values()) == summary["rows"]:
+        reason = max(unusable, key=lambda one: unusable[one], default="")
+        dropped.require_any(unusable, summary["rows"], found.label, {reason: _example(found, reason)})
+    return found
 
 
-@task(name="collect-shards", **rooms.TASK)
+@task(name="collect-shards", **runners.TASK)
 def collect_shards(
-    sources: tuple[ProblemSource, ...], verification: Verification, folder: str, shard_problems: int
+    sources: tuple[ProblemSource, ...], verification: Verification, folder: Folder, shard_problems: int
 ) -> None:
     """Writes the shards that are missing.
 
@@ -85,28 +70,28 @@ def collect_shards(
             chunk = list(islice(rows, shard_problems))
             if not chunk:
                 return
-            target = f"{folder}/{number:05}.parquet"
-            if shards.exists(target):
+            target = f"{folder.path}/{number:05}.parquet"
+            if exists(target):
                 _remember(target, seen)
             else:
                 shards.write(Problem, meter.over(_problems(chunk, verification, seen)), target)
 
 
-@task(name="mark-problems", **rooms.TASK)
-def mark_shards(sources: list[str], folder: str, curation: Curation) -> None:
+@task(name="mark-problems", **runners.TASK)
+def mark_shards(sources: list[str], folder: Folder, curation: Curation) -> None:
     """Compares the problems with benchmarks and with each other, and writes the shards that are missing with
     what was found."""
 
     def problems() -> Iterator[Problem]:
-        return (problem for source in sources for problem in rooms.read(Problem, source))
+        return (problem for source in sources for problem in checked.read(Problem, source))
 
     section, matches = curation.decontamination, list[Match]()
     if section.problems and curation.benchmarks:
         matches = list(
             contamination.of_problems(problems(), Benchmarks(benchmarks.questions(curation), section))
         )
-        rooms.artifact(
-            f"contamination-{folder.rsplit('/', 1)[1]}",
+        runners.artifact(
+            f"contamination-{folder.path.rsplit('/', 1)[1]}",
             contamination.markdown(matches, section),
             "Problems close to a benchmark's",
         )
@@ -115,33 +100,33 @@ def mark_shards(sources: list[str], folder: str, curation: Curation) -> None:
         (match for match in matches if contamination.drops(match, section)),
         curation.duplicates.problems,
     )
-    shards.write_text(
-        f"{folder}/{MATCHES}",
+    write_text(
+        f"{folder.path}/{MATCHES}",
         json.dumps(contamination.report(matches, section), indent=1, ensure_ascii=False),
     )
     firsts = dict(
-        zip(sources, accumulate((rooms.count(source) for source in sources), initial=0), strict=False)
+        zip(sources, accumulate((checked.count(source) for source in sources), initial=0), strict=False)
     )
-    for source, target in rooms.missing(sources, folder):
-        shards.write(Problem, marked(rooms.read(Problem, source), marks, firsts[source]), target)
+    for source, target in folder.lacks(sources):
+        shards.write(Problem, marked(checked.read(Problem, source), marks, firsts[source]), target)
 
 
-def _finish(place: Place) -> dict[str, Any]:
+def _finish(folder: Folder) -> None:
     """Closes a folder of problems, with the number of those that should not be asked by reason."""
-    paths = shards.list_shards(place.path)
-    counts = Counter(row["unusable"] for path in paths for row in rooms.read_rows(path, ["unusable"]))
-    return rooms.finish(
-        place, paths, digest=True, unusable={reason: rows for reason, rows in counts.items() if reason}
-    )
+    paths = list_shards(folder.path)
+    counts = Counter(row["unusable"] for path in paths for row in checked.read_rows(path, ["unusable"]))
+    unusable = {reason: rows for reason, rows in counts.items() if reason}
+    folder.finish(paths, content=paths, unusable=unusable)
 
 
-def _example(place: Place, reason: str) -> str:
+def _example(folder: Folder, reason: str) -> str:
     """What is wrong with the first problem that has a reason."""
     columns = ["problem_id", "unusable", "detail_unusable"]
-    rows = (row for path in shards.list_shards(place.path) for row in rooms.read_rows(path, columns))
-    return next(
-        (f"{row['problem_id']}, {row['detail_unusable']}" for row in rows if row["unusable"] == reason), ""
-    )
+    for path in folder.shards():
+        for row in checked.read_rows(path, columns):
+            if row["unusable"] == reason:
+                return f"{row['problem_id']}, {row['detail_unusable']}"
+    return ""
 
 
 def _problems(
@@ -153,6 +138,6 @@ def _problems(
 
 def _remember(shard: str, seen: dict[bytes, str]) -> None:
     """Notes the questions of a shard that is there, so that a later row that repeats one is found."""
-    for problem in rooms.read(Problem, shard):
+    for problem in checked.read(Problem, shard):
         if problem.unusable is None:
             seen[question_key(problem.question)] = problem.problem_id

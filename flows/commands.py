@@ -1,5 +1,5 @@
-"""What each command of the command line does. Flows are imported where they are run: they bring Prefect with
-them."""
+"""What each command of the command line does: a function of its name. Flows are imported where they are run:
+they bring Prefect with them."""
 
 import argparse
 from collections.abc import Callable, Iterator
@@ -11,16 +11,16 @@ from distill.curate import funnel, hub
 from distill.curate.hub import HubError
 from distill.engines import EngineError
 from distill.engines.cancellation import Stopped
+from distill.engines.cancellation import StoppedByHand as StoppedByHand
 from distill.evaluate import report as reports
 from distill.files.traces import UnknownFormatError
 from distill.plan.preflight import CannotRun, preflight
 from distill.recipe import load
 from distill.recipe.dataset import Curation, DatasetRecipe, StudentRecipe
-from distill.recipe.section import RecipeError
+from distill.recipe.section import RecipeError as RecipeError
 from distill.records import Report
 from distill.sandbox import SandboxError
-from distill.store import catalogue, shards
-from distill.store.folders import StoreError
+from distill.store import StoreError, catalogue, read_text
 from distill.text.tables import inert
 from distill.train import TrainingError
 from distill.verify import summary
@@ -60,11 +60,11 @@ def dataset(options: Options) -> None:
     with _prefect() as console:
         from flows.dataset import make_dataset
 
-        place = make_dataset(options.name, options.set)
-    print(funnel.table(funnel.from_json(shards.read_text(f"{place.path}/funnel.json"))))
+        folder = make_dataset(options.name, options.set)
+    print(funnel.table(funnel.from_json(read_text(f"{folder.path}/funnel.json"))))
     _reused(console.reused)
-    _publish(options, place.path)
-    print(place.path)
+    _publish(options, folder.path)
+    print(folder.path)
 
 
 def plan(options: Options) -> None:
@@ -77,28 +77,27 @@ def plan(options: Options) -> None:
 
 def collect(options: Options) -> None:
     """Problem sources into problems."""
-    wanted = _dataset(options)
+    recipe = _dataset(options)
     with _prefect():
-        from flows.collect import collect_room
+        from flows.collect import collect_stage
+        from flows.identity import Folders
 
-        place = collect_room(wanted.problems, wanted.verification, wanted.shard_problems, wanted.curation)
-    print(place.path)
+        folder = collect_stage(Folders.of(recipe))
+    print(folder.path)
 
 
 def sample(options: Options) -> None:
     """Problems into traces."""
-    wanted = _dataset(options)
+    recipe = _dataset(options)
     with _prefect():
-        from flows import dataset, identity
-        from flows.sample import sample_room
+        from flows.dataset import require_teacher
+        from flows.identity import Folders
+        from flows.sample import sample_stage
 
-        dataset.require_teacher(wanted)
-        problems, kinds = dataset.problems_place(wanted), identity.kinds(wanted.problems)
-        screens = wanted.curation.screens
-        place = sample_room(
-            problems, identity.teacher(wanted.teacher), wanted.sampling, wanted.verification, kinds, screens
-        )
-    print(place.path)
+        folders = Folders.of(recipe)
+        require_teacher(folders)
+        folder = sample_stage(folders)
+    print(folder.path)
 
 
 def verify(options: Options) -> None:
@@ -113,15 +112,13 @@ def verify(options: Options) -> None:
         files.require_verdicts(options.input, options.output)
         print(options.output)
         return
-    wanted = _dataset(options)
+    recipe = _dataset(options)
     with _prefect():
-        from flows import dataset, identity
-        from flows.verify import verify_room
+        from flows.identity import Folders
+        from flows.verify import verify_stage
 
-        place = verify_room(
-            dataset.traces_place(wanted), wanted.verification, identity.kinds(wanted.problems)
-        )
-    print(place.path)
+        folder = verify_stage(Folders.of(recipe))
+    print(folder.path)
 
 
 def curate(options: Options) -> None:
@@ -135,36 +132,36 @@ def curate(options: Options) -> None:
         _publish(options, options.output)
         print(options.output)
         return
-    made = _dataset(options)
+    recipe = _dataset(options)
     with _prefect():
-        from flows import dataset
-        from flows.curate import curate_room
+        from flows.curate import curate_stage
+        from flows.identity import Folders
 
-        place = curate_room(dataset.verdicts_place(made), made)
-    _publish(options, place.path)
-    print(place.path)
+        folder = curate_stage(Folders.of(recipe))
+    _publish(options, folder.path)
+    print(folder.path)
 
 
 def train(options: Options) -> None:
     """A dataset into a student."""
-    student, wanted = _both(options)
-    preflight(student, wanted)
+    student, recipe = _both(options)
+    preflight(student, recipe)
     with _prefect():
-        from flows.dataset import dataset_place
-        from flows.train import train_room
+        from flows.identity import Folders
+        from flows.train import train_stage
 
-        place = train_room(dataset_place(wanted), student)
-    print(place.path)
+        folder = train_stage(Folders.of(recipe), student)
+    print(folder.path)
 
 
 def evaluate(options: Options) -> None:
     """Base, student and teacher on held-out problems."""
-    student, wanted = _both(options)
+    student, recipe = _both(options)
     with _prefect() as console:
-        from flows.evaluate import evaluate_room
-        from flows.loop import student_place
+        from flows.evaluate import evaluate_stage
+        from flows.identity import Folders
 
-        path = evaluate_room(*student_place(student, wanted), student, wanted)
+        path = evaluate_stage(Folders.of(recipe), student)
     _summary(catalogue.load_report(path), console.reused, options.student)
     print(path)
 
@@ -283,7 +280,7 @@ def _recipes(family: str, describe: Callable[[str], Any]) -> None:
 
 def _summary(found: Report, reused: list[str], student: str) -> None:
     """The end of a run: the funnel, the scores, where things are, what was reused, what to type next."""
-    print(funnel.table(funnel.from_json(shards.read_text(f"{found.dataset}/funnel.json"))))
+    print(funnel.table(funnel.from_json(read_text(f"{found.dataset}/funnel.json"))))
     print()
     print(reports.table(found))
     print(f"\ndataset     {found.dataset}\ncheckpoint  {found.checkpoint}")

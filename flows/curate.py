@@ -22,9 +22,9 @@ from distill.curate.funnel import Funnel
 from distill.curate.steps import Job, Stage, Stages
 from distill.progress import say
 from distill.recipe.dataset import Curation, DatasetRecipe
-from distill.store import shards
-from flows import identity, rooms, runners
-from flows.identity import Place
+from distill.store import Folder, checked, list_shards, read_text
+from flows import runners
+from flows.identity import Folders
 
 ROWS_FOR_RUNNER = 50_000
 """Below, the start of workers takes longer than they save, unless `DISTILL_RUNNER` asks for them."""
@@ -40,134 +40,118 @@ NAMES: dict[Stage, tuple[str, str]] = {
 T = TypeVar("T")
 
 
-@flow(name="curate", **rooms.FLOW)
-def curate_room(verdicts: Place, recipe: DatasetRecipe) -> Place:
+@flow(name="curate", **runners.FLOW)
+def curate_stage(folders: Folders) -> Folder:
     """Makes or reuses the filtered dataset of finished verdicts; raises NothingLeftError, each time, when it
     has no example."""
-    place, curation = identity.dataset(verdicts, recipe), recipe.curation
-    _require_examples(place, recipe)
-    if rooms.reused(place, "nothing is sampled, verified or selected"):
-        return place
-    judged = rooms.needed(verdicts, "distill verify")
-    measures, rows = identity.measures(verdicts, curation), judged["rows"]
-    places = {
-        "measures": measures,
-        "pairs": identity.pairs(measures, curation),
-        "matches": identity.matches(verdicts, curation),
-    }
+    dataset, todo = folders.dataset, False
+    summary = dataset.done()
+    # before the dataset is held: a run with other thresholds shares them
+    stages = _stages(folders) if summary is None else None
+    if summary is None or summary["kept"]:
+        with dataset.making("nothing is sampled, verified or selected") as todo:
+            if todo:
+                assert stages is not None
+                _curated(stages, folders)
+    found = funnel.from_json(read_text(f"{dataset.path}/funnel.json"))
+    dropped.require_examples(found, dataset.label, dataset.path, unasked(folders))
+    if todo:
+        dropped.tell_funnel(found)
+    return dataset
+
+
+def _stages(folders: Folders) -> Stages:
+    """Makes or reuses what the dataset is cut from."""
+    rows = folders.verdicts.needed("distill verify")["rows"]
 
     def make(stage: Stage, sources: Sequence[str]) -> list[str]:
-        room = stage_room.with_options(name=NAMES[stage][0])
-        made: list[str] = (room if stage == "pairs" else _on_runner(room, rows))(
-            places[stage], stage, list(sources), curation
+        run = make_stage.with_options(name=NAMES[stage][0])
+        target = {"measures": folders.measures, "pairs": folders.pairs, "matches": folders.matches}[stage]
+        made: list[str] = (run if stage == "pairs" else _on_runner(run, rows))(
+            target, stage, list(sources), folders.curation
         )
         return made
 
-    stages = steps.stages(rooms.shard_paths(verdicts, judged), curation, make)
-    with rooms.making(place, "nothing is sampled, verified or selected") as folder:
-        if folder is None:
-            _require_examples(place, recipe)
-            return place
-        found = _on_runner(cut_room, rows, light=True)(stages, folder, recipe)
-        fingerprint, left_out = {"fingerprint": place.fingerprint}, unasked(recipe)
-        write.describe(
-            folder, recipe.name, curation, curate.measuring(curation), found, recipe, fingerprint, left_out
-        )
-        parts = {
-            part: shards.list_shards(f"{folder}/{part}") for part in ("candidates", "examples", "preferences")
-        }
-        kept = found.stages()["selected"].rows
-        rooms.finish(
-            place,
-            [path for part in parts.values() for path in part],
-            kept=kept,
-            content=rooms.content(parts["examples"]),
-        )
-    rooms.artifact(
-        f"funnel-{recipe.name}", funnel.markdown(found), f"What became of every trace of {place.label}"
+    return steps.stages(folders.verdicts.shards(), folders.curation, make)
+
+
+def _curated(stages: Stages, folders: Folders) -> None:
+    """Makes the dataset, and says so."""
+    recipe, dataset, curation = folders.recipe, folders.dataset, folders.curation
+    assert recipe is not None
+    rows = folders.verdicts.needed("distill verify")["rows"]
+    found: Funnel = _on_runner(cut_dataset, rows, light=True)(stages, dataset.path, recipe)
+    about, left_out = {"fingerprint": dataset.fingerprint}, unasked(folders)
+    write.describe(
+        dataset.path, recipe.name, curation, curate.measuring(curation), found, recipe, about, left_out
     )
+    parts = [list_shards(f"{dataset.path}/{part}") for part in ("candidates", "examples", "preferences")]
+    kept = found.stages()["selected"].rows
+    dataset.finish([path for part in parts for path in part], content=parts[1], kept=kept)
+    what = f"What became of every trace of {dataset.label}"
+    runners.artifact(f"funnel-{recipe.name}", funnel.markdown(found), what)
     if stages.matches:
-        text = contamination.markdown(list(write.matches(place.path)), curation.decontamination)
-        rooms.artifact(
-            f"contamination-{recipe.name}",
-            text,
-            f"Questions of {place.label} that are close to a benchmark's",
-        )
-    say(f"made {place.label}: {kept:,} examples")
-    dropped.require_examples(found, place.label, place.path, left_out)
-    dropped.tell_funnel(found)
-    return place
+        text = contamination.markdown(list(write.matches(dataset.path)), curation.decontamination)
+        what = f"Questions of {dataset.label} that are close to a benchmark's"
+        runners.artifact(f"contamination-{recipe.name}", text, what)
+    say(f"made {dataset.label}: {kept:,} examples")
 
 
-def _require_examples(place: Place, recipe: DatasetRecipe) -> None:
-    """Raises NothingLeftError for a dataset that was made before and has no example."""
-    if (summary := rooms.made(place)) is not None and not summary["kept"]:
-        dropped.require_examples(_funnel(place), place.label, place.path, unasked(recipe))
-
-
-def _funnel(place: Place) -> Funnel:
-    return funnel.from_json(shards.read_text(f"{place.path}/funnel.json"))
-
-
-def unasked(recipe: DatasetRecipe) -> dict[str, int]:
-    """How many problems of a recipe no teacher was asked, by reason."""
-    collected = identity.problems(recipe.problems, recipe.verification, recipe.shard_problems)
-    summary = rooms.made(identity.compared(collected, recipe.curation))
+def unasked(folders: Folders) -> dict[str, int]:
+    """How many problems no teacher was asked, by reason."""
+    summary = folders.compared.done()
     return dict(summary["unusable"]) if summary else {}
 
 
-@flow(name="stage", **rooms.FLOW)
-def stage_room(place: Place, stage: Stage, sources: list[str], curation: Curation) -> list[str]:
-    """Makes or reuses a stage of curation, and returns its shards."""
+@flow(name="stage", **runners.FLOW)
+def make_stage(folder: Folder, stage: Stage, sources: list[str], curation: Curation) -> list[str]:
+    """Makes or reuses what a dataset is cut from, and returns its shards."""
     if stage == "matches":
         benchmarks.questions(curation)  # one that cannot be read is told here, once
-    summary = rooms.reused(place, NAMES[stage][1])
-    if summary is None:
-        with rooms.making(place, NAMES[stage][1]) as folder:
-            if folder is None:
-                return rooms.shard_paths(place, rooms.needed(place, "distill curate"))
-            steps.make(stage, sources, folder, curation, in_tasks, rooms.count)
-            summary = rooms.finish(place, shards.list_shards(folder))
-    return rooms.shard_paths(place, summary)
+    with folder.making(NAMES[stage][1]) as todo:
+        if todo:
+            steps.make(stage, sources, folder.path, curation, in_tasks, checked.count)
+            folder.finish(list_shards(folder.path))
+    return folder.shards()
 
 
-@flow(name="cut", **rooms.FLOW)
-def cut_room(stages: Stages, folder: str, recipe: DatasetRecipe) -> Funnel:
+@flow(name="cut", **runners.FLOW)
+def cut_dataset(stages: Stages, folder: str, recipe: DatasetRecipe) -> Funnel:
     """Writes the shards of a dataset, and returns its funnel."""
-    return steps.cut(stages, folder, recipe.curation, recipe, in_tasks, rooms.count, rooms.read)
+    return steps.cut(stages, folder, recipe.curation, recipe, in_tasks, checked.count, checked.read)
 
 
-@task(name="measure-shards", **rooms.TASK)
+@task(name="measure-shards", **runners.TASK)
 def measure_shards(jobs: Sequence[Job], curation: Curation) -> list[int]:
     """Measures the columns of some shards of candidates."""
-    return [steps.measure_shard(str(job.source), job.target, curation, rooms.read) for job in jobs]
+    return [steps.measure_shard(str(job.source), job.target, curation, checked.read) for job in jobs]
 
 
-@task(name="match-shards", **rooms.TASK)
+@task(name="match-shards", **runners.TASK)
 def match_shards(jobs: Sequence[Job], curation: Curation) -> list[int]:
     """Compares some shards of candidates with benchmark questions."""
     known = Benchmarks(benchmarks.questions(curation), curation.decontamination)
-    return [steps.match_shard(str(job.source), job.target, curation, rooms.read, known) for job in jobs]
+    return [steps.match_shard(str(job.source), job.target, curation, checked.read, known) for job in jobs]
 
 
-@task(name="pair-shards", **rooms.TASK)
+@task(name="pair-shards", **runners.TASK)
 def pair_shards(jobs: Sequence[Job], curation: Curation) -> list[int]:
     """Finds the pairs of near-duplicates over all shards."""
     return [steps.pair_shards(job.source, job.target, curation) for job in jobs]
 
 
-@task(name="decide", **rooms.TASK)
+@task(name="decide", **runners.TASK)
 def decide_shards(jobs: Sequence[Job], curation: Curation, shares: dict[str, float]) -> list[int]:
     """Decides over all shards which rows are dropped and why."""
-    return [steps.decide_shards(job.source, job.target, curation, shares, rooms.read) for job in jobs]
+    return [steps.decide_shards(job.source, job.target, curation, shares, checked.read) for job in jobs]
 
 
-@task(name="cut-shards", **rooms.TASK)
+@task(name="cut-shards", **runners.TASK)
 def cut_shards(jobs: Sequence[Job], curation: Curation, template: str, system: str | None) -> list[Funnel]:
     """Writes the candidates and examples of some shards."""
     found = []
     for job in jobs:
-        with rooms.guarded(str(job.source)):
+        with checked.guarded(str(job.source)):
             found.append(steps.cut_shard(str(job.source), job.target, curation, template, system))
     return found
 
@@ -196,10 +180,10 @@ def in_tasks(step: Callable[..., T], jobs: Sequence[Job], *settings: Any) -> Gen
         yield from runners.result(future)
 
 
-def _on_runner(room: Any, rows: int, light: bool = False) -> Any:
+def _on_runner(run: Any, rows: int, light: bool = False) -> Any:
     """A flow with the task runner that a run of so many rows is worth; `light` work is no work for
     processes."""
     asked = os.environ.get(runners.VARIABLE)
     if asked is None and (light or rows < ROWS_FOR_RUNNER):
-        return room.with_options(task_runner=ThreadPoolTaskRunner(max_workers=hardware.cores()))
-    return room.with_options(task_runner=runners.runner())
+        return run.with_options(task_runner=ThreadPoolTaskRunner(max_workers=hardware.cores()))
+    return run.with_options(task_runner=runners.runner())

@@ -35,9 +35,8 @@ from distill.progress import Meter, say
 from distill.recipe.dataset import Curation, DatasetRecipe, Verification
 from distill.recipe.section import RecipeError
 from distill.records import Opinions, Trace, Verdict
-from distill.store import folders, shards
-from distill.store.folders import StoreError
-from distill.store.remote import filesystem
+from distill.store import StoreError, folders, shards
+from distill.store.paths import filesystem
 from distill.store.schema import schema, to_row
 from distill.text import endings, prompts
 from distill.verify import summary
@@ -224,7 +223,7 @@ def curate_file(source: str, folder: str, curation: Curation, recipe: DatasetRec
     """Writes a dataset folder from a file of traces, a folder of such files or another dataset folder;
     returns its funnel as a table."""
     key = _key(_inputs(source), curation, recipe)
-    _require_room(source, folder, key)
+    _require_free(source, folder, key)
     with folders.locked(folder):
         work = _work(folder, key)
         if finished(folder):  # killed between the last file and the end
@@ -273,7 +272,7 @@ def _inputs(source: str) -> list[Any]:
     return [(one, files.ukey(one)) for one in names if not files.isdir(one)]
 
 
-def _require_room(source: str, folder: str, key: str) -> None:
+def _require_free(source: str, folder: str, key: str) -> None:
     """Raises FileExistsError for a folder with anything in it that a run of this command has not left there
     to go on from."""
     target = Path(folder)

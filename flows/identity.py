@@ -1,252 +1,273 @@
-"""What makes a folder of the store this folder: the key of every room, in one place.
+"""What names every folder of a run: all keys in one place, each computed once.
 
 A key holds all that decides the content (recipe section, record schema, versions of what decides) and the key
-upstream, so that a miss can be explained down to the setting. Two rooms look at the *content* upstream and
+upstream, so that a miss can be explained down to the setting. Two folders look at the *content* upstream and
 not at its key: traces depend on the problems as they are, and a student on the examples as they are. A
-verifier or a screen with a new version that changes nothing therefore costs no teacher and no training.
+verifier or a filter with a new version that changes nothing therefore costs no teacher and no training.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from distill import collect, contamination, curate, duplicates, sample, train, verifiers
-from distill.curate import preferences
+from distill.curate import preferences, steps
 from distill.files import readers
 from distill.hardware import shapes
+from distill.recipe.curation import Screens
 from distill.recipe.dataset import (
     Base,
     Curation,
     DatasetRecipe,
-    Judge,
+    Evaluation,
     ProblemSource,
     Sampling,
     StudentRecipe,
     Teacher,
     Verification,
 )
-from distill.records import Candidate, Example, Problem, Trace
+from distill.records import Candidate, Example, Kind, Problem, Trace
 from distill.sample import keys, prompt_checks
-from distill.store import folders
+from distill.store import Folder, digest, fingerprint, folders, schema
 from distill.text import prompts
 from distill.train import student_template
 
+WITHIN = "evaluations/"
+"""Where the folders of held-out problems lie; their problems lie with all others."""
 LOCAL = ("vllm", "transformers")
 """Engines that open a model's files."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A folder of the store and the key that names it."""
-
-    room: str
-    name: str
-    key: dict[str, Any]
-
-    @property
-    def path(self) -> str:
-        return folders.path_of(self.room, self.name, self.key)
-
-    @property
-    def fingerprint(self) -> str:
-        return folders.fingerprint(self.key)
-
-    @property
-    def label(self) -> str:
-        """The folder's room and name, as it is shown to people."""
-        return f"{self.room} {self.path.rsplit('/', 1)[1]}"
+DRAWN = ("n", "temperature", "top_p", "max_tokens", "seed", "prompt")
+"""What an evaluation says about sampling."""
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model to sample: how it is opened, what its folders are called, and where they lie."""
+    """A model to sample: how it is opened, and what its folders are called."""
 
     teacher: Teacher
     name: str
-    within: str = ""
-    """`"evaluations/"` for held-out problems."""
     weights: dict[str, Any] | None = None
     """What identifies a model that this pipeline has made; None: its files or its name."""
 
-
-def teacher(section: Teacher, within: str = "") -> Model:
-    """The teacher of a dataset as a model to sample."""
-    return Model(section, short(section.model), within)
-
-
-def known_as(asked: Model, traces: Place) -> Teacher:
-    """The model as completions are keyed by it: a local one by what its weights are, wherever they lie, as
-    the key of its traces says."""
-    if asked.weights is None and asked.teacher.engine not in LOCAL:
-        return asked.teacher
-    weights = traces.key["teacher"]["model"]
-    return asked.teacher.model_copy(
-        update={"model": f"{asked.name}-{folders.fingerprint({'weights': weights})}"}
-    )
+    @staticmethod
+    def of(teacher: Teacher) -> "Model":
+        """The teacher of a dataset."""
+        return Model(teacher, _short(teacher.model))
 
 
-def short(model: str) -> str:
-    """The last part of a hub id or folder."""
-    return model.rstrip("/").rsplit("/", 1)[-1]
+@dataclass(frozen=True)
+class Folders:
+    """A model's answers to problems, from the problems to the dataset: what decides them, and their folders.
 
+    The stages of a run share one: each takes its own settings and folders from it. A folder whose key holds
+    the content upstream raises NotMade while that is not there.
+    """
 
-def problems(
-    problem_sources: Sequence[ProblemSource], verification: Verification, shard_problems: int
-) -> Place:
-    """Problems of a list of sources: their content, and what checks the references."""
-    kinds = sorted({source.kind for source in problem_sources})
-    key = {
-        "schema": folders.schema_digest(Problem),
-        "collect": collect.VERSION,
-        "sources": [readers.identity(source) for source in problem_sources],
-        "shard_problems": shard_problems,
-        "verification": _self_check(verification),
-        "verifiers": verifiers.versions(kinds, Verification()),
-    }
-    return Place("problems", "+".join(source.name for source in problem_sources), key)
+    sources: tuple[ProblemSource, ...]
+    verification: Verification
+    shard_problems: int
+    model: Model
+    sampling: Sampling
+    recipe: DatasetRecipe | None = None
+    """None for held-out problems, which are neither marked nor curated."""
 
+    @staticmethod
+    def of(recipe: DatasetRecipe) -> "Folders":
+        """The folders of a dataset."""
+        settings = recipe.problems, recipe.verification, recipe.shard_problems
+        return Folders(*settings, Model.of(recipe.teacher), recipe.sampling, recipe)
 
-def compared(problems: Place, curation: Curation) -> Place:
-    """Collected problems with those marked that are a benchmark's or repeat others; the collected ones where
-    nothing is compared."""
-    section, rules = curation.decontamination, dict[str, Any]()
-    if section.problems and curation.benchmarks:
-        settings = {
-            name: value
-            for name, value in section.identity().items()
-            if name not in ("problems", "trace_gram_words", "min_quoted")
+    @staticmethod
+    def held_out(evaluation: Evaluation, model: Model) -> "Folders":
+        """The folders of a model's evaluation."""
+        settings = evaluation.problems, evaluation.verification, evaluation.shard_problems
+        return Folders(*settings, model, Sampling(**{name: getattr(evaluation, name) for name in DRAWN}))
+
+    @property
+    def curation(self) -> Curation:
+        """How the dataset is curated."""
+        assert self.recipe is not None, "held-out problems are not curated"
+        return self.recipe.curation
+
+    @property
+    def screens(self) -> Screens | None:
+        """The filters of the dataset; None for held-out problems."""
+        return self.recipe.curation.screens if self.recipe else None
+
+    @cached_property
+    def kinds(self) -> list[Kind]:
+        """The kinds of problems, each once."""
+        return sorted({source.kind for source in self.sources})
+
+    @cached_property
+    def problems(self) -> Folder:
+        """Problems of the sources: their content, and what checks the references."""
+        key = {
+            "schema": schema.fingerprint(Problem),
+            "collect": collect.VERSION,
+            "sources": [readers.identity(source) for source in self.sources],
+            "shard_problems": self.shard_problems,
         }
-        benchmarks = [readers.identity(source) for source in curation.benchmarks]
-        rules["contamination"] = {"version": contamination.VERSION, **settings, "benchmarks": benchmarks}
-    if curation.duplicates.problems:
-        rules["duplicates"] = {"version": duplicates.VERSION, **collect.ALIKE.identity()}
-    if not rules:
-        return problems
-    key = {"compared": rules, "shard_problems": problems.key["shard_problems"], "problems": problems.key}
-    return Place("compared", problems.name, key)
+        return Folder("problems", "+".join(source.name for source in self.sources), key | self._self_check)
 
+    @cached_property
+    def compared(self) -> Folder:
+        """The problems with those marked that are a benchmark's or repeat others; `problems` where nothing is
+        compared."""
+        rules = self._compared_by()
+        if not rules:
+            return self.problems
+        key = {"compared": rules, "shard_problems": self.shard_problems, "problems": self.problems.key}
+        return Folder("compared", self.problems.name, key)
 
-def traces(
-    content: str, asked: Model, sampling: Sampling, verification: Verification, kinds: Sequence[str]
-) -> Place:
-    """Traces of a model on problems of a certain content; what judges them is part of it where that decides
-    how many there are."""
-    key = {
-        "schema": folders.schema_digest(Trace),
-        "sample": sample.VERSION,
-        "lint": {"version": prompt_checks.VERSION, "context_tokens": asked.teacher.context_tokens},
-        "problems": content,
-        "teacher": _teacher(asked),
-        "sampling": _sampling(sampling),
-    }
-    if sampling.adaptive:
-        key["judged"] = {
-            "verification": _self_check(verification),
-            "verifiers": verifiers.versions(kinds, Verification()),
+    @cached_property
+    def traces(self) -> Folder:
+        """Traces of the model on problems of a certain content; what judges them is part of it where that
+        decides how many there are."""
+        command = f"distill collect --dataset {self.recipe.name}" if self.recipe else "distill collect"
+        key = {
+            "schema": schema.fingerprint(Trace),
+            "sample": sample.VERSION,
+            "lint": {"version": prompt_checks.VERSION, "context_tokens": self.model.teacher.context_tokens},
+            "problems": self.compared.needed(command)["content"],
+            "teacher": self._teacher,
+            "sampling": self._sampling,
         }
-    return Place(f"{asked.within}traces", asked.name, key)
+        if self.sampling.adaptive:
+            key["judged"] = self._self_check
+        return self._sampled("traces", self.model.name, key)
+
+    @cached_property
+    def completions(self) -> Folder:
+        """Paid completions of any problems: `n`, `max_tokens` and the problem are left to each completion's
+        own key."""
+        key = {
+            "sample": sample.VERSION,
+            "teacher": _without(self._teacher, *keys.NOT_ASKED),
+            "sampling": _without(self._sampling, "n", "max_tokens", "adaptive", "again"),
+        }
+        return self._sampled("completions", self.model.name, key)
+
+    @cached_property
+    def known_as(self) -> Teacher:
+        """The model as completions are keyed by it: a local one by what its weights are, wherever they
+        lie."""
+        teacher = self.model.teacher
+        if self.model.weights is None and teacher.engine not in LOCAL:
+            return teacher
+        weights = fingerprint({"weights": self._teacher["model"]})
+        return teacher.model_copy(update={"model": f"{self.model.name}-{weights}"})
+
+    @cached_property
+    def verdicts(self) -> Folder:
+        """Verdicts on the traces: how answers are judged, and by which versions of the verifiers."""
+        key = {
+            "schema": schema.fingerprint(Candidate),
+            "verification": self.verification.identity(),
+            "verifiers": verifiers.versions(self.kinds, self.verification),
+            "traces": self.traces.key,
+        }
+        return self._sampled("verdicts", self.model.name, key)
+
+    @cached_property
+    def judgements(self) -> Folder | None:
+        """What a judge model replied: what it was asked is in each reply's own key. None without a judge."""
+        if (judge := self.verification.judge) is None:
+            return None
+        return self._sampled("judgements", _short(judge.model.model), {"judge": judge.model.identity()})
+
+    @cached_property
+    def measures(self) -> Folder:
+        """Candidates with their measured columns; no threshold is part of it."""
+        key = {"measured": self._measuring["measures"], "verdicts": self.verdicts.key}
+        return Folder("measures", self.model.name, key)
+
+    @cached_property
+    def pairs(self) -> Folder:
+        """Pairs of near-duplicates among measured candidates."""
+        key = {"paired": self._measuring["pairs"], "measures": self.measures.key}
+        return Folder("pairs", self.model.name, key)
+
+    @cached_property
+    def matches(self) -> Folder:
+        """What is close to a benchmark question among judged candidates."""
+        key = {"matched": self._measuring["matches"], "verdicts": self.verdicts.key}
+        return Folder("matches", self.model.name, key)
+
+    @cached_property
+    def dataset(self) -> Folder:
+        """The filtered dataset: thresholds, policy and benchmarks over measured candidates."""
+        assert self.recipe is not None, "held-out problems are not curated"
+        benchmarks = [readers.identity(source) for source in self.curation.benchmarks]
+        key = {
+            "schema": schema.fingerprint(Example),
+            "decides": curate.DECIDES | {"preferences": preferences.VERSION},
+            "pairs": self._measuring["pairs"],
+            "curation": self.curation.identity() | {"benchmarks": benchmarks},
+            "shares": steps.shares(self.recipe),
+            "prompt": prompts.identity(self.sampling.prompt),
+            "matches": self._measuring["matches"],
+            "measures": self.measures.key,
+        }
+        return Folder("datasets", self.recipe.name, key)
+
+    def student(self, recipe: StudentRecipe) -> Folder:
+        """A student trained on the dataset's examples as they are."""
+        examples = self.dataset.needed(f"distill dataset {self.dataset.name}")["content"]
+        trained = {"training": recipe.training.identity(), "examples": examples}
+        return Folder("students", recipe.name, _base(recipe.base) | trained)
+
+    @cached_property
+    def _teacher(self) -> dict[str, Any]:
+        kept = _without(self.model.teacher.identity(), "licence")
+        return kept | {"model": self.model.weights or _weights(self.model.teacher)}
+
+    @cached_property
+    def _sampling(self) -> dict[str, Any]:
+        return self.sampling.identity() | {"prompt": prompts.identity(self.sampling.prompt)}
+
+    @cached_property
+    def _measuring(self) -> dict[str, Any]:
+        return dict(curate.measuring(self.curation))
+
+    @cached_property
+    def _self_check(self) -> dict[str, Any]:
+        """What decides about a single reference or answer: no judge is asked, and a majority only takes the
+        place of a reference."""
+        checks = _without(self.verification.identity(), "judge", "majority")
+        return {
+            "verification": checks | {"majority": self.verification.majority is not None},
+            "verifiers": verifiers.versions(self.kinds, Verification()),
+        }
+
+    def _compared_by(self) -> dict[str, Any]:
+        """What marks problems, and by which versions."""
+        if self.recipe is None:
+            return {}
+        section, rules = self.curation.decontamination, dict[str, Any]()
+        if section.problems and self.curation.benchmarks:
+            rules["contamination"] = {
+                "version": contamination.VERSION,
+                **_without(section.identity(), "problems", "trace_gram_words", "min_quoted"),
+                "benchmarks": [readers.identity(source) for source in self.curation.benchmarks],
+            }
+        if self.curation.duplicates.problems:
+            rules["duplicates"] = {"version": duplicates.VERSION, **collect.ALIKE.identity()}
+        return rules
+
+    def _sampled(self, stage: str, name: str, key: dict[str, Any]) -> Folder:
+        return Folder(stage if self.recipe else f"{WITHIN}{stage}", name, key)
 
 
-def completions(asked: Model, sampling: Sampling) -> Place:
-    """Paid completions of any problems: `n`, `max_tokens` and the problem are left to each completion's own
-    key."""
-    settings = {
-        name: value
-        for name, value in _sampling(sampling).items()
-        if name not in ("n", "max_tokens", "adaptive", "again")
-    }
-    teacher = {name: value for name, value in _teacher(asked).items() if name not in keys.NOT_ASKED}
-    key = {"sample": sample.VERSION, "teacher": teacher, "sampling": settings}
-    return Place(f"{asked.within}completions", asked.name, key)
-
-
-def verdicts(traces: Place, verification: Verification, kinds: Sequence[str]) -> Place:
-    """Verdicts on traces: how answers are judged, and by which versions of the verifiers."""
-    key = {
-        "schema": folders.schema_digest(Candidate),
-        "verification": verification.identity(),
-        "verifiers": verifiers.versions(kinds, verification),
-        "traces": traces.key,
-    }
-    return Place(traces.room.replace("traces", "verdicts"), traces.name, key)
-
-
-def judgements(traces: Place, judge: Judge) -> Place:
-    """What a judge model replied: what it was asked is in each reply's own key."""
-    return Place(
-        traces.room.replace("traces", "judgements"),
-        short(judge.model.model),
-        {"judge": judge.model.identity()},
-    )
-
-
-def measures(verdicts: Place, curation: Curation) -> Place:
-    """Candidates with their measured columns; no threshold is part of it."""
-    return Place(
-        "measures",
-        verdicts.name,
-        {"measured": curate.measuring(curation)["measures"], "verdicts": verdicts.key},
-    )
-
-
-def pairs(measures: Place, curation: Curation) -> Place:
-    """Pairs of near-duplicates among measured candidates."""
-    return Place(
-        "pairs", measures.name, {"paired": curate.measuring(curation)["pairs"], "measures": measures.key}
-    )
-
-
-def matches(verdicts: Place, curation: Curation) -> Place:
-    """What is close to a benchmark question among judged candidates."""
-    return Place(
-        "matches", verdicts.name, {"matched": curate.measuring(curation)["matches"], "verdicts": verdicts.key}
-    )
-
-
-def dataset(verdicts: Place, recipe: DatasetRecipe) -> Place:
-    """A filtered dataset: thresholds, policy and benchmarks over measured candidates."""
-    key = {
-        "schema": folders.schema_digest(Example),
-        "decides": curate.DECIDES | {"preferences": preferences.VERSION},
-        "pairs": curate.measuring(recipe.curation)["pairs"],
-        "curation": _curation(recipe.curation),
-        "shares": shares(recipe),
-        "prompt": prompts.identity(recipe.sampling.prompt),
-        "matches": matches(verdicts, recipe.curation).key["matched"],
-        "measures": measures(verdicts, recipe.curation).key,
-    }
-    return Place("datasets", recipe.name, key)
-
-
-def student(examples: str, recipe: StudentRecipe) -> Place:
-    """A student trained on examples of a certain content."""
-    key = {
-        "train": train.VERSION,
-        "base": _base(recipe.base),
-        "training": recipe.training.identity(),
-        "examples": examples,
-    }
-    return Place("students", recipe.name, key)
-
-
-def prepared_base(base: Base) -> Place:
+def prepared_base(base: Base) -> Folder:
     """The untrained base with the student's template, ready to be served."""
-    return Place("evaluations/bases", short(base.model), {"train": train.VERSION, "base": _base(base)})
+    return Folder(f"{WITHIN}bases", _short(base.model), _base(base))
 
 
-def shares(recipe: DatasetRecipe) -> dict[str, float]:
-    """The wanted share of each source that names one."""
-    return {source.name: source.share for source in recipe.problems if source.share is not None}
-
-
-def kinds(problem_sources: Sequence[ProblemSource]) -> list[str]:
-    """The kinds of problems in a list of sources, each once."""
-    return sorted({source.kind for source in problem_sources})
-
-
-def _teacher(asked: Model) -> dict[str, Any]:
-    kept = {name: value for name, value in asked.teacher.identity().items() if name != "licence"}
-    return kept | {"model": asked.weights or _weights(asked.teacher)}
+def _base(base: Base) -> dict[str, Any]:
+    template = digest(student_template.read(base.chat_template))[:12]
+    model = {"model": _files(base.model, base.revision), "chat_template": template}
+    return {"train": train.VERSION, "base": _without(base.identity(), "licence", "parameters") | model}
 
 
 def _weights(teacher: Teacher) -> Any:
@@ -255,33 +276,19 @@ def _weights(teacher: Teacher) -> Any:
         case "replay":
             return readers.content_identity(ProblemSource(name="replay", path=teacher.model))
         case engine if engine in LOCAL:
-            return _model(teacher.model, teacher.revision)
+            return _files(teacher.model, teacher.revision)
         case _:
             return teacher.model
 
 
-def _model(model: str, revision: str | None) -> dict[str, Any]:
+def _files(model: str, revision: str | None) -> dict[str, Any]:
     return folders.model_identity(str(shapes.local_folder(model) or model), revision)
 
 
-def _base(base: Base) -> dict[str, Any]:
-    kept = {name: value for name, value in base.identity().items() if name not in ("licence", "parameters")}
-    template = folders.digest(student_template.read(base.chat_template))[:12]
-    return kept | {"model": _model(base.model, base.revision), "chat_template": template}
+def _without(settings: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in names}
 
 
-def _sampling(sampling: Sampling) -> dict[str, Any]:
-    return sampling.identity() | {"prompt": prompts.identity(sampling.prompt)}
-
-
-def _curation(curation: Curation) -> dict[str, Any]:
-    return curation.identity() | {"benchmarks": [readers.identity(source) for source in curation.benchmarks]}
-
-
-def _self_check(verification: Verification) -> dict[str, Any]:
-    """What decides about a single reference or answer: no judge is asked, and a majority only takes the place
-    of a reference."""
-    checks = {
-        name: value for name, value in verification.identity().items() if name not in ("judge", "majority")
-    }
-    return checks | {"majority": verification.majority is not None}
+def _short(model: str) -> str:
+    """The last part of a hub id or folder."""
+    return model.rstrip("/").rsplit("/", 1)[-1]

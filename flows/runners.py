@@ -1,5 +1,5 @@
-"""Where tasks that keep one core busy each are run: processes or threads of this machine, or a Ray or Dask
-cluster.
+"""What all flows and tasks have in common, and where tasks that keep one core busy each are run: processes or
+threads of this machine, or a Ray or Dask cluster.
 
 `DISTILL_RUNNER` is `processes` (default), `threads`, `ray` or `dask`. The cluster's address comes from Ray's
 or Dask's own variable; without one, a cluster on this machine lives as long as the flow. A cluster elsewhere
@@ -12,11 +12,14 @@ import importlib.util
 import os
 from typing import Any
 
+from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 
 import flows
-from distill.store import folders
+from distill.store import StoreError, folders, slug
 
+TASK: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
+FLOW: dict[str, Any] = {"persist_result": False}
 VARIABLE = "DISTILL_RUNNER"
 RAY_ADDRESS = "RAY_ADDRESS"
 DASK_ADDRESS = "DASK_SCHEDULER_ADDRESS"
@@ -25,7 +28,7 @@ KILLED = ("BrokenProcessPool", "WorkerCrashedError", "NodeDiedError", "OutOfMemo
 after three more tries."""
 
 
-class CannotRun(folders.StoreError):
+class CannotRun(StoreError):
     """The runner that was asked for cannot be had; the message says what to do."""
 
 
@@ -57,6 +60,14 @@ def result(future: Any) -> Any:
             "run the same command again, which goes on from the shards that are there, with "
             f"{VARIABLE}=threads if memory is short"
         ) from error
+
+
+def artifact(key: str, markdown: str, description: str) -> None:
+    """Puts a Markdown table on the page of the flow run."""
+    from prefect.artifacts import create_markdown_artifact
+
+    named = slug(key).lower().replace(".", "-").replace("_", "-")
+    create_markdown_artifact(key=named, markdown=markdown, description=description)
 
 
 def _ray(workers: int | None) -> Any:

@@ -1,8 +1,8 @@
-"""The second room's flow: one task a shard of problems, all of them on one engine.
+"""The flow of sampling: one task a shard of problems, all of them on one engine.
 
 Where the engine allows it, so many shards are in work at a time that the last long completions of one do not
 leave the teacher idle. The engine is opened with the first request: nothing is loaded when all completions
-are there. Ctrl-C or a budget that is used up ends what is asked; what is in flight comes home first, and the
+are there. Ctrl-C or a budget that is used up ends what is asked: what is in flight is waited for, and the
 same command goes on from there.
 """
 
@@ -28,12 +28,14 @@ from distill.engines.completions import Completions
 from distill.engines.usage import Ledger
 from distill.progress import Meter, say
 from distill.recipe.curation import Screens
-from distill.recipe.dataset import Sampling, Teacher, Verification
+from distill.recipe.dataset import Sampling, Teacher
 from distill.records import Problem, Trace
 from distill.sample import Asked, sample, traces
-from distill.store import shards
-from flows import identity, rooms
-from flows.identity import Model, Place
+from distill.store import Folder, checked, shards
+from distill.store.folders import Missing
+from flows import runners
+from flows.completions import completions_of
+from flows.identity import Folders
 
 OVERLAPPING = ("server", "vllm")
 """Engines that take the requests of several shards at a time."""
@@ -188,74 +190,76 @@ class Watch:
         return rows if self._looks is None else self._looks.over(rows)
 
 
-@flow(name="sample", task_runner=RUNNER, **rooms.FLOW)
-def sample_room(
-    problems: Place,
-    model: Model,
-    sampling: Sampling,
-    verification: Verification,
-    kinds: list[str],
-    screens: Screens | None = None,
-) -> Place:
-    """Makes or reuses the traces of a model on finished problems; what `screens` would drop nearly all of is
+@flow(name="sample", task_runner=RUNNER, **runners.FLOW)
+def sample_stage(folders: Folders) -> Folder:
+    """Makes or reuses the traces of a model on finished problems; what filters would drop nearly all of is
     told as it comes."""
-    collected = rooms.needed(problems, "distill collect")
-    place = identity.traces(collected["content"], model, sampling, verification, kinds)
-    if (summary := rooms.reused(place, "0 teacher calls")) is not None:
-        _tell_failures(summary.get("failures", {}), sampling)
-        return place
-    sources = rooms.shard_paths(problems, collected)
-    kept = rooms.completions(identity.completions(model, sampling), f"{model.within}journals")
-    with rooms.making(place, "0 teacher calls") as folder, kept as completions:
-        if folder is None:
-            return place
-        cancellation = Cancellation()
+    traces, sampling = folders.traces, folders.sampling
+    looks = Looks(folders.model.teacher, sampling, folders.screens) if folders.screens else None
+    with traces.making("0 teacher calls") as todo:
+        if todo:
+            calls = _sampled(folders, looks)
+            say(f"made {traces.label}: {calls:,} teacher calls")
+    if failures := traces.needed("distill sample").get("failures"):
+        told = ", ".join(
+            f"{rows:,} {reason}" for reason, rows in sorted(failures.items(), key=lambda item: -item[1])
+        )
+        say(
+            f"without a completion: {told} (--set sampling.again={(sampling.again or 0) + 1} asks for these "
+            "once more)"
+        )
+    if looks is not None:
+        looks.tell()
+    return traces
+
+
+def _sampled(folders: Folders, looks: Looks | None) -> int:
+    """Samples the shards that are missing, closes the folder of traces, and returns the number of
+    requests."""
+    model, sampling, traces = folders.model, folders.sampling, folders.traces
+    sources = folders.compared.shards()
+    missing = traces.lacks(sources)
+    usable = {source: _usable(source) for source in sources}
+    left, total = sum(usable[one.source] for one in missing), sum(usable.values())
+    cancellation = Cancellation()
+    with (
+        completions_of(folders.completions) as completions,
+        ExitStack() as stack,
+        Meter(f"sampling {model.name}", total, total - left) as meter,
+        _by_hand(cancellation),
+    ):
         ledger = Ledger(
             model.teacher, sampling, completions.spending().spent, cancellation, completions.spending
         )
         used = {sampling.max_tokens, *(sampling.adaptive.budgets if sampling.adaptive else ())}
-        terms = Asked(identity.known_as(model, place), sampling, verification, completions.budgets(used))
-        todo = rooms.missing(sources, folder)
-        usable = {source: _usable(source) for source in sources}
-        left, total = sum(usable[source] for source, _ in todo), sum(usable.values())
-        with (
-            ExitStack() as stack,
-            Meter(f"sampling {model.name}", total, total - left) as meter,
-            _by_hand(cancellation),
-        ):
-            looks = Looks(model.teacher, sampling, screens) if screens else None
-            engine = LazyEngine(model.teacher, stack, cancellation, looks)
-            here: Any = quote(
-                (terms, engine, completions, Watch(meter, ledger, looks), cancellation)
-            )  # Prefect hands it over as it is
-            if model.teacher.engine in OVERLAPPING:
-                _overlapping(todo, here, cancellation)
-            else:
-                for paths in todo:  # in this thread, where a signal stops it at once
-                    sample_shard(*paths, here)
-        targets = [f"{folder}/{source.rsplit('/', 1)[1]}" for source in sources]
-        failures, sums = _counts(targets)
-        rooms.finish(
-            place, targets, calls=engine.calls, failures=failures, of_rows=sums, spent=ledger.summary()
-        )
-        say(f"made {place.label}: {engine.calls:,} teacher calls")
-        _tell_failures(failures, sampling)
-        if looks is not None:
-            looks.tell()
-    return place
+        terms = Asked(folders.known_as, sampling, folders.verification, completions.budgets(used))
+        engine = LazyEngine(model.teacher, stack, cancellation, looks)
+        here: Any = quote(
+            (terms, engine, completions, Watch(meter, ledger, looks), cancellation)
+        )  # Prefect hands it over as it is
+        if model.teacher.engine in OVERLAPPING:
+            _overlapping(missing, here, cancellation)
+        else:
+            for one in missing:  # in this thread, where a signal stops it at once
+                sample_shard(*one, here)
+        spent = ledger.summary()
+    targets = [f"{traces.path}/{source.rsplit('/', 1)[1]}" for source in sources]
+    failures, sums = _counts(targets)
+    traces.finish(targets, calls=engine.calls, failures=failures, of_rows=sums, spent=spent)
+    return engine.calls
 
 
-@task(name="sample-shard", **rooms.TASK)
+@task(name="sample-shard", **runners.TASK)
 def sample_shard(
     source: str, target: str, here: tuple[Asked, LazyEngine, Completions, Watch, Cancellation]
 ) -> int:
     """Asks a model about one shard of problems; `here` is what stays in this process."""
     terms, engine, completions, watch, cancellation = here
-    rows = sample(rooms.read(Problem, source), terms, engine, completions, watch, cancellation)
+    rows = sample(checked.read(Problem, source), terms, engine, completions, watch, cancellation)
     return shards.write(Trace, watch.over(rows), target)
 
 
-def _overlapping(work: Sequence[tuple[str, str]], here: Any, cancellation: Cancellation) -> None:
+def _overlapping(work: Sequence[Missing], here: Any, cancellation: Cancellation) -> None:
     """Samples many shards at a time; after the cancellation, waits for what is in flight in each of them."""
     free, futures, stopped = threading.Semaphore(SHARDS_AT_ONCE), list[Any](), False
 
@@ -315,25 +319,13 @@ def _counts(paths: Sequence[str]) -> tuple[dict[str, int], dict[str, float]]:
     """Of all rows of some shards, how many have which failure, and the sums of tokens and money."""
     failures: Counter[str] = Counter()
     sums: dict[str, float] = dict.fromkeys(COUNTED, 0)
-    for table in chain.from_iterable(rooms.read_tables(path, [*COUNTED, "failure"]) for path in paths):
+    for table in chain.from_iterable(checked.read_tables(path, [*COUNTED, "failure"]) for path in paths):
         failures.update(table["failure"].drop_null().to_pylist())
         for name in COUNTED:
             sums[name] += pc.sum(table[name]).as_py() or 0
     return dict(failures), sums
 
 
-def _tell_failures(failures: dict[str, int], sampling: Sampling) -> None:
-    """Says what could not be had, and how to ask for it again."""
-    if failures:
-        told = ", ".join(
-            f"{rows:,} {reason}" for reason, rows in sorted(failures.items(), key=lambda item: -item[1])
-        )
-        say(
-            f"without a completion: {told} (--set sampling.again={(sampling.again or 0) + 1} asks for these "
-            "once more)"
-        )
-
-
 def _usable(source: str) -> int:
     """How many problems of a shard have traces."""
-    return sum(row["unusable"] is None for row in rooms.read_rows(source, ["unusable"]))
+    return sum(row["unusable"] is None for row in checked.read_rows(source, ["unusable"]))

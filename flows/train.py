@@ -1,4 +1,4 @@
-"""The fifth room's flow: one task that trains a student in a child process. A student whose weights are not
+"""The flow of training: one task that trains a student in a child process. A student whose weights are not
 finite is not reused.
 
 students/<name>-<fingerprint>/   model/  checkpoint.json  recipe.json  train.log  plots/loss.png
@@ -15,46 +15,42 @@ from distill import plots
 from distill.progress import Meter, say
 from distill.recipe.dataset import Base, StudentRecipe, Training
 from distill.records import Checkpoint
-from distill.store import folders, shards
-from distill.store.folders import NotMade
+from distill.store import Folder, NotMade, folders, set_aside, write_record, write_text
 from distill.train import train, weights
-from flows import identity, rooms
-from flows.identity import Place
+from flows import runners
+from flows.identity import WITHIN, Folders
 
 
-@flow(name="train", **rooms.FLOW)
-def train_room(dataset: Place, recipe: StudentRecipe) -> Place:
+@flow(name="train", **runners.FLOW)
+def train_stage(folders: Folders, recipe: StudentRecipe) -> Folder:
     """Makes or reuses the student of a finished dataset."""
-    curated = rooms.needed(dataset, f"distill dataset {dataset.name}")
-    place = identity.student(curated["content"], recipe)
-    _refuse_not_finite(place)
-    if rooms.reused(place, "nothing is trained"):
-        return place
-    if curated["kept"] == 0:
+    dataset, student = folders.dataset, folders.student(recipe)
+    _refuse_not_finite(student)
+    if not dataset.needed("distill curate")["kept"]:
         raise NotMade(
             f"{dataset.label} has no example to train on: see {dataset.path}/README.md for what was dropped "
             "and why"
         )
-    with rooms.making(place, "nothing is trained") as folder:
-        if folder is None:
-            return place
-        shards.write_text(f"{folder}/recipe.json", recipe.model_dump_json(indent=1))
-        examples = rooms.shard_paths(dataset, curated, "examples/")
-        done, losses = train_student(
-            recipe.base, recipe.training, examples, str(rooms.local(folder)), recipe.name
-        )
-        checkpoint = replace(
-            done, student=recipe.name, dataset=dataset.path.rsplit("/", 1)[1], fingerprint=place.fingerprint
-        )
-        folders.write_record(f"{folder}/checkpoint.json", checkpoint)
-        if plots.available() and losses:
-            plots.loss(list(losses), list(losses.values()), f"{folder}/plots/loss.png")
-        rooms.finish(place, [], finite=True)
-    trained = (
-        f"{checkpoint.rows_trained:,} rows, {checkpoint.steps:,} steps, loss {checkpoint.final_loss:.3f}"
-    )
-    say(f"made {place.label}: {trained}{left_out(checkpoint)}")
-    return place
+    with student.making("nothing is trained") as todo:
+        if todo:
+            say(f"made {student.label}: {_trained(student, dataset, recipe)}")
+    return student
+
+
+def _trained(student: Folder, dataset: Folder, recipe: StudentRecipe) -> str:
+    """Trains the student, closes its folder, and says how it went."""
+    folder = str(student.local())
+    write_text(f"{folder}/recipe.json", recipe.model_dump_json(indent=1))
+    examples = dataset.shards("examples/")
+    done, losses = train_student(recipe.base, recipe.training, examples, folder, recipe.name)
+    named = dataset.path.rsplit("/", 1)[1]
+    checkpoint = replace(done, student=recipe.name, dataset=named, fingerprint=student.fingerprint)
+    write_record(f"{folder}/checkpoint.json", checkpoint)
+    if plots.available() and losses:
+        plots.loss(list(losses), list(losses.values()), f"{folder}/plots/loss.png")
+    student.finish([], finite=True)
+    steps = f"{checkpoint.steps:,} steps, loss {checkpoint.final_loss:.3f}"
+    return f"{checkpoint.rows_trained:,} rows, {steps}{left_out(checkpoint)}"
 
 
 def left_out(checkpoint: Checkpoint) -> str:
@@ -72,7 +68,7 @@ def left_out(checkpoint: Checkpoint) -> str:
     return said
 
 
-@task(name="train", **rooms.TASK)
+@task(name="train", **runners.TASK)
 def train_student(
     base: Base, training: Training, examples: list[str], folder: str, name: str
 ) -> tuple[Checkpoint, dict[int, float]]:
@@ -93,24 +89,28 @@ def train_student(
     return checkpoint, losses
 
 
-def _refuse_not_finite(place: Place) -> None:
+def _refuse_not_finite(student: Folder) -> None:
     """Sets a made student aside whose weights are not all finite, with what was sampled from it, so that it
     is trained anew.
 
-    Students of this version were checked before they were saved; an older one is read once.
+    Students of this version were checked before they were saved; an older one is read once. Another run may
+    wait for any of these folders: each is renamed under its lock.
     """
-    summary = rooms.made(place)
-    if summary is None or summary.get("finite"):
+
+    def unread() -> bool:
+        return not (student.done() or {"finite": True}).get("finite")
+
+    if not unread():
         return
-    wrong = weights.not_finite(rooms.local(place.path) / "model")
-    if wrong is None:
-        rooms.finish(place, [], finite=True)
-        return
-    evaluated = [
-        key.parent
-        for key in Path(folders.ROOT).glob("evaluations/*/*/key.json")
-        if place.fingerprint in key.read_text("utf-8")
-    ]
-    for path in (*evaluated, rooms.local(place.path)):
-        path.rename(f"{path}.damaged")
-    say(f"set aside {place.path}.damaged: the student's weights are not finite ({wrong})")
+    with student.held():
+        if not unread():  # another run has read it meanwhile
+            return
+        wrong = weights.not_finite(student.local() / "model")
+        if wrong is None:
+            student.finish([], finite=True)
+            return
+        for key in Path(folders.ROOT).glob(f"{WITHIN}*/*/key.json"):
+            if student.fingerprint in key.read_text("utf-8"):
+                set_aside(str(key.parent))
+        student.local().rename(f"{student.path}.damaged")
+    say(f"set aside {student.path}.damaged: the student's weights are not finite ({wrong})")

@@ -1,4 +1,4 @@
-"""The third room's flow: one task a shard of traces; the verifier processes keep all cores busy inside each.
+"""The flow of verification: one task a shard of traces, in which the verifier processes keep all cores busy.
 
 What a judge model replied is kept on its own, by what it was asked: a killed run, another threshold and a new
 version of a rule verifier ask it nothing twice. The summary by source and the list of disagreements lie
@@ -6,8 +6,8 @@ beside the shards.
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from contextlib import nullcontext
+from typing import Any, NamedTuple
 
 from prefect import flow, task
 from prefect.utilities.annotations import quote
@@ -18,51 +18,59 @@ from distill.engines.completions import Completions
 from distill.progress import Meter
 from distill.recipe.dataset import Verification
 from distill.records import Candidate, Trace
-from distill.store import shards
+from distill.store import Folder, checked, list_shards, shards
 from distill.verify import summary, verify
-from flows import identity, rooms
-from flows.identity import Place
+from flows import runners
+from flows.completions import completions_of
+from flows.identity import Folders
 
 SUMMARY = "summary.json"
 DISAGREEMENTS = "disagreements.jsonl"
 
 
-@flow(name="verify", **rooms.FLOW)
-def verify_room(traces: Place, verification: Verification, kinds: list[str]) -> Place:
+@flow(name="verify", **runners.FLOW)
+def verify_stage(folders: Folders) -> Folder:
     """Makes or reuses the verdicts on finished traces."""
-    sampled = rooms.needed(traces, "distill sample")
-    place = identity.verdicts(traces, verification, kinds)
-    if rooms.reused(place, "every verdict is there"):
-        return place
-    with rooms.making(place, "every verdict is there") as folder, _replies(traces, verification) as replies:
-        if folder is None:
-            return place
-        with Meter("verifying", sampled["rows"]) as meter:
-            todo = rooms.missing(rooms.shard_paths(traces, sampled), folder)
-            meter.add(sampled["rows"] - sum(rooms.count(source) for source, _ in todo))
-            lookout: Any = quote(
-                Lookout() if traces.room == "traces" else None
-            )  # a student that is evaluated may fail as it likes
-            here: Any = quote(replies)  # Prefect hands it over as it is
-            for source, target in todo:
-                meter.add(verify_shard(source, target, verification, here, lookout))
-        paths = shards.list_shards(folder)
-        summarise(place, paths)
-        rooms.finish(place, paths)
-    return place
+    traces, verdicts = folders.traces, folders.verdicts
+    sampled = traces.needed("distill sample")
+    with verdicts.making("every verdict is there") as todo:
+        if todo:
+            missing = verdicts.lacks(traces.shards())
+            done = sampled["rows"] - sum(checked.count(one.source) for one in missing)
+            judge = folders.judgements
+            with (
+                Meter("verifying", sampled["rows"], done) as meter,
+                nullcontext() if judge is None else completions_of(judge) as replies,
+            ):
+                # a student that is evaluated may fail as it likes
+                lookout = Lookout() if folders.recipe else None
+                here: Any = quote(Here(replies, lookout))  # Prefect hands it over as it is
+                for one in missing:
+                    meter.add(verify_shard(*one, folders.verification, here))
+            paths = list_shards(verdicts.path)
+            summarise(verdicts, paths)
+            verdicts.finish(paths)
+    return verdicts
 
 
-@task(name="verify-shard", **rooms.TASK)
+class Here(NamedTuple):
+    """What stays in this process."""
+
+    replies: Completions | None
+    lookout: Lookout | None
+
+
+@task(name="verify-shard", **runners.TASK)
 def verify_shard(
     source: str,
     target: str,
     verification: Verification,
-    replies: Completions | None,
-    lookout: Lookout | None = None,
+    here: Here,
 ) -> int:
     """Judges one shard of traces."""
-    found = verify(rooms.read(Trace, source), verification, replies)
-    return shards.write(Candidate, found if lookout is None else _looked_at(found, lookout), target)
+    found = verify(checked.read(Trace, source), verification, here.replies)
+    looked_at = found if here.lookout is None else _looked_at(found, here.lookout)
+    return shards.write(Candidate, looked_at, target)
 
 
 def _looked_at(candidates: Iterable[Candidate], lookout: Lookout) -> Iterator[Candidate]:
@@ -79,25 +87,17 @@ def _looked_at(candidates: Iterable[Candidate], lookout: Lookout) -> Iterator[Ca
         yield candidate
 
 
-@task(name="summarise-verdicts", **rooms.TASK)
-def summarise(place: Place, paths: list[str]) -> None:
+@task(name="summarise-verdicts", **runners.TASK)
+def summarise(verdicts: Folder, paths: list[str]) -> None:
     """Writes the summary by source and kind, and the answers on which opinions differ, and puts the table on
     the run's page."""
 
     def read(columns: list[str] | None) -> Iterator[dict[str, Any]]:
-        return (row for path in paths for row in rooms.read_rows(path, columns))
+        return (row for path in paths for row in checked.read_rows(path, columns))
 
-    summaries = summary.write(read, f"{place.path}/{SUMMARY}", f"{place.path}/{DISAGREEMENTS}")
-    rooms.artifact(
-        f"verdicts-{place.name}",
+    summaries = summary.write(read, f"{verdicts.path}/{SUMMARY}", f"{verdicts.path}/{DISAGREEMENTS}")
+    runners.artifact(
+        f"verdicts-{verdicts.name}",
         summary.markdown(summaries),
-        f"Verdicts on the traces of {place.name} by source",
+        f"Verdicts on the traces of {verdicts.name} by source",
     )
-
-
-def _replies(traces: Place, verification: Verification) -> AbstractContextManager[Completions | None]:
-    """What the judge has replied; None without a judge."""
-    if verification.judge is None:
-        return nullcontext()
-    place = identity.judgements(traces, verification.judge)
-    return rooms.completions(place, place.room)

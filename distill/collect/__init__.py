@@ -35,7 +35,7 @@ from distill.recipe.curation import Duplicates
 from distill.recipe.dataset import ProblemSource, Verification
 from distill.recipe.section import RecipeError
 from distill.records import Problem, Verdict
-from distill.store.folders import digest
+from distill.store import digest
 from distill.text import language
 
 VERSION = 3

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from distill.curate import filters
 from distill.curate.funnel import KEPT, Funnel
 from distill.progress import say
-from distill.store.folders import StoreError
+from distill.store import StoreError
 
 SHARE = 0.9
 LEAST_ROWS = 20

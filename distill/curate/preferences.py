@@ -19,7 +19,7 @@ from typing import NamedTuple
 from distill.curate.filters import NOT_SELECTED, completion_tokens, reason
 from distill.recipe.curation import Preferences, Screens, Selection
 from distill.records import Candidate, Message, Outline, Trace
-from distill.store.folders import digest
+from distill.store import digest
 from distill.text.prompts import render
 from distill.text.thinking import join
 

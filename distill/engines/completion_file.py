@@ -29,7 +29,7 @@ from distill.engines import Completion, completion_salvage
 from distill.engines.completion_salvage import PAGE_BYTES
 from distill.engines.usage import Spent, spent_on
 from distill.progress import say
-from distill.store.folders import StoreError
+from distill.store import StoreError
 
 SYNC_SECONDS = 0.25
 """At 2,000 completions a second one fsync in 64 would be 31 a second, of 1 to 20 ms each."""

@@ -20,7 +20,7 @@ from distill.engines import Completion, old_journals
 from distill.engines.completion_file import CompletionFile, decode, encode, hashed, locks
 from distill.engines.usage import Spending
 from distill.progress import say
-from distill.store.folders import StoreError
+from distill.store import StoreError
 
 LOOK_SECONDS = 0.5
 """How often the claims of other runs are looked at."""

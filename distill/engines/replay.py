@@ -22,8 +22,7 @@ from distill.engines import Completion, EngineError, Request
 from distill.files import readers
 from distill.recipe.dataset import ProblemSource, Sampling, Teacher
 from distill.recipe.section import RecipeError
-from distill.store import shards
-from distill.store.folders import digest
+from distill.store import digest, shards
 from distill.text import endings
 
 QUESTIONS = ("question", "prompt", "problem")

@@ -19,7 +19,7 @@ from typing import Any
 from distill.engines import Completion, Request
 from distill.recipe.dataset import Sampling, Teacher
 from distill.records import Problem
-from distill.store.folders import digest
+from distill.store import digest
 
 MODEL = "scripted"
 CHARACTERS_PER_TOKEN = 4

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from distill.files.readers import BAD_ROW, LINES, UNREADABLE, Row, file_rows
 from distill.records import Candidate, Kind, Opinions, Outcome, Problem, Trace, Verdict
-from distill.store.folders import digest
+from distill.store import digest
 from distill.store.schema import schema
 from distill.text import endings, language, thinking
 

@@ -10,7 +10,7 @@ import json
 
 from distill.recipe.dataset import Sampling, Teacher
 from distill.records import Problem
-from distill.store.folders import digest
+from distill.store import digest
 from distill.text import prompts
 
 NOT_THE_DISTRIBUTION = ("n", "max_tokens", "adaptive", "again", "prompt")

@@ -10,7 +10,7 @@ from distill.engines.usage import Spent, cost_usd, spent_on
 from distill.progress import say
 from distill.recipe.dataset import Teacher
 from distill.records import Problem, Trace
-from distill.store.folders import digest
+from distill.store import digest
 from distill.text import think_tags, thinking
 
 READY = "ready:"

@@ -7,15 +7,15 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import fsspec
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from distill.records import Comparison, Report, Score
-from distill.store import folders, schema, shards
-from distill.store.folders import NotMade
+from distill.store import folders, schema
+from distill.store.keys import NotMade, slug
+from distill.store.paths import exists, filesystem, read_text
 
-ROOMS_OF_TRACES = (
+STAGES_OF_TRACES = (
     "datasets/*/candidates",
     "measures/*",
     "verdicts/*",
@@ -30,8 +30,8 @@ def datasets() -> list[dict[str, Any]]:
     """Every finished dataset: folder, examples, traces, and what its recipe says."""
     found = []
     for folder in _folders("datasets", "made.json"):
-        made = json.loads(shards.read_text(f"{folder}/made.json"))
-        recipe = json.loads(shards.read_text(f"{folder}/recipe.json"))
+        made = json.loads(read_text(f"{folder}/made.json"))
+        recipe = json.loads(read_text(f"{folder}/recipe.json"))
         traces = sum(rows for name, rows in made["shards"].items() if name.startswith("candidates/"))
         found.append(
             {
@@ -48,14 +48,14 @@ def students() -> list[dict[str, Any]]:
     """Every trained student: folder, dataset, rows, and the scores of its last report."""
     found = []
     for folder in _folders("students", "checkpoint.json"):
-        checkpoint = json.loads(shards.read_text(f"{folder}/checkpoint.json"))
+        checkpoint = json.loads(read_text(f"{folder}/checkpoint.json"))
         row = {
             "path": folder,
             "dataset": checkpoint["dataset"],
             "rows": checkpoint["rows_trained"],
             "decision": "not evaluated",
         }
-        if shards.exists(f"{folder}/report.json"):
+        if exists(f"{folder}/report.json"):
             report = load_report(f"{folder}/report.json")
             row |= {"decision": report.decision} | {
                 one.role: one.pass_at_1 for one in report.scores if one.source == "all"
@@ -66,7 +66,7 @@ def students() -> list[dict[str, Any]]:
 
 def load_report(path: str) -> Report:
     """The report of a report.json."""
-    values = json.loads(shards.read_text(path))
+    values = json.loads(read_text(path))
     values["scores"] = [schema.from_row(Score, score) for score in values["scores"]]
     values["comparisons"] = [schema.from_row(Comparison, comparison) for comparison in values["comparisons"]]
     return Report(**values)
@@ -76,12 +76,12 @@ def report_path(run: str) -> str:
     """The report.json of a path, a folder of the store, or the newest student of a name; raises NotMade when
     there is none."""
     for path in (run, f"{run.rstrip('/')}/report.json", f"{folders.ROOT}/students/{run}/report.json"):
-        if path.endswith("report.json") and shards.exists(path):
+        if path.endswith("report.json") and exists(path):
             return path
     known = [
         folder
         for folder in _folders("students", "report.json")
-        if folder.rsplit("/", 1)[1].rpartition("-")[0] == folders.slug(run)
+        if folder.rsplit("/", 1)[1].rpartition("-")[0] == slug(run)
     ]
     if known:
         return max((f"{folder}/report.json" for folder in known), key=_modified)
@@ -92,7 +92,7 @@ def report_path(run: str) -> str:
 def trace(identifier: str) -> tuple[str, dict[str, Any]]:
     """(shard, row) of the trace whose id is, or starts with, an identifier; raises NotMade when no shard has
     it."""
-    for pattern in ROOMS_OF_TRACES:
+    for pattern in STAGES_OF_TRACES:
         for path in _glob(f"{folders.ROOT}/{pattern}/*.parquet"):
             if row := _row(path, identifier):
                 return path, row
@@ -104,8 +104,8 @@ def trace(identifier: str) -> tuple[str, dict[str, Any]]:
 
 def _row(path: str, identifier: str) -> dict[str, Any] | None:
     """The first row of a shard with an id; text columns are read only when the shard has it."""
-    filesystem, name = fsspec.core.url_to_fs(path)
-    with filesystem.open(name, "rb") as file:
+    files, name = filesystem(path)
+    with files.open(name, "rb") as file:
         parquet = pq.ParquetFile(file)
         for group in range(parquet.num_row_groups):
             ids = parquet.read_row_group(group, columns=["id"])["id"]
@@ -116,16 +116,16 @@ def _row(path: str, identifier: str) -> dict[str, Any] | None:
     return None
 
 
-def _folders(room: str, finished_by: str) -> list[str]:
-    return [path.rsplit("/", 1)[0] for path in _glob(f"{folders.ROOT}/{room}/*/{finished_by}")]
+def _folders(stage: str, finished_by: str) -> list[str]:
+    return [path.rsplit("/", 1)[0] for path in _glob(f"{folders.ROOT}/{stage}/*/{finished_by}")]
 
 
 def _glob(pattern: str) -> Iterator[str]:
-    filesystem, name = fsspec.core.url_to_fs(pattern)
-    for path in sorted(filesystem.glob(name)):
-        yield filesystem.unstrip_protocol(path) if "://" in pattern else path
+    files, name = filesystem(pattern)
+    for path in sorted(files.glob(name)):
+        yield files.unstrip_protocol(path) if "://" in pattern else path
 
 
 def _modified(path: str) -> float:
-    filesystem, name = fsspec.core.url_to_fs(path)
-    return float(filesystem.modified(name).timestamp())
+    files, name = filesystem(path)
+    return float(files.modified(name).timestamp())

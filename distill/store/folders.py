@@ -1,141 +1,174 @@
-"""The store: folders named by what made them, and the only truth about what is done.
+"""Folders named by what made them, and the only truth about what is done.
 
-    data/store/<room>/<name>-<fingerprint>/      key.json, then what the room makes
+    data/store/<stage>/<name>-<fingerprint>/      key.json, what the stage makes, made.json
 
-`room` is problems, traces, verdicts, datasets, students or evaluations. A fingerprint is the hash of
-everything that decides the content: recipe section, record schema, code version of what decides, and the
-fingerprint upstream. Reuse is a look-up by that key; a miss can be explained, because the key itself is
-stored beside what it made. The root is a folder or any fsspec URL. Locks are files of this machine and guard
-against its own processes only: two machines that make the same folder of one store do the work twice, and the
-last one to finish a shard wins.
+- A fingerprint is the hash of all that decides the content: recipe section, record schema, code version of
+  what decides, and the fingerprint upstream. Reuse is a look-up by that key; `key.json` explains a miss.
+- A folder is finished when `made.json` and every shard that it counts are there; it is written last.
+- The root is a folder or any fsspec URL. Locks are files of this machine: two machines that make the same
+  folder of one store do the work twice, and the last one to finish a shard wins.
 """
 
 import fcntl
-import hashlib
 import json
 import os
-import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from distill.progress import say
-from distill.store import schema, shards
-from distill.store.remote import answering, filesystem, is_elsewhere
+from distill.store.keys import FINGERPRINT_CHARACTERS, Busy, NotMade, differences, fingerprint, slug
+from distill.store.keys import Damaged as Damaged
+from distill.store.keys import StoreError as StoreError
+from distill.store.keys import digest as digest
+from distill.store.keys import model_identity as model_identity
+from distill.store.paths import answering, exists, filesystem, is_elsewhere, read_text, write_text
 
 ROOT = os.environ.get("DISTILL_STORE", str(Path(__file__).parents[2] / "data" / "store"))
-FINGERPRINT_CHARACTERS = 12
-HASHED_WHOLE_BYTES = 64 << 20
-HASHED_SAMPLES = 64
-ABSENT = "(absent)"
+LOCAL = Path(ROOT).absolute() if not is_elsewhere(ROOT) else Path(__file__).parents[2] / "data" / "store"
+"""The store, or where the parts of it lie that have to be on this machine."""
+KEY = "key.json"
+SUMMARY = "made.json"
 WAITING_SECONDS = 0.1
 
-Key = Mapping[str, Any]
+
+class Missing(NamedTuple):
+    """A shard that a folder lacks."""
+
+    source: str
+    """The shard that it is made from."""
+    target: str
 
 
-class StoreError(RuntimeError):
-    """The store is not in a state to go on from; the message says what to do."""
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder of the store and the key that names it, made or not."""
 
+    stage: str
+    """The folder that it lies in, such as `traces` or `evaluations/traces`."""
+    name: str
+    key: dict[str, Any]
 
-class Busy(StoreError):
-    """Another run holds the folder; the message names its process."""
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.key)
 
+    @property
+    def path(self) -> str:
+        return f"{ROOT}/{self.stage}/{slug(self.name)}-{self.fingerprint}"
 
-class NotMade(StoreError):
-    """A room upstream has not been made yet; the message says which command makes it."""
+    @property
+    def label(self) -> str:
+        """Stage and name, as they are shown to people."""
+        return f"{self.stage} {self.path.rsplit('/', 1)[1]}"
 
+    def done(self) -> dict[str, Any] | None:
+        """The summary of a finished folder; None when it is missing or lacks a shard."""
+        if not exists(f"{self.path}/{SUMMARY}"):
+            return None
+        summary: dict[str, Any] = json.loads(read_text(f"{self.path}/{SUMMARY}"))
+        return summary if all(exists(f"{self.path}/{name}") for name in summary["shards"]) else None
 
-class Damaged(StoreError):
-    """A shard does not hold what was written to it."""
+    def needed(self, command: str) -> dict[str, Any]:
+        """The summary of a finished folder; raises NotMade with the command that makes it."""
+        if (summary := self.done()) is None:
+            raise NotMade(f"{self.label} is not made yet: run `{command}` first, with the same options")
+        return summary
 
+    def shards(self, part: str = "") -> list[str]:
+        """Paths of a finished folder's shards, in order, or of those in one sub-folder."""
+        names = json.loads(read_text(f"{self.path}/{SUMMARY}"))["shards"]
+        return [f"{self.path}/{name}" for name in sorted(names) if name.startswith(part)]
 
-def fingerprint(key: Key) -> str:
-    """The first 12 hex digits of the SHA-256 of a key's canonical JSON."""
-    return digest(json.dumps(key, sort_keys=True, ensure_ascii=False, separators=(",", ":")))[
-        :FINGERPRINT_CHARACTERS
-    ]
+    def lacks(self, sources: Sequence[str]) -> list[Missing]:
+        """The shards that are not there yet; a shard keeps its name from stage to stage."""
+        found = [Missing(source, f"{self.path}/{source.rsplit('/', 1)[1]}") for source in sources]
+        return [one for one in found if not exists(one.target)]
 
+    @contextmanager
+    def making(self, saves: str) -> Iterator[bool]:
+        """Whether the block has to make the folder: it is then held against other runs, which wait.
 
-def digest(text: str) -> str:
-    """SHA-256 of a text, in hex; lone surrogates are allowed."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        False when the folder is finished, by another run that was waited for too: that is said, with what it
+        `saves`.
+        """
+        if self.done() is None:
+            say(f"making {self.label}{self.why_missing()}")
+            with self.held():
+                if self.done() is None:
+                    yield True
+                    return
+        say(f"reused {self.label}: {saves}", reused=self.label)
+        yield False
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Holds the folder, which is made with its key when it is not there; another run that holds it is
+        waited for."""
+        elsewhere = is_elsewhere(self.path)
+        with locked(
+            str(LOCAL / "locks" / self.path.replace("://", "/")) if elsewhere else self.path, self.label
+        ):
+            for torn in Path(self.path).rglob(".*.tmp"):  # of a killed run: its writer would hold the lock
+                if torn.is_file():
+                    torn.unlink()
+            self.keep_key()
+            yield
 
-def schema_digest(record: type) -> str:
-    """A short hash of a record's Arrow schema, so that a changed record is a changed key."""
-    return digest(str(schema.schema(record)))[:8]
+    def keep_key(self, within: str = "") -> None:
+        """Writes the key into the folder, or into another place `within` which the folder's files lie."""
+        path = f"{within or self.path}/{KEY}"
+        if not exists(path):
+            write_text(path, json.dumps(self.key, indent=1, sort_keys=True, ensure_ascii=False))
 
+    def finish(
+        self, paths: Sequence[str], content: Sequence[str] | None = None, **more: Any
+    ) -> dict[str, Any]:
+        """Counts the rows of the folder's shards and writes its summary, with a digest of the rows of the
+        shards in `content`: how these are cut into files is no part of it."""
+        from distill.store import checked
+        from distill.store.content import digest
 
-def slug(name: str) -> str:
-    """A name as one safe path component of at most 100 characters."""
-    cleaned = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")
-    return cleaned[:100] or "unnamed"
+        names = {path.removeprefix(f"{self.path}/"): checked.count(path) for path in paths}
+        summary = {"rows": sum(names.values()), "shards": names, **more}
+        if content is not None:
+            summary["content"] = digest(table for path in content for table in checked.read_tables(path))
+        write_text(f"{self.path}/{SUMMARY}", json.dumps(summary, indent=1, ensure_ascii=False))
+        return summary
 
+    def why_missing(self) -> str:
+        """A colon, and which parts of the key differ from the nearest folder of the same name; empty when
+        there is none."""
+        if exists(f"{self.path}/{KEY}"):
+            return ""
+        found = [
+            (differences(json.loads(read_text(f"{path}/{KEY}")), self.key), path.rsplit("/", 1)[1])
+            for path in self._siblings()
+        ]
+        if not found:
+            return ""
+        differing, name = min(found, key=lambda one: len(one[0]))
+        return f": {name} differs in {', '.join(differing[:6])}{', ...' if len(differing) > 6 else ''}"
 
-def folder(room: str, name: str, key: Key) -> str:
-    """The folder of a key, made with its `key.json` when it is not there yet."""
-    path = path_of(room, name, key)
-    stored = f"{path}/key.json"
-    if not shards.exists(stored):
-        shards.write_text(stored, json.dumps(key, indent=1, sort_keys=True, ensure_ascii=False))
-    return path
-
-
-def path_of(room: str, name: str, key: Key) -> str:
-    """Where the folder of a key is or would be."""
-    return f"{ROOT}/{room}/{slug(name)}-{fingerprint(key)}"
-
-
-def explain_miss(room: str, name: str, key: Key) -> str:
-    """Which parts of the key differ from the nearest stored folder of the same name; empty when there is
-    none."""
-    nearest: list[str] | None = None
-    path = ""
-    for candidate in _siblings(room, name):
-        differing = differences(json.loads(shards.read_text(f"{candidate}/key.json")), key)
-        if differing and (nearest is None or len(differing) < len(nearest)):
-            nearest, path = differing, candidate
-    if nearest is None:
-        return ""
-    return (
-        f"{path.rsplit('/', 1)[1]} differs in {', '.join(nearest[:6])}{', ...' if len(nearest) > 6 else ''}"
-    )
-
-
-def differences(old: Any, new: Any, at: str = "") -> list[str]:
-    """Dotted paths at which two nested values differ, with short values."""
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        found: list[str] = []
-        for name in sorted(old.keys() | new.keys()):
-            found.extend(
-                differences(old.get(name, ABSENT), new.get(name, ABSENT), f"{at}.{name}" if at else name)
+    def local(self) -> Path:
+        """The folder as a path; raises NotMade where a stage needs files on this machine."""
+        if is_elsewhere(self.path):
+            raise NotMade(
+                f"{self.path} is not on this machine: students are trained and served from a local store "
+                "(set DISTILL_STORE to a folder)"
             )
-        return found
-    return (
-        []
-        if json.dumps(old, sort_keys=True) == json.dumps(new, sort_keys=True)
-        else [f"{at} ({_short(old)} -> {_short(new)})"]
-    )
+        return Path(self.path)
 
-
-def model_identity(model: str, revision: str | None) -> dict[str, Any]:
-    """What identifies a model's weights: content hashes of a local folder's files, or hub id and revision.
-
-    Files above 64 MiB are identified by size and 64 stretches of 1 MiB spread over them: training changes
-    every layer.
-    """
-    path = Path(model)
-    if not path.is_dir():
-        return {"hub": model, "revision": revision}
-    return {"files": {file.name: _file_digest(file) for file in sorted(path.iterdir()) if file.is_file()}}
-
-
-def write_record(path: str, record: Any) -> None:
-    """Writes a Checkpoint or Report as JSON, whole or not at all."""
-    shards.write_text(path, json.dumps(asdict(record), indent=1, ensure_ascii=False))
+    def _siblings(self) -> Iterator[str]:
+        files, root = filesystem(f"{ROOT}/{self.stage}")
+        pattern = f"{root}/{slug(self.name)}-{'[0-9a-f]' * FINGERPRINT_CHARACTERS}/{KEY}"
+        with answering(ROOT):
+            found = files.glob(pattern) if files.isdir(root) else []
+        for path in sorted(found):
+            yield f"{ROOT}/{self.stage}/{path.rsplit('/', 2)[1]}"
 
 
 @contextmanager
@@ -148,52 +181,46 @@ def locked(path: str, waits: str = "") -> Iterator[None]:
     if is_elsewhere(path):
         yield
         return
-    Path(path).mkdir(parents=True, exist_ok=True)
-    with open(Path(path) / ".lock", "a+", encoding="ascii") as file:
-        told = False
-        while True:
+    told = False
+    while True:
+        Path(path).mkdir(parents=True, exist_ok=True)
+        with open(Path(path) / ".lock", "a+", encoding="ascii") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
             except OSError as error:
                 file.seek(0)
                 holder = file.read().strip() or "?"
                 if not waits:
                     raise Busy(f"{path} is in use by process {holder}; wait for it or stop it") from error
-            if not told:
-                say(f"waiting for process {holder}, which makes {waits}")
-                told = True
-            time.sleep(WAITING_SECONDS)
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
+            else:
+                if _is(file.fileno(), Path(path) / ".lock"):
+                    file.truncate(0)
+                    file.write(str(os.getpid()))
+                    file.flush()
+                    yield
+                    return
+                continue
+        if not told:
+            say(f"waiting for process {holder}, which makes {waits}")
+            told = True
+        time.sleep(WAITING_SECONDS)
 
 
-def _siblings(room: str, name: str) -> Iterator[str]:
-    files, root = filesystem(f"{ROOT}/{room}")
-    with answering(ROOT):
-        found = (
-            files.glob(f"{root}/{slug(name)}-{'[0-9a-f]' * FINGERPRINT_CHARACTERS}/key.json")
-            if files.isdir(root)
-            else []
-        )
-    for path in sorted(found):
-        yield f"{ROOT}/{room}/{path.rsplit('/', 2)[1]}"
+def _is(descriptor: int, path: Path) -> bool:
+    """Whether an open file is still the one at a path: the folder may have been renamed while it was waited
+    for."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
-def _file_digest(file: Path) -> str:
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        if size <= HASHED_WHOLE_BYTES:
-            return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
-        found = hashlib.sha256(str(size).encode())
-        for number in range(HASHED_SAMPLES):
-            stream.seek(number * (size - (1 << 20)) // (HASHED_SAMPLES - 1))
-            found.update(stream.read(1 << 20))
-        return found.hexdigest()[:16]
+def set_aside(path: str) -> None:
+    """Renames a folder of this machine, under its lock: a run that waits for it finds it gone."""
+    with locked(path, waits=path):
+        Path(path).rename(f"{path}.damaged")
 
 
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 40 else text[:37] + "..."
+def write_record(path: str, record: Any) -> None:
+    """Writes a Checkpoint or Report as JSON, whole or not at all."""
+    write_text(path, json.dumps(asdict(record), indent=1, ensure_ascii=False))

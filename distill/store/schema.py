@@ -14,12 +14,19 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
+from distill.store.keys import digest
+
 R = TypeVar("R")
 
 
 def schema(record: type) -> pa.Schema:
     """The Arrow schema of a record type: nested records flattened, `large_string` for text."""
     return pa.schema([pa.field(name, arrow_type(kind), nullable=True) for name, kind in columns(record)])
+
+
+def fingerprint(record: type) -> str:
+    """A short hash of a record's Arrow schema, so that a changed record is a changed key."""
+    return digest(str(schema(record)))[:8]
 
 
 def columns(record: Any) -> tuple[tuple[str, Any], ...]:

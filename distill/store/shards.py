@@ -6,23 +6,25 @@ bounded by a group and not by a shard. Paths are local, or any fsspec URL (`s3:/
 written to the temporary folder of this machine (`TMPDIR`) and put in its place whole.
 """
 
-import os
-import tempfile
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass
 from itertools import islice, repeat
-from pathlib import Path
 from typing import IO, Any, TypeVar
-from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from distill.store import schema
-from distill.store.remote import answering, filesystem, is_elsewhere, put
+from distill.store.paths import answering, filesystem, is_elsewhere
+from distill.store.paths import exists as exists
+from distill.store.paths import list_shards as list_shards
+from distill.store.paths import read_text as read_text
+from distill.store.paths import remove as remove
+from distill.store.paths import replacing as replacing
+from distill.store.paths import write_text as write_text
 
 ROW_GROUP_BYTES = 32 << 20
 BATCH_ROWS = 1024
@@ -133,21 +135,6 @@ def count(path: str) -> int:
         return int(parquet.metadata.num_rows)
 
 
-def exists(path: str) -> bool:
-    """True when the shard is there, and therefore finished."""
-    files, name = filesystem(path)
-    with answering(path):
-        return bool(files.exists(name))
-
-
-def list_shards(folder: str) -> list[str]:
-    """Paths of the shards in a folder, in order; empty when there is no folder."""
-    files, name = filesystem(folder)
-    with answering(folder):
-        found = sorted(files.glob(name.rstrip("/") + "/*.parquet")) if files.isdir(name) else []
-    return [f"{folder.rstrip('/')}/{path.rsplit('/', 1)[1]}" for path in found]
-
-
 def batches(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
     """Rows in lists of about ROW_GROUP_BYTES of text each."""
     batch: list[Mapping[str, Any]] = []
@@ -160,53 +147,6 @@ def batches(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any
             batch, size = [], 0
     if batch:
         yield batch
-
-
-@contextmanager
-def replacing(path: str) -> Iterator[IO[bytes]]:
-    """A binary file that takes the place of `path` when the block ends well, and leaves nothing behind when
-    it does not."""
-    if is_elsewhere(
-        path
-    ):  # a stream to an object store publishes what it holds when it is closed, even after an exception
-        with tempfile.NamedTemporaryFile(prefix="distill-") as spooled:
-            yield spooled
-            spooled.flush()
-            put(spooled.name, path)
-        return
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{uuid4().hex[:8]}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _fsync_folder(target.parent)
-
-
-def remove(folder: str) -> None:
-    """Removes a folder with all that is in it; nothing happens when it is not there."""
-    files, name = filesystem(folder)
-    with answering(folder):
-        if files.exists(name):
-            files.rm(name, recursive=True)
-
-
-def write_text(path: str, text: str) -> None:
-    """Writes a small UTF-8 file, whole or not at all."""
-    with replacing(path) as file:
-        file.write(text.encode())
-
-
-def read_text(path: str) -> str:
-    """The UTF-8 text of a small file."""
-    files, name = filesystem(path)
-    with answering(path):
-        return str(files.cat_file(name).decode())
 
 
 @contextmanager
@@ -295,11 +235,3 @@ def _writer(file: IO[bytes], schema: pa.Schema) -> pq.ParquetWriter:
         use_dictionary=[name for name in LABELS if name in schema.names],
         write_page_checksum=True,
     )
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from distill.recipe.section import RecipeError
 from distill.records import Message, Problem
-from distill.store.folders import digest
+from distill.store import digest
 
 TEMPLATES = Path(__file__).parent / "prompts"
 QUESTION = "{question}"

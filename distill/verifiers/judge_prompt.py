@@ -21,7 +21,7 @@ from typing import Any
 
 from distill.engines import Completion
 from distill.records import Message, Trace
-from distill.store.folders import digest
+from distill.store import digest
 from distill.text import thinking
 
 PROMPT = (Path(__file__).parent / "judge.txt").read_text(encoding="utf-8").strip()

@@ -21,7 +21,7 @@ from distill.engines import Completion, Engine, EngineError, Request, open_engin
 from distill.engines.completions import Completions
 from distill.recipe.dataset import Judge, Sampling
 from distill.records import Opinions, Trace, Verdict
-from distill.store.folders import digest
+from distill.store import digest
 from distill.verifiers import judge_prompt, row_errors
 from distill.verifiers.completeness import incomplete
 from distill.verifiers.judge_prompt import NONCE_CHARACTERS, Reading

@@ -14,6 +14,7 @@ from distill.collect import MAX_QUESTION_CHARACTERS, apart, collect, marked
 from distill.files.readers import BAD_ROW, read_rows
 from distill.recipe.curation import Screens
 from distill.recipe.dataset import Curation, ProblemSource, Verification
+from distill.recipe.load import load_dataset
 from distill.recipe.section import RecipeError
 from distill.records import Problem
 from distill.store import folders, schema, shards
@@ -335,10 +336,11 @@ def test_marking_keeps_every_row_and_what_was_wrong_with_it(questions: list[str]
     assert [*marked(rows[:half], marks), *marked(rows[half:], marks, half)] == found
 
 
-def test_the_room_marks_what_stands_apart_and_goes_on_after_a_kill(
+def test_the_stage_marks_what_stands_apart_and_goes_on_after_a_kill(
     tmp_path: Path, prefect_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flows.collect import collect_room
+    from flows.collect import collect_stage
+    from flows.identity import Folders, Model
 
     monkeypatch.setattr(folders, "ROOT", str(tmp_path / "store"))
     rows = [
@@ -356,7 +358,10 @@ def test_the_room_marks_what_stands_apart_and_goes_on_after_a_kill(
     curation = Curation(benchmarks=(source(name="bench", path=str(bench)),))
 
     def reasons(section: Curation | None) -> tuple[str, list[str | None]]:
-        folder = collect_room((source(path=str(asked)),), VERIFICATION, 2, section).path
+        recipe = load_dataset("tiny")
+        settings = (source(path=str(asked)),), VERIFICATION, 2, Model.of(recipe.teacher), recipe.sampling
+        recipe = recipe.model_copy(update={"curation": section})
+        folder = collect_stage(Folders(*settings, recipe if section else None)).path
         return folder, [
             problem.unusable for path in shards.list_shards(folder) for problem in shards.read(Problem, path)
         ]

@@ -20,7 +20,7 @@ from distill.engines import Completion, completion_file, completion_salvage
 from distill.engines.completion_salvage import PAGE_BYTES
 from distill.engines.completions import Completions
 from distill.engines.usage import Spending, Spent, spent_on
-from distill.store.folders import StoreError
+from distill.store import StoreError
 
 PROJECT = Path(__file__).parents[2]
 

@@ -234,17 +234,20 @@ def test_a_trace_is_found_by_the_start_of_its_id(
     assert str(path) in text
 
 
-def test_rooms_can_be_gone_through_one_by_one(prefect_server: str, tmp_path: Path) -> None:
+def test_stages_can_be_gone_through_one_by_one(prefect_server: str, tmp_path: Path) -> None:
     options = ["--dataset", "dry-run", *sets(*SMALL)]
     environment = {"DISTILL_STORE": str(tmp_path)}
-    assert "run `distill collect` first" in ran("sample", *options, code=1, **environment).stderr
-    for room, folder in (
+    assert (
+        "run `distill collect --dataset dry-run` first"
+        in ran("sample", *options, code=1, **environment).stderr
+    )
+    for stage, folder in (
         ("collect", "compared"),
         ("sample", "traces"),
         ("verify", "verdicts"),
         ("curate", "datasets"),
     ):
-        assert Path(ran(room, *options, **environment).stdout.strip()).parent == tmp_path / folder
+        assert Path(ran(stage, *options, **environment).stdout.strip()).parent == tmp_path / folder
     assert "distill train" in ran("evaluate", *options, code=1, **environment).stderr
 
 

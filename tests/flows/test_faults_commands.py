@@ -67,9 +67,9 @@ class Desk:
     def log(self, *names: str) -> list[dict[str, Any]]:
         return events(self.server, *(f"{self.folder.name}-{name}" for name in names))
 
-    def arguments(self, room: str, *overrides: str) -> list[str]:
+    def arguments(self, stage: str, *overrides: str) -> list[str]:
         return [
-            room,
+            stage,
             "--dataset",
             str(self.server.parent / "sums.toml"),
             *(part for one in overrides for part in ("--set", one)),

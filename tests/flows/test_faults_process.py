@@ -1,4 +1,4 @@
-"""The sampling room in a process of its own, while that process is killed and while its clock is set."""
+"""The sampling stage in a process of its own, while that process is killed and while its clock is set."""
 
 import json
 import re
@@ -81,7 +81,7 @@ def test_a_clock_that_is_set_back_and_forward_changes_nothing(tmp_path):
     assert not paid_twice(events(tmp_path / "server", "clock"))
 
 
-def test_no_wait_of_the_sampling_room_looks_at_the_wall_clock():
+def test_no_wait_of_the_sampling_stage_looks_at_the_wall_clock():
     files = [
         *(PROJECT / "distill" / "engines").rglob("*.py"),
         *(PROJECT / "distill" / "sample").glob("*.py"),

@@ -20,7 +20,7 @@ from distill.recipe.dataset import DatasetRecipe
 from distill.recipe.load import load_dataset
 from distill.recipe.section import RecipeError
 from distill.records import Candidate, Example, Problem, Trace
-from distill.store import folders, shards
+from distill.store import Damaged, NotMade, folders, shards
 
 PROJECT = Path(__file__).parents[2]
 SMALL = ("problems.0.limit=30", "shard_problems=8", "sampling.n=2")
@@ -30,9 +30,9 @@ def recipe(*overrides: str) -> DatasetRecipe:
     return load_dataset("dry-run", (*SMALL, *overrides))
 
 
-def made(root: str, room: str) -> list[dict[str, Any]]:
-    """The summaries of a room's finished folders, oldest first."""
-    found = sorted(Path(root, room).glob("*/made.json"), key=lambda path: path.stat().st_mtime_ns)
+def made(root: str, stage: str) -> list[dict[str, Any]]:
+    """The summaries of a stage's finished folders, oldest first."""
+    found = sorted(Path(root, stage).glob("*/made.json"), key=lambda path: path.stat().st_mtime_ns)
     return [json.loads(path.read_text(encoding="utf-8")) | {"folder": str(path.parent)} for path in found]
 
 
@@ -148,9 +148,12 @@ def test_adaptive_sampling_makes_a_dataset_and_another_verifier_setting_another_
 
 def test_a_teacher_that_cannot_be_asked_is_told_before_problems_are_collected(empty: str) -> None:
     from flows.dataset import dataset_of
+    from flows.identity import Folders
 
     with pytest.raises(CannotRun, match="DISTILL_TEST_NO_SUCH_KEY"):
-        dataset_of(recipe("teacher.engine=server", "teacher.api_key_env=DISTILL_TEST_NO_SUCH_KEY"))
+        dataset_of(
+            Folders.of(recipe("teacher.engine=server", "teacher.api_key_env=DISTILL_TEST_NO_SUCH_KEY"))
+        )
     assert not Path(empty).exists()
 
 
@@ -166,8 +169,8 @@ def test_worker_processes_measure_what_this_process_does(root: str, monkeypatch:
     from flows import curate
 
     (before,) = made(root, "datasets")
-    for room in ("measures", "datasets"):
-        shutil.rmtree(Path(root, room))
+    for stage in ("measures", "datasets"):
+        shutil.rmtree(Path(root, stage))
     monkeypatch.setattr(curate, "ROWS_FOR_RUNNER", 0)
     make()
     assert made(root, "datasets")[0]["content"] == before["content"]
@@ -207,13 +210,13 @@ def test_a_damaged_shard_is_set_aside_and_made_anew_alone(root: str) -> None:
     (traces,) = made(root, "traces")
     victim = Path(traces["folder"], "00001.parquet")
     whole = victim.read_bytes()
-    for room in ("verdicts", "measures", "datasets"):
-        for path in Path(root, room).glob("*/made.json"):
+    for stage in ("verdicts", "measures", "datasets"):
+        for path in Path(root, stage).glob("*/made.json"):
             path.unlink()
     for path in Path(root, "verdicts").glob("*/00001.parquet"):
         path.unlink()
     victim.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(folders.Damaged, match="set aside"):
+    with pytest.raises(Damaged, match="set aside"):
         make()
     assert not victim.exists()
     before = written(root)
@@ -243,25 +246,28 @@ def test_a_second_run_waits_for_the_first_one_and_makes_nothing_twice(empty: str
     assert any(f"waiting for process {run.pid}, which makes" in err for run in runs for _, err in said)
 
 
-def test_a_room_whose_upstream_is_missing_names_the_command_that_makes_it(empty: str) -> None:
-    from flows import dataset
+def test_a_stage_whose_upstream_is_missing_names_the_command_that_makes_it(empty: str) -> None:
+    from flows.identity import Folders
 
-    with pytest.raises(folders.NotMade, match="distill collect --dataset dry-run"):
-        dataset.traces_place(recipe())
+    with pytest.raises(NotMade, match="distill collect --dataset dry-run"):
+        _ = Folders.of(recipe()).traces
 
 
-def test_where_and_how_fast_a_room_runs_is_no_part_of_its_key(root: str) -> None:
-    from flows import dataset
+def test_where_and_how_fast_a_stage_runs_is_no_part_of_its_key(root: str) -> None:
+    from flows.identity import Folders
 
-    same = recipe("teacher.concurrency=3", "teacher.max_retries=1", "verification.workers=1")
-    assert dataset.dataset_place(same) == dataset.dataset_place(recipe())
-    assert dataset.traces_place(recipe("curation.duplicates.near=false")) == dataset.traces_place(recipe())
-    assert dataset.problems_place(recipe("problems.0.limit=9")) != dataset.problems_place(recipe())
+    def of(*overrides: str) -> Folders:
+        return Folders.of(recipe(*overrides))
+
+    same = of("teacher.concurrency=3", "teacher.max_retries=1", "verification.workers=1")
+    assert same.dataset == of().dataset
+    assert of("curation.duplicates.near=false").traces == of().traces
+    assert of("problems.0.limit=9").compared != of().compared
 
 
 def test_another_way_of_judging_asks_no_teacher(root: str) -> None:
     make("verification.timeout_seconds=9")
-    assert {room: len(made(root, room)) for room in ("problems", "traces", "verdicts")} == {
+    assert {stage: len(made(root, stage)) for stage in ("problems", "traces", "verdicts")} == {
         "problems": 2,
         "traces": 1,
         "verdicts": 2,

@@ -1,37 +1,40 @@
 """Folders that are made keep their names: a key holds what decides, and no name of a module, a function or a
 file of ours."""
 
-from distill.recipe.load import load_dataset, load_student
-from flows import identity
+from typing import Any
 
-CONTENT = "content"
-"""Stands for the digest of a folder's rows."""
+import pytest
+
+from distill.recipe.load import load_dataset, load_student
+from distill.store import Folder
+from flows.identity import Folders
+
+
+@pytest.fixture(autouse=True)
+def made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every folder is made, and its rows have the same digest."""
+
+    def done(folder: Folder) -> dict[str, Any]:
+        return {"content": "content"}
+
+    monkeypatch.setattr(Folder, "done", done)
 
 
 def test_the_fingerprints_of_the_embedded_recipes_are_these() -> None:
     """One that differs means that folders of today are not found again: a `VERSION`, a recipe or a schema may
     change it, a move may not."""
-    recipe = load_dataset("tiny")
-    kinds = identity.kinds(recipe.problems)
-    problems = identity.problems(recipe.problems, recipe.verification, recipe.shard_problems)
-    traces = identity.traces(
-        CONTENT, identity.teacher(recipe.teacher), recipe.sampling, recipe.verification, kinds
-    )
-    dataset = identity.dataset(identity.verdicts(traces, recipe.verification, kinds), recipe)
-    student = identity.student(CONTENT, load_student("tiny-qwen2"))
-    assert problems.fingerprint == "493705d73697"
-    assert dataset.fingerprint == "5e68d867598c"
-    assert student.fingerprint == "cdbfa38d057d"
+    folders = Folders.of(load_dataset("tiny"))
+    assert folders.problems.fingerprint == "493705d73697"
+    assert folders.dataset.fingerprint == "5e68d867598c"
+    assert folders.student(load_student("tiny-qwen2")).fingerprint == "cdbfa38d057d"
 
 
 def test_think_tags_make_other_traces_of_the_same_completions() -> None:
     recipe = load_dataset("tiny")
-    plain, tagged = (
-        identity.teacher(recipe.teacher.model_copy(update={"think_tags": tags})) for tags in (None, "mistral")
-    )
-    completions = [identity.completions(model, recipe.sampling).fingerprint for model in (plain, tagged)]
-    traces = [
-        identity.traces(CONTENT, model, recipe.sampling, recipe.verification, []).fingerprint
-        for model in (plain, tagged)
-    ]
-    assert completions[0] == completions[1] and traces[0] != traces[1]
+
+    def tagged(tags: str | None) -> Folders:
+        teacher = recipe.teacher.model_copy(update={"think_tags": tags})
+        return Folders.of(recipe.model_copy(update={"teacher": teacher}))
+
+    plain, other = tagged(None), tagged("mistral")
+    assert plain.completions == other.completions and plain.traces.fingerprint != other.traces.fingerprint

@@ -14,8 +14,8 @@ import pytest
 from prefect import flow, task
 
 from distill.records import Problem
-from distill.store import folders, shards
-from flows import rooms, runners
+from distill.store import checked, folders, shards
+from flows import runners
 
 KINDS = [
     "threads",
@@ -37,10 +37,10 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
-@task(name="copy-shard", **rooms.TASK)
+@task(name="copy-shard", **runners.TASK)
 def copy_shard(source: str, target: str) -> dict[str, Any]:
     """Copies a shard and says where it was done."""
-    rows = shards.write(Problem, rooms.read(Problem, source), target)
+    rows = shards.write(Problem, checked.read(Problem, source), target)
     return {
         "rows": rows,
         "process": os.getpid(),
@@ -49,7 +49,7 @@ def copy_shard(source: str, target: str) -> dict[str, Any]:
     }
 
 
-@task(name="die-once", **rooms.TASK)
+@task(name="die-once", **runners.TASK)
 def die_once(mark: str, target: str) -> int:
     """Is killed the first time, and writes a shard the next."""
     if not os.path.exists(mark):
@@ -58,13 +58,13 @@ def die_once(mark: str, target: str) -> int:
     return shards.write(Problem, [], target)
 
 
-@flow(name="copies", **rooms.FLOW)
+@flow(name="copies", **runners.FLOW)
 def copies(pairs: list[tuple[str, str]]) -> list[dict[str, Any]]:
     """One task a shard."""
     return [runners.result(future) for future in [copy_shard.submit(*pair) for pair in pairs]]
 
 
-@flow(name="deaths", **rooms.FLOW)
+@flow(name="deaths", **runners.FLOW)
 def deaths(mark: str, target: str) -> int:
     """One task that dies."""
     return int(runners.result(die_once.submit(mark, target)))

@@ -1,4 +1,4 @@
-"""Many shards, one engine, one ledger: the room's parts as the flow puts them together, without Prefect."""
+"""Many shards, one engine, one ledger: the stage's parts as the flow puts them together, without Prefect."""
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack

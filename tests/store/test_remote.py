@@ -10,10 +10,8 @@ from pathlib import Path
 import pytest
 
 from distill.records import Problem
-from distill.store import folders, shards
-from distill.store.folders import Damaged
-from distill.store.remote import Unreachable, filesystem
-from flows import rooms
+from distill.store import Damaged, Folder, checked, folders, shards
+from distill.store.paths import Unreachable, filesystem
 
 s3fs = pytest.importorskip("s3fs")
 pytest.importorskip("moto.server")
@@ -140,15 +138,17 @@ def test_a_damaged_object_is_set_aside(bucket: str) -> None:
     whole = files.cat_file(name)
     files.pipe_file(name, whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
     with pytest.raises(Damaged, match="set aside"):
-        list(rooms.read(Problem, path))
+        list(checked.read(Problem, path))
     assert objects(bucket) == [f"{name}.damaged"]
 
 
 def test_the_store_finds_and_explains_its_folders(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folders, "ROOT", f"{bucket}/store")
-    path = folders.folder("traces", "tiny", {"n": 4})
-    assert shards.read_text(f"{path}/key.json") == '{\n "n": 4\n}'
-    assert "n (4 -> 5)" in folders.explain_miss("traces", "tiny", {"n": 5})
+    folder = Folder("traces", "tiny", {"n": 4})
+    with folder.held():
+        assert not folder.done()
+    assert shards.read_text(f"{folder.path}/key.json") == '{\n "n": 4\n}'
+    assert "n (4 -> 5)" in Folder("traces", "tiny", {"n": 5}).why_missing()
 
 
 def test_a_missing_bucket_is_named_with_what_to_do(server: str) -> None:
@@ -165,7 +165,7 @@ def test_wrong_credentials_are_named_with_what_to_do_and_never_shown(bucket: str
         for ask in (
             lambda: shards.exists(path),
             lambda: shards.write_text(path, ""),
-            lambda: list(rooms.read(Problem, path)),
+            lambda: list(checked.read(Problem, path)),
         ):
             with pytest.raises(Unreachable, match="Set credentials") as said:
                 ask()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from distill.records import Candidate, Example, Outline, Problem, Trace
 from distill.store import schema as arrow
 from distill.store import shards
-from distill.store.remote import Unreachable
+from distill.store.paths import Unreachable
 from tests.test_records import candidates as any_candidates
 from tests.test_records import examples as any_examples
 from tests.test_records import problems as any_problems

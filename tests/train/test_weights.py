@@ -8,10 +8,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from distill.store import folders
+from distill.store import Folder, folders
 from distill.train import weights
 from flows import train as flow
-from flows.identity import Place
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
@@ -53,18 +52,19 @@ def test_a_student_that_was_made_before_weights_were_checked_is_read_once_and_se
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
 ) -> None:
     monkeypatch.setattr(folders, "ROOT", str(tmp_path))
-    place = Place("students", "small", {"train": 1})
-    evaluated = Path(
-        folders.folder("evaluations/traces", "small", {"teacher": {"model": {"student": place.fingerprint}}})
-    )
-    other = Path(
-        folders.folder("evaluations/traces", "small", {"teacher": {"model": {"student": "another"}}})
-    )
-    folder = Path(folders.folder(place.room, place.name, place.key))
-    (folder / "model").mkdir()
+    student = Folder("students", "small", {"train": 1})
+    folder = Path(student.path)
+
+    def sampled(by: str) -> Path:
+        traces = Folder("evaluations/traces", "small", {"teacher": {"model": {"student": by}}})
+        with traces.held():
+            return Path(traces.path)
+
+    evaluated, other = sampled(student.fingerprint), sampled("another")
+    (folder / "model").mkdir(parents=True)
     save_file({"a": torch.tensor([value])}, folder / "model" / "model.safetensors")
     (folder / "made.json").write_text(json.dumps({"rows": 0, "shards": {}}))
-    flow._refuse_not_finite(place)
+    flow._refuse_not_finite(student)
     assert (folder.exists(), evaluated.exists(), other.exists()) == (value == 1.0, value == 1.0, True)
     if value == 1.0:
         assert json.loads((folder / "made.json").read_text())["finite"] is True

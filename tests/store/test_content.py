@@ -4,7 +4,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.store import digest
+from distill.store import content
 
 SCHEMA = pa.schema(
     [
@@ -40,19 +40,19 @@ def table(values: list[dict[str, object]]) -> pa.Table:
 @given(st.lists(rows, min_size=1, max_size=6), st.data())
 def test_cuts_do_not_matter(values: list[dict[str, object]], data: st.DataObject) -> None:
     cut = data.draw(st.integers(0, len(values)))
-    whole = digest.digest([table(values)])
-    assert digest.digest([table(values[:cut]), table(values[cut:])]) == whole
-    assert digest.digest([table(values).slice(0, cut), table(values).slice(cut)]) == whole
+    whole = content.digest([table(values)])
+    assert content.digest([table(values[:cut]), table(values[cut:])]) == whole
+    assert content.digest([table(values).slice(0, cut), table(values).slice(cut)]) == whole
 
 
 @settings(deadline=None)
 @given(st.lists(rows, max_size=4), st.lists(rows, max_size=4))
 def test_other_rows_are_another_digest(one: list[dict[str, object]], other: list[dict[str, object]]) -> None:
-    assert (digest.digest([table(one)]) == digest.digest([table(other)])) == (one == other)
+    assert (content.digest([table(one)]) == content.digest([table(other)])) == (one == other)
 
 
 def test_where_a_text_ends_matters() -> None:
     first, second = [{"text": "ab"}, {"text": "c"}], [{"text": "a"}, {"text": "bc"}]
-    assert digest.digest([table(first)]) != digest.digest([table(second)])
-    assert digest.digest([table([{"text": None}])]) != digest.digest([table([{"text": ""}])])
-    assert digest.digest([table([{"count": None}])]) != digest.digest([table([{"count": 0}])])
+    assert content.digest([table(first)]) != content.digest([table(second)])
+    assert content.digest([table([{"text": None}])]) != content.digest([table([{"text": ""}])])
+    assert content.digest([table([{"count": None}])]) != content.digest([table([{"count": 0}])])
