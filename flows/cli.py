@@ -15,8 +15,8 @@ from types import FrameType
 from typing import NamedTuple
 
 from distill import __version__
-from distill.engines.cancellation import StoppedByHand
 from distill.recipe.section import RecipeError
+from distill.sample.cancellation import StoppedByHand
 from flows import commands
 
 DEFAULT_STUDENT = "tiny-qwen2"

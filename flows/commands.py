@@ -10,7 +10,6 @@ from distill import progress
 from distill.curate import funnel, hub
 from distill.curate.hub import HubError
 from distill.engines import EngineError
-from distill.engines.cancellation import Stopped
 from distill.evaluate import report as reports
 from distill.files.traces import UnknownFormatError
 from distill.plan.preflight import CannotRun, preflight
@@ -18,6 +17,7 @@ from distill.recipe import load
 from distill.recipe.dataset import Curation, DatasetRecipe, StudentRecipe
 from distill.recipe.section import RecipeError
 from distill.records import Report
+from distill.sample.cancellation import RunStopped
 from distill.sandbox import SandboxError
 from distill.store import catalogue, shards
 from distill.store.folders import StoreError
@@ -35,7 +35,7 @@ EXPECTED = (
     HubError,
     SandboxError,
     ServerError,
-    Stopped,
+    RunStopped,
     StoreError,
     TrainingError,
     UnknownFormatError,

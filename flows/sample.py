@@ -22,21 +22,19 @@ from prefect.utilities.annotations import quote
 
 from distill.curate.dropped import ALLOW, Lookout
 from distill.curate.filters import MALFORMED, TRUNCATED, truncated, unthinking
-from distill.engines import Completion, Engine, EngineError, Request, open_engine
-from distill.engines.cancellation import Cancellation, Stopped
+from distill.engines import ENGINES, Completion, Engine, EngineError, Request, open_engine
 from distill.engines.completions import Completions
-from distill.engines.usage import Ledger
 from distill.progress import Meter, say
 from distill.recipe.curation import Screens
 from distill.recipe.dataset import Sampling, Teacher, Verification
 from distill.records import Problem, Trace
 from distill.sample import Asked, sample, traces
+from distill.sample.budget import Budget
+from distill.sample.cancellation import Cancellation, RunStopped
 from distill.store import shards
 from flows import identity, rooms
 from flows.identity import Model, Place
 
-OVERLAPPING = ("server", "vllm")
-"""Engines that take the requests of several shards at a time."""
 SHARDS_AT_ONCE = 64
 """With 256 problems each, enough first draws to keep several thousand requests in flight."""
 RUNNER: Any = ThreadPoolTaskRunner(max_workers=SHARDS_AT_ONCE)
@@ -78,16 +76,18 @@ class LazyEngine:
         else:
             deque(requests, maxlen=0)  # nothing but what is waited for: there are no requests any more
 
+    def drain(self) -> None:
+        """Has the engine drain, if it was opened."""
+        if self._engine is not None:
+            self._engine.drain()
+
     def _opened(self) -> Engine:
         with self._lock:
             if self._closed:
                 raise EngineError("the engine was closed")
             if self._engine is None:
                 self._engine = self._stack.enter_context(open_engine(self._teacher))
-                if (
-                    drain := getattr(self._engine, "drain", None)
-                ) is not None:  # engines that try again and wait have it
-                    self._cancellation.on_cancel.append(drain)
+                self._cancellation.on_cancel.append(self._engine.drain)
             return self._engine
 
     def _close(self) -> None:
@@ -159,24 +159,24 @@ class Looks:
 
 
 class Watch:
-    """Tells the meter and the ledger what is asked and what comes back."""
+    """Tells the meter and the budget what is asked and what comes back."""
 
-    def __init__(self, meter: Meter, ledger: Ledger, looks: Looks | None = None) -> None:
-        self.ledger = ledger
+    def __init__(self, meter: Meter, budget: Budget, looks: Looks | None = None) -> None:
+        self.budget = budget
         self._meter, self._looks = meter, looks
 
     def asks(self) -> bool:
         """Whether a request may be handed out."""
-        return self.ledger.asks()
+        return self.budget.asks()
 
     def withdrew(self) -> None:
         """A request is not handed out after all."""
-        self.ledger.withdraw()
+        self.budget.withdraw()
 
     def took(self, completion: Completion) -> None:
         """A completion has come back."""
-        self.ledger.add(completion)
-        self._meter.add(0, completion.completion_tokens or 0, self.ledger.note())
+        self.budget.add(completion)
+        self._meter.add(0, completion.completion_tokens or 0, self.budget.note())
 
     def settled(self) -> None:
         """One problem more has all its draws."""
@@ -184,7 +184,7 @@ class Watch:
 
     def over(self, rows: Iterable[Trace]) -> Iterator[Trace]:
         """The same traces, looked at as they pass."""
-        rows = self.ledger.over(rows)
+        rows = self.budget.observed.over(rows)
         return rows if self._looks is None else self._looks.over(rows)
 
 
@@ -210,9 +210,7 @@ def sample_room(
         if folder is None:
             return place
         cancellation = Cancellation()
-        ledger = Ledger(
-            model.teacher, sampling, completions.spending().spent, cancellation, completions.spending
-        )
+        budget = Budget(model.teacher, sampling, completions.usage().total, cancellation, completions.usage)
         used = {sampling.max_tokens, *(sampling.adaptive.budgets if sampling.adaptive else ())}
         terms = Asked(identity.known_as(model, place), sampling, verification, completions.budgets(used))
         todo = rooms.missing(sources, folder)
@@ -226,9 +224,9 @@ def sample_room(
             looks = Looks(model.teacher, sampling, screens) if screens else None
             engine = LazyEngine(model.teacher, stack, cancellation, looks)
             here: Any = quote(
-                (terms, engine, completions, Watch(meter, ledger, looks), cancellation)
+                (terms, engine, completions, Watch(meter, budget, looks), cancellation)
             )  # Prefect hands it over as it is
-            if model.teacher.engine in OVERLAPPING:
+            if ENGINES[model.teacher.engine].overlaps:
                 _overlapping(todo, here, cancellation)
             else:
                 for paths in todo:  # in this thread, where a signal stops it at once
@@ -236,7 +234,7 @@ def sample_room(
         targets = [f"{folder}/{source.rsplit('/', 1)[1]}" for source in sources]
         failures, sums = _counts(targets)
         rooms.finish(
-            place, targets, calls=engine.calls, failures=failures, of_rows=sums, spent=ledger.summary()
+            place, targets, calls=engine.calls, failures=failures, of_rows=sums, spent=budget.summary()
         )
         say(f"made {place.label}: {engine.calls:,} teacher calls")
         _tell_failures(failures, sampling)
@@ -276,7 +274,7 @@ def _overlapping(work: Sequence[tuple[str, str]], here: Any, cancellation: Cance
     for future in futures:
         try:
             future.result()
-        except Stopped:
+        except RunStopped:
             stopped = True
     if stopped or len(futures) < len(work):
         cancellation.check()

@@ -25,9 +25,10 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from distill.engines import Completion, completion_salvage
+from distill.engines import completion_salvage
 from distill.engines.completion_salvage import PAGE_BYTES
-from distill.engines.usage import Spent, spent_on
+from distill.engines.protocol import Completion
+from distill.engines.usage import Usage, usage_of
 from distill.progress import say
 from distill.store.folders import StoreError
 
@@ -60,7 +61,7 @@ DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CONSTRAI
 BORROWED = "borrowed"
 NAMES = tuple(field.name for field in fields(Completion))
 _values = attrgetter(*NAMES)
-_counts = attrgetter(*(field.name for field in fields(Spent)))
+_counts = attrgetter(*(field.name for field in fields(Usage)))
 _to_json = json.JSONEncoder(separators=(",", ":")).encode
 
 R = TypeVar("R")
@@ -73,7 +74,7 @@ class Totals(NamedTuple):
     rows: int = 0
     high: int = 0
     low: int = 0
-    spent: Spent = Spent()
+    spent: Usage = Usage()
 
 
 class Made(NamedTuple):
@@ -154,7 +155,7 @@ class CompletionFile:
         if not isinstance(body, str) or zlib.crc32(body.encode()) != crc:
             raise DamagedFileError("the totals do not match their checksum")
         rows, high, low, *spent = json.loads(body)
-        return Totals(rows, high, low, Spent(*spent))
+        return Totals(rows, high, low, Usage(*spent))
 
     def find(self, key: str) -> Completion | None:
         """The completion of a key. Before the first one is called missing, the index is compared with the
@@ -199,7 +200,7 @@ class CompletionFile:
                     self.db.execute(
                         "UPDATE completions SET failed = ?, crc = ?, body = ? WHERE hash = ?", values
                     )
-                spent = spent if borrowed else spent.plus(spent_on(completion))
+                spent = spent if borrowed else spent.plus(usage_of(completion))
             self._put(Totals(rows, high, low, spent))
         return hashes
 

@@ -16,9 +16,10 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from distill.engines import Completion, old_journals
+from distill.engines import old_journals
 from distill.engines.completion_file import CompletionFile, decode, encode, hashed, locks
-from distill.engines.usage import Spending
+from distill.engines.protocol import Completion
+from distill.engines.usage import SharedUsage
 from distill.progress import say
 from distill.store.folders import StoreError
 
@@ -114,11 +115,11 @@ class Completions:
                 say(f"waiting for completions that process {', '.join(sorted(others))} is sampling")
         return [key for key, run in claims if run is None]
 
-    def spending(self) -> Spending:
+    def usage(self) -> SharedUsage:
         """What all runs have spent up to now."""
 
-        def work() -> Spending:
-            return Spending(
+        def work() -> SharedUsage:
+            return SharedUsage(
                 self._file.totals().spent, sum(run != self._run for run in self._claims().values())
             )
 

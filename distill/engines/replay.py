@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from distill.engines import Completion, EngineError, Request
+from distill.engines.protocol import Completion, EngineError, Request, failed
 from distill.files import readers
 from distill.recipe.dataset import ProblemSource, Sampling, Teacher
 from distill.recipe.section import RecipeError
@@ -66,15 +66,12 @@ class ReplayEngine:
                 continue
             stored = self._stored(request)
             if stored is None:
-                yield Completion(
-                    request.key,
-                    None,
-                    finish_reason="error",
-                    model=self._teacher.model,
-                    failure=NO_MORE_TRACES,
-                )
+                yield failed(request.key, NO_MORE_TRACES, self._teacher.model)
             else:
                 yield Completion(request.key, **stored)
+
+    def drain(self) -> None:
+        """Nothing is ever tried again here."""
 
     def _stored(self, request: Request) -> dict[str, Any] | None:
         asked = (_question_key(request.problem.question), request.sample_index)

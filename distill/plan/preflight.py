@@ -11,14 +11,14 @@ import sys
 from pathlib import Path
 
 from distill import hardware
-from distill.engines import EngineError, usage
-from distill.engines.vllm.arguments import places
-from distill.engines.vllm.processes import vllm_python
+from distill.engines import EngineError
+from distill.engines.vllm.arguments import places, vllm_python
 from distill.files import readers
 from distill.hardware import Device, devices, memory, shapes
 from distill.plan import costs
 from distill.progress import number
 from distill.recipe.dataset import DatasetRecipe, StudentRecipe
+from distill.sample.budget import require_prices
 from distill.train import student_template
 
 MOST_CPU_HOURS = 48
@@ -58,7 +58,7 @@ def teacher_ready(dataset: DatasetRecipe) -> None:
     teacher = dataset.teacher
     if not costs.asked(dataset):
         return
-    usage.require_prices(teacher, dataset.sampling)
+    require_prices(teacher, dataset.sampling)
     if teacher.engine == "server" and teacher.api_key_env and not os.environ.get(teacher.api_key_env):
         raise CannotRun(
             f"{dataset.name}: the environment variable {teacher.api_key_env} (teacher.api_key_env) is not set"

@@ -7,13 +7,13 @@ do.
 import math
 from collections.abc import Iterator, Sequence
 
-from distill.engines.usage import require_prices
 from distill.hardware import Device, memory
 from distill.plan import costs
 from distill.plan.costs import Estimate, Range, exact
 from distill.progress import amount, dollars, number
 from distill.recipe.dataset import DatasetRecipe, Judge, Teacher
 from distill.sample.adaptive import DrawPlan
+from distill.sample.budget import require_prices
 
 COVERED = "covered by "
 FAKES = ("replay", "scripted")

@@ -14,6 +14,7 @@ prompt without one may still be a bad one.
 import re
 from dataclasses import dataclass
 
+from distill.engines.table import ENGINES
 from distill.recipe.dataset import Teacher
 from distill.records import Message, Problem
 from distill.text import boxed, numbers
@@ -25,8 +26,6 @@ EMPTY, PROMPT_TOO_LONG, CONTAINS_REFERENCE, CONTROL_TOKENS = (
     "contains_reference",
     "control_tokens",
 )
-SERVED = ("server", "vllm")
-"""Engines whose server finds control tokens in the text; the local one encodes a question as plain text."""
 PROGRAMS = ("code", "sql")
 PROGRAM_CHARACTERS = 60
 """A reference program that is shorter may stand in its question by chance, white space not counted."""
@@ -82,7 +81,7 @@ def check(
     nothing that is certain."""
     if _VISIBLE.search(problem.question) is None:
         return Finding(EMPTY, "the question has no visible character")
-    if teacher.engine in SERVED and (token := _control_token(messages)):
+    if ENGINES[teacher.engine].served and (token := _control_token(messages)):
         return Finding(
             CONTROL_TOKENS,
             f"a server takes {token} in the prompt for a control token, and reads another question",

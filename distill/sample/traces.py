@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import reduce
 
-from distill.engines import Completion
-from distill.engines.usage import Spent, cost_usd, spent_on
+from distill.engines.protocol import Completion
+from distill.engines.table import ENGINES
+from distill.engines.usage import Usage, cost_usd, usage_of
 from distill.progress import say
 from distill.recipe.dataset import Teacher
 from distill.records import Problem, Trace
@@ -21,7 +22,7 @@ REFUSED = "refused:"
 
 def of_tries(problem: Problem, tries: Sequence[Completion], teacher: Teacher, seed: int, index: int) -> Trace:
     """The trace of a draw: its text is the last try's, its cost that of all tries."""
-    last, spent = tries[-1], reduce(Spent.plus, map(spent_on, tries))
+    last, spent = tries[-1], reduce(Usage.plus, map(usage_of, tries))
     parts = _parts(last, teacher)
     thinking_tokens, answer_tokens = token_split(last, parts)
     return Trace(
@@ -75,7 +76,7 @@ def _parts(completion: Completion, teacher: Teacher) -> thinking.Parts:
 
     The texts of `replay` may be of any model: without `teacher.think_tags` each text's own are found.
     """
-    if teacher.engine == "replay" and teacher.think_tags is None and not teacher.prefill:
+    if ENGINES[teacher.engine].stored and teacher.think_tags is None and not teacher.prefill:
         return thinking.split_any(completion.content, completion.reasoning)
     parts = thinking.split(completion.content, completion.reasoning, teacher.prefill, teacher.think_tags)
     if (

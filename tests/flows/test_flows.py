@@ -324,7 +324,7 @@ def test_a_killed_run_goes_on_and_pays_for_nothing_twice(empty: str, tmp_path: P
             time.sleep(0.005)
         run.send_signal(signal.SIGKILL)
     with Completions(next(killed.rglob("completions.sqlite"))) as completions:
-        paid = len(completions) - completions.spending().spent.failures
+        paid = len(completions) - completions.usage().total.failures
     assert 0 < paid < 2400, "the run was killed too early or too late"
     for path in shards.list_shards(str(next(killed.glob("traces/*")))):
         assert len(list(shards.read(Trace, path))) == 800

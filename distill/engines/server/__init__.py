@@ -22,7 +22,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
-from distill.engines import Completion, EngineError, Request
+from distill.engines.protocol import Completion, EngineError, Request
 from distill.engines.server import wire_format
 from distill.engines.server.balancer import Endpoints
 from distill.engines.server.http import Client, shown

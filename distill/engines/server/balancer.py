@@ -15,7 +15,7 @@ from typing import Any
 
 from yarl import URL
 
-from distill.engines import EngineError
+from distill.engines.protocol import EngineError
 from distill.engines.server.errors import Way
 from distill.engines.server.http import Client, Reply
 from distill.engines.server.outage import Patience

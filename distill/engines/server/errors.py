@@ -8,7 +8,7 @@ OpenAI and DeepSeek. What is not known is a failure of its request, never of the
 import re
 from typing import Literal
 
-from distill.engines import EngineError
+from distill.engines.protocol import EngineError
 from distill.recipe.dataset import Teacher
 
 Fate = Literal["good", "final", "barred", "unfit", "way", "request", "server", "busy", "gone"]

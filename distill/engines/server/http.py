@@ -18,7 +18,7 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from distill.engines import Completion, EngineError
+from distill.engines.protocol import Completion, EngineError, failed
 from distill.engines.server import error_objects, errors, wire_format
 from distill.engines.server.errors import Fate, Way
 from distill.engines.server.stream import Stream, is_stream
@@ -285,7 +285,7 @@ class Client:
         rest_seconds: float = 0.0,
         tokens: dict[str, Any] | None = None,
     ) -> Reply:
-        completion = Completion(key, None, finish_reason="error", model=self._teacher.model, failure=failure)
+        completion = failed(key, failure, self._teacher.model)
         if tokens is not None:
             completion = replace(completion, **tokens)
         return Reply(completion, fate, detail, rest_seconds)

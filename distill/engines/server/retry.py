@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from distill.engines import STOPPED, Completion, EngineError, Request
+from distill.engines.protocol import STOPPED, Completion, EngineError, Request, failed
 from distill.engines.server import wire_format
 from distill.engines.server.balancer import SOUND, Endpoint, Endpoints
 from distill.engines.server.http import Client, Reply
@@ -64,19 +64,14 @@ class Tries:
             found = await self._ask(request, sampling, tried)
         except EngineError as error:
             self._give_up(error)
-            found = self._stopped(request)
+            found = failed(request.key, STOPPED, self._teacher.model)
         except TimeoutError:  # the waits are over
-            found = self._stopped(request)
+            found = failed(request.key, STOPPED, self._teacher.model)
         finally:
             self._open_requests -= 1
 
         return replace(
             found, lost_prompt_tokens=tried.lost_prompt, lost_completion_tokens=tried.lost_completion
-        )
-
-    def _stopped(self, request: Request) -> Completion:
-        return Completion(
-            request.key, None, finish_reason="error", model=self._teacher.model, failure=STOPPED
         )
 
     async def _ask(self, request: Request, sampling: Sampling, tried: "_Tried") -> Completion:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any
 
-from distill.engines import Completion
+from distill.engines.protocol import Completion
 
 LOOK = None
 """In an inbox: there may be a free slot."""

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from distill import workers
-from distill.engines import Completion, EngineError, Request
+from distill.engines.protocol import Completion, EngineError, Request
 from distill.engines.transformers.worker import Settings
 from distill.recipe.dataset import Sampling, Teacher
 from distill.workers import ROOT
@@ -74,6 +74,9 @@ class LocalEngine:
                 if not finished and self._child is not None:
                     self._child.kill()
                     self._child = None
+
+    def drain(self) -> None:
+        """Nothing is ever tried again here."""
 
     def _started(self) -> workers.Child:
         if self._child is None:

@@ -6,16 +6,18 @@ for others, and one server that dies would take all with it). Options hold no se
 
 import json
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from distill import hardware
-from distill.engines import EngineError
+from distill.engines.protocol import EngineError
 from distill.engines.transformers import model_name
 from distill.hardware import memory, shapes
 from distill.recipe.dataset import Teacher
+from distill.workers import ROOT
 
 BESIDE_CACHE_GIB = 4.0
 """Of a server beside weights and cache (CUDA's context, activations, graphs): 2.1 on an H100 for 1.4 B
@@ -84,6 +86,12 @@ def visible_gpus() -> list[str]:
     found = [str(number) for number in range(len(hardware.gpus()))]
     named = [part.strip() for part in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if part.strip()]
     return named[: len(found)] or found
+
+
+def vllm_python() -> str:
+    """The Python of the serving environment."""
+    own = ROOT / ".venv-vllm" / "bin" / "python"
+    return os.environ.get("DISTILL_VLLM_PYTHON") or (str(own) if own.exists() else sys.executable)
 
 
 def hides_tags(teacher: Teacher) -> bool:
