@@ -49,6 +49,10 @@ CHECKED = """
 SELECT (SELECT body FROM totals), count(*), coalesce(sum(hash >> 32), 0), coalesce(sum(hash & 4294967295), 0)
 FROM completions INDEXED BY sqlite_autoindex_completions_1
 """
+INSERT = """
+INSERT INTO completions(failed, crc, body, hash) VALUES (?, ?, ?, ?) ON CONFLICT(hash) DO NOTHING
+"""
+REPLACE_FAILED = "UPDATE completions SET failed = ?, crc = ?, body = ? WHERE hash = ? AND failed"
 CONSTANTS = (
     (0, b"SQLite format 3\0" + PAGE_BYTES.to_bytes(2, "big") + bytes((2, 2, 0, 64, 32, 32))),
     (44, bytes((0, 0, 0, 4, *[0] * 11, 1))),
@@ -179,27 +183,18 @@ class CompletionFile:
         return completion
 
     def insert(self, made: Iterable[Made]) -> list[int]:
-        """Adds completions unless their key has a good one, and counts what they cost; the hashes of all of
-        them."""
+        """Adds completions unless their key has a good one, and counts what they cost; the hashes of all."""
         hashes = list[int]()
         with self.transaction():
             rows, high, low, spent = self.totals()
             for completion, body, borrowed in made:
-                place, failed = hashed(completion.key), completion.failure is not None
+                place = hashed(completion.key)
                 hashes.append(place)
-                held = self.db.execute("SELECT failed FROM completions WHERE hash = ?", (place,)).fetchone()
-                if held is not None and not held[0]:
-                    continue
-                values = (failed, zlib.crc32(body), body, place)
-                if held is None:
-                    self.db.execute(
-                        "INSERT INTO completions(failed, crc, body, hash) VALUES (?, ?, ?, ?)", values
-                    )
+                values = (completion.failure is not None, zlib.crc32(body), body, place)
+                if self.db.execute(INSERT, values).rowcount:
                     rows, high, low = rows + 1, high + (place >> 32), low + (place & 0xFFFFFFFF)
-                else:
-                    self.db.execute(
-                        "UPDATE completions SET failed = ?, crc = ?, body = ? WHERE hash = ?", values
-                    )
+                elif not self.db.execute(REPLACE_FAILED, values).rowcount:
+                    continue
                 spent = spent if borrowed else spent.plus(usage_of(completion))
             self._put(Totals(rows, high, low, spent))
         return hashes
