@@ -59,8 +59,7 @@ CONSTANTS = (
     (64, bytes(4)),
     (72, bytes(20)),
 )
-"""Bytes of a file's header that never change, and where: a flag that flips there may make SQLite write over
-rows."""
+"""Bytes of a file's header that never change, and where: with one flipped, SQLite may write over rows."""
 DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CONSTRAINT)
 BORROWED = "borrowed"
 NAMES = tuple(field.name for field in fields(Completion))
@@ -72,8 +71,7 @@ R = TypeVar("R")
 
 
 class Totals(NamedTuple):
-    """What a file holds: rows, the sums of both halves of their hashes, and what they cost with those that
-    gave way."""
+    """Rows of a file, the sums of both halves of their hashes, and what they cost with those replaced."""
 
     rows: int = 0
     high: int = 0
@@ -100,8 +98,7 @@ class CompletionFile:
     db: sqlite3.Connection
 
     def __init__(self, path: Path, repaired: Callable[[], None]) -> None:
-        """Opens or makes the file; `repaired` is called when it had to be made anew. Raises OSError or
-        StoreError."""
+        """Opens or makes the file; `repaired` is called after a repair. Raises OSError or StoreError."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path, self._repaired = path, repaired
         self.lock = threading.RLock()
@@ -127,8 +124,7 @@ class CompletionFile:
         os.close(self._users)
 
     def do(self, work: Callable[[], R]) -> R:
-        """The result of some work on the file, done once more when the file had to be repaired; raises
-        OSError or StoreError."""
+        """The result of some work, done once more after a repair; raises OSError or StoreError."""
         with self.lock:
             try:
                 return work()
@@ -162,8 +158,7 @@ class CompletionFile:
         return Totals(rows, high, low, Usage(*spent))
 
     def find(self, key: str) -> Completion | None:
-        """The completion of a key. Before the first one is called missing, the index is compared with the
-        totals."""
+        """The completion of a key; before the first is called missing, index and totals are compared."""
         row = self.db.execute(
             "SELECT failed, crc, body FROM completions WHERE hash = ?", (hashed(key),)
         ).fetchone()
@@ -200,8 +195,7 @@ class CompletionFile:
         return hashes
 
     def sync(self, seconds: float = SYNC_SECONDS) -> None:
-        """Brings the log to the disk, if that was not done for so long: SQLite does it only when the log is
-        written back."""
+        """Brings the log to the disk, unless that was just done: SQLite only does it at a checkpoint."""
         if time.monotonic() - self._synced_at < seconds:
             return
         with suppress(FileNotFoundError):
@@ -292,8 +286,7 @@ class CompletionFile:
         )
 
     def _copy_the_rest(self, aside: Path) -> None:
-        """Takes over what else can be read of a damaged file: what its rows cost, budgets, journals that were
-        taken over."""
+        """Takes over what else a damaged file tells: usage, budgets, journals taken over."""
         new, old = self.db, sqlite3.connect(aside, isolation_level=None)
         try:
             with suppress(sqlite3.Error):
@@ -349,8 +342,7 @@ def locks(file: int) -> bool:
 
 
 def _inspect(path: Path) -> None:
-    """Raises DamagedFileError when the header of a file that no run has open is damaged, or the file is not
-    as long as it says."""
+    """Raises DamagedFileError for a damaged header or another length than it says; no run uses it."""
     if not path.exists() or not (size := path.stat().st_size):
         return
     with path.open("rb") as file:

@@ -58,8 +58,7 @@ class ReplayEngine:
         self._index.close()
 
     def complete(self, requests: Iterable[Request | None], sampling: Sampling) -> Iterator[Completion]:
-        """The stored completion of each request, in order; the sampling settings have no effect on what is
-        stored."""
+        """The stored completion of each request, in order; the sampling settings have no effect on it."""
         for request in requests:
             if request is None:
                 time.sleep(LOOK_SECONDS)
@@ -110,8 +109,7 @@ def _question_key(question: str) -> str:
 
 
 def _completions(teacher: Teacher) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(question, fields of a Completion, its ending as the row says it) of every row that has both; rows that
-    have not are passed over."""
+    """(question, fields of a Completion, ending as the row says it) of every row that has both."""
     try:
         for row in _rows(teacher):
             question = _first(row, QUESTIONS)

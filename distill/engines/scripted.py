@@ -95,8 +95,7 @@ def choose(problem: Problem, index: int, seed: int) -> str:
 
 
 def write(request: Request, name: str, sampling: Sampling) -> Completion:
-    """The completion of a request that shows one of `FAILURES`, or a `"right"` one; longer than `max_tokens`
-    it is cut."""
+    """The completion of a request that shows one of `FAILURES`, or `"right"`; cut at `max_tokens`."""
     problem, index = request.problem, request.sample_index
     if name in ("null_content", "empty"):
         found = failed(request.key, name, MODEL, prompt_tokens=_tokens(problem.question))

@@ -17,8 +17,7 @@ class EngineKind:
 
     open: Callable[[Teacher], Opened]
     draws: bool = True
-    """A model draws completions, which depend on the settings and take time or money; else they are a file's
-    (`replay`) or a fake's (`scripted`)."""
+    """Completions depend on the settings; else they are a file's (`replay`) or a fake's (`scripted`)."""
     stored: bool = False
     """The completions exist already: a prompt costs nothing, and there are no more of them."""
     served: bool = False

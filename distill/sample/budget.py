@@ -21,8 +21,7 @@ from distill.sample.observed import Observed, longest
 
 UNCOUNTED_ALLOWED = 20
 UNCOUNTED_SHARE = 0.05
-"""With a budget, so many and such a share of completions may come without their tokens; they are taken to
-cost what others do."""
+"""With a budget, so many and such a share may lack their tokens; they are taken to cost what others do."""
 DEAREST_AT_FIRST = 8
 """The mean cost of a completion has so many of the dearest kind in it: the first to come are the shortest."""
 ASKED = ("n", "temperature", "top_p", "top_k", "min_p", "max_tokens", "seed", "budget_usd", "budget_tokens")
@@ -65,8 +64,7 @@ class Budget:
         cancellation: Cancellation,
         shared: Callable[[], SharedUsage] | None = None,
     ) -> None:
-        """`shared` says what all runs have used up to now. Raises RecipeError for a budget in money without
-        prices."""
+        """`shared` says what all runs have used. Raises RecipeError for a budget in money without prices."""
         require_prices(teacher, sampling)
         self.observed = Observed(teacher, sampling)
         self._teacher, self._sampling, self._cancellation = teacher, sampling, cancellation
@@ -76,8 +74,7 @@ class Budget:
         self._lock = threading.Lock()
 
     def asks(self) -> bool:
-        """Counts a request as in flight, if the budgets have room for it; cancels the run where nothing in
-        flight can make room."""
+        """Counts a request as in flight, if there is room; cancels the run where there will be none."""
         with self._lock:
             limits = self._cancel_if_used_up()
             flying = self._in_flight + self._others_in_flight + 1

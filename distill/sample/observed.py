@@ -45,8 +45,7 @@ class Observed:
                     self._fingerprints[completion.system_fingerprint] += 1
 
     def over(self, traces: Iterable[Trace]) -> Iterator[Trace]:
-        """The same traces, siblings contiguous, looked at as they pass: says so once when most problems got
-        one text only."""
+        """The same traces, siblings contiguous; says so once when most problems got one text only."""
         for _, group in groupby(traces, key=lambda trace: trace.problem.problem_id):
             siblings = list(group)
             self._compare(siblings)

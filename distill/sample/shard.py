@@ -63,8 +63,7 @@ class Asked:
     teacher: Teacher
     sampling: Sampling
     verification: Verification | None = None
-    """How completions are judged as they arrive; None, or no `sampling.adaptive`: n draws for every
-    problem."""
+    """How completions are judged as they arrive; None, or no `sampling.adaptive`: n draws a problem."""
     budgets: Sequence[int] = ()
     """Other values of `max_tokens` under which there may be completions of the same draws: those that came to
     their end within the present one are taken over."""
@@ -144,8 +143,7 @@ class _Asking:
             self._begin(problem)
 
     def requests(self) -> Iterator[Request | None]:
-        """What is to be asked, siblings one after another so that a server's prefix cache serves them; None:
-        nothing just now."""
+        """What is to be asked, siblings together for a server's prefix cache; None: nothing just now."""
         while True:
             self._look()
             if self._lacking and self._cancellation.reason is None:
@@ -252,8 +250,7 @@ class _Asking:
         return finding.reason if finding is not None and finding.stops else None
 
     def _look(self) -> None:
-        """Sees what is there of the tries that are ready; the others come before those that were found
-        lacking earlier."""
+        """Looks up the tries that are ready; what is missing goes before what was missing earlier."""
         lacking: list[tuple[str, _Pursuit, Try]] = []
         while self._ready:
             pursuit, tried = self._ready.popleft()
@@ -286,8 +283,7 @@ class _Asking:
         )
 
     def _known(self, key: str, problem: Problem, tried: Try) -> Completion | None:
-        """The completion of a key, if there is a good one, or one of another budget that is as good; it then
-        has this key too."""
+        """A key's good completion, or one as good of another budget, which then has this key too."""
         known = self._completions.get(key)
         if known is not None and (known.failure is None or key in self._came):
             return known
@@ -317,8 +313,7 @@ class _Asking:
                 self._tell(pursuit, tried, _outcome(pending))
 
     def _look_aside(self) -> None:
-        """Looks again at what other runs were asking for, twice a second: it is there, or it may be asked
-        for."""
+        """Looks again, twice a second, at what other runs were asking for."""
         if self._aside and time.monotonic() - self._looked_at >= LOOK_SECONDS:
             idle = not self._in_flight and not self._judging
             self._ready.extend(
@@ -369,8 +364,7 @@ def _outcome(verdict: Verdict) -> DrawResult:
 
 
 def _ended_within(completion: Completion, allowed: int, max_tokens: int) -> bool:
-    """True for a completion that came to its own end within what it was allowed, and would have under another
-    budget."""
+    """Whether a completion came to its own end within its budget, and would have under another one."""
     if completion.finish_reason == "length":
         return False
     return allowed <= max_tokens or (

@@ -1,5 +1,4 @@
-"""A completion as a trace: thinking and answer apart, tokens split between them, and what the draw has
-cost."""
+"""A completion as a trace: thinking and answer apart, tokens split between them, and its cost."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -48,8 +47,7 @@ def of_tries(problem: Problem, tries: Sequence[Completion], teacher: Teacher, se
 
 
 def ready(problem: Problem, response: str) -> Trace:
-    """The trace of a problem that came with its response, which the trace's problem does not hold a second
-    time."""
+    """The trace of a problem that came with its response, which its problem does not hold a second time."""
     parts = thinking.split_any(response)
     return Trace(
         problem=replace(problem, response=None),
@@ -95,8 +93,7 @@ def _parts(completion: Completion, teacher: Teacher) -> thinking.Parts:
 
 
 def token_split(completion: Completion, parts: thinking.Parts) -> tuple[int | None, int | None]:
-    """(thinking, answer) tokens: as the server counted, else the total divided by characters; None when there
-    is no total."""
+    """(thinking, answer) tokens: as the server counted, else by characters; None without a total."""
     total = completion.completion_tokens
     if total is None:
         return None, None

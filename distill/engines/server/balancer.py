@@ -137,8 +137,7 @@ class Endpoints:
         return serves
 
     def wait_seconds(self, waits: int) -> float:
-        """The next wait: they double up to a minute, with jitter so that requests do not come back as a
-        herd."""
+        """The next wait: doubled up to a minute, with jitter so that requests do not return all at once."""
         return float(
             min(self._first_wait_seconds * 2.0 ** min(waits, 30), LONGEST_WAIT_SECONDS)
             * random.uniform(0.5, 1.0)

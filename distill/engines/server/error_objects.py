@@ -131,8 +131,7 @@ MODERATED_MESSAGES = re.compile(
 
 
 def told(status: int, body: Any) -> Told | None:
-    """What a reply's error object means, given with a status; None where it has none, or says nothing
-    more."""
+    """What a reply's error object means, given with a status; None where it says nothing more."""
     for found in _objects(body):
         meant = _status(found)
         if meant is not None and status in GENERIC and (status == 200 or meant in (401, 402, 429)):
@@ -167,8 +166,7 @@ def _retry_after(found: dict[str, Any]) -> str:
 
 
 def moderated(status: int, body: Any) -> bool:
-    """Whether an error says that what was asked may not be asked: a prompt's own failure, and no refusal of
-    the key."""
+    """Whether an error says that the prompt may not be asked, which is no refusal of the key."""
     if status not in (200, 400, 403, 422, 451):
         return False
     for found in _objects(body):
@@ -184,8 +182,7 @@ def moderated(status: int, body: Any) -> bool:
 
 
 def _objects(body: Any) -> Iterator[dict[str, Any]]:
-    """The error objects of a reply, a text as an object with that message; a reply that has choices is none
-    itself."""
+    """The error objects of a reply, a text as one with that message; a reply with choices is none."""
     if isinstance(body, list):
         body = body[0] if body else None
     if not isinstance(body, dict):
@@ -225,8 +222,7 @@ def _number(found: dict[str, Any]) -> int | None:
 
 
 def _names(found: dict[str, Any]) -> list[str]:
-    """The names that an object gives its error; `Throttling.RateQuota` and `InternalError.Algo` by their
-    parts, too."""
+    """The names that an object gives its error; `Throttling.RateQuota` counts by its parts, too."""
     names = [value for name in NAMES if isinstance(value := found.get(name), str)]
     return [*names, *(value.split(".")[0] for value in names if "." in value)]
 

@@ -74,8 +74,7 @@ PREFILL = ("continue_final_message", "add_generation_prompt")
 
 
 def fate(status: int, text: str) -> Fate:
-    """What becomes of a request that was answered with a status other than 200; raises EngineError with the
-    remedy alone."""
+    """What becomes of a request answered with another status than 200; EngineError for the remedy alone."""
     if status in REMEDIES:
         raise EngineError(REMEDIES[status])
     if 300 <= status < 400:
@@ -90,8 +89,7 @@ def fate(status: int, text: str) -> Fate:
 
 
 def other_way(status: int, text: str, way: Way) -> Way | None:
-    """The way in which a server wants to be asked when it refuses this one; None when it refuses something
-    else."""
+    """The way in which a server wants to be asked instead; None when it refuses something else."""
     if status not in (400, 405, 406, 422, 501):
         return None
     if way == "stream" and "stream_options" in text:
@@ -101,8 +99,7 @@ def other_way(status: int, text: str, way: Way) -> Way | None:
 
 
 def refused_setting(status: int, text: str, teacher: Teacher) -> str | None:
-    """The remedy when a server refuses one of the settings of every request; None when it refuses something
-    else."""
+    """The remedy when a server refuses a setting of every request; None when it refuses something else."""
     if status not in (400, 422) or not REFUSES.search(text):
         return None
     named = [

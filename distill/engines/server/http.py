@@ -124,8 +124,7 @@ class Client:
         return self._read(key, url, text, max_tokens, response.headers, way)
 
     async def control(self, url: URL, way: Way = "whole") -> Reply:
-        """The reply to a question of two letters with an answer of one token, to see whether a server serves
-        at all."""
+        """The reply to a question of two letters, in one token: does the server serve at all?"""
         self._controls += 1
         asked = {
             "model": self._teacher.model,
@@ -137,8 +136,7 @@ class Client:
         return await self.post(url, "", body, min(CONTROL_SECONDS, self._teacher.timeout_seconds), way=way)
 
     async def listed(self, url: URL) -> list[dict[str, Any]]:
-        """The models that a server lists; empty where it does not answer, or not in that form. Raises
-        EngineError for a refused key."""
+        """The models that a server lists; empty without a readable answer. EngineError for a refused key."""
         limit = aiohttp.ClientTimeout(total=min(LOOK_SECONDS, self._teacher.timeout_seconds))
         try:
             async with self._session.get(url, allow_redirects=False, timeout=limit) as response:
@@ -230,8 +228,7 @@ class Client:
         way: Way,
         text: bytes | None = None,
     ) -> Reply:
-        """What a reply of 200 comes to: a completion, the status that it names instead, or a failure; `text`
-        is the reply as it came."""
+        """What a reply of 200 (`text` as it came) comes to: a completion, another status, or a failure."""
         completion, cause = None, ""
         try:
             completion = wire_format.completion(key, data, self._teacher.model, max_tokens)
@@ -336,8 +333,7 @@ def _parsed(text: bytes) -> Any:
 
 
 def _allow_files(wanted: int) -> None:
-    """Raises this process's limit of open files where it may: many systems begin with 1,024, and a connection
-    is one."""
+    """Raises the limit of open files where it may: a connection is one, and many begin with 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(

@@ -30,8 +30,7 @@ class Said(NamedTuple):
 
 
 def said(message: dict[str, Any]) -> Said:
-    """The text and the thinking of a message; raises ValueError for content that is neither text nor
-    parts."""
+    """The text and the thinking of a message; raises ValueError for content of another form."""
     content, blank = message.get("content"), ""
     if content is not None and not isinstance(content, str):
         content, blank = _content(content)
@@ -44,8 +43,7 @@ def said(message: dict[str, Any]) -> Said:
 
 
 def thinking(value: Any, between: str = "\n\n") -> str:
-    """The text of a field or part of thinking: text, an object, or a list of either; empty for what is
-    encrypted or unknown."""
+    """The text of a field or part of thinking, objects and lists too; empty for what is unknown."""
     if isinstance(value, str):
         return value
     if isinstance(value, list):

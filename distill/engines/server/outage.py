@@ -2,8 +2,7 @@
 never out of patience."""
 
 FIRST_SECONDS = 300.0
-"""The longest wait for a teacher that has not answered once: it may still be loading, but more likely its
-address is wrong."""
+"""The longest wait for a teacher that has not answered once: most likely its address is wrong."""
 
 
 class Patience:

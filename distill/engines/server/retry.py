@@ -99,8 +99,7 @@ class Tries:
                 return reply.completion
 
     def _fills_context(self, max_tokens: int) -> bool:
-        """Whether no prompt can fit beside so many tokens: the server is then asked to go to the end of its
-        context."""
+        """Whether no prompt fits beside so many tokens: the server then goes to the end of its context."""
         if self._context_tokens is None or max_tokens < self._context_tokens:
             return False
         if max_tokens not in self._limits_told:
@@ -113,8 +112,7 @@ class Tries:
         return True
 
     async def _is_given_up(self, reply: Reply, endpoint: Endpoint, tried: "_Tried") -> bool:
-        """Whether a request is not asked again, told after a wait: its tries are used up, or it has been put
-        off for too long."""
+        """Whether a request is given up, told after a wait: its tries or its time are used up."""
         good_before = self._patience.good
         if (
             reply.fate != "gone" and not reply.rest_seconds
@@ -139,8 +137,7 @@ class Tries:
         return tried.failed > most
 
     async def _is_to_blame(self, endpoint: Endpoint, good_before: int) -> bool:
-        """Whether a failure is held against its request: others have been served since, or the server answers
-        another question."""
+        """Whether a failure counts against its request: others were served since, or the server answers."""
         never_served = (
             self._open_requests == 1 and not self._client.models
         )  # then there is nothing to tell it by
@@ -167,8 +164,7 @@ class Tries:
         return reply, endpoint
 
     def _settle(self, reply: Reply) -> None:
-        """Notes what became of a request; raises EngineError when it shows that the teacher itself is of no
-        use."""
+        """Notes what became of a request; raises EngineError when it shows that the teacher is of no use."""
         failure = reply.completion.failure
         if failure is None:
             self._failed_in_a_row = 0

@@ -53,8 +53,7 @@ class Slots:
             return False
 
     def give(self, count: int = 1) -> None:
-        """Frees slots, and tells the oldest of those who wanted one, and those who have nothing else to wait
-        for."""
+        """Frees slots; tells the oldest call that wanted one, and those that wait for nothing else."""
         with self._lock:
             self._free += count
             if not self._free or not self._wanting:

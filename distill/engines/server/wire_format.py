@@ -18,8 +18,7 @@ from distill.text import endings
 
 LONGEST_RETRY_AFTER_SECONDS = 600.0
 OURS = ("messages", "model", "seed", "n", "stream", "stream_options")
-"""Fields of a body that `teacher.extra_body` may not set: what is asked, or that one completion comes back,
-and how."""
+"""What `teacher.extra_body` may not set: what is asked, and that one completion comes back."""
 WAYS: dict[Way, dict[str, Any]] = {
     "whole": {"stream": False},
     "stream": {"stream": True, "stream_options": {"include_usage": True}},
@@ -30,8 +29,7 @@ WAYS: dict[Way, dict[str, Any]] = {
 def body(
     request: Request, teacher: Teacher, sampling: Sampling, limited: bool = True, way: Way = "whole"
 ) -> dict[str, Any]:
-    """What is posted for one completion; with a prefill the last message is gone on with and not answered
-    (vLLM, SGLang)."""
+    """What is posted for one completion; a prefill is a last message to go on with (vLLM, SGLang)."""
     messages = [{"role": message.role, "content": message.content} for message in request.messages]
     asked: dict[str, Any] = {
         "model": teacher.model,
@@ -102,8 +100,7 @@ def finish_word(reply: Any) -> Any:
 
 
 def usage(reply: Any) -> dict[str, Any]:
-    """The tokens that a reply counts, by the names of `Completion`'s fields; None for what it does not say,
-    whatever its form."""
+    """The tokens that a reply counts, by the fields of `Completion`; None for what it does not say."""
     counts = _inner(reply, "usage")
     if not counts:
         return _ollama_usage(reply)
@@ -129,8 +126,7 @@ def usage(reply: Any) -> dict[str, Any]:
 
 
 def _anthropic_prompt(counts: dict[str, Any]) -> dict[str, Any]:
-    """The prompt's tokens by OpenAI's names: Anthropic counts what its cache gave, and what it took, apart
-    from the others."""
+    """A prompt's tokens by OpenAI's names: Anthropic counts those of its cache apart."""
     read, written = (_count(counts.get(f"cache_{name}_input_tokens")) for name in ("read", "creation"))
     asked = _count(counts["input_tokens"])
     total = None if asked is None else asked + (read or 0) + (written or 0)

