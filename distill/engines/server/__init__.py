@@ -6,7 +6,7 @@ call is left, or the engine closed, is cancelled and was paid for in vain. The p
 
 - `slots` (threads), `balancer` (which server), `waits` (between tries), `outage` (when to stop)
 - `retry` (when to ask again, when to give up a request)
-- `http` (one try), `errors` and `error_objects` (what a server's no means)
+- `http` (one try), `errors` (what a refusal means)
 - `wire_format` (bodies and replies), `message` (text and thinking), `stream` (a completion in pieces)
 """
 

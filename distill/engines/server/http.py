@@ -19,7 +19,7 @@ import aiohttp
 from yarl import URL
 
 from distill.engines.protocol import Completion, EngineError, failed
-from distill.engines.server import error_objects, errors, wire_format
+from distill.engines.server import errors, wire_format
 from distill.engines.server.errors import Fate, Way
 from distill.engines.server.stream import Stream, is_stream
 from distill.recipe.dataset import Teacher
@@ -155,9 +155,9 @@ class Client:
     ) -> Reply:
         """A reply that is no 200, or that says in a 200 that it should be none."""
         said, words, body = self._said(url, status, text), text.decode(errors="replace"), _parsed(text)
-        if error_objects.moderated(status, body):
+        if errors.moderated(status, body):
             return self._failed(key, "content_filter", "final", said)
-        told = error_objects.told(status, body)
+        told = errors.told(status, body)
         if told is not None:
             status = told.status
         if (other := errors.other_way(status, words, way)) is not None:
@@ -238,7 +238,7 @@ class Client:
             completion.failure is not None and not completion.content and not completion.reasoning
         ):
             said = json.dumps(data).encode() if text is None else text
-            if error_objects.told(200, data) is not None or error_objects.moderated(200, data):
+            if errors.told(200, data) is not None or errors.moderated(200, data):
                 return self._refused(key, url, 200, said, headers, way)
             if completion is None:
                 return self._failed(
