@@ -4,10 +4,10 @@ An event loop in a thread of its own keeps at most `concurrency` requests in fli
 and sends the next one when a completion has been taken; nothing waits for a batch. What is in flight when a
 call is left, or the engine closed, is cancelled and was paid for in vain. The parts:
 
-- `slots` (threads), `balancer` (which server), `waits` (between tries), `outage` (when to stop)
+- `slots` (threads), `balancer` (which server), `outage` (waits between tries, and when to stop)
 - `retry` (when to ask again, when to give up a request)
 - `http` (one try), `errors` (what a refusal means)
-- `wire_format` (bodies and replies), `message` (text and thinking), `stream` (a completion in pieces)
+- `wire_format` (bodies and replies, text and thinking), `stream` (a completion in pieces)
 """
 
 import asyncio
@@ -26,9 +26,9 @@ from distill.engines.protocol import Completion, EngineError, Request
 from distill.engines.server import wire_format
 from distill.engines.server.balancer import Endpoints
 from distill.engines.server.http import Client, shown
+from distill.engines.server.outage import Waits
 from distill.engines.server.retry import Tries
 from distill.engines.server.slots import LOOK, Call, Slots
-from distill.engines.server.waits import Waits
 from distill.recipe.dataset import Sampling, Teacher
 
 LOOK_SECONDS = 0.25

@@ -17,8 +17,7 @@ from distill.engines.protocol import STOPPED, Completion, EngineError, Request, 
 from distill.engines.server import wire_format
 from distill.engines.server.balancer import SOUND, Endpoint, Endpoints
 from distill.engines.server.http import Client, Reply
-from distill.engines.server.outage import Patience
-from distill.engines.server.waits import Waits
+from distill.engines.server.outage import OutageTimer, Waits
 from distill.recipe.dataset import Sampling, Teacher
 
 FAILURES_IN_A_ROW = 32
@@ -49,8 +48,8 @@ class Tries:
         self.on_the_wire = 0
         """Tries that are on their way."""
         self._clock = asyncio.get_running_loop().time
-        self._patience = Patience(teacher.patience_seconds, self._clock())
-        endpoints.open(client, self._patience)
+        self._outage = OutageTimer(teacher.patience_seconds, self._clock())
+        endpoints.open(client, self._outage)
         self._open_requests = 0
         self._failed_in_a_row = 0
         self._kinds_logged: set[str] = set()
@@ -113,7 +112,7 @@ class Tries:
 
     async def _is_given_up(self, reply: Reply, endpoint: Endpoint, tried: "_Tried") -> bool:
         """Whether a request is given up, told after a wait: its tries or its time are used up."""
-        good_before = self._patience.good
+        good_before = self._outage.good
         if (
             reply.fate != "gone" and not reply.rest_seconds
         ):  # otherwise it is the server that rests, and another may be asked
@@ -141,7 +140,7 @@ class Tries:
         never_served = (
             self._open_requests == 1 and not self._client.models
         )  # then there is nothing to tell it by
-        return never_served or self._patience.good > good_before or await self._endpoints.serves(endpoint)
+        return never_served or self._outage.good > good_before or await self._endpoints.serves(endpoint)
 
     async def _try(self, request: Request, sampling: Sampling, limited: bool) -> tuple[Reply, Endpoint]:
         """One request at the server whose turn it is, in the way that this one wants."""
@@ -157,9 +156,9 @@ class Tries:
             self.on_the_wire -= 1
             endpoint.busy -= 1
         if reply.fate == "good":
-            self._patience.served(self._clock())
+            self._outage.served(self._clock())
         elif reply.fate not in SOUND:
-            self._patience.failed(began)
+            self._outage.failed(began)
         self._endpoints.learn(endpoint, reply)
         return reply, endpoint
 
