@@ -115,8 +115,11 @@ def run(
             max_tokens=section.max_tokens,
             seed=seed,
         )
-        with engines.open_engine(teacher) as engine, Completions(f"{folder}/journal") as journal:
-            traces = sample.sample(problems, teacher, sampling, engine, journal)
+        with (
+            engines.open_engine(teacher) as engine,
+            Completions(f"{folder}/completions.sqlite") as completions,
+        ):
+            traces = sample.sample(problems, sample.Asked(teacher, sampling), engine, completions)
             judged = curate.measure(verify.verify(traces, section.verification), dataset.curation)
             score = evaluate.score(judged, "student", "student")
     share = float("nan") if score.language_share is None else score.language_share

@@ -16,6 +16,7 @@ from prefect import flow, task
 
 from distill import evaluate, hardware, plots, verifiers
 from distill.curate import funnel
+from distill.engines import ENGINES
 from distill.evaluate import Measured, report
 from distill.progress import say
 from distill.recipe.dataset import Base, DatasetRecipe, Evaluation, Sampling, StudentRecipe, Teacher
@@ -91,7 +92,7 @@ def models(student: Place, recipe: StudentRecipe, dataset_recipe: DatasetRecipe)
             ),
         ),
     ]
-    if recipe.evaluation.teacher and dataset_recipe.teacher.engine != "replay":
+    if recipe.evaluation.teacher and not ENGINES[dataset_recipe.teacher.engine].stored:
         found.append(("teacher", identity.teacher(dataset_recipe.teacher, WITHIN)))
     return found
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from distill import collect, contamination, curate, duplicates, sample, train, verifiers
 from distill.curate import preferences
+from distill.engines import ENGINES
 from distill.files import readers
 from distill.hardware import shapes
 from distill.recipe.dataset import (
@@ -30,9 +31,6 @@ from distill.sample import keys, prompt_checks
 from distill.store import folders
 from distill.text import prompts
 from distill.train import student_template
-
-LOCAL = ("vllm", "transformers")
-"""Engines that open a model's files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +75,7 @@ def teacher(section: Teacher, within: str = "") -> Model:
 def known_as(asked: Model, traces: Place) -> Teacher:
     """The model as completions are keyed by it: a local one by what its weights are, wherever they lie, as
     the key of its traces says."""
-    if asked.weights is None and asked.teacher.engine not in LOCAL:
+    if asked.weights is None and not ENGINES[asked.teacher.engine].local_weights:
         return asked.teacher
     weights = traces.key["teacher"]["model"]
     return asked.teacher.model_copy(
@@ -251,13 +249,10 @@ def _teacher(asked: Model) -> dict[str, Any]:
 
 def _weights(teacher: Teacher) -> Any:
     """What identifies a teacher's weights or, for `replay`, its traces."""
-    match teacher.engine:
-        case "replay":
-            return readers.content_identity(ProblemSource(name="replay", path=teacher.model))
-        case engine if engine in LOCAL:
-            return _model(teacher.model, teacher.revision)
-        case _:
-            return teacher.model
+    engine = ENGINES[teacher.engine]
+    if engine.stored:
+        return readers.content_identity(ProblemSource(name="replay", path=teacher.model))
+    return _model(teacher.model, teacher.revision) if engine.local_weights else teacher.model
 
 
 def _model(model: str, revision: str | None) -> dict[str, Any]:

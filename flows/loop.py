@@ -2,6 +2,7 @@
 
 from prefect import flow
 
+from distill.engines import ENGINES
 from distill.engines.vllm import kept
 from distill.recipe.dataset import DatasetRecipe, StudentRecipe
 from distill.recipe.load import load_both
@@ -25,7 +26,7 @@ def distill(
     with stale_runs.marked():
         with kept():  # a teacher that we serve is loaded once, and its GPUs are free again for the training
             made = dataset_of(dataset_recipe)
-            if dataset_recipe.teacher.engine == "vllm" and recipe.evaluation.teacher:
+            if ENGINES[dataset_recipe.teacher.engine].starts_servers and recipe.evaluation.teacher:
                 ask_teacher(recipe.evaluation, dataset_recipe.teacher)
         trained = train_room(made, recipe)
         return evaluate_room(trained, made, recipe, dataset_recipe)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import chain
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import pyarrow.compute as pc
 from prefect import flow, task
@@ -188,6 +188,16 @@ class Watch:
         return rows if self._looks is None else self._looks.over(rows)
 
 
+class Live(NamedTuple):
+    """What the shards of a run share, which stays in this process: the arguments of `sample`."""
+
+    asked: Asked
+    engine: LazyEngine
+    completions: Completions
+    watch: Watch
+    cancellation: Cancellation
+
+
 @flow(name="sample", task_runner=RUNNER, **rooms.FLOW)
 def sample_room(
     problems: Place,
@@ -223,9 +233,8 @@ def sample_room(
         ):
             looks = Looks(model.teacher, sampling, screens) if screens else None
             engine = LazyEngine(model.teacher, stack, cancellation, looks)
-            here: Any = quote(
-                (terms, engine, completions, Watch(meter, budget, looks), cancellation)
-            )  # Prefect hands it over as it is
+            live = Live(terms, engine, completions, Watch(meter, budget, looks), cancellation)
+            here = cast(Live, quote(live))  # Prefect hands it over as it is
             if ENGINES[model.teacher.engine].overlaps:
                 _overlapping(todo, here, cancellation)
             else:
@@ -244,16 +253,12 @@ def sample_room(
 
 
 @task(name="sample-shard", **rooms.TASK)
-def sample_shard(
-    source: str, target: str, here: tuple[Asked, LazyEngine, Completions, Watch, Cancellation]
-) -> int:
+def sample_shard(source: str, target: str, here: Live) -> int:
     """Asks a model about one shard of problems; `here` is what stays in this process."""
-    terms, engine, completions, watch, cancellation = here
-    rows = sample(rooms.read(Problem, source), terms, engine, completions, watch, cancellation)
-    return shards.write(Trace, watch.over(rows), target)
+    return shards.write(Trace, here.watch.over(sample(rooms.read(Problem, source), *here)), target)
 
 
-def _overlapping(work: Sequence[tuple[str, str]], here: Any, cancellation: Cancellation) -> None:
+def _overlapping(work: Sequence[tuple[str, str]], here: Live, cancellation: Cancellation) -> None:
     """Samples many shards at a time; after the cancellation, waits for what is in flight in each of them."""
     free, futures, stopped = threading.Semaphore(SHARDS_AT_ONCE), list[Any](), False
 
