@@ -22,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from distill import collect, curate, engines, evaluate, sample, train, verify
-from distill.engines.completions import Completions
+from distill.engines import Completions
 from distill.files import readers
 from distill.recipe import load
 from distill.recipe.dataset import DatasetRecipe, Sampling, StudentRecipe, Teacher

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from distill import __version__
 from distill.recipe.section import RecipeError
-from distill.sample.cancellation import StoppedByHand
+from distill.sample import StoppedByHand
 from flows import commands
 
 DEFAULT_STUDENT = "tiny-qwen2"

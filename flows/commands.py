@@ -17,7 +17,7 @@ from distill.recipe import load
 from distill.recipe.dataset import Curation, DatasetRecipe, StudentRecipe
 from distill.recipe.section import RecipeError
 from distill.records import Report
-from distill.sample.cancellation import RunStopped
+from distill.sample import RunStopped
 from distill.sandbox import SandboxError
 from distill.store import catalogue, shards
 from distill.store.folders import StoreError

@@ -16,7 +16,7 @@ import pyarrow as pa
 from prefect.cache_policies import NO_CACHE
 
 import flows
-from distill.engines.completions import Completions
+from distill.engines import Completions
 from distill.progress import say
 from distill.store import folders, shards
 from distill.store.digest import digest

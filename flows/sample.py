@@ -22,15 +22,12 @@ from prefect.utilities.annotations import quote
 
 from distill.curate.dropped import ALLOW, Lookout
 from distill.curate.filters import MALFORMED, TRUNCATED, truncated, unthinking
-from distill.engines import ENGINES, Completion, Engine, EngineError, Request, open_engine
-from distill.engines.completions import Completions
+from distill.engines import ENGINES, Completion, Completions, Engine, EngineError, Request, open_engine
 from distill.progress import Meter, say
 from distill.recipe.curation import Screens
 from distill.recipe.dataset import Sampling, Teacher, Verification
 from distill.records import Problem, Trace
-from distill.sample import Asked, sample, traces
-from distill.sample.budget import Budget
-from distill.sample.cancellation import Cancellation, RunStopped
+from distill.sample import Asked, Budget, Cancellation, RunStopped, sample, traces
 from distill.store import shards
 from flows import identity, rooms
 from flows.identity import Model, Place

@@ -18,7 +18,7 @@ from distill.hardware import Device, devices, memory, shapes
 from distill.plan import costs
 from distill.progress import number
 from distill.recipe.dataset import DatasetRecipe, StudentRecipe
-from distill.sample.budget import require_prices
+from distill.sample import require_prices
 from distill.train import student_template
 
 MOST_CPU_HOURS = 48

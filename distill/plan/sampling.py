@@ -13,8 +13,7 @@ from distill.plan import costs
 from distill.plan.costs import Estimate, Range, exact
 from distill.progress import amount, dollars, number
 from distill.recipe.dataset import DatasetRecipe, Judge, Teacher
-from distill.sample.adaptive import DrawPlan
-from distill.sample.budget import require_prices
+from distill.sample import DrawPlan, require_prices
 
 COVERED = "covered by "
 JUDGE_PROMPT_TOKENS = 1000

@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
-from distill.engines.protocol import STOPPED, Completion
-from distill.engines.usage import SharedUsage, Usage, cost_usd, usage_of
+from distill.engines import STOPPED, Completion, SharedUsage, Usage, cost_usd, usage_of
 from distill.progress import amount, dollars
 from distill.recipe.dataset import Sampling, Teacher
 from distill.recipe.section import RecipeError

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any
 
-from distill.engines.protocol import Completion
-from distill.engines.table import ENGINES
+from distill.engines import ENGINES, Completion
 from distill.progress import say
 from distill.recipe.dataset import Sampling, Teacher
 from distill.records import Trace

@@ -14,7 +14,7 @@ prompt without one may still be a bad one.
 import re
 from dataclasses import dataclass
 
-from distill.engines.table import ENGINES
+from distill.engines import ENGINES
 from distill.recipe.dataset import Teacher
 from distill.records import Message, Problem
 from distill.text import boxed, numbers

@@ -20,9 +20,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from distill import verifiers
+from distill.engines import ENGINES, STOPPED, Completion, Engine, EngineError, Request
 from distill.engines.completions import LOOK_SECONDS, Completions
-from distill.engines.protocol import STOPPED, Completion, Engine, EngineError, Request
-from distill.engines.table import ENGINES
 from distill.recipe.dataset import Sampling, Teacher, Verification
 from distill.records import Message, Problem, Trace, Verdict
 from distill.sample import prompt_checks, traces

@@ -4,9 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import reduce
 
-from distill.engines.protocol import Completion
-from distill.engines.table import ENGINES
-from distill.engines.usage import Usage, cost_usd, usage_of
+from distill.engines import ENGINES, Completion, Usage, cost_usd, usage_of
 from distill.progress import say
 from distill.recipe.dataset import Teacher
 from distill.records import Problem, Trace

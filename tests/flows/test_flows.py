@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import pytest
 
-from distill.engines.completions import Completions
+from distill.engines import Completions
 from distill.plan.preflight import CannotRun
 from distill.recipe.dataset import DatasetRecipe
 from distill.recipe.load import load_dataset

@@ -8,16 +8,12 @@ import sampling_run
 from sampling_run import ADAPTIVE, FIXED, STORE, Run, count, events, plan
 from teacher_questions import log, serving
 
-from distill.engines import Completion
-from distill.engines.completions import Completions
-from distill.engines.usage import Usage
+from distill.engines import Completion, Completions, Usage
 from distill.progress import Meter
 from distill.recipe.curation import Screens
 from distill.recipe.dataset import Adaptive, Sampling, Teacher, Verification
 from distill.records import Problem
-from distill.sample import Asked, sample, traces
-from distill.sample.budget import Budget
-from distill.sample.cancellation import Cancellation, RunStopped
+from distill.sample import Asked, Budget, Cancellation, RunStopped, sample, traces
 from flows.sample import LazyEngine, Looks, Watch
 
 SHARDS = 40

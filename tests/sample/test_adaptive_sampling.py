@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill import verifiers
-from distill.engines import STOPPED, Completion, EngineError
-from distill.engines.completions import Completions
+from distill.engines import STOPPED, Completion, Completions, EngineError
 from distill.recipe.dataset import Adaptive, Sampling, Teacher, Verification
 from distill.records import Problem, Verdict
 from distill.sample import Asked, sample

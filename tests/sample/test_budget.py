@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill import progress
-from distill.engines import Completion
-from distill.engines.usage import Usage, cost_usd, usage_of
+from distill.engines import Completion, Usage, cost_usd, usage_of
 from distill.progress import dollars
 from distill.recipe.dataset import Sampling, Teacher
 from distill.recipe.section import RecipeError
