@@ -34,12 +34,10 @@ from draws import GRIDS, MOST, REAL, Draws, Other, Policy, Sum, asked, fit, imag
 from numpy.typing import NDArray
 
 from distill.collect import collect
-from distill.engines import Completion, open_engine
-from distill.engines.completions import Completions
+from distill.engines import Completion, Completions, open_engine
 from distill.recipe.dataset import Adaptive, Sampling
 from distill.recipe.load import load_dataset
-from distill.sample import Asked, sample
-from distill.sample.adaptive import DrawPlan
+from distill.sample import Asked, DrawPlan, sample
 from distill.verify import verify
 
 UNTIL = (64, 256, 1024, 4096)
@@ -328,8 +326,12 @@ class Count:
     requests: int = 0
     tokens: int = 0
 
-    def asked(self) -> None:
+    def asks(self) -> bool:
         self.requests += 1
+        return True
+
+    def withdrew(self) -> None:
+        self.requests -= 1
 
     def took(self, completion: Completion) -> None:
         self.tokens += completion.completion_tokens or 0

@@ -22,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from distill import collect, curate, engines, evaluate, sample, train, verify
-from distill.engines.completions import Completions
+from distill.engines import Completions
 from distill.files import readers
 from distill.recipe import load
 from distill.recipe.dataset import DatasetRecipe, Sampling, StudentRecipe, Teacher
@@ -115,8 +115,11 @@ def run(
             max_tokens=section.max_tokens,
             seed=seed,
         )
-        with engines.open_engine(teacher) as engine, Completions(f"{folder}/journal") as journal:
-            traces = sample.sample(problems, teacher, sampling, engine, journal)
+        with (
+            engines.open_engine(teacher) as engine,
+            Completions(f"{folder}/completions.sqlite") as completions,
+        ):
+            traces = sample.sample(problems, sample.Asked(teacher, sampling), engine, completions)
             judged = curate.measure(verify.verify(traces, section.verification), dataset.curation)
             score = evaluate.score(judged, "student", "student")
     share = float("nan") if score.language_share is None else score.language_share

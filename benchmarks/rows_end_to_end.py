@@ -269,7 +269,7 @@ def questions(rows: int) -> list[str]:
 
 def rooms(url: str, rows: int, folder: str) -> None:
     """This project's rooms, shard after shard."""
-    from distill.engines.completions import Completions
+    from distill.engines import Completions
     from distill.engines.server import ServerEngine
     from distill.recipe.dataset import Sampling, Teacher
     from distill.records import Problem, Trace

@@ -32,11 +32,11 @@ from typing import Any
 
 import aiohttp
 
-from distill.engines import Completion, Request
-from distill.engines.completions import Completions
+from distill.engines import Completion, Completions, Request
 from distill.engines.server import ServerEngine, wire_format
-from distill.engines.vllm import told
-from distill.engines.vllm.processes import KEY, Servers, vllm_python
+from distill.engines.vllm import vllm_python
+from distill.engines.vllm.engine import told
+from distill.engines.vllm.processes import KEY, Servers
 from distill.progress import showing
 from distill.recipe.dataset import Sampling, Teacher
 from distill.records import Problem, Trace

@@ -10,8 +10,6 @@ from distill import progress
 from distill.curate import funnel, hub
 from distill.curate.hub import HubError
 from distill.engines import EngineError
-from distill.engines.cancellation import Stopped
-from distill.engines.cancellation import StoppedByHand as StoppedByHand
 from distill.evaluate import report as reports
 from distill.files.traces import UnknownFormatError
 from distill.plan.preflight import CannotRun, preflight
@@ -19,6 +17,8 @@ from distill.recipe import load
 from distill.recipe.dataset import Curation, DatasetRecipe, StudentRecipe
 from distill.recipe.section import RecipeError as RecipeError
 from distill.records import Report
+from distill.sample import RunStopped
+from distill.sample import StoppedByHand as StoppedByHand
 from distill.sandbox import SandboxError
 from distill.store import StoreError, catalogue, read_text
 from distill.text.tables import inert
@@ -35,7 +35,7 @@ EXPECTED = (
     HubError,
     SandboxError,
     ServerError,
-    Stopped,
+    RunStopped,
     StoreError,
     TrainingError,
     UnknownFormatError,

@@ -16,6 +16,7 @@ from prefect import flow, task
 
 from distill import evaluate, hardware, plots, verifiers
 from distill.curate import funnel
+from distill.engines import ENGINES
 from distill.evaluate import Measured, report
 from distill.progress import say
 from distill.recipe.dataset import Base, Evaluation, StudentRecipe, Teacher
@@ -76,7 +77,7 @@ def models(student: Folder, recipe: StudentRecipe, teacher: Model) -> list[tuple
             Model(_opened(student, recipe.evaluation), recipe.name, {"student": student.fingerprint}),
         ),
     ]
-    if recipe.evaluation.teacher and teacher.teacher.engine != "replay":
+    if recipe.evaluation.teacher and not ENGINES[teacher.teacher.engine].stored:
         found.append(("teacher", teacher))
     return found
 

@@ -28,7 +28,7 @@ import pyarrow as pa
 from distill import curate, hardware, verifiers
 from distill.curate import dropped, funnel, preferences, steps, write
 from distill.curate.steps import Job, Stage
-from distill.engines.completions import Completions
+from distill.engines import Completions
 from distill.files import grouping, traces
 from distill.files.readers import Row
 from distill.progress import Meter, say

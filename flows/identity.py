@@ -12,6 +12,7 @@ from typing import Any
 
 from distill import collect, contamination, curate, duplicates, sample, train, verifiers
 from distill.curate import preferences, steps
+from distill.engines import ENGINES
 from distill.files import readers
 from distill.hardware import shapes
 from distill.recipe.curation import Screens
@@ -34,8 +35,6 @@ from distill.train import student_template
 
 WITHIN = "evaluations/"
 """Where the folders of held-out problems lie; their problems lie with all others."""
-LOCAL = ("vllm", "transformers")
-"""Engines that open a model's files."""
 DRAWN = ("n", "temperature", "top_p", "max_tokens", "seed", "prompt")
 """What an evaluation says about sampling."""
 
@@ -153,7 +152,7 @@ class Folders:
         """The model as completions are keyed by it: a local one by what its weights are, wherever they
         lie."""
         teacher = self.model.teacher
-        if self.model.weights is None and teacher.engine not in LOCAL:
+        if self.model.weights is None and not ENGINES[teacher.engine].local_weights:
             return teacher
         weights = fingerprint({"weights": self._teacher["model"]})
         return teacher.model_copy(update={"model": f"{self.model.name}-{weights}"})
@@ -272,13 +271,10 @@ def _base(base: Base) -> dict[str, Any]:
 
 def _weights(teacher: Teacher) -> Any:
     """What identifies a teacher's weights or, for `replay`, its traces."""
-    match teacher.engine:
-        case "replay":
-            return readers.content_identity(ProblemSource(name="replay", path=teacher.model))
-        case engine if engine in LOCAL:
-            return _files(teacher.model, teacher.revision)
-        case _:
-            return teacher.model
+    engine = ENGINES[teacher.engine]
+    if engine.stored:
+        return readers.content_identity(ProblemSource(name="replay", path=teacher.model))
+    return _files(teacher.model, teacher.revision) if engine.local_weights else teacher.model
 
 
 def _files(model: str, revision: str | None) -> dict[str, Any]:

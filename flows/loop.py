@@ -2,6 +2,7 @@
 
 from prefect import flow
 
+from distill.engines import ENGINES
 from distill.engines.vllm import kept
 from distill.recipe.load import load_both
 from distill.train import student_template
@@ -24,7 +25,7 @@ def distill(
     with stale_runs.marked():
         with kept():  # a teacher that we serve is loaded once, and its GPUs are free again for the training
             dataset_of(folders)
-            if dataset_recipe.teacher.engine == "vllm" and recipe.evaluation.teacher:
+            if ENGINES[dataset_recipe.teacher.engine].starts_servers and recipe.evaluation.teacher:
                 ask_teacher(recipe.evaluation, folders.model)
         train_stage(folders, recipe)
         return evaluate_stage(folders, recipe)

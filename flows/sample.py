@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import chain
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import pyarrow.compute as pc
 from prefect import flow, task
@@ -22,23 +22,18 @@ from prefect.utilities.annotations import quote
 
 from distill.curate.dropped import ALLOW, Lookout
 from distill.curate.filters import MALFORMED, TRUNCATED, truncated, unthinking
-from distill.engines import Completion, Engine, EngineError, Request, open_engine
-from distill.engines.cancellation import Cancellation, Stopped
-from distill.engines.completions import Completions
-from distill.engines.usage import Ledger
+from distill.engines import ENGINES, Completion, Completions, Engine, EngineError, Request, open_engine
 from distill.progress import Meter, say
 from distill.recipe.curation import Screens
 from distill.recipe.dataset import Sampling, Teacher
 from distill.records import Problem, Trace
-from distill.sample import Asked, sample, traces
+from distill.sample import Asked, Budget, Cancellation, RunStopped, sample, traces
 from distill.store import Folder, checked, shards
 from distill.store.folders import Missing
 from flows import runners
 from flows.completions import completions_of
 from flows.identity import Folders
 
-OVERLAPPING = ("server", "vllm")
-"""Engines that take the requests of several shards at a time."""
 SHARDS_AT_ONCE = 64
 """With 256 problems each, enough first draws to keep several thousand requests in flight."""
 RUNNER: Any = ThreadPoolTaskRunner(max_workers=SHARDS_AT_ONCE)
@@ -80,16 +75,18 @@ class LazyEngine:
         else:
             deque(requests, maxlen=0)  # nothing but what is waited for: there are no requests any more
 
+    def drain(self) -> None:
+        """Has the engine drain, if it was opened."""
+        if self._engine is not None:
+            self._engine.drain()
+
     def _opened(self) -> Engine:
         with self._lock:
             if self._closed:
                 raise EngineError("the engine was closed")
             if self._engine is None:
                 self._engine = self._stack.enter_context(open_engine(self._teacher))
-                if (
-                    drain := getattr(self._engine, "drain", None)
-                ) is not None:  # engines that try again and wait have it
-                    self._cancellation.on_cancel.append(drain)
+                self._cancellation.on_cancel.append(self._engine.drain)
             return self._engine
 
     def _close(self) -> None:
@@ -161,24 +158,24 @@ class Looks:
 
 
 class Watch:
-    """Tells the meter and the ledger what is asked and what comes back."""
+    """Tells the meter and the budget what is asked and what comes back."""
 
-    def __init__(self, meter: Meter, ledger: Ledger, looks: Looks | None = None) -> None:
-        self.ledger = ledger
+    def __init__(self, meter: Meter, budget: Budget, looks: Looks | None = None) -> None:
+        self.budget = budget
         self._meter, self._looks = meter, looks
 
     def asks(self) -> bool:
         """Whether a request may be handed out."""
-        return self.ledger.asks()
+        return self.budget.asks()
 
     def withdrew(self) -> None:
         """A request is not handed out after all."""
-        self.ledger.withdraw()
+        self.budget.withdraw()
 
     def took(self, completion: Completion) -> None:
         """A completion has come back."""
-        self.ledger.add(completion)
-        self._meter.add(0, completion.completion_tokens or 0, self.ledger.note())
+        self.budget.add(completion)
+        self._meter.add(0, completion.completion_tokens or 0, self.budget.note())
 
     def settled(self) -> None:
         """One problem more has all its draws."""
@@ -186,8 +183,18 @@ class Watch:
 
     def over(self, rows: Iterable[Trace]) -> Iterator[Trace]:
         """The same traces, looked at as they pass."""
-        rows = self.ledger.over(rows)
+        rows = self.budget.observed.over(rows)
         return rows if self._looks is None else self._looks.over(rows)
+
+
+class Live(NamedTuple):
+    """What the shards of a run share, which stays in this process: the arguments of `sample`."""
+
+    asked: Asked
+    engine: LazyEngine
+    completions: Completions
+    watch: Watch
+    cancellation: Cancellation
 
 
 @flow(name="sample", task_runner=RUNNER, **runners.FLOW)
@@ -228,21 +235,18 @@ def _sampled(folders: Folders, looks: Looks | None) -> int:
         Meter(f"sampling {model.name}", total, total - left) as meter,
         _by_hand(cancellation),
     ):
-        ledger = Ledger(
-            model.teacher, sampling, completions.spending().spent, cancellation, completions.spending
-        )
+        budget = Budget(model.teacher, sampling, completions.usage().total, cancellation, completions.usage)
         used = {sampling.max_tokens, *(sampling.adaptive.budgets if sampling.adaptive else ())}
         terms = Asked(folders.known_as, sampling, folders.verification, completions.budgets(used))
         engine = LazyEngine(model.teacher, stack, cancellation, looks)
-        here: Any = quote(
-            (terms, engine, completions, Watch(meter, ledger, looks), cancellation)
-        )  # Prefect hands it over as it is
-        if model.teacher.engine in OVERLAPPING:
+        live = Live(terms, engine, completions, Watch(meter, budget, looks), cancellation)
+        here = cast(Live, quote(live))  # Prefect hands it over as it is
+        if ENGINES[model.teacher.engine].overlaps:
             _overlapping(missing, here, cancellation)
         else:
             for one in missing:  # in this thread, where a signal stops it at once
                 sample_shard(*one, here)
-        spent = ledger.summary()
+        spent = budget.summary()
     targets = [f"{traces.path}/{source.rsplit('/', 1)[1]}" for source in sources]
     failures, sums = _counts(targets)
     traces.finish(targets, calls=engine.calls, failures=failures, of_rows=sums, spent=spent)
@@ -250,16 +254,12 @@ def _sampled(folders: Folders, looks: Looks | None) -> int:
 
 
 @task(name="sample-shard", **runners.TASK)
-def sample_shard(
-    source: str, target: str, here: tuple[Asked, LazyEngine, Completions, Watch, Cancellation]
-) -> int:
+def sample_shard(source: str, target: str, here: Live) -> int:
     """Asks a model about one shard of problems; `here` is what stays in this process."""
-    terms, engine, completions, watch, cancellation = here
-    rows = sample(checked.read(Problem, source), terms, engine, completions, watch, cancellation)
-    return shards.write(Trace, watch.over(rows), target)
+    return shards.write(Trace, here.watch.over(sample(checked.read(Problem, source), *here)), target)
 
 
-def _overlapping(work: Sequence[Missing], here: Any, cancellation: Cancellation) -> None:
+def _overlapping(work: Sequence[Missing], here: Live, cancellation: Cancellation) -> None:
     """Samples many shards at a time; after the cancellation, waits for what is in flight in each of them."""
     free, futures, stopped = threading.Semaphore(SHARDS_AT_ONCE), list[Any](), False
 
@@ -280,7 +280,7 @@ def _overlapping(work: Sequence[Missing], here: Any, cancellation: Cancellation)
     for future in futures:
         try:
             future.result()
-        except Stopped:
+        except RunStopped:
             stopped = True
     if stopped or len(futures) < len(work):
         cancellation.check()

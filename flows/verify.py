@@ -14,7 +14,7 @@ from prefect.utilities.annotations import quote
 
 from distill.curate.dropped import Lookout
 from distill.curate.filters import truncated
-from distill.engines.completions import Completions
+from distill.engines import Completions
 from distill.progress import Meter
 from distill.recipe.dataset import Verification
 from distill.records import Candidate, Trace

@@ -25,9 +25,10 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from distill.engines import Completion, completion_salvage
+from distill.engines import completion_salvage
 from distill.engines.completion_salvage import PAGE_BYTES
-from distill.engines.usage import Spent, spent_on
+from distill.engines.protocol import Completion
+from distill.engines.usage import Usage, usage_of
 from distill.progress import say
 from distill.store import StoreError
 
@@ -48,32 +49,34 @@ CHECKED = """
 SELECT (SELECT body FROM totals), count(*), coalesce(sum(hash >> 32), 0), coalesce(sum(hash & 4294967295), 0)
 FROM completions INDEXED BY sqlite_autoindex_completions_1
 """
+INSERT = """
+INSERT INTO completions(failed, crc, body, hash) VALUES (?, ?, ?, ?) ON CONFLICT(hash) DO NOTHING
+"""
+REPLACE_FAILED = "UPDATE completions SET failed = ?, crc = ?, body = ? WHERE hash = ? AND failed"
 CONSTANTS = (
     (0, b"SQLite format 3\0" + PAGE_BYTES.to_bytes(2, "big") + bytes((2, 2, 0, 64, 32, 32))),
     (44, bytes((0, 0, 0, 4, *[0] * 11, 1))),
     (64, bytes(4)),
     (72, bytes(20)),
 )
-"""Bytes of a file's header that never change, and where: a flag that flips there may make SQLite write over
-rows."""
+"""Bytes of a file's header that never change, and where: with one flipped, SQLite may write over rows."""
 DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CONSTRAINT)
 BORROWED = "borrowed"
 NAMES = tuple(field.name for field in fields(Completion))
 _values = attrgetter(*NAMES)
-_counts = attrgetter(*(field.name for field in fields(Spent)))
+_counts = attrgetter(*(field.name for field in fields(Usage)))
 _to_json = json.JSONEncoder(separators=(",", ":")).encode
 
 R = TypeVar("R")
 
 
 class Totals(NamedTuple):
-    """What a file holds: rows, the sums of both halves of their hashes, and what they cost with those that
-    gave way."""
+    """Rows of a file, the sums of both halves of their hashes, and what they cost with those replaced."""
 
     rows: int = 0
     high: int = 0
     low: int = 0
-    spent: Spent = Spent()
+    spent: Usage = Usage()
 
 
 class Made(NamedTuple):
@@ -95,8 +98,7 @@ class CompletionFile:
     db: sqlite3.Connection
 
     def __init__(self, path: Path, repaired: Callable[[], None]) -> None:
-        """Opens or makes the file; `repaired` is called when it had to be made anew. Raises OSError or
-        StoreError."""
+        """Opens or makes the file; `repaired` is called after a repair. Raises OSError or StoreError."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path, self._repaired = path, repaired
         self.lock = threading.RLock()
@@ -122,8 +124,7 @@ class CompletionFile:
         os.close(self._users)
 
     def do(self, work: Callable[[], R]) -> R:
-        """The result of some work on the file, done once more when the file had to be repaired; raises
-        OSError or StoreError."""
+        """The result of some work, done once more after a repair; raises OSError or StoreError."""
         with self.lock:
             try:
                 return work()
@@ -154,11 +155,10 @@ class CompletionFile:
         if not isinstance(body, str) or zlib.crc32(body.encode()) != crc:
             raise DamagedFileError("the totals do not match their checksum")
         rows, high, low, *spent = json.loads(body)
-        return Totals(rows, high, low, Spent(*spent))
+        return Totals(rows, high, low, Usage(*spent))
 
     def find(self, key: str) -> Completion | None:
-        """The completion of a key. Before the first one is called missing, the index is compared with the
-        totals."""
+        """The completion of a key; before the first is called missing, index and totals are compared."""
         row = self.db.execute(
             "SELECT failed, crc, body FROM completions WHERE hash = ?", (hashed(key),)
         ).fetchone()
@@ -178,34 +178,24 @@ class CompletionFile:
         return completion
 
     def insert(self, made: Iterable[Made]) -> list[int]:
-        """Adds completions unless their key has a good one, and counts what they cost; the hashes of all of
-        them."""
+        """Adds completions unless their key has a good one, and counts what they cost; the hashes of all."""
         hashes = list[int]()
         with self.transaction():
             rows, high, low, spent = self.totals()
             for completion, body, borrowed in made:
-                place, failed = hashed(completion.key), completion.failure is not None
+                place = hashed(completion.key)
                 hashes.append(place)
-                held = self.db.execute("SELECT failed FROM completions WHERE hash = ?", (place,)).fetchone()
-                if held is not None and not held[0]:
-                    continue
-                values = (failed, zlib.crc32(body), body, place)
-                if held is None:
-                    self.db.execute(
-                        "INSERT INTO completions(failed, crc, body, hash) VALUES (?, ?, ?, ?)", values
-                    )
+                values = (completion.failure is not None, zlib.crc32(body), body, place)
+                if self.db.execute(INSERT, values).rowcount:
                     rows, high, low = rows + 1, high + (place >> 32), low + (place & 0xFFFFFFFF)
-                else:
-                    self.db.execute(
-                        "UPDATE completions SET failed = ?, crc = ?, body = ? WHERE hash = ?", values
-                    )
-                spent = spent if borrowed else spent.plus(spent_on(completion))
+                elif not self.db.execute(REPLACE_FAILED, values).rowcount:
+                    continue
+                spent = spent if borrowed else spent.plus(usage_of(completion))
             self._put(Totals(rows, high, low, spent))
         return hashes
 
     def sync(self, seconds: float = SYNC_SECONDS) -> None:
-        """Brings the log to the disk, if that was not done for so long: SQLite does it only when the log is
-        written back."""
+        """Brings the log to the disk, unless that was just done: SQLite only does it at a checkpoint."""
         if time.monotonic() - self._synced_at < seconds:
             return
         with suppress(FileNotFoundError):
@@ -296,8 +286,7 @@ class CompletionFile:
         )
 
     def _copy_the_rest(self, aside: Path) -> None:
-        """Takes over what else can be read of a damaged file: what its rows cost, budgets, journals that were
-        taken over."""
+        """Takes over what else a damaged file tells: usage, budgets, journals taken over."""
         new, old = self.db, sqlite3.connect(aside, isolation_level=None)
         try:
             with suppress(sqlite3.Error):
@@ -353,8 +342,7 @@ def locks(file: int) -> bool:
 
 
 def _inspect(path: Path) -> None:
-    """Raises DamagedFileError when the header of a file that no run has open is damaged, or the file is not
-    as long as it says."""
+    """Raises DamagedFileError for a damaged header or another length than it says; no run uses it."""
     if not path.exists() or not (size := path.stat().st_size):
         return
     with path.open("rb") as file:

@@ -45,8 +45,7 @@ class _Pages:
 
 
 def rows(path: Path) -> Iterator[Row]:
-    """Every whole row of completions in a file and its log; a row may come twice, and older versions of one
-    too."""
+    """Every whole row of completions in a file and its log; one may come twice, older versions too."""
     file = os.open(path, os.O_RDONLY)
     try:
         changed = _frames(Path(f"{path}-wal"))

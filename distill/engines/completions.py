@@ -16,9 +16,10 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from distill.engines import Completion, old_journals
+from distill.engines import old_journals
 from distill.engines.completion_file import CompletionFile, decode, encode, hashed, locks
-from distill.engines.usage import Spending
+from distill.engines.protocol import Completion
+from distill.engines.usage import SharedUsage
 from distill.progress import say
 from distill.store import StoreError
 
@@ -59,8 +60,7 @@ class Completions:
         return self._file.do(lambda: self._file.find(key))
 
     def append(self, completions: Iterable[Completion], borrowed: bool = False) -> None:
-        """Adds completions and ends the claims on them; the first good one of a key stays. `borrowed` ones
-        were paid for before."""
+        """Adds completions (`borrowed`: paid for before), ends their claims; a first good one stays."""
         made = [encode(completion, borrowed) for completion in completions]
 
         def work() -> None:
@@ -73,8 +73,7 @@ class Completions:
         self._file.do(work)
 
     def claim(self, key: str) -> bool:
-        """Whether this run may ask for a key: there is no good completion, and no run alive has claimed
-        it."""
+        """Whether this run may ask for a key: it has no good completion, and no run alive has claimed it."""
         place = hashed(key)
 
         def work() -> bool:
@@ -103,8 +102,7 @@ class Completions:
             self._claimed.difference_update(ended)
 
     def free(self, keys: Iterable[str], idle: bool) -> list[str]:
-        """Those of some keys that no run alive has claimed, as it was half a second ago; an `idle` run says
-        whom it waits for."""
+        """Keys that no run alive had claimed half a second ago; an `idle` run says whom it waits for."""
         with self._file.lock:
             held = self._file.do(self._claims)
             claims = [(key, held.get(hashed(key))) for key in keys]
@@ -114,11 +112,11 @@ class Completions:
                 say(f"waiting for completions that process {', '.join(sorted(others))} is sampling")
         return [key for key, run in claims if run is None]
 
-    def spending(self) -> Spending:
+    def usage(self) -> SharedUsage:
         """What all runs have spent up to now."""
 
-        def work() -> Spending:
-            return Spending(
+        def work() -> SharedUsage:
+            return SharedUsage(
                 self._file.totals().spent, sum(run != self._run for run in self._claims().values())
             )
 
@@ -139,8 +137,7 @@ class Completions:
         return self._file.do(work)
 
     def adopt(self, journal: Path) -> None:
-        """Takes over what a journal of an older version holds, once; one that cannot be read costs nothing
-        else."""
+        """Takes over an older version's journal, once; one that cannot be read costs nothing else."""
         name = f"{journal.parent.name}/{journal.name}"
 
         def work() -> None:
@@ -172,8 +169,7 @@ class Completions:
             os.close(self._alive)
 
     def _claims(self) -> dict[int, str]:
-        """The claims of runs that are alive, as they were half a second ago; those of dead ones are
-        removed."""
+        """The claims of runs alive, as of half a second ago; those of dead runs are removed."""
         if time.monotonic() - self._looked_at < LOOK_SECONDS:
             return self._held
         held: dict[int, str] = dict(self._file.db.execute("SELECT hash, run FROM leases").fetchall())

@@ -1,5 +1,4 @@
-"""Reads journals, in which completions were kept before they were in SQLite: frames of a marker, a length, a
-CRC-32 and JSON."""
+"""Reads the journals of older versions: frames of a marker, a length, a CRC-32 and a completion's JSON."""
 
 import os
 import zlib
@@ -20,8 +19,7 @@ class Frame(NamedTuple):
 
 
 def read(path: Path, offset: int = 0) -> Iterator[Frame]:
-    """Every whole frame of a journal from an offset on; bytes between them are passed over. Raises
-    OSError."""
+    """Every whole frame of a journal from an offset on; other bytes are passed over. Raises OSError."""
     file = os.open(path, os.O_RDONLY)
     try:
         size = os.fstat(file).st_size

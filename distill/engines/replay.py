@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from distill.engines import Completion, EngineError, Request
+from distill.engines.protocol import Completion, EngineError, Request, failed
 from distill.files import readers
 from distill.recipe.dataset import ProblemSource, Sampling, Teacher
 from distill.recipe.section import RecipeError
@@ -57,23 +57,19 @@ class ReplayEngine:
         self._index.close()
 
     def complete(self, requests: Iterable[Request | None], sampling: Sampling) -> Iterator[Completion]:
-        """The stored completion of each request, in order; the sampling settings have no effect on what is
-        stored."""
+        """The stored completion of each request, in order; the sampling settings have no effect on it."""
         for request in requests:
             if request is None:
                 time.sleep(LOOK_SECONDS)
                 continue
             stored = self._stored(request)
             if stored is None:
-                yield Completion(
-                    request.key,
-                    None,
-                    finish_reason="error",
-                    model=self._teacher.model,
-                    failure=NO_MORE_TRACES,
-                )
+                yield failed(request.key, NO_MORE_TRACES, self._teacher.model)
             else:
                 yield Completion(request.key, **stored)
+
+    def drain(self) -> None:
+        """Nothing is ever tried again here."""
 
     def _stored(self, request: Request) -> dict[str, Any] | None:
         asked = (_question_key(request.problem.question), request.sample_index)
@@ -112,8 +108,7 @@ def _question_key(question: str) -> str:
 
 
 def _completions(teacher: Teacher) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(question, fields of a Completion, its ending as the row says it) of every row that has both; rows that
-    have not are passed over."""
+    """(question, fields of a Completion, ending as the row says it) of every row that has both."""
     try:
         for row in _rows(teacher):
             question = _first(row, QUESTIONS)

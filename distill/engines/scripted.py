@@ -11,12 +11,13 @@ import random
 import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from distill.engines import Completion, Request
+from distill.engines.protocol import Completion, Request, failed
 from distill.recipe.dataset import Sampling, Teacher
 from distill.records import Problem
 from distill.store import digest
@@ -78,6 +79,9 @@ class ScriptedEngine:
             name = choose(request.problem, request.sample_index, sampling.seed)
             yield write(request, name, sampling)
 
+    def drain(self) -> None:
+        """Nothing is ever tried again here."""
+
 
 def choose(problem: Problem, index: int, seed: int) -> str:
     """Which of `FAILURES` a sample shows, or `"right"`; a duplicate has a right sample 0 to repeat."""
@@ -91,19 +95,11 @@ def choose(problem: Problem, index: int, seed: int) -> str:
 
 
 def write(request: Request, name: str, sampling: Sampling) -> Completion:
-    """The completion of a request that shows one of `FAILURES`, or a `"right"` one; longer than `max_tokens`
-    it is cut."""
+    """The completion of a request that shows one of `FAILURES`, or `"right"`; cut at `max_tokens`."""
     problem, index = request.problem, request.sample_index
     if name in ("null_content", "empty"):
-        nothing = None if name == "null_content" else ""
-        return Completion(
-            request.key,
-            nothing,
-            finish_reason="error",
-            prompt_tokens=_tokens(problem.question),
-            model=MODEL,
-            failure=name,
-        )
+        found = failed(request.key, name, MODEL, prompt_tokens=_tokens(problem.question))
+        return found if name == "null_content" else replace(found, content="")
     dice = _dice(problem, 0 if name == "duplicate" else index, sampling.seed, "text")
     thinking, answer = _thinking(problem, dice), final_answer(problem)
     if name == "reasoning_field":

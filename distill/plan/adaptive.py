@@ -8,7 +8,7 @@ in effect until enough are right.
 from math import comb, exp, lgamma
 
 from distill.recipe.dataset import Sampling
-from distill.sample.adaptive import DrawPlan
+from distill.sample import DrawPlan
 
 SPREAD = 1.0
 """Sum of Beta's parameters. Fitted to three public sets of traces with 3, 4 and 8 draws of each problem: 0.6,

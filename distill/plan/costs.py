@@ -18,7 +18,7 @@ from distill.hardware.shapes import Architecture
 from distill.plan import adaptive
 from distill.recipe import tables
 from distill.recipe.dataset import DatasetRecipe, ProblemSource, Sampling, StudentRecipe, Teacher
-from distill.sample.adaptive import DrawPlan
+from distill.sample import DrawPlan
 
 TOKENS = {"math": 6094, "code": 7436, "choice": 4929, "sql": 4929, "logic": 2739, "open": 1420}
 """Mean tokens of R1's traces by domain (DeepSeek-R1 paper, Table 5); shorter problems make shorter traces."""

@@ -11,14 +11,14 @@ import sys
 from pathlib import Path
 
 from distill import hardware
-from distill.engines import EngineError, usage
-from distill.engines.vllm.arguments import places
-from distill.engines.vllm.processes import vllm_python
+from distill.engines import ENGINES, EngineError
+from distill.engines.vllm.arguments import places, vllm_python
 from distill.files import readers
 from distill.hardware import Device, devices, memory, shapes
 from distill.plan import costs
 from distill.progress import number
 from distill.recipe.dataset import DatasetRecipe, StudentRecipe
+from distill.sample import require_prices
 from distill.train import student_template
 
 MOST_CPU_HOURS = 48
@@ -46,9 +46,9 @@ def preflight(student: StudentRecipe, dataset: DatasetRecipe) -> None:
     device = hardware.device_of(min(found, key=lambda gpu: gpu.memory_gib)) if found else hardware.this_cpu()
     _student_fits(student, dataset, device, len(found))
     teacher_ready(dataset)
-    if costs.asked(dataset) and dataset.teacher.engine in ("vllm", "transformers"):
+    if costs.asked(dataset) and ENGINES[dataset.teacher.engine].local_weights:
         _teacher_fits(dataset, device, len(found))
-    if student.evaluation.engine == "vllm":
+    if ENGINES[student.evaluation.engine].starts_servers:
         _vllm_is_there("evaluation.engine", "evaluation.engine=transformers")
 
 
@@ -58,13 +58,13 @@ def teacher_ready(dataset: DatasetRecipe) -> None:
     teacher = dataset.teacher
     if not costs.asked(dataset):
         return
-    usage.require_prices(teacher, dataset.sampling)
+    require_prices(teacher, dataset.sampling)
     if teacher.engine == "server" and teacher.api_key_env and not os.environ.get(teacher.api_key_env):
         raise CannotRun(
             f"{dataset.name}: the environment variable {teacher.api_key_env} (teacher.api_key_env) is not set"
         )
     if (
-        teacher.engine == "replay"
+        ENGINES[teacher.engine].stored
         and not Path(teacher.model).expanduser().exists()
         and teacher.model.count("/") != 1
     ):
@@ -72,14 +72,14 @@ def teacher_ready(dataset: DatasetRecipe) -> None:
             f"{dataset.name}: there is no {teacher.model} to replay; name your traces with --set "
             "teacher.model=FILE"
         )
-    if teacher.engine not in ("vllm", "transformers"):
+    if not ENGINES[teacher.engine].local_weights:
         return
     if shapes.local_folder(teacher.model) is None and shapes.is_path(teacher.model):
         raise CannotRun(
             f"{dataset.name}: there is no folder {teacher.model} with the teacher; set teacher.model to a "
             "folder or a hub id"
         )
-    if teacher.engine == "vllm":
+    if ENGINES[teacher.engine].starts_servers:
         _vllm_is_there("teacher.engine", "teacher.engine=server and teacher.urls")
 
 
@@ -129,13 +129,13 @@ def _teacher_fits(dataset: DatasetRecipe, device: Device, gpus: int) -> None:
     teacher = dataset.teacher
     spread, share = (
         (teacher.tensor_parallel, memory.VLLM_SHARE / teacher.engines_per_gpu)
-        if teacher.engine == "vllm"
+        if ENGINES[teacher.engine].starts_servers
         else (1, 1.0)
     )
     remedy = (
         "Serve it elsewhere (teacher.engine=server, teacher.urls=[...]) or take a smaller teacher. " + HERE
     )
-    if teacher.engine == "vllm":
+    if ENGINES[teacher.engine].starts_servers:
         _servers_fit(dataset, device, gpus, remedy)
     need = (costs.teacher_bytes(teacher, costs.trace_tokens(dataset).likely) or 0.0) / memory.GIB / spread
     if need > device.memory_gib * share:

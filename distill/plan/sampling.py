@@ -7,16 +7,15 @@ do.
 import math
 from collections.abc import Iterator, Sequence
 
-from distill.engines.usage import require_prices
+from distill.engines import ENGINES
 from distill.hardware import Device, memory
 from distill.plan import costs
 from distill.plan.costs import Estimate, Range, exact
 from distill.progress import amount, dollars, number
 from distill.recipe.dataset import DatasetRecipe, Judge, Teacher
-from distill.sample.adaptive import DrawPlan
+from distill.sample import DrawPlan, require_prices
 
 COVERED = "covered by "
-FAKES = ("replay", "scripted")
 JUDGE_PROMPT_TOKENS = 1000
 """Instruction, question, reference and answer; the thinking is not shown to it."""
 JUDGE_REPLY_TOKENS = (100, 300)
@@ -29,7 +28,7 @@ def sampling(dataset: DatasetRecipe, device: Device, gpus: int) -> list[Estimate
     """Lines about the teacher; raises RecipeError for a cap in money without prices."""
     require_prices(dataset.teacher, dataset.sampling)
     lines = _traces(dataset)
-    if dataset.teacher.engine in FAKES or not costs.asked(dataset):
+    if not ENGINES[dataset.teacher.engine].draws or not costs.asked(dataset):
         return lines
     again, total = costs.next_budget(dataset.sampling), costs.sampled_tokens(dataset)
     cut = f" and 0, 5, 15 % of them {again:,} more where they were cut" if again else ""
@@ -45,7 +44,7 @@ def sampling(dataset: DatasetRecipe, device: Device, gpus: int) -> list[Estimate
 def judging(dataset: DatasetRecipe) -> list[Estimate]:
     """Lines about the judge, where there is one that costs anything."""
     judge = dataset.verification.judge
-    if judge is None or judge.model.engine in FAKES:
+    if judge is None or not ENGINES[judge.model.engine].draws:
         return []
     calls, formula = _judged(dataset, judge)
     prompts = calls.times(JUDGE_PROMPT_TOKENS)
@@ -193,7 +192,7 @@ def _used(teacher: Teacher, gpus: int) -> tuple[int, str]:
     """How many of the GPUs a teacher uses, and in words: vLLM has copies of `tensor_parallel` GPUs each, with
     `engines_per_gpu` on them."""
     width = min(teacher.tensor_parallel, gpus)
-    if teacher.engine != "vllm" or (width == 1 and teacher.replicas is None):
+    if not ENGINES[teacher.engine].starts_servers or (width == 1 and teacher.replicas is None):
         return gpus, f"{gpus}"
     groups = gpus // width
     if teacher.replicas is not None:

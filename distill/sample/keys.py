@@ -31,8 +31,7 @@ class SamplingKeys:
         self._distribution = digest(json.dumps([asked_of, asked_how], sort_keys=True))
 
     def key(self, problem: Problem, index: int, max_tokens: int) -> str:
-        """The sampling key of a draw with a budget: 16 hex digits, and the id of the trace that comes of
-        it."""
+        """The sampling key of a draw with a budget: 16 hex digits, and the id of its trace."""
         return digest(f"{self._draw(problem, index)}/{max_tokens}")[:16]
 
     def seed(self, problem: Problem, index: int) -> int:

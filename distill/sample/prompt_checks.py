@@ -14,6 +14,7 @@ prompt without one may still be a bad one.
 import re
 from dataclasses import dataclass
 
+from distill.engines import ENGINES
 from distill.recipe.dataset import Teacher
 from distill.records import Message, Problem
 from distill.text import boxed, numbers
@@ -25,15 +26,12 @@ EMPTY, PROMPT_TOO_LONG, CONTAINS_REFERENCE, CONTROL_TOKENS = (
     "contains_reference",
     "control_tokens",
 )
-SERVED = ("server", "vllm")
-"""Engines whose server finds control tokens in the text; the local one encodes a question as plain text."""
 PROGRAMS = ("code", "sql")
 PROGRAM_CHARACTERS = 60
 """A reference program that is shorter may stand in its question by chance, white space not counted."""
 HINT_CHARACTERS = 40
 TAIL_CHARACTERS = 80
-"""After a box that gives the answer away comes no more than this: what comes before a whole question is an
-example of another."""
+"""No more than this follows a box that gives the answer away: before a question it is an example."""
 LAST_CHARACTERS = 400
 """Where an answer that is stated in words is looked for."""
 
@@ -78,11 +76,10 @@ def check(
     max_tokens: int,
     context_tokens: int | None = None,
 ) -> Finding | None:
-    """The first thing that is wrong with how a problem is asked, what stops it before what warns; None:
-    nothing that is certain."""
+    """The first thing that is wrong with a prompt, what stops it before what warns; None: nothing certain."""
     if _VISIBLE.search(problem.question) is None:
         return Finding(EMPTY, "the question has no visible character")
-    if teacher.engine in SERVED and (token := _control_token(messages)):
+    if ENGINES[teacher.engine].served and (token := _control_token(messages)):
         return Finding(
             CONTROL_TOKENS,
             f"a server takes {token} in the prompt for a control token, and reads another question",
@@ -93,8 +90,7 @@ def check(
 
 
 def least_tokens(text: str) -> int:
-    """A number of tokens that a text has at least: no token holds parts of two words, in tokenizers that
-    split at white space first."""
+    """A text's least number of tokens: tokenizers that split at white space never join two words."""
     return len(text.split())
 
 
@@ -122,8 +118,7 @@ def _control_token(messages: tuple[Message, ...]) -> str | None:
 
 
 def _given_away(problem: Problem) -> str | None:
-    """How the question tells its reference, in words for a person; an option among options is no reference
-    that could be told."""
+    """How the question tells its reference, for a person; an option among options tells nothing."""
     reference, question = (problem.reference or "").strip(), problem.question.rstrip()
     if not reference or problem.kind == "choice":
         return None
@@ -147,8 +142,7 @@ def _quoted_program(program: str, question: str) -> str | None:
 
 
 def _last_box(question: str) -> str | None:
-    """What the last box of a question holds, when next to nothing comes after it and it is no example of how
-    to answer."""
+    """What a question's last box holds, when next to nothing follows and it shows no form of answer."""
     start = max(question.rfind("\\boxed"), question.rfind("\\fbox"))
     if start < 0 or _EXAMPLE.search(question[max(0, start - HINT_CHARACTERS) : start]):
         return None

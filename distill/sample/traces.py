@@ -1,12 +1,10 @@
-"""A completion as a trace: thinking and answer apart, tokens split between them, and what the draw has
-cost."""
+"""A completion as a trace: thinking and answer apart, tokens split between them, and its cost."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import reduce
 
-from distill.engines import Completion
-from distill.engines.usage import Spent, cost_usd, spent_on
+from distill.engines import ENGINES, Completion, Usage, cost_usd, usage_of
 from distill.progress import say
 from distill.recipe.dataset import Teacher
 from distill.records import Problem, Trace
@@ -21,7 +19,7 @@ REFUSED = "refused:"
 
 def of_tries(problem: Problem, tries: Sequence[Completion], teacher: Teacher, seed: int, index: int) -> Trace:
     """The trace of a draw: its text is the last try's, its cost that of all tries."""
-    last, spent = tries[-1], reduce(Spent.plus, map(spent_on, tries))
+    last, spent = tries[-1], reduce(Usage.plus, map(usage_of, tries))
     parts = _parts(last, teacher)
     thinking_tokens, answer_tokens = token_split(last, parts)
     return Trace(
@@ -47,8 +45,7 @@ def of_tries(problem: Problem, tries: Sequence[Completion], teacher: Teacher, se
 
 
 def ready(problem: Problem, response: str) -> Trace:
-    """The trace of a problem that came with its response, which the trace's problem does not hold a second
-    time."""
+    """The trace of a problem that came with its response, which its problem does not hold a second time."""
     parts = thinking.split_any(response)
     return Trace(
         problem=replace(problem, response=None),
@@ -75,7 +72,7 @@ def _parts(completion: Completion, teacher: Teacher) -> thinking.Parts:
 
     The texts of `replay` may be of any model: without `teacher.think_tags` each text's own are found.
     """
-    if teacher.engine == "replay" and teacher.think_tags is None and not teacher.prefill:
+    if ENGINES[teacher.engine].stored and teacher.think_tags is None and not teacher.prefill:
         return thinking.split_any(completion.content, completion.reasoning)
     parts = thinking.split(completion.content, completion.reasoning, teacher.prefill, teacher.think_tags)
     if (
@@ -94,8 +91,7 @@ def _parts(completion: Completion, teacher: Teacher) -> thinking.Parts:
 
 
 def token_split(completion: Completion, parts: thinking.Parts) -> tuple[int | None, int | None]:
-    """(thinking, answer) tokens: as the server counted, else the total divided by characters; None when there
-    is no total."""
+    """(thinking, answer) tokens: as the server counted, else by characters; None without a total."""
     total = completion.completion_tokens
     if total is None:
         return None, None

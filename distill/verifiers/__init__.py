@@ -14,8 +14,7 @@ from dataclasses import replace
 from itertools import groupby
 
 from distill import sandbox
-from distill.engines import open_engine
-from distill.engines.completions import Completions
+from distill.engines import Completions, open_engine
 from distill.recipe.dataset import Majority, Verification
 from distill.records import Opinions, Problem, Trace, Verdict
 from distill.text import boxed

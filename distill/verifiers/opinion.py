@@ -17,8 +17,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from distill.engines import Completion, Engine, EngineError, Request, open_engine
-from distill.engines.completions import Completions
+from distill.engines import Completion, Completions, Engine, EngineError, Request, open_engine
 from distill.recipe.dataset import Judge, Sampling
 from distill.records import Opinions, Trace, Verdict
 from distill.store import digest

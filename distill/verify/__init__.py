@@ -5,7 +5,7 @@ A wrong answer is a row. The room raises for nothing that a model can write; it 
 
 from collections.abc import Iterable, Iterator
 
-from distill.engines.completions import Completions
+from distill.engines import Completions
 from distill.recipe.dataset import Verification
 from distill.records import Candidate, Trace
 from distill.verifiers import judge_all

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from distill.engines import Completion, completion_file, completion_salvage
 from distill.engines.completion_salvage import PAGE_BYTES
 from distill.engines.completions import Completions
-from distill.engines.usage import Spending, Spent, spent_on
+from distill.engines.usage import SharedUsage, Usage, usage_of
 from distill.store import StoreError
 
 PROJECT = Path(__file__).parents[2]
@@ -33,7 +33,7 @@ def made(count, characters=0):
 
 
 def spent_on_all(paid):
-    return reduce(Spent.plus, map(spent_on, paid), Spent())
+    return reduce(Usage.plus, map(usage_of, paid), Usage())
 
 
 def found(path, keys):
@@ -124,7 +124,7 @@ def test_the_first_good_completion_of_a_key_stays_and_all_are_counted(tmp_path_f
                         paid += [] if borrowed else [completion]
             for opened in (completions, other):
                 assert {key: opened.get(key) for key in held} == held
-                assert (len(opened), opened.spending()) == (len(held), Spending(spent_on_all(paid), 0))
+                assert (len(opened), opened.usage()) == (len(held), SharedUsage(spent_on_all(paid), 0))
 
 
 def test_a_large_file_is_opened_without_reading_what_it_holds(path):
@@ -151,7 +151,7 @@ def test_a_key_is_claimed_by_one_run_until_its_completion_is_there(path):
         assert mine.claim(one.key) and not mine.claim(one.key) and not theirs.claim(one.key)
         assert theirs.claim(two.key)
         assert theirs.free(keys([one, two, three]), idle=False) == [three.key]
-        assert theirs.spending().others_in_flight == 1
+        assert theirs.usage().others_in_flight == 1
         mine.append([one])
         assert not theirs.claim(one.key)  # it is there
         theirs.append([replace(two, failure="timeout")])
@@ -175,10 +175,10 @@ def test_the_claims_of_a_killed_run_are_void_and_nothing_that_it_kept_is_lost(pa
         assert completions.free(["b"], idle=False) == [] and said == []
         assert completions.free(["b", "e"], idle=True) == completions.free(["b", "e"], idle=True) == ["e"]
         assert said == [f"waiting for completions that process {other.pid} is sampling"]
-        assert completions.spending().others_in_flight == 3
+        assert completions.usage().others_in_flight == 3
         kill(other)
         assert completions.free(["b", "e"], idle=True) == ["b", "e"]
-        assert completions.spending().others_in_flight == 0
+        assert completions.usage().others_in_flight == 0
         assert completions.claim("b")
     kill(start(path, "completions.claim('c'); completions.append([Completion('d', 'text')])"))
     with Completions(path) as completions:
@@ -293,7 +293,7 @@ def test_claims_and_totals_outlive_a_repair(path):
         completions.append([replace(written[0], failure="timeout")])
         completions.append(written)
         completions.budgets([16])
-        paid = completions.spending()
+        paid = completions.usage()
     with Completions(path) as completions:
         assert completions.claim("mine")
         assert completions.get(written[0].key) == written[0]
@@ -306,7 +306,7 @@ def test_claims_and_totals_outlive_a_repair(path):
         with Completions(path) as other:
             assert not other.claim("mine")
             assert other.budgets([]) == [16]
-            assert other.spending() == Spending(paid.spent, 1)
+            assert other.usage() == SharedUsage(paid.total, 1)
 
 
 def test_a_full_disk_is_an_error_and_the_file_goes_on_afterwards(path):
@@ -354,7 +354,7 @@ def test_journals_of_older_versions_are_taken_over_once(path, tmp_path):
         frames[0] + b"\xd1\x57\x1a\x0a junk" + frames[1] + damaged + frames[2] + frames[3][:30]
     )
     good = Completion("01", "4", "2 + 2", prompt_tokens=9, completion_tokens=5, model="m")
-    spent = Spent(completions=2, failures=1, prompt_tokens=18, completion_tokens=10)
+    spent = Usage(completions=2, failures=1, prompt_tokens=18, completion_tokens=10)
     for _ in range(2):
         with Completions(path) as completions:
             completions.adopt(journal)
@@ -364,13 +364,13 @@ def test_journals_of_older_versions_are_taken_over_once(path, tmp_path):
                 replace(good, key="02"),
                 None,
             ]
-            assert completions.spending().spent == spent
+            assert completions.usage().total == spent
     with journal.open("ab") as file:  # an older version was run once more
         file.write(frames[3])
     with Completions(path) as completions:
         completions.adopt(journal)
         assert completions.get("03") == replace(good, key="03")
-        assert completions.spending().spent.completions == 3
+        assert completions.usage().total.completions == 3
     assert journal.exists()
 
 

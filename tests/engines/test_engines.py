@@ -3,13 +3,14 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from typing import get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from distill import records
-from distill.engines import EngineError, Request, open_engine, scripted
+from distill.engines import ENGINES, EngineError, Request, open_engine, scripted
 from distill.recipe.dataset import Sampling, Teacher
 from distill.records import Message, Problem, Trace
 from distill.store import shards
@@ -199,3 +200,7 @@ def test_a_row_of_a_parquet_file_that_is_no_text_is_passed_over(tmp_path):
     pq.write_table(pa.table({"question": ["Q0?", "Q1?"], "response": response}), tmp_path / "traces.parquet")
     found = replayed(tmp_path / "traces.parquet", [("Q0?", 0), ("Q1?", 0)])
     assert [one.failure for one in found] == ["no_more_traces", None]
+
+
+def test_the_table_has_a_row_for_every_engine_of_the_recipe() -> None:
+    assert {*ENGINES} == {*get_args(Teacher.model_fields["engine"].annotation)}

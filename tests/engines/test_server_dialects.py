@@ -10,8 +10,7 @@ from teacher_questions import SAMPLING, ask, bodies, everything, log, request, s
 
 from distill.engines import EngineError
 from distill.engines.server import ServerEngine
-from distill.engines.server.error_objects import moderated, told
-from distill.engines.server.errors import other_way
+from distill.engines.server.errors import moderated, other_way, told
 from distill.engines.server.stream import Stream
 from distill.recipe.dataset import Teacher
 from distill.sample.traces import of_tries

@@ -24,9 +24,11 @@ import pytest
 from distill import hardware
 from distill.engines import STOPPED, Completion, EngineError, Request
 from distill.engines.transformers import ROOT, LocalEngine
-from distill.engines.vllm import VllmEngine, kept, served, told
-from distill.engines.vllm.arguments import hides_tags, places, plans
-from distill.engines.vllm.processes import KEY, PORTS, free_ports, vllm_python
+from distill.engines.vllm import kept
+from distill.engines.vllm.arguments import hides_tags, places, plans, vllm_python
+from distill.engines.vllm.engine import VllmEngine, told
+from distill.engines.vllm.processes import KEY, PORTS, free_ports
+from distill.engines.vllm.running import served
 from distill.hardware import Gpu
 from distill.recipe.dataset import Sampling, Teacher
 from distill.records import Message, Problem
@@ -232,7 +234,7 @@ def test_engines_with_the_same_settings_share_their_servers(stand_in: Path, tmp_
     assert gone({found["pid"]}, 0.0) and len(list((tmp_path / "starts").iterdir())) == 1
 
 
-@pytest.mark.parametrize("victim", ["parent", "keeper"])
+@pytest.mark.parametrize("victim", ["parent", "supervisor"])
 def test_nothing_is_left_of_a_killed_run(stand_in: Path, victim: str) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", PARENT, str(ROOT), "[{}]"], stdout=subprocess.PIPE, text=True
@@ -240,9 +242,9 @@ def test_nothing_is_left_of_a_killed_run(stand_in: Path, victim: str) -> None:
         assert parent.stdout is not None
         ((content, _),) = eval(parent.stdout.readline())
         processes = descendants(parent.pid) - {parent.pid}
-        (keeper,) = children(parent.pid)
-        os.kill(parent.pid if victim == "parent" else keeper, signal.SIGKILL)
-        left = processes - {json.loads(content)["child"]} if victim == "keeper" else processes
+        (supervisor,) = children(parent.pid)
+        os.kill(parent.pid if victim == "parent" else supervisor, signal.SIGKILL)
+        left = processes - {json.loads(content)["child"]} if victim == "supervisor" else processes
         assert len(processes) == 3 and gone(left)
         parent.kill()
         for process in processes - left:

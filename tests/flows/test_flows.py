@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import pytest
 
-from distill.engines.completions import Completions
+from distill.engines import Completions
 from distill.plan.preflight import CannotRun
 from distill.recipe.dataset import DatasetRecipe
 from distill.recipe.load import load_dataset
@@ -330,7 +330,7 @@ def test_a_killed_run_goes_on_and_pays_for_nothing_twice(empty: str, tmp_path: P
             time.sleep(0.005)
         run.send_signal(signal.SIGKILL)
     with Completions(next(killed.rglob("completions.sqlite"))) as completions:
-        paid = len(completions) - completions.spending().spent.failures
+        paid = len(completions) - completions.usage().total.failures
     assert 0 < paid < 2400, "the run was killed too early or too late"
     for path in shards.list_shards(str(next(killed.glob("traces/*")))):
         assert len(list(shards.read(Trace, path))) == 800

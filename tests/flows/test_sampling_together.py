@@ -1,4 +1,4 @@
-"""Many shards, one engine, one ledger: the stage's parts as the flow puts them together, without Prefect."""
+"""Many shards, one engine, one budget: the room's parts as the flow puts them together, without Prefect."""
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -8,15 +8,12 @@ import sampling_run
 from sampling_run import ADAPTIVE, FIXED, STORE, Run, count, events, plan
 from teacher_questions import log, serving
 
-from distill.engines import Completion
-from distill.engines.cancellation import Cancellation, Stopped
-from distill.engines.completions import Completions
-from distill.engines.usage import Ledger, Spent
+from distill.engines import Completion, Completions, Usage
 from distill.progress import Meter
 from distill.recipe.curation import Screens
 from distill.recipe.dataset import Adaptive, Sampling, Teacher, Verification
 from distill.records import Problem
-from distill.sample import Asked, sample, traces
+from distill.sample import Asked, Budget, Cancellation, RunStopped, sample, traces
 from flows.sample import LazyEngine, Looks, Watch
 
 SHARDS = 40
@@ -34,7 +31,7 @@ def test_more_shards_than_slots_come_to_the_budget_and_stop(tmp_path, concurrenc
                     )
                 )
             )
-        except Stopped:
+        except RunStopped:
             return None
 
     problems = [
@@ -47,18 +44,18 @@ def test_more_shards_than_slots_come_to_the_budget_and_stop(tmp_path, concurrenc
             n=2, max_tokens=20, adaptive=adaptive, budget_tokens=100 * 27
         )  # a completion is 27 tokens
         cancellation = Cancellation()
-        ledger = Ledger(teacher, sampling, Spent(), cancellation)
+        budget = Budget(teacher, sampling, Usage(), cancellation)
         asked, engine, watch = (
             Asked(teacher, sampling, Verification(workers=1)),
             LazyEngine(teacher, stack, cancellation),
-            Watch(meter, ledger),
+            Watch(meter, budget),
         )
         with ThreadPoolExecutor(SHARDS) as pool, Completions(tmp_path / "completions.sqlite") as completions:
             rows = list(pool.map(shard, range(SHARDS)))
-        assert len(log(url)["requests"]) == ledger.spent().completions
+        assert len(log(url)["requests"]) == budget.spent().completions
     assert cancellation.reason is not None and None in rows
     assert (
-        95 * 27 <= ledger.spent().tokens() <= 105 * 27
+        95 * 27 <= budget.spent().tokens() <= 105 * 27
     )  # at first a completion is taken to cost `max_tokens`, without its prompt
 
 

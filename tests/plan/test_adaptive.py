@@ -7,7 +7,7 @@ import pytest
 
 from distill.plan import adaptive
 from distill.recipe.dataset import Sampling
-from distill.sample.adaptive import DrawPlan
+from distill.sample import DrawPlan
 
 CASES = [
     # n, enough, most: fewer than enough at first, more, as many, the cap at once

@@ -8,12 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill import verifiers
-from distill.engines import STOPPED, Completion, EngineError
-from distill.engines.cancellation import Cancellation, Stopped, StoppedByHand
-from distill.engines.completions import Completions
+from distill.engines import STOPPED, Completion, Completions, EngineError
 from distill.recipe.dataset import Adaptive, Sampling, Teacher, Verification
 from distill.records import Problem, Verdict
 from distill.sample import Asked, sample
+from distill.sample.cancellation import Cancellation, RunStopped, StoppedByHand
 
 TEACHER = Teacher(engine="scripted", model="scripted", completion_usd_per_million=1.0)
 VERIFICATION = Verification(workers=1)
@@ -190,7 +189,7 @@ def test_more_draws_and_larger_budgets_ask_only_for_what_is_not_there(tmp_path):
     }  # draws that came to their end within 16 or 64 tokens are taken over
 
 
-@pytest.mark.parametrize(("by_hand", "kind"), [(False, Stopped), (True, StoppedByHand)])
+@pytest.mark.parametrize(("by_hand", "kind"), [(False, RunStopped), (True, StoppedByHand)])
 def test_a_cancelled_run_lets_what_is_in_flight_come_home_and_asks_no_more(tmp_path, by_hand, kind):
     class Pulling(Scripted):
         def answer(self, request):
@@ -232,7 +231,7 @@ def test_completions_of_other_lists_of_problems_are_taken_over(tmp_path):
     engine = Scripted([["right"] * 4] * 5)
     traces = run(tmp_path / "one", problems(5), Sampling(n=2), engine)
     with Completions(tmp_path / "one") as one:
-        assert len(one) == one.spending().spent.completions == 10
+        assert len(one) == one.usage().total.completions == 10
     assert {number for number, _, _ in engine.asked} == {3, 4}
     assert traces == run(tmp_path / "three", problems(5), Sampling(n=2), Scripted([["right"] * 4] * 5))
 
@@ -251,7 +250,7 @@ def test_a_run_cancelled_before_the_start_stops_nothing_that_needs_no_teacher(tm
         run(tmp_path / "completions", problems(5), ADAPTIVE.model_copy(update={"n": 2}), idle, cancellation)
         == whole
     )
-    with pytest.raises(Stopped, match="nothing is left"):
+    with pytest.raises(RunStopped, match="nothing is left"):
         run(tmp_path / "completions", problems(6), ADAPTIVE, idle, cancellation)
 
 
@@ -297,7 +296,7 @@ def test_a_request_that_was_stopped_is_no_row_and_is_asked_by_the_next_run(tmp_p
             return Completion(request.key, None, finish_reason="error", failure=STOPPED)
 
     cancellation = Cancellation()
-    with pytest.raises(Stopped, match="enough"):
+    with pytest.raises(RunStopped, match="enough"):
         run(tmp_path / "completions", problems(1), Sampling(n=2), Stopping([["right"] * 2]), cancellation)
     with Completions(tmp_path / "completions") as completions:
         assert len(completions) == 0

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from distill import records
 from distill.collect import collect
 from distill.curate import decide, measure
-from distill.engines import Completion, EngineError, scripted
-from distill.engines.completions import Completions
+from distill.engines import Completion, Completions, EngineError, scripted
 from distill.engines.scripted import ScriptedEngine
 from distill.files.readers import read_rows
 from distill.recipe.dataset import Adaptive, Curation, ProblemSource, Sampling, Teacher, Verification
@@ -107,7 +106,7 @@ def test_n_traces_for_each_usable_problem_whatever_stopped_it_before(tmp_path_fa
 KILLED = """
 import os, signal, sys
 from distill.engines.scripted import ScriptedEngine
-from distill.engines.completions import Completions
+from distill.engines import Completions
 from distill.sample import Asked, sample
 sys.path.insert(0, sys.argv[1])
 from test_sample import TEACHER, problems

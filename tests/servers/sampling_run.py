@@ -21,13 +21,11 @@ from typing import Any
 
 import fault_server
 
-from distill.engines import EngineError
-from distill.engines.completions import Completions
+from distill.engines import Completions, EngineError
 from distill.engines.server import ServerEngine
 from distill.recipe.dataset import Sampling, Teacher, Verification
 from distill.records import Problem, Trace
-from distill.sample import Asked, sample
-from distill.sample.keys import SamplingKeys
+from distill.sample import Asked, SamplingKeys, sample
 from distill.store import folders, shards
 from distill.text import prompts
 

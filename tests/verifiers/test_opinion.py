@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from distill.engines import Completion, EngineError
-from distill.engines.completions import Completions
+from distill.engines import Completion, Completions, EngineError
 from distill.recipe.dataset import Judge, Teacher
 from distill.records import Opinions, Problem, Trace, Verdict
 from distill.verifiers import judge_prompt, opinion
@@ -364,7 +363,7 @@ def test_a_resumed_run_asks_only_what_the_journal_lacks_and_reads_what_it_holds(
 
 KILLED = """
 import sys
-from distill.engines.completions import Completions
+from distill.engines import Completions
 from distill.verifiers import opinion
 from tests.verifiers.test_opinion import killed_rows, judge
 

@@ -4,10 +4,10 @@ An event loop in a thread of its own keeps at most `concurrency` requests in fli
 and sends the next one when a completion has been taken; nothing waits for a batch. What is in flight when a
 call is left, or the engine closed, is cancelled and was paid for in vain. The parts:
 
-- `slots` (threads), `balancer` (which server), `waits` (between tries), `outage` (when to stop)
+- `slots` (threads), `balancer` (which server), `outage` (waits between tries, and when to stop)
 - `retry` (when to ask again, when to give up a request)
-- `http` (one try), `errors` and `error_objects` (what a server's no means)
-- `wire_format` (bodies and replies), `message` (text and thinking), `stream` (a completion in pieces)
+- `http` (one try), `errors` (what a refusal means)
+- `wire_format` (bodies and replies, text and thinking), `stream` (a completion in pieces)
 """
 
 import asyncio
@@ -22,13 +22,13 @@ from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
-from distill.engines import Completion, EngineError, Request
+from distill.engines.protocol import Completion, EngineError, Request
 from distill.engines.server import wire_format
 from distill.engines.server.balancer import Endpoints
 from distill.engines.server.http import Client, shown
+from distill.engines.server.outage import Waits
 from distill.engines.server.retry import Tries
 from distill.engines.server.slots import LOOK, Call, Slots
-from distill.engines.server.waits import Waits
 from distill.recipe.dataset import Sampling, Teacher
 
 LOOK_SECONDS = 0.25
@@ -46,12 +46,10 @@ class ServerEngine:
     """Completes requests at OpenAI-compatible servers; a context manager, usable from several threads."""
 
     def __init__(self, teacher: Teacher, first_wait_seconds: float = 1.0) -> None:
-        """Reads the key and checks addresses and settings; raises EngineError when one of them cannot be
-        used."""
+        """Reads the key and checks addresses and settings; raises EngineError for one that cannot be used."""
         wire_format.check_extra_body(teacher)
         self.context_tokens: int | None = None
-        """Longest prompt and completion together, where a server told it when the engine was opened; the
-        smallest of several."""
+        """Longest prompt and completion together, where servers tell it; the smallest."""
         self._teacher = teacher
         self._client = Client(teacher)
         self._endpoints = Endpoints(teacher, first_wait_seconds)
@@ -70,8 +68,7 @@ class ServerEngine:
         return self._client.models
 
     def __enter__(self) -> "ServerEngine":
-        """Starts the loop and looks at what the servers list; raises EngineError for a refused key or an
-        unknown model."""
+        """Starts the loop and looks at what servers list; EngineError: a refused key, an unknown model."""
         self._gc_thresholds = gc.get_threshold()
         gc.set_threshold(max(GC_THRESHOLD, self._gc_thresholds[0]), *self._gc_thresholds[1:])
         self._loop = asyncio.new_event_loop()
@@ -101,8 +98,7 @@ class ServerEngine:
         self._loop.close()
 
     def drain(self) -> None:
-        """Has nothing tried again from now on: what waits comes back as stopped, what is on the wire comes
-        home; from any thread."""
+        """From now on what waits comes back as stopped, what is sent still arrives. From any thread."""
         with self._lock:
             if self._closed:
                 self._waits.over = True
@@ -147,8 +143,7 @@ class ServerEngine:
         )
 
     def _pull(self, call: Call, waiting: Iterator[Request | None], sampling: Sampling) -> tuple[bool, bool]:
-        """Sends the next request with a slot that was taken for it: (whether there may be more, whether to
-        wait before asking for it)."""
+        """Sends the next request in a slot taken for it: (may there be more, wait first)."""
         request: Request | None = None
         try:
             request = next(waiting)
@@ -189,8 +184,7 @@ class ServerEngine:
             task.add_done_callback(partial(self._finish, call))
 
     def _finish(self, call: Call, task: "asyncio.Task[Completion]") -> None:
-        """Hands a completion to the call that waits for it; an error, which is a fault of ours, ends all
-        calls."""
+        """Hands a completion to its call; an error, which is a fault of ours, ends all calls."""
         call.tasks.discard(task)
         with self._lock:
             if not task.cancelled() and task.exception() is None and call in self._calls:
@@ -202,8 +196,7 @@ class ServerEngine:
         self._slots.give()
 
     def _give_up(self, error: EngineError) -> None:
-        """Notes that the teacher is gone: nothing is asked any more, and the calls end when what is on its
-        way has come home."""
+        """Notes that the teacher is gone: nothing more is asked; calls end when all sent has arrived."""
         if self._gone is not None:
             return
         with self._lock:

@@ -15,10 +15,10 @@ from typing import Any
 
 from yarl import URL
 
-from distill.engines import EngineError
+from distill.engines.protocol import EngineError
 from distill.engines.server.errors import Way
 from distill.engines.server.http import Client, Reply
-from distill.engines.server.outage import Patience
+from distill.engines.server.outage import OutageTimer
 from distill.recipe.dataset import Teacher
 
 LONGEST_WAIT_SECONDS = 60.0
@@ -81,9 +81,9 @@ class Endpoints:
         self._woken: asyncio.Future[None] | None = None
         self._told: float | None = None
 
-    def open(self, client: Client, patience: Patience) -> None:
+    def open(self, client: Client, outage: OutageTimer) -> None:
         """Says who asks the questions of one token, and whose patience it is; called in the event loop."""
-        self._client, self._patience, self._loop = client, patience, asyncio.get_running_loop()
+        self._client, self._outage, self._loop = client, outage, asyncio.get_running_loop()
 
     async def take(self) -> Endpoint:
         """The server to ask next, once one is well; raises EngineError when that takes too long."""
@@ -137,8 +137,7 @@ class Endpoints:
         return serves
 
     def wait_seconds(self, waits: int) -> float:
-        """The next wait: they double up to a minute, with jitter so that requests do not come back as a
-        herd."""
+        """The next wait: doubled up to a minute, with jitter so that requests do not return all at once."""
         return float(
             min(self._first_wait_seconds * 2.0 ** min(waits, 30), LONGEST_WAIT_SECONDS)
             * random.uniform(0.5, 1.0)
@@ -181,7 +180,7 @@ class Endpoints:
             try:
                 if await self._ask(endpoint):
                     return
-                gone = self._gone(endpoint) if self._patience.is_over(self._loop.time()) else None
+                gone = self._gone(endpoint) if self._outage.is_over(self._loop.time()) else None
             except EngineError as error:
                 gone = error
             if gone is None:
@@ -198,17 +197,17 @@ class Endpoints:
         finally:
             endpoint.control = None
         if reply.fate in SOUND:
-            self._patience.served(self._loop.time())
+            self._outage.served(self._loop.time())
             endpoint.failures = 0
             return True
         endpoint.said = reply.detail
-        self._patience.failed(began)
+        self._outage.failed(began)
         return False
 
     def _gone(self, endpoint: Endpoint) -> EngineError:
         """What stops the run when patience is over."""
         return EngineError(
-            f"no server answers as it should, for {self._patience.seconds:g} s now "
+            f"no server answers as it should, for {self._outage.seconds:g} s now "
             f"(teacher.patience_seconds): {endpoint.said}. "
             "Everything finished is saved; see to the server or teacher.urls, then run the same command again"
         )
@@ -223,7 +222,7 @@ class Endpoints:
             said = "; ".join(endpoint.said for endpoint in self.all if endpoint.said)
             log.warning(
                 "no server can be asked just now: waiting for up to %g s without a good reply. %s",
-                self._patience.seconds,
+                self._outage.seconds,
                 said,
             )
 

@@ -18,8 +18,8 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from distill.engines import Completion, EngineError
-from distill.engines.server import error_objects, errors, wire_format
+from distill.engines.protocol import Completion, EngineError, failed
+from distill.engines.server import errors, wire_format
 from distill.engines.server.errors import Fate, Way
 from distill.engines.server.stream import Stream, is_stream
 from distill.recipe.dataset import Teacher
@@ -124,8 +124,7 @@ class Client:
         return self._read(key, url, text, max_tokens, response.headers, way)
 
     async def control(self, url: URL, way: Way = "whole") -> Reply:
-        """The reply to a question of two letters with an answer of one token, to see whether a server serves
-        at all."""
+        """The reply to a question of two letters, in one token: does the server serve at all?"""
         self._controls += 1
         asked = {
             "model": self._teacher.model,
@@ -137,8 +136,7 @@ class Client:
         return await self.post(url, "", body, min(CONTROL_SECONDS, self._teacher.timeout_seconds), way=way)
 
     async def listed(self, url: URL) -> list[dict[str, Any]]:
-        """The models that a server lists; empty where it does not answer, or not in that form. Raises
-        EngineError for a refused key."""
+        """The models that a server lists; empty without a readable answer. EngineError for a refused key."""
         limit = aiohttp.ClientTimeout(total=min(LOOK_SECONDS, self._teacher.timeout_seconds))
         try:
             async with self._session.get(url, allow_redirects=False, timeout=limit) as response:
@@ -157,9 +155,9 @@ class Client:
     ) -> Reply:
         """A reply that is no 200, or that says in a 200 that it should be none."""
         said, words, body = self._said(url, status, text), text.decode(errors="replace"), _parsed(text)
-        if error_objects.moderated(status, body):
+        if errors.moderated(status, body):
             return self._failed(key, "content_filter", "final", said)
-        told = error_objects.told(status, body)
+        told = errors.told(status, body)
         if told is not None:
             status = told.status
         if (other := errors.other_way(status, words, way)) is not None:
@@ -230,8 +228,7 @@ class Client:
         way: Way,
         text: bytes | None = None,
     ) -> Reply:
-        """What a reply of 200 comes to: a completion, the status that it names instead, or a failure; `text`
-        is the reply as it came."""
+        """What a reply of 200 (`text` as it came) comes to: a completion, another status, or a failure."""
         completion, cause = None, ""
         try:
             completion = wire_format.completion(key, data, self._teacher.model, max_tokens)
@@ -241,7 +238,7 @@ class Client:
             completion.failure is not None and not completion.content and not completion.reasoning
         ):
             said = json.dumps(data).encode() if text is None else text
-            if error_objects.told(200, data) is not None or error_objects.moderated(200, data):
+            if errors.told(200, data) is not None or errors.moderated(200, data):
                 return self._refused(key, url, 200, said, headers, way)
             if completion is None:
                 return self._failed(
@@ -285,7 +282,7 @@ class Client:
         rest_seconds: float = 0.0,
         tokens: dict[str, Any] | None = None,
     ) -> Reply:
-        completion = Completion(key, None, finish_reason="error", model=self._teacher.model, failure=failure)
+        completion = failed(key, failure, self._teacher.model)
         if tokens is not None:
             completion = replace(completion, **tokens)
         return Reply(completion, fate, detail, rest_seconds)
@@ -336,8 +333,7 @@ def _parsed(text: bytes) -> Any:
 
 
 def _allow_files(wanted: int) -> None:
-    """Raises this process's limit of open files where it may: many systems begin with 1,024, and a connection
-    is one."""
+    """Raises the limit of open files where it may: a connection is one, and many begin with 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(

@@ -1,12 +1,19 @@
-"""How long nobody has got a good reply while tries failed. A teacher that is only slow fails no try, and is
-never out of patience."""
+"""How long requests wait for their teacher: until patience is over, or the run is to end.
 
+A teacher that is only slow fails no try, and is never out of patience. A try itself is no wait: what is sent
+still arrives.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 FIRST_SECONDS = 300.0
-"""The longest wait for a teacher that has not answered once: it may still be loading, but more likely its
-address is wrong."""
+"""The longest wait for a teacher that has not answered once: most likely its address is wrong."""
 
 
-class Patience:
+class OutageTimer:
     """Good replies and failures of all requests of an engine; times are those of one monotonic clock."""
 
     def __init__(self, seconds: float, now: float) -> None:
@@ -35,3 +42,31 @@ class Patience:
     def is_over(self, now: float) -> bool:
         """Whether it has been too long."""
         return self._since is not None and now - self._since > self.seconds
+
+
+class Waits:
+    """Used in one event loop, once there is one."""
+
+    def __init__(self) -> None:
+        self.over = False
+        """Nothing is waited for any more."""
+        self._limits: set[asyncio.Timeout] = set()
+
+    async def until(self, step: Coroutine[Any, Any, T]) -> T:
+        """What a step between two tries comes to; raises TimeoutError when the waits are over before that."""
+        if self.over:
+            step.close()
+            raise TimeoutError
+        async with asyncio.timeout(None) as limit:
+            self._limits.add(limit)
+            try:
+                return await step
+            finally:
+                self._limits.discard(limit)
+
+    def end(self) -> None:
+        """Ends all waits, those to come too."""
+        self.over = True
+        limits, self._limits = self._limits, set()
+        for limit in limits:
+            limit.reschedule(asyncio.get_running_loop().time())

@@ -13,12 +13,11 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from distill.engines import STOPPED, Completion, EngineError, Request
+from distill.engines.protocol import STOPPED, Completion, EngineError, Request, failed
 from distill.engines.server import wire_format
 from distill.engines.server.balancer import SOUND, Endpoint, Endpoints
 from distill.engines.server.http import Client, Reply
-from distill.engines.server.outage import Patience
-from distill.engines.server.waits import Waits
+from distill.engines.server.outage import OutageTimer, Waits
 from distill.recipe.dataset import Sampling, Teacher
 
 FAILURES_IN_A_ROW = 32
@@ -49,8 +48,8 @@ class Tries:
         self.on_the_wire = 0
         """Tries that are on their way."""
         self._clock = asyncio.get_running_loop().time
-        self._patience = Patience(teacher.patience_seconds, self._clock())
-        endpoints.open(client, self._patience)
+        self._outage = OutageTimer(teacher.patience_seconds, self._clock())
+        endpoints.open(client, self._outage)
         self._open_requests = 0
         self._failed_in_a_row = 0
         self._kinds_logged: set[str] = set()
@@ -64,19 +63,14 @@ class Tries:
             found = await self._ask(request, sampling, tried)
         except EngineError as error:
             self._give_up(error)
-            found = self._stopped(request)
+            found = failed(request.key, STOPPED, self._teacher.model)
         except TimeoutError:  # the waits are over
-            found = self._stopped(request)
+            found = failed(request.key, STOPPED, self._teacher.model)
         finally:
             self._open_requests -= 1
 
         return replace(
             found, lost_prompt_tokens=tried.lost_prompt, lost_completion_tokens=tried.lost_completion
-        )
-
-    def _stopped(self, request: Request) -> Completion:
-        return Completion(
-            request.key, None, finish_reason="error", model=self._teacher.model, failure=STOPPED
         )
 
     async def _ask(self, request: Request, sampling: Sampling, tried: "_Tried") -> Completion:
@@ -104,8 +98,7 @@ class Tries:
                 return reply.completion
 
     def _fills_context(self, max_tokens: int) -> bool:
-        """Whether no prompt can fit beside so many tokens: the server is then asked to go to the end of its
-        context."""
+        """Whether no prompt fits beside so many tokens: the server then goes to the end of its context."""
         if self._context_tokens is None or max_tokens < self._context_tokens:
             return False
         if max_tokens not in self._limits_told:
@@ -118,9 +111,8 @@ class Tries:
         return True
 
     async def _is_given_up(self, reply: Reply, endpoint: Endpoint, tried: "_Tried") -> bool:
-        """Whether a request is not asked again, told after a wait: its tries are used up, or it has been put
-        off for too long."""
-        good_before = self._patience.good
+        """Whether a request is given up, told after a wait: its tries or its time are used up."""
+        good_before = self._outage.good
         if (
             reply.fate != "gone" and not reply.rest_seconds
         ):  # otherwise it is the server that rests, and another may be asked
@@ -144,12 +136,11 @@ class Tries:
         return tried.failed > most
 
     async def _is_to_blame(self, endpoint: Endpoint, good_before: int) -> bool:
-        """Whether a failure is held against its request: others have been served since, or the server answers
-        another question."""
+        """Whether a failure counts against its request: others were served since, or the server answers."""
         never_served = (
             self._open_requests == 1 and not self._client.models
         )  # then there is nothing to tell it by
-        return never_served or self._patience.good > good_before or await self._endpoints.serves(endpoint)
+        return never_served or self._outage.good > good_before or await self._endpoints.serves(endpoint)
 
     async def _try(self, request: Request, sampling: Sampling, limited: bool) -> tuple[Reply, Endpoint]:
         """One request at the server whose turn it is, in the way that this one wants."""
@@ -165,15 +156,14 @@ class Tries:
             self.on_the_wire -= 1
             endpoint.busy -= 1
         if reply.fate == "good":
-            self._patience.served(self._clock())
+            self._outage.served(self._clock())
         elif reply.fate not in SOUND:
-            self._patience.failed(began)
+            self._outage.failed(began)
         self._endpoints.learn(endpoint, reply)
         return reply, endpoint
 
     def _settle(self, reply: Reply) -> None:
-        """Notes what became of a request; raises EngineError when it shows that the teacher itself is of no
-        use."""
+        """Notes what became of a request; raises EngineError when it shows that the teacher is of no use."""
         failure = reply.completion.failure
         if failure is None:
             self._failed_in_a_row = 0

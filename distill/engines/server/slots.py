@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any
 
-from distill.engines import Completion
+from distill.engines.protocol import Completion
 
 LOOK = None
 """In an inbox: there may be a free slot."""
@@ -53,8 +53,7 @@ class Slots:
             return False
 
     def give(self, count: int = 1) -> None:
-        """Frees slots, and tells the oldest of those who wanted one, and those who have nothing else to wait
-        for."""
+        """Frees slots; tells the oldest call that wanted one, and those that wait for nothing else."""
         with self._lock:
             self._free += count
             if not self._free or not self._wanting:

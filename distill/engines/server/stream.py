@@ -9,7 +9,7 @@ passed over.
 import json
 from typing import Any
 
-from distill.engines.server.message import FIELDS, said, thinking
+from distill.engines.server.wire_format import FIELDS, said, thinking
 
 DONE = b"[DONE]"
 

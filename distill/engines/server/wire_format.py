@@ -1,25 +1,27 @@
 """The wire format of OpenAI-compatible chat completions: a request's body, a reply's completion, a header's
 wait.
 
-Servers differ in where they put thinking (`message`), in the words for a broken-off completion and in where
-and under which names they count tokens; those differences end here. Nothing is sent from here. A completion
-in pieces is put together in `stream`, and read here like a whole one.
+Servers differ in where they put thinking, in the words for a broken-off completion, and in where they count
+tokens; those differences end here. A completion in pieces is put together in `stream`.
+
+- The text is `content`: text, or a list of parts of which those of type `text` and `output_text` count.
+- The thinking is the first of these that says something: the fields of `FIELDS` in their order, then the
+  parts of `content` that are thinking. They repeat each other, so they are not joined.
+- Parts of one block are joined as they are; an empty line parts blocks of thinking.
 """
 
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from distill.engines import Completion, EngineError, Request
+from distill.engines.protocol import Completion, EngineError, Request
 from distill.engines.server.errors import Way
-from distill.engines.server.message import said
 from distill.recipe.dataset import Sampling, Teacher
 from distill.text import endings
 
 LONGEST_RETRY_AFTER_SECONDS = 600.0
 OURS = ("messages", "model", "seed", "n", "stream", "stream_options")
-"""Fields of a body that `teacher.extra_body` may not set: what is asked, or that one completion comes back,
-and how."""
+"""What `teacher.extra_body` may not set: what is asked, and that one completion comes back."""
 WAYS: dict[Way, dict[str, Any]] = {
     "whole": {"stream": False},
     "stream": {"stream": True, "stream_options": {"include_usage": True}},
@@ -30,8 +32,7 @@ WAYS: dict[Way, dict[str, Any]] = {
 def body(
     request: Request, teacher: Teacher, sampling: Sampling, limited: bool = True, way: Way = "whole"
 ) -> dict[str, Any]:
-    """What is posted for one completion; with a prefill the last message is gone on with and not answered
-    (vLLM, SGLang)."""
+    """What is posted for one completion; a prefill is a last message to go on with (vLLM, SGLang)."""
     messages = [{"role": message.role, "content": message.content} for message in request.messages]
     asked: dict[str, Any] = {
         "model": teacher.model,
@@ -102,8 +103,7 @@ def finish_word(reply: Any) -> Any:
 
 
 def usage(reply: Any) -> dict[str, Any]:
-    """The tokens that a reply counts, by the names of `Completion`'s fields; None for what it does not say,
-    whatever its form."""
+    """The tokens that a reply counts, by the fields of `Completion`; None for what it does not say."""
     counts = _inner(reply, "usage")
     if not counts:
         return _ollama_usage(reply)
@@ -129,8 +129,7 @@ def usage(reply: Any) -> dict[str, Any]:
 
 
 def _anthropic_prompt(counts: dict[str, Any]) -> dict[str, Any]:
-    """The prompt's tokens by OpenAI's names: Anthropic counts what its cache gave, and what it took, apart
-    from the others."""
+    """A prompt's tokens by OpenAI's names: Anthropic counts those of its cache apart."""
     read, written = (_count(counts.get(f"cache_{name}_input_tokens")) for name in ("read", "creation"))
     asked = _count(counts["input_tokens"])
     total = None if asked is None else asked + (read or 0) + (written or 0)
@@ -149,6 +148,81 @@ def _ollama_usage(reply: Any) -> dict[str, Any]:
         "reasoning_tokens": None,
         "cached_prompt_tokens": None,
     }
+
+
+FIELDS = (
+    "reasoning",
+    "reasoning_content",
+    "thinking",
+    "reasoning_text",
+    "thinking_blocks",
+    "reasoning_details",
+)
+"""vLLM, OpenRouter, Groq; DeepSeek, Qwen; Ollama; Copilot; LiteLLM; OpenRouter."""
+INSIDE = ("text", "thinking", "reasoning", "summary", "content")
+"""Where an object of thinking has its text, in this order."""
+
+
+class Said(NamedTuple):
+    """What a message says; None where it has no such field."""
+
+    content: str | None
+    reasoning: str | None
+
+
+def said(message: dict[str, Any]) -> Said:
+    """The text and the thinking of a message; raises ValueError for content of another form."""
+    content, blank = message.get("content"), ""
+    if content is not None and not isinstance(content, str):
+        content, blank = _content(content)
+    for name in FIELDS:
+        if (value := message.get(name)) and (text := thinking(value)):
+            if not text.isspace():
+                return Said(content, text)
+            blank = blank or text
+    return Said(content, blank or None)
+
+
+def thinking(value: Any, between: str = "\n\n") -> str:
+    """The text of a field or part of thinking, objects and lists too; empty for what is unknown."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return between.join(text for one in value if (text := thinking(one, "")))
+    if isinstance(value, dict):
+        texts = (thinking(value.get(name), "\n\n" if name == "summary" else "") for name in INSIDE)
+        return next(filter(None, texts), "")
+    return ""
+
+
+def _content(value: Any) -> tuple[str, str]:
+    """The text of content that is no text, and the thinking among its parts."""
+    if isinstance(value, dict):
+        value = [value]
+    if not isinstance(value, list):
+        raise ValueError(f"{type(value).__name__} where text was expected")
+    texts, thoughts = list[str](), list[str]()
+    for part in value:
+        if isinstance(part, dict) and _is_thinking(part):
+            thoughts.append(thinking(part))
+        elif isinstance(part, str):
+            texts.append(part)
+        elif isinstance(part, dict):
+            text = part.get("text", part.get("refusal"))
+            texts.append(text if isinstance(text, str) else "")
+        else:
+            raise ValueError(f"{type(part).__name__} where a part of a text was expected")
+    return "".join(texts), "\n\n".join(filter(None, thoughts))
+
+
+def _is_thinking(part: dict[str, Any]) -> bool:
+    kind = str(part.get("type") or "")
+    return (
+        part.get("thought") is True
+        or "thinking" in kind
+        or kind.startswith("reasoning")
+        or kind in ("thought", "analysis")
+    )
 
 
 def retry_after_seconds(header: str, date: str = "") -> float | None:

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from distill import workers
-from distill.engines import Completion, EngineError, Request
+from distill.engines.protocol import Completion, EngineError, Request
 from distill.engines.transformers.worker import Settings
 from distill.recipe.dataset import Sampling, Teacher
 from distill.workers import ROOT
@@ -40,8 +40,7 @@ class LocalEngine:
     def __init__(self, teacher: Teacher) -> None:
         self.teacher = teacher
         self.opens_thinking: bool | None = None
-        """Whether the chat template itself opens `<think>` (completions then have a closing tag only); None
-        before the start."""
+        """Whether the chat template itself opens `<think>`; None before the start."""
         self._child: workers.Child | None = None
         self._lock = threading.Lock()
 
@@ -56,8 +55,7 @@ class LocalEngine:
             self._child = None
 
     def complete(self, requests: Iterable[Request | None], sampling: Sampling) -> Iterator[Completion]:
-        """One completion for each request, in the order in which they finish; one call at a time, others
-        wait."""
+        """One completion for each request, as they finish; one call at a time, others wait."""
         if sampling.top_k is not None or sampling.min_p is not None:
             raise EngineError(
                 "the transformers engine has no top_k and no min_p: unset them, or set teacher.engine to "
@@ -75,6 +73,9 @@ class LocalEngine:
                     self._child.kill()
                     self._child = None
 
+    def drain(self) -> None:
+        """Nothing is ever tried again here."""
+
     def _started(self) -> workers.Child:
         if self._child is None:
             told = settings(self.teacher)
@@ -90,8 +91,7 @@ class LocalEngine:
     def _stream(
         self, child: workers.Child, requests: Iterator[Request | None], sampling: Sampling
     ) -> Iterator[Completion]:
-        """Gives the child a request for each place that is free; a None ends one look for requests, not the
-        call."""
+        """Gives the child a request for each free place; a None ends one look for requests, not the call."""
         child.send("begin", sampling={"temperature": sampling.temperature, "top_p": sampling.top_p})
         free, ended = self.teacher.concurrency, False
         while True:

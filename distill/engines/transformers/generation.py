@@ -31,8 +31,7 @@ from distill.engines.transformers.token_choice import choose, uniforms
 PREFILL_TOKENS = 16384
 """Prompt tokens, padding included, that go through the model at once."""
 SHRINK = 0.75
-"""A batch of which at most this share still runs is made smaller: rows that have ended cost as much as the
-others."""
+"""A batch is made smaller when at most this share runs: rows that have ended cost as much as others."""
 
 
 class Sampling(NamedTuple):
@@ -60,8 +59,7 @@ Report = Callable[[list[Row]], None]
 
 
 class Draw(LogitsProcessor):
-    """Chooses each row's next token in place of `generate`, which has one random stream for all rows and
-    rounds logits to float32."""
+    """Chooses each row's next token: `generate` has one random stream for all rows, and float32 logits."""
 
     def __init__(
         self, model: Any, rows: list[Row], ends: frozenset[int], sampling: Sampling, report: Report
@@ -74,8 +72,7 @@ class Draw(LogitsProcessor):
         self.hook = model.register_forward_hook(self._keep)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Scores (rows, vocabulary) in which the chosen token is the likeliest; rows get their token and
-        perhaps their end."""
+        """Scores (rows, vocabulary) in which the chosen token is the likeliest; rows get token and end."""
         draws = torch.from_numpy(uniforms(self.seeds, self.steps)).to(scores.device)
         tokens = choose(self.logits, draws, self.sampling.temperature, self.sampling.top_p)
         self.steps += numpy.uint64(1)
@@ -150,8 +147,7 @@ class Generator:
         self.movable = bool(layers) and all(
             type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers
         )
-        """Whether rows of the cache can be chosen; a batch with recurrent layers keeps its rows to the
-        end."""
+        """Whether rows of the cache can be chosen; recurrent layers keep theirs to the end."""
 
     @torch.inference_mode()
     def complete(self, rows: list[Row], sampling: Sampling, report: Report) -> None:

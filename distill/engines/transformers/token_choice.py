@@ -30,8 +30,7 @@ def mix(x: NDArray[numpy.uint64]) -> NDArray[numpy.uint64]:
 
 
 def choose(logits: torch.Tensor, draws: torch.Tensor, temperature: float, top_p: float) -> torch.Tensor:
-    """Token ids (rows,) for logits (rows, vocabulary) and one uniform number a row; temperature 0 takes the
-    likeliest."""
+    """Token ids (rows,) for logits (rows, vocabulary) and one uniform number a row; greedy at 0."""
     if temperature == 0:
         return logits.argmax(-1)
     scores = logits if logits.dtype == torch.float64 else logits.float()

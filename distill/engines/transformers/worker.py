@@ -28,8 +28,7 @@ Turns = tuple[tuple[str, str], ...]
 
 
 class BackendError(RuntimeError):
-    """The model cannot be used; the message names the cause and, unless the log is needed for it, the
-    remedy."""
+    """The model cannot be used; the message names cause and, unless the log is needed, remedy."""
 
     def __init__(self, cause: str, see_log: bool = False) -> None:
         super().__init__(cause)
@@ -212,8 +211,7 @@ def _loaded(kind: Any, settings: Settings, **options: Any) -> Any:
 
 
 def unloadable(model: str, error: Exception) -> BackendError:
-    """What an error of `from_pretrained` (or the last one in vLLM's log) means for the person who named the
-    model."""
+    """What an error of `from_pretrained`, or the last one in vLLM's log, means for a person."""
     text = " ".join(str(error).split())
     remedies = {
         "offline mode": (

@@ -6,16 +6,18 @@ for others, and one server that dies would take all with it). Options hold no se
 
 import json
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from distill import hardware
-from distill.engines import EngineError
+from distill.engines.protocol import EngineError
 from distill.engines.transformers import model_name
 from distill.hardware import memory, shapes
 from distill.recipe.dataset import Teacher
+from distill.workers import ROOT
 
 BESIDE_CACHE_GIB = 4.0
 """Of a server beside weights and cache (CUDA's context, activations, graphs): 2.1 on an H100 for 1.4 B
@@ -60,8 +62,7 @@ def plans(teacher: Teacher, ports: Sequence[int], where: Sequence[str]) -> list[
 
 
 def places(teacher: Teacher, gpus: Sequence[str]) -> list[str]:
-    """Where the servers of a teacher run: a group of GPUs each, `engines_per_gpu` of them on one group; ""
-    without a GPU."""
+    """Where a teacher's servers run: a group of GPUs each, `engines_per_gpu` to a group; "" without a GPU."""
     if not gpus:
         return [""] * (teacher.replicas or 1)
     width = teacher.tensor_parallel
@@ -86,9 +87,14 @@ def visible_gpus() -> list[str]:
     return named[: len(found)] or found
 
 
+def vllm_python() -> str:
+    """The Python of the serving environment."""
+    own = ROOT / ".venv-vllm" / "bin" / "python"
+    return os.environ.get("DISTILL_VLLM_PYTHON") or (str(own) if own.exists() else sys.executable)
+
+
 def hides_tags(teacher: Teacher) -> bool:
-    """Whether the model's tokenizer has think or answer tags as special tokens, which vLLM leaves out of a
-    text unless told not to."""
+    """Whether think or answer tags are special tokens, which vLLM leaves out of a text unless told not to."""
     for name in ("tokenizer.json", "tokenizer_config.json"):
         path = _tokenizer_file(teacher, name)
         if path is not None:
@@ -100,8 +106,7 @@ def hides_tags(teacher: Teacher) -> bool:
 
 
 def _tokenizer_file(teacher: Teacher, name: str) -> Path | None:
-    """A file of the tokenizer, in the model's folder or where the hub's files are cached once a server has
-    loaded them."""
+    """A tokenizer's file: of the model's folder, or of the hub's cache once a server has loaded it."""
     model = model_name(teacher)
     if Path(model).is_dir():
         return Path(model, name) if Path(model, name).is_file() else None
@@ -112,8 +117,7 @@ def _tokenizer_file(teacher: Teacher, name: str) -> Path | None:
 
 
 def _options(teacher: Teacher, port: int, servers: int) -> list[str]:
-    """What every server of a teacher is told; a model folder's own sampling defaults and text beside its
-    weights do not slip in."""
+    """What every server is told; a model folder's own sampling defaults do not slip in."""
     told: dict[str, object] = {
         "--host": "127.0.0.1",
         "--port": port,
@@ -139,8 +143,7 @@ def _options(teacher: Teacher, port: int, servers: int) -> list[str]:
 
 
 def _share(teacher: Teacher) -> list[str]:
-    """Memory of one of several servers on a GPU; the cache's size is given, because measuring is disturbed by
-    the others."""
+    """Memory of one of several servers on a GPU; the cache is given: the others disturb its measurement."""
     share = memory.VLLM_SHARE / teacher.engines_per_gpu
     options = ["--gpu-memory-utilization", f"{share:.3f}"]
     if "--kv-cache-memory-bytes" in teacher.serve_options:

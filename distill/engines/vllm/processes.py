@@ -1,4 +1,4 @@
-"""The `vllm serve` processes of one model: started under a keeper, waited for with progress said, ended
+"""The `vllm serve` processes of one model: started under a supervisor, waited for with progress said, ended
 together.
 
 vLLM runs in the Python of its own environment, because vllm and prefect cannot share one. Each server writes
@@ -14,7 +14,6 @@ import random
 import re
 import secrets
 import socket
-import sys
 import tempfile
 import threading
 import time
@@ -23,25 +22,23 @@ from contextlib import suppress
 from pathlib import Path
 
 from distill import workers
-from distill.engines import EngineError
+from distill.engines.protocol import EngineError
 from distill.engines.transformers import model_name
 from distill.engines.transformers.worker import unloadable
-from distill.engines.vllm.arguments import DEFAULTS, Plan, places, plans, visible_gpus
+from distill.engines.vllm.arguments import DEFAULTS, Plan, places, plans, visible_gpus, vllm_python
 from distill.progress import say
 from distill.recipe.dataset import Teacher
-from distill.workers import ROOT, Child, ChildError
+from distill.workers import Child, ChildError
 
 KEY = "DISTILL_VLLM_KEY"
 """Variable of this process's environment that holds the key of its servers, made at the first start."""
 PORTS = range(20_000, 32_000)
-"""Below Linux's ephemeral ports: a client that calls a server which is down could be given that very port as
-its own, and block it."""
+"""Below Linux's ephemeral ports: a client of a server that is down could be given that very port."""
 SAY_SECONDS = 15.0
 LOOK_SECONDS = 0.5
 ENDED = "vllm was not started, because the run is to end; run the same command again"
 SILENT_SECONDS = 600.0
-"""A start that writes nothing to its logs for so long has failed; a large model takes longer as a whole, but
-goes on writing."""
+"""A start that writes nothing to its logs for so long has failed; a large model goes on writing."""
 STOP_SECONDS = 40.0
 LOG_LINES = 25
 CAUSE = re.compile(r"\b(?:\w*Error|\w*Exception|error): (.+)")
@@ -65,7 +62,7 @@ class Servers:
         folder.mkdir(parents=True, exist_ok=True)
         self.logs = [folder / f"distill-vllm-{os.getpid()}-{next(_numbers)}.log" for _ in self.plans]
         self.said: list[str] = []
-        """What the keeper has said."""
+        """What the supervisor has said."""
         self.on_end: list[Callable[[], None]] = []
         """Called, in a thread of its own, when the last server is down for good."""
         self.failed = False
@@ -73,7 +70,7 @@ class Servers:
         os.environ.setdefault(KEY, secrets.token_urlsafe(24))
         python = vllm_python()
         try:
-            self.keeper = Child(
+            self.supervisor = Child(
                 [python, str(Path(__file__).with_name("supervisor.py"))],
                 {**os.environ, "PYTHONSAFEPATH": "1"},
             )
@@ -106,23 +103,23 @@ class Servers:
         return tuple(f"http://127.0.0.1:{plan.port}/v1" for plan in self.plans)
 
     def usable(self) -> bool:
-        """Whether the keeper still looks after the servers and has given none of them up."""
-        return self.keeper.process.poll() is None and not any("stays down" in line for line in self.said)
+        """Whether the supervisor still looks after the servers and has given none of them up."""
+        return self.supervisor.process.poll() is None and not any("stays down" in line for line in self.said)
 
     def stop(self) -> None:
         """Ends all servers and waits until they are gone; the logs are removed unless an error named them."""
         self.on_end.clear()
-        self.keeper.end_input(
+        self.supervisor.end_input(
             STOP_SECONDS
-        )  # servers of a keeper that is killed get the signal of a parent's death
+        )  # servers of a supervisor that is killed get the signal of a parent's death
         self._reader.join()
-        self.keeper.kill()
+        self.supervisor.kill()
         if not self.failed:
             for log in self.logs:
                 log.unlink(missing_ok=True)
 
     def tell_tail(self) -> str:
-        """What the keeper has said and the ends of the logs, for an error; the logs stay from now on."""
+        """What the supervisor has said and the ends of the logs, for an error; the logs stay from now on."""
         self.failed = True
         parts = [
             f"{log}:\n" + "\n".join(_end(log).splitlines()[-LOG_LINES:]) for log in self.logs if log.exists()
@@ -141,7 +138,7 @@ class Servers:
         count = f" ({len(self.plans)} servers)" if len(self.plans) > 1 else ""
         say(f"starting vllm{count} for {self.model}, log in {', '.join(map(str, self.logs))}")
         while missing := [plan for plan in missing if not _answers(plan.port)]:
-            if self.keeper.process.poll() is not None:
+            if self.supervisor.process.poll() is not None:
                 raise self._failure()
             now, written = time.monotonic(), sum(log.stat().st_size for log in self.logs if log.exists())
             if written != size:
@@ -170,9 +167,9 @@ class Servers:
             if (found := CAUSE.search(line)) and not CONSEQUENCE.search(cause := found[1])
         ]
         if not causes:
-            said = self.said or self.keeper.tail(LOG_LINES)
+            said = self.said or self.supervisor.tail(LOG_LINES)
             return EngineError(
-                f"vllm cannot start: {' '.join(said) or 'its keeper ended'}\n{self.tell_tail()}"
+                f"vllm cannot start: {' '.join(said) or 'its supervisor ended'}\n{self.tell_tail()}"
             )
         cause = unloadable(self.model, RuntimeError(causes[-1]))
         return EngineError(
@@ -182,23 +179,17 @@ class Servers:
 
     def _tell(self, line: str) -> None:
         try:
-            self.keeper.write(line)
+            self.supervisor.write(line)
         except ChildError:
             raise self._failure() from None
 
     def _listen(self) -> None:
-        """Passes on what the keeper says until it ends."""
-        while line := self.keeper.line().decode().strip():
+        """Passes on what the supervisor says until it ends."""
+        while line := self.supervisor.line().decode().strip():
             self.said.append(line)
             say(line)
         for told in self.on_end:
             told()
-
-
-def vllm_python() -> str:
-    """The Python of the serving environment."""
-    own = ROOT / ".venv-vllm" / "bin" / "python"
-    return os.environ.get("DISTILL_VLLM_PYTHON") or (str(own) if own.exists() else sys.executable)
 
 
 def free_ports(count: int) -> list[int]:

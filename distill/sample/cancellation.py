@@ -4,11 +4,11 @@ is saved."""
 from collections.abc import Callable
 
 
-class Stopped(RuntimeError):
+class RunStopped(RuntimeError):
     """The run stopped as it was told to; the message says why, and that the same command goes on."""
 
 
-class StoppedByHand(Stopped):
+class StoppedByHand(RunStopped):
     """Somebody interrupted it."""
 
 
@@ -16,7 +16,7 @@ class Cancellation:
     """Asked for once, for one reason; what hands out requests looks at it first."""
 
     def __init__(self) -> None:
-        self._stop: Stopped | None = None
+        self._stop: RunStopped | None = None
         self.on_cancel: list[Callable[[], None]] = []
         """Called when the run is cancelled, by the thread that cancels it."""
 
@@ -27,11 +27,11 @@ class Cancellation:
 
     def cancel(self, reason: str, by_hand: bool = False) -> None:
         """Asks for the end; the first reason stays."""
-        self._stop = self._stop or (StoppedByHand if by_hand else Stopped)(reason)
+        self._stop = self._stop or (StoppedByHand if by_hand else RunStopped)(reason)
         for told in self.on_cancel:
             told()
 
     def check(self) -> None:
-        """Raises Stopped once the run was cancelled."""
+        """Raises RunStopped once the run was cancelled."""
         if self._stop is not None:
             raise type(self._stop)(self.reason)
