@@ -2,7 +2,7 @@
 
 from prefect import flow
 
-from distill import verifiers
+from distill import verify
 from distill.plan.preflight import CannotRun, teacher_ready
 from distill.recipe.dataset import DatasetRecipe
 from distill.recipe.load import load_dataset
@@ -25,7 +25,7 @@ def make_dataset(dataset: str, overrides: list[str] | None = None) -> Place:
 
 def dataset_of(recipe: DatasetRecipe) -> Place:
     """Goes through the rooms of a dataset; each one reuses what the store has."""
-    verifiers.require(identity.kinds(recipe.problems), recipe.verification)
+    verify.require(identity.kinds(recipe.problems), recipe.verification)
     require_teacher(recipe)
     problems = collect_room(recipe.problems, recipe.verification, recipe.shard_problems, recipe.curation)
     kinds, screens = identity.kinds(recipe.problems), recipe.curation.screens

@@ -14,7 +14,7 @@ from typing import Any
 
 from prefect import flow, task
 
-from distill import evaluate, hardware, plots, verifiers
+from distill import evaluate, hardware, plots, verify
 from distill.curate import funnel
 from distill.evaluate import Measured, report
 from distill.progress import say
@@ -40,7 +40,7 @@ def evaluate_room(
     rooms.needed(student, f"distill train --student {recipe.name}")
     evaluation = recipe.evaluation
     kinds = identity.kinds(evaluation.problems)
-    verifiers.require(kinds, evaluation.verification)
+    verify.require(kinds, evaluation.verification)
     problems = collect_room(evaluation.problems, evaluation.verification, evaluation.shard_problems)
     scored = []
     for role, asked in models(student, recipe, dataset_recipe):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from distill import collect, contamination, curate, duplicates, sample, train, verifiers
+from distill import collect, contamination, curate, duplicates, sample, train, verify
 from distill.curate import preferences
 from distill.files import readers
 from distill.hardware import shapes
@@ -101,7 +101,7 @@ def problems(
         "sources": [readers.identity(source) for source in problem_sources],
         "shard_problems": shard_problems,
         "verification": _self_check(verification),
-        "verifiers": verifiers.versions(kinds, Verification()),
+        "verifiers": verify.versions(kinds, Verification()),
     }
     return Place("problems", "+".join(source.name for source in problem_sources), key)
 
@@ -142,7 +142,7 @@ def traces(
     if sampling.adaptive:
         key["judged"] = {
             "verification": _self_check(verification),
-            "verifiers": verifiers.versions(kinds, Verification()),
+            "verifiers": verify.versions(kinds, Verification()),
         }
     return Place(f"{asked.within}traces", asked.name, key)
 
@@ -165,7 +165,7 @@ def verdicts(traces: Place, verification: Verification, kinds: Sequence[str]) ->
     key = {
         "schema": folders.schema_digest(Candidate),
         "verification": verification.identity(),
-        "verifiers": verifiers.versions(kinds, verification),
+        "verifiers": verify.versions(kinds, verification),
         "traces": traces.key,
     }
     return Place(traces.room.replace("traces", "verdicts"), traces.name, key)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from distill.recipe.dataset import Teacher
 from distill.records import Message, Problem
 from distill.text import boxed, numbers
+from distill.verifiers import rules
 
 VERSION = 1
 EMPTY, PROMPT_TOO_LONG, CONTAINS_REFERENCE, CONTROL_TOKENS = (
@@ -27,7 +28,6 @@ EMPTY, PROMPT_TOO_LONG, CONTAINS_REFERENCE, CONTROL_TOKENS = (
 )
 SERVED = ("server", "vllm")
 """Engines whose server finds control tokens in the text; the local one encodes a question as plain text."""
-PROGRAMS = ("code", "sql")
 PROGRAM_CHARACTERS = 60
 """A reference program that is shorter may stand in its question by chance, white space not counted."""
 HINT_CHARACTERS = 40
@@ -127,7 +127,7 @@ def _given_away(problem: Problem) -> str | None:
     reference, question = (problem.reference or "").strip(), problem.question.rstrip()
     if not reference or problem.kind == "choice":
         return None
-    if problem.kind in PROGRAMS:
+    if rules(problem.kind).runs_program:
         return _quoted_program("".join(reference.split()), question)
     boxed = _last_box(question)
     if boxed is not None and _same(boxed, reference):
