@@ -124,10 +124,7 @@ def _voted(candidate: Candidate, answer: str | None, vote: _Vote) -> Candidate:
     if answer is not None and vote.answer is not None:
         outcome = "correct" if answer == vote.answer else "wrong"
     opinions = replace(
-        candidate.opinions,
-        majority_outcome=outcome,
-        majority_answer=vote.answer,
-        majority_share=vote.share,
+        candidate.opinions, majority_outcome=outcome, majority_answer=vote.answer, majority_share=vote.share
     )
     verdict = candidate.verdict
     if answer is not None and not (candidate.trace.problem.reference or "").strip():

@@ -23,7 +23,7 @@ from distill.sandbox import Boxes, InfraError, Job, Ran, boxes
 from distill.verifiers.code import blocks, outputs
 from distill.verifiers.code.tests import Asserting, Printing, Returning, Tests, parse
 
-VERSION = "code/2"
+VERSION = "code/3"
 _CALLED = re.compile(r"\b([A-Za-z_]\w*)\s*\(")
 _FUNCTION = re.compile(r"^(?:async[ \t]+)?def[ \t]+(\w+)", re.MULTILINE)
 _METHOD = re.compile(r"^[ \t]+def[ \t]+(\w+)[ \t]*\([ \t]*self\b", re.MULTILINE)
