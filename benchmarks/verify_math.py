@@ -41,7 +41,7 @@ from math_verify import LatexExtractionConfig, parse, verify
 
 from distill.recipe.dataset import Verification
 from distill.records import Problem, Trace
-from distill.verifiers import judge_all
+from distill.verifiers import by_rules
 from distill.verifiers.math.worker_pool import pool
 
 SAMPLES = 8
@@ -284,10 +284,10 @@ def ours(pairs: Sequence[Pair], workers: int, ready: Callable[[], None]) -> Says
     section = Verification(workers=workers)
     for future in [pool(workers).submit(task(*pair)) for pair in WARM_UP for _ in range(2 * workers)]:
         future.result()
-    list(judge_all(traces([boxed(*pair) for pair in WARM_UP]), section))
+    list(by_rules(traces([boxed(*pair) for pair in WARM_UP]), section))
     given = traces(pairs)
     ready()
-    return [judged[1].outcome == "correct" for judged in judge_all(given, section)]
+    return [judged.verdict.outcome == "correct" for judged in by_rules(given, section)]
 
 
 def traces(pairs: Sequence[Pair]) -> list[Trace]:

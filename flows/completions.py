@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from distill.engines.completions import Completions
+from distill.engines import Completions
 from distill.store import Folder, folders
 from distill.store.paths import is_elsewhere
 

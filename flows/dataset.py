@@ -2,7 +2,7 @@
 
 from prefect import flow
 
-from distill import verifiers
+from distill import verify
 from distill.plan.preflight import CannotRun, teacher_ready
 from distill.recipe.load import load_dataset
 from distill.recipe.section import RecipeError
@@ -24,7 +24,7 @@ def make_dataset(dataset: str, overrides: list[str] | None = None) -> Folder:
 
 def dataset_of(folders: Folders) -> Folder:
     """Goes through the stages of a dataset; each one reuses what the store has."""
-    verifiers.require(folders.kinds, folders.verification)
+    verify.require(folders.kinds, folders.verification)
     require_teacher(folders)
     collect_stage(folders)
     sample_stage(folders)

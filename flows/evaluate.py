@@ -14,7 +14,7 @@ from typing import Any
 
 from prefect import flow, task
 
-from distill import evaluate, hardware, plots, verifiers
+from distill import evaluate, hardware, plots, verify
 from distill.curate import funnel
 from distill.engines import ENGINES
 from distill.evaluate import Measured, report
@@ -41,7 +41,7 @@ def evaluate_stage(folders: Folders, recipe: StudentRecipe) -> str:
     for role, model in models(student, recipe, folders.model):
         held_out = Folders.held_out(evaluation, model)
         if not scored:
-            verifiers.require(held_out.kinds, evaluation.verification)
+            verify.require(held_out.kinds, evaluation.verification)
             collect_stage(held_out)
         sample_stage(held_out)
         verify_stage(held_out)

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import pyarrow as pa
 
-from distill import curate, hardware, verifiers
+from distill import curate, hardware
 from distill.curate import dropped, funnel, preferences, steps, write
 from distill.curate.steps import Job, Stage
 from distill.engines import Completions
@@ -39,7 +39,8 @@ from distill.store import StoreError, folders, shards
 from distill.store.paths import filesystem
 from distill.store.schema import schema, to_row
 from distill.text import endings, prompts
-from distill.verify import summary
+from distill.verifiers import KINDS
+from distill.verify import summary, verify, versions
 from distill.verify.summary import Summary
 
 ROWS_OF_PART = 2048
@@ -110,9 +111,9 @@ def judged(
             if isinstance(found, Trace):
                 yield found
 
-    for _, verdict, opinions in verifiers.judge_all(good(), section, replies):
+    for candidate in verify(good(), section, replies):
         yield from _errors(waiting)
-        yield Judged(waiting.popleft()[0], verdict, opinions)
+        yield Judged(waiting.popleft()[0], candidate.verdict, candidate.opinions)
     yield from _errors(waiting)
 
 
@@ -147,7 +148,7 @@ def _verifying_key(source: str, section: Verification) -> str:
     key = {
         "input": files.ukey(name),
         "verification": section.identity(),
-        "verifiers": verifiers.versions(verifiers.RULES, section),
+        "verifiers": versions([kind for kind, rules in KINDS.items() if rules.judge], section),
         "rows": ROWS_OF_PART,
     }
     return json.dumps(key, sort_keys=True)

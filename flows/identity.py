@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from distill import collect, contamination, curate, duplicates, sample, train, verifiers
+from distill import collect, contamination, curate, duplicates, sample, train, verify
 from distill.curate import preferences, steps
 from distill.engines import ENGINES
 from distill.files import readers
@@ -163,7 +163,7 @@ class Folders:
         key = {
             "schema": schema.fingerprint(Candidate),
             "verification": self.verification.identity(),
-            "verifiers": verifiers.versions(self.kinds, self.verification),
+            "verifiers": verify.versions(self.kinds, self.verification),
             "traces": self.traces.key,
         }
         return self._sampled("verdicts", self.model.name, key)
@@ -236,7 +236,7 @@ class Folders:
         checks = _without(self.verification.identity(), "judge", "majority")
         return {
             "verification": checks | {"majority": self.verification.majority is not None},
-            "verifiers": verifiers.versions(self.kinds, Verification()),
+            "verifiers": verify.versions(self.kinds, Verification()),
         }
 
     def _compared_by(self) -> dict[str, Any]:

@@ -2,13 +2,16 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import get_args
 
 import pytest
 
-from distill.recipe.dataset import Verification
-from distill.records import Problem
+from distill import verifiers, verify
+from distill.recipe.dataset import Majority, Verification
+from distill.records import Kind, Problem, Trace
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -35,6 +38,24 @@ def problem(reference: str) -> Problem:
 def test_the_verifier_of_the_page_judges_its_table(verifier: ModuleType, line: str) -> None:
     case = json.loads(line)
     assert verifier.judge(problem(case["reference"]), case["answer"], SECTION).outcome == case["outcome"]
+
+
+def test_its_row_of_the_table_is_all_that_other_modules_need(verifier: ModuleType, monkeypatch) -> None:
+    row = eval(f"{{{block('py')}}}", {"Rules": verifiers.Rules, "dates": verifier})
+    monkeypatch.setitem(verifiers.KINDS, "dates", row["dates"])
+    asked = replace(problem("2019-03-01"), kind="dates")
+    traces = [
+        Trace(asked, str(n), n, None, rf"\boxed{{{day}}}", True, "stop")
+        for n, day in enumerate(["2019-03-01", "2019-03-02"])
+    ]
+    assert [one.verdict.outcome for one in verifiers.by_rules(traces, SECTION)] == ["correct", "wrong"]
+    assert verifiers.judge_reference(asked, SECTION).outcome == "correct"
+    assert verify.versions(["dates"], SECTION) == {"dates": "date/1"}
+    assert verifiers.by_majority("dates", None, Verification(majority=Majority()))
+
+
+def test_every_kind_has_a_row() -> None:
+    assert set(verifiers.KINDS) == set(get_args(Kind))
 
 
 def test_it_asks_no_problem_whose_reference_is_no_date(verifier: ModuleType) -> None:

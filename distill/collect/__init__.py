@@ -42,16 +42,6 @@ VERSION = 3
 MAX_QUESTION_CHARACTERS = 100_000
 """About 25,000 tokens: with a longer question a 32k context has no room to think."""
 LOOK_AHEAD_ROWS = 256
-NEEDED: dict[str, tuple[str, ...]] = {
-    "math": ("reference",),
-    "choice": ("reference",),
-    "logic": ("reference",),
-    "sql": ("reference", "tests"),
-    "code": ("tests",),
-    "open": (),
-}
-"""What a problem of each kind is judged by. Where a majority is asked for, it takes the place of a
-reference."""
 PLACEHOLDERS = frozenset({"proof", "notfound", "not found", "n/a"})
 """What NuminaMath and others write where a problem has no short answer."""
 CHECKERS = ("generated_checker", "checker")
@@ -293,7 +283,8 @@ def _require(
         raise Unusable("too_long", f"{len(question)} characters, {MAX_QUESTION_CHARACTERS} at most")
     if kind in ("math", "choice") and IMAGE.search(question):
         raise Unusable("needs_image", "the question shows an image that no text model sees")
-    for name in () if verifiers.by_majority(kind, reference, verification) else NEEDED[kind]:
+    by_majority = verifiers.by_majority(kind, reference, verification)
+    for name in () if by_majority else verifiers.rules(kind).needs:
         if {"reference": reference, "tests": tests}[name] is None:
             raise Unusable("no_reference", f"a {kind} problem needs {name}, and the row has none")
     if kind == "math" and reference is not None and reference.casefold() in PLACEHOLDERS:

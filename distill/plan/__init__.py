@@ -16,6 +16,7 @@ from distill.progress import number
 from distill.recipe.dataset import DatasetRecipe, StudentRecipe
 from distill.recipe.section import RecipeError
 from distill.text.tables import aligned
+from distill.verifiers import rules
 
 __all__ = ["CannotRun", "Estimate", "Plan", "plan", "preflight", "table"]
 
@@ -198,7 +199,7 @@ def _evaluation(student: StudentRecipe, device: Device, gpus: int) -> list[Estim
     """Lines about scoring base and student (a teacher is not counted)."""
     section = student.evaluation
     problems = sum(costs.problem_count(source)[0] for source in section.problems)
-    length = costs.LENGTH.times(min(costs.TOKENS["math"], costs.SHARE_OF_LIMIT * section.max_tokens))
+    length = costs.LENGTH.times(min(rules("math").typical_tokens, costs.SHARE_OF_LIMIT * section.max_tokens))
     total = length.times(2 * problems * section.n)
     live = min(costs.PROMPT_TOKENS, length.likely) + length.likely / 2
     speed = costs.decode_speed(

@@ -19,9 +19,8 @@ from distill.plan import adaptive
 from distill.recipe import tables
 from distill.recipe.dataset import DatasetRecipe, ProblemSource, Sampling, StudentRecipe, Teacher
 from distill.sample import DrawPlan
+from distill.verifiers import rules
 
-TOKENS = {"math": 6094, "code": 7436, "choice": 4929, "sql": 4929, "logic": 2739, "open": 1420}
-"""Mean tokens of R1's traces by domain (DeepSeek-R1 paper, Table 5); shorter problems make shorter traces."""
 SHARE_OF_LIMIT = 0.5
 """Mean length is at most this share of `max_tokens`."""
 ASSUMED_ROWS = 10_000
@@ -313,7 +312,7 @@ def _table(section: str) -> dict[str, Any]:
 
 def _mean_tokens(sources_of: Sequence[ProblemSource], dataset: DatasetRecipe) -> Range:
     """Mean tokens of a trace of some sources: a problem counts once, however often it is asked."""
-    counts = [(problem_count(source)[0], TOKENS[source.kind]) for source in sources_of]
+    counts = [(problem_count(source)[0], rules(source.kind).typical_tokens) for source in sources_of]
     mean = sum(rows * tokens for rows, tokens in counts) / max(1, sum(rows for rows, _ in counts))
     return LENGTH.times(min(mean, SHARE_OF_LIMIT * dataset.sampling.max_tokens)).at_most(
         dataset.sampling.max_tokens

@@ -18,6 +18,7 @@ from distill.engines import ENGINES
 from distill.recipe.dataset import Teacher
 from distill.records import Message, Problem
 from distill.text import boxed, numbers
+from distill.verifiers import rules
 
 VERSION = 1
 EMPTY, PROMPT_TOO_LONG, CONTAINS_REFERENCE, CONTROL_TOKENS = (
@@ -26,7 +27,6 @@ EMPTY, PROMPT_TOO_LONG, CONTAINS_REFERENCE, CONTROL_TOKENS = (
     "contains_reference",
     "control_tokens",
 )
-PROGRAMS = ("code", "sql")
 PROGRAM_CHARACTERS = 60
 """A reference program that is shorter may stand in its question by chance, white space not counted."""
 HINT_CHARACTERS = 40
@@ -122,7 +122,7 @@ def _given_away(problem: Problem) -> str | None:
     reference, question = (problem.reference or "").strip(), problem.question.rstrip()
     if not reference or problem.kind == "choice":
         return None
-    if problem.kind in PROGRAMS:
+    if rules(problem.kind).runs_program:
         return _quoted_program("".join(reference.split()), question)
     boxed = _last_box(question)
     if boxed is not None and _same(boxed, reference):

@@ -106,7 +106,7 @@ class Box:
 
 def boot_script(settings: dict[str, Any]) -> bytes:
     """What the interpreter in the box reads on standard input."""
-    return f"{sources()['inside.boot']}\n\nstart({sources()!r}, {settings!r})\n".encode()
+    return f"{sources()['inside']}\n\nstart({sources()!r}, {settings!r})\n".encode()
 
 
 @cache

@@ -28,12 +28,10 @@ from distill.records import Candidate, Problem, Trace
 from distill.text import boxed, form, language
 from distill.text.prompts import render
 from distill.text.thinking import CLOSE, OPEN, Parts, join, split
-from distill.verifiers import judge_all, row_errors
+from distill.verifiers import by_rules, row_errors, rules
 
 UNJUDGED = frozenset({"error", "unparsed_reference", "unverified"})
 """Outcomes that say nothing about the completion: neither a reward nor a punishment."""
-BOXED_KINDS = frozenset({"math", "choice", "logic"})
-"""Kinds whose prompts ask for one final box; others have one final answer when they have any."""
 REFERENCES = ("reference", "solution", "answer")
 """Columns that may hold the reference, the first that a row fills counts: ours, that of TRL and open-r1, that
 of others."""
@@ -82,9 +80,11 @@ def accuracy_reward(
             f"the dataset has none of the columns {', '.join(REFERENCES)} and tests: there is nothing to "
             "judge against"
         )
+    if verification.judge or verification.majority:
+        raise ValueError("a reward is given by rules: take judge and majority out of `verification`")
     turns = _turns(prompts, completions, prefill)
     traces = [_trace(_problem(columns, prompts[row], row), turn.parts) for row, turn in enumerate(turns)]
-    verdicts = [verdict for _, verdict, _ in judge_all(traces, verification)]
+    verdicts = [candidate.verdict for candidate in by_rules(traces, verification)]
     if log_extra is not None:
         log_extra("outcome", [verdict.outcome for verdict in verdicts])
         log_extra("extracted", [verdict.extracted for verdict in verdicts])
@@ -243,14 +243,14 @@ def _well_formed(turn: _Turn, problem: Problem) -> bool:
         return False
     if form.fault(_trace(problem, turn.parts)):
         return False
-    return problem.kind not in BOXED_KINDS or (
+    return not rules(problem.kind).final_box or (
         _HIDDEN.search(turn.parts.answer) is None and len(_boxed(turn.parts.answer)) == 1
     )
 
 
 def _fair(trace: Trace) -> bool:
     """One final answer, in a box, in tags or as a statement, that a reader can see."""
-    if trace.problem.kind not in BOXED_KINDS:
+    if not rules(trace.problem.kind).final_box:
         return True
     answers = _boxed(trace.answer) or set(_TAGGED.findall(trace.answer))
     return len(answers) <= 1 and _HIDDEN.search(trace.answer) is None

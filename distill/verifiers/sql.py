@@ -17,7 +17,7 @@ from distill.recipe.dataset import Verification
 from distill.records import Problem, Verdict
 from distill.sandbox import Boxes, InfraError, Job, boxes
 from distill.text import boxed as answer_boxes
-from distill.verifiers import code_blocks
+from distill.verifiers.code import blocks
 
 VERSION = "sql/1"
 MEMO_REFERENCES = 256
@@ -92,7 +92,7 @@ def extract(answer: str) -> str | None:
     start."""
     codes = [
         block.text
-        for block in code_blocks.blocks(answer)
+        for block in blocks.blocks(answer)
         if block.label in LABELS or (not block.label and _starts(block.text))
     ]
     query = codes[-1] if codes else answer_boxes.any_boxed(answer) or (answer if _starts(answer) else "")

@@ -97,7 +97,7 @@ def test_the_summary_lies_beside_the_verdicts_by_source_and_kind(tmp_path):
     ]
     assert summary[0]["outcomes"] == {"correct": 2, "wrong": 4, "no_answer": 2} == dict(found[0].outcomes)
     assert summary[0]["yield"] == 0.25
-    assert summary[0]["verifiers"] == {verifiers.RULES["math"]: 8}
+    assert summary[0]["verifiers"] == {verifiers.KINDS["math"].version: 8}
     assert not (tmp_path / "out.disagreements.jsonl").exists()
 
 

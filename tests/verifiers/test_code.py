@@ -17,7 +17,9 @@ from distill.recipe.dataset import Sandbox, Verification
 from distill.records import Problem, Verdict
 from distill.sandbox import InfraError, Job, SandboxError
 from distill.sandbox.inside import serialise
-from distill.verifiers import code, code_blocks, code_formats, code_outputs, code_tests
+from distill.verifiers import code
+from distill.verifiers.code import blocks, formats, outputs
+from distill.verifiers.code.tests import parse
 
 SECTION = Verification(workers=2, sandbox=Sandbox(timeout_seconds=1.0, memory_mb=512))
 CASES = [
@@ -170,11 +172,9 @@ def test_compressed_tests_of_any_make_are_refused_or_read_and_never_run():
     def packed(data: bytes) -> str:
         return base64.b64encode(zlib.compress(data)).decode()
 
-    assert (
-        code_formats.unpacked(packed(pickle.dumps("[1]"))) == code_formats.unpacked(packed(b"[1]")) == "[1]"
-    )
+    assert formats.unpacked(packed(pickle.dumps("[1]"))) == formats.unpacked(packed(b"[1]")) == "[1]"
     for protocol in range(2, 6):
-        assert code_formats.unpacked(packed(pickle.dumps("[1]", protocol))) == "[1]"
+        assert formats.unpacked(packed(pickle.dumps("[1]", protocol))) == "[1]"
     huge = b"\x80\x04r\xff\xff\xff\xff."  # an entry of the memo that would take 64 GiB
     for data in (
         pickle.dumps(["[1]"]),
@@ -185,7 +185,7 @@ def test_compressed_tests_of_any_make_are_refused_or_read_and_never_run():
         b"\x80\xff",
     ):
         with pytest.raises(ValueError, match=r"tests|pickle|opcode|protocol|bytes"):
-            code_formats.unpacked(packed(data))
+            formats.unpacked(packed(data))
 
 
 def test_without_a_sandbox_nothing_is_judged():
@@ -219,7 +219,7 @@ def test_reading_any_message_gives_plain_data_or_says_that_it_cannot(data):
 @settings(deadline=None)
 @given(st.text(alphabet="`~ \n\tpythontext:=()def x1[],", max_size=80))
 def test_looking_for_code_in_any_text_neither_raises_nor_hangs(text):
-    code_blocks.python(text, frozenset(["x"]))
+    blocks.python(text, frozenset(["x"]))
 
 
 def test_looking_for_code_in_long_text_is_linear():
@@ -231,8 +231,8 @@ def test_looking_for_code_in_long_text_is_linear():
         "`" * 300_000,
         "class Solution:\n" + "    \n" * 100_000,
     ):
-        code_blocks.python(text, frozenset(["x"]))
-        code_blocks.definitions(text)
+        blocks.python(text, frozenset(["x"]))
+        blocks.definitions(text)
 
 
 @settings(deadline=None)
@@ -244,7 +244,7 @@ def test_looking_for_code_in_long_text_is_linear():
 )
 def test_tests_of_any_form_are_read_or_refused(data):
     with suppress(ValueError):
-        code_tests.parse(data if isinstance(data, str) else json.dumps(data))
+        parse(data if isinstance(data, str) else json.dumps(data))
 
 
 @settings(deadline=None)
@@ -255,5 +255,5 @@ def test_tests_of_any_form_are_read_or_refused(data):
 )
 def test_an_output_equals_itself_and_nothing_longer(tokens):
     text = " ".join(map(str, tokens)) + "\n"
-    assert code_outputs.same_text(text, text + "\n")
-    assert not code_outputs.same_text(text, text + "x\n")
+    assert outputs.same_text(text, text + "\n")
+    assert not outputs.same_text(text, text + "x\n")

@@ -7,7 +7,8 @@ import pytest
 
 from distill.recipe.dataset import Sandbox, Verification
 from distill.records import Problem, Verdict
-from distill.verifiers import code, code_blocks, sql
+from distill.verifiers import code, sql
+from distill.verifiers.code import blocks
 
 HONEST = Verification(workers=2, sandbox=Sandbox(timeout_seconds=5.0, memory_mb=512))
 HOSTILE = Verification(workers=2, sandbox=Sandbox(timeout_seconds=0.6, memory_mb=512))
@@ -190,7 +191,7 @@ def test_no_program_that_attacks_the_system_is_correct():
 )
 def test_an_answer_of_one_long_line_is_read_in_linear_time(line: str):
     started = time.process_time()
-    assert code_blocks.python(line) is None and sql.extract(line) is None
+    assert blocks.python(line) is None and sql.extract(line) is None
     assert time.process_time() - started < 5  # minutes where it is not linear
 
 

@@ -19,8 +19,10 @@ from distill.sandbox import SandboxError
 from distill.store.schema import from_row, to_row
 from distill.text import boxed, language, prompts
 from distill.train.rewards import accuracy_reward, format_reward, language_consistency_reward
-from distill.verifiers import choice, code_blocks, judge_prompt, logic, math, opinion, sql, structured
+from distill.verifiers import choice, logic, math, sql, structured
+from distill.verifiers.code import blocks
 from distill.verifiers.math import limits, normalise, parse
+from distill.verify import judge, judge_prompt
 
 SECTION = Verification(workers=1, timeout_seconds=1.0)
 TEACHER = Teacher(engine="scripted", model="scripted")
@@ -151,8 +153,8 @@ def read_all(text):
         assert verifiers.begin(trace(text, kind=kind), SECTION)
     for reference in ("[1, 2]", '{"a": 1}', r"\{a, b\}", "(("):
         assert verifiers.begin(trace(text, kind="logic", reference=reference), SECTION)
-    code_blocks.python(text, frozenset("f"))
-    code_blocks.definitions(text)
+    blocks.python(text, frozenset("f"))
+    blocks.definitions(text)
     sql.extract(text)
     boxed.any_boxed(text)
     choice.options(text)
@@ -266,9 +268,9 @@ def later(error):
 @pytest.mark.parametrize("error", CRASHES, ids=repr)
 @pytest.mark.parametrize("fails", [raising, later])
 def test_what_a_verifier_raises_is_the_error_of_its_row_alone(monkeypatch, error, fails):
-    monkeypatch.setitem(verifiers.JUDGES, "logic", fails(error))
+    monkeypatch.setitem(verifiers.KINDS, "logic", replace(verifiers.KINDS["logic"], judge=fails(error)))
     rows = [trace(r"\boxed{42}"), trace("42", kind="logic"), trace(r"\boxed{42}")]
-    verdicts = [verdict for _, verdict, _ in verifiers.judge_all(rows, SECTION)]
+    verdicts = [row.verdict for row in verifiers.by_rules(rows, SECTION)]
     assert [verdict.outcome for verdict in verdicts] == ["correct", "error", "correct"]
     assert (
         verdicts[1].detail
@@ -288,7 +290,7 @@ def test_what_a_verifier_raises_is_the_error_of_its_row_alone(monkeypatch, error
 )
 @pytest.mark.parametrize("fails", [raising, later])
 def test_what_has_to_end_a_run_goes_through(monkeypatch, error, fails):
-    monkeypatch.setitem(verifiers.JUDGES, "logic", fails(error))
+    monkeypatch.setitem(verifiers.KINDS, "logic", replace(verifiers.KINDS["logic"], judge=fails(error)))
     with pytest.raises(type(error)):
         verifiers.judge(trace("42", kind="logic"), SECTION)
     monkeypatch.setattr("distill.curate.measures.measure", raising(error))
@@ -297,7 +299,8 @@ def test_what_has_to_end_a_run_goes_through(monkeypatch, error, fails):
 
 
 def test_a_problem_whose_reference_raises_is_unusable_with_its_cause(monkeypatch):
-    monkeypatch.setitem(verifiers.SELF_CHECKS, "math", raising(RecursionError("too deep")))
+    fails = replace(verifiers.KINDS["math"], judge_reference=raising(RecursionError("too deep")))
+    monkeypatch.setitem(verifiers.KINDS, "math", fails)
     source = ProblemSource(name="s", path="p", kind="math", question="q", reference="a")
     (found,) = collect.collect([{"q": "How many?", "a": "1"}], source, SECTION)
     assert (found.unusable, found.detail_unusable) == (
@@ -333,12 +336,15 @@ def test_a_row_that_cannot_be_measured_is_dropped_with_its_cause_and_its_sibling
 
 
 def test_a_row_that_cannot_be_rendered_for_the_judge_is_an_error_and_the_judge_is_not_asked(monkeypatch):
-    monkeypatch.setattr("distill.verifiers.judge_prompt.render", raising(RecursionError("too deep")))
-    rows = [(trace("42", kind="open"), Verdict("unverified")), (trace("42"), Verdict("correct"))]
-    found = list(opinion.ask(rows, Judge(model=TEACHER)))
-    assert [verdict.outcome for _, verdict, _ in found] == ["error", "correct"]
+    monkeypatch.setattr("distill.verify.judge_prompt.render", raising(RecursionError("too deep")))
+    rows = [
+        Candidate(trace("42", kind="open"), Verdict("unverified")),
+        Candidate(trace("42"), Verdict("correct")),
+    ]
+    found = list(judge.ask(rows, Judge(model=TEACHER)))
+    assert [row.verdict.outcome for row in found] == ["error", "correct"]
     assert (
-        found[0][1].detail
+        found[0].verdict.detail
         == "infra_error: the judge gave no usable verdict: infra_error: RecursionError: too deep"
     )
 

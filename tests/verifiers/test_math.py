@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from distill.recipe.dataset import Verification
 from distill.records import Problem, Trace
 from distill.text import boxed
-from distill.verifiers import judge, judge_all, judge_reference
+from distill.verifiers import by_rules, judge, judge_reference
 from distill.verifiers.math import compare, limits, parse
 from distill.verifiers.math.worker_pool import Pool
 
@@ -55,7 +55,8 @@ def cases(table: str) -> list[dict[str, str]]:
 def test_a_table_of_cases_has_no_false_accept_and_at_most_two_percent_other_errors(table):
     expected = cases(table)
     verdicts = [
-        row[1] for row in judge_all((trace(case["reference"], case["answer"]) for case in expected), SECTION)
+        row.verdict
+        for row in by_rules((trace(case["reference"], case["answer"]) for case in expected), SECTION)
     ]
     accepted = [
         case

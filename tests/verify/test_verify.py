@@ -13,8 +13,9 @@ from distill.files import traces
 from distill.recipe.dataset import Judge, Majority, Sandbox, Teacher, Verification
 from distill.records import Problem, Trace
 from distill.sandbox import SandboxError
-from distill.verifiers import LOOK_AHEAD_TRACES, RULES, judge, judge_reference, require
-from distill.verify import verify
+from distill.verifiers import KINDS, judge, judge_reference
+from distill.verifiers.rows import LOOK_AHEAD_TRACES
+from distill.verify import require, verify
 from flows import files
 
 SECTION = Verification(workers=2)
@@ -48,7 +49,7 @@ def test_there_is_one_candidate_for_each_trace_in_order_with_symbolic_and_plain_
     assert [candidate.verdict.outcome for candidate in candidates] == [
         "correct" if n % 3 else "wrong" for n in range(600)
     ]
-    assert {candidate.verdict.verifier for candidate in candidates} == {RULES["math"]}
+    assert {candidate.verdict.verifier for candidate in candidates} == {KINDS["math"].version}
 
 
 def test_no_more_than_the_look_ahead_is_read_before_the_first_candidate():

@@ -14,9 +14,10 @@ import pytest
 
 from distill.engines import Completion, Completions, EngineError
 from distill.recipe.dataset import Judge, Teacher
-from distill.records import Opinions, Problem, Trace, Verdict
-from distill.verifiers import judge_prompt, opinion
-from distill.verifiers.judge_prompt import Reading, read, render
+from distill.records import Candidate, Opinions, Problem, Trace, Verdict
+from distill.verify import judge as judging
+from distill.verify import judge_prompt
+from distill.verify.judge_prompt import Reading, read, render
 
 SERVER = Path(__file__).parents[1].joinpath("servers", "judge_server.py")
 UNVERIFIED = Verdict("unverified", None, "no verifier for kind open")
@@ -56,6 +57,12 @@ def url(judge_url):
     return judge_url
 
 
+def ask(rows, section, completions=None):
+    """Trace, verdict and opinions of each row that the judge has seen."""
+    for found in judging.ask((Candidate(*row) for row in rows), section, completions):
+        yield found.trace, found.verdict, found.opinions
+
+
 def log(url, mark=""):
     """What arrived for questions with a mark in them."""
     with urllib.request.urlopen(url.replace("/v1", "/log")) as response:
@@ -86,7 +93,7 @@ def trace(question, answer, reference="Paris", identifier="t", kind="open", **fi
 
 def ask_one(url, manner, answer="Paris", verdict=UNVERIFIED, **fields):
     row = trace(f"{manner}: capital of France?", answer, **fields)
-    ((_, said, opinions),) = opinion.ask([(row, verdict)], judge(url))
+    ((_, said, opinions),) = ask([(row, verdict)], judge(url))
     return said, opinions
 
 
@@ -119,7 +126,7 @@ def test_only_what_the_judge_may_settle_is_asked(url):
             for outcome in ("correct", "wrong", "timeout", "error")
         ),
     ]
-    judged = list(opinion.ask(rows, judge(url, fills=("no_answer",))))
+    judged = list(ask(rows, judge(url, fills=("no_answer",))))
     assert [entry["question"] for entry in log(url, "which:")] == ["which: rule"]
     assert [(row, said) for row, said, _ in judged if row is not rows[4][0]] == [
         row for row in rows if row is not rows[4]
@@ -140,11 +147,11 @@ def test_a_second_opinion_stands_beside_the_verdict_of_a_rule(url, outcome):
         (trace(f"second {outcome} {n}", "Lyon", identifier=f"{outcome}{n}", kind="math"), rule)
         for n in range(200)
     ]
-    judged = list(opinion.ask(rows, judge(url, second_opinion=0.25)))
+    judged = list(ask(rows, judge(url, second_opinion=0.25)))
     assert [said for _, said, _ in judged] == [rule] * 200
     asked = [number for number, (*_, opinions) in enumerate(judged) if opinions.judge_outcome == "wrong"]
     assert 25 <= len(asked) == len(log(url, f"second {outcome} ")) <= 75
-    again = list(opinion.ask(rows[100:], judge(url, second_opinion=0.25)))
+    again = list(ask(rows[100:], judge(url, second_opinion=0.25)))
     assert [number + 100 for number, (*_, opinions) in enumerate(again) if opinions.judge_outcome] == [
         n for n in asked if n >= 100
     ]
@@ -195,7 +202,7 @@ def test_a_reply_without_a_usable_verdict_is_asked_once_more_and_then_an_error(u
 def test_a_fill_that_fails_leaves_the_outcome_of_the_rule(url):
     rule = Verdict("unparsed_answer", None, "unclosed box", 0.0, "math/1")
     rows = [(trace("[judge=prose] fill", "Paris", kind="math"), rule)]
-    ((_, said, opinions),) = opinion.ask(rows, judge(url, fills=("unparsed_answer",)))
+    ((_, said, opinions),) = ask(rows, judge(url, fills=("unparsed_answer",)))
     assert said == rule
     assert opinions.judge_outcome == "error"
 
@@ -207,7 +214,7 @@ def test_no_text_of_an_answer_makes_a_wrong_answer_correct(url, manner):
         for name, attack in ATTACKS.items()
         for place, text in (("", f"Lyon\n{attack}"), ("before", f"{attack}\nLyon"))
     ]
-    outcomes = {said.outcome for _, said, _ in opinion.ask(rows, judge(url))}
+    outcomes = {said.outcome for _, said, _ in ask(rows, judge(url))}
     assert (
         outcomes
         <= {"quote": {"wrong"}, "honest": {"wrong"}, "echo": {"error"}, "unescaped": {"wrong", "error"}}[
@@ -221,7 +228,7 @@ def test_no_text_of_an_answer_makes_a_wrong_answer_correct(url, manner):
         )
         for row, said in rows[::2]
     ]
-    outcomes = {said.outcome for _, said, _ in opinion.ask(right, judge(url))}
+    outcomes = {said.outcome for _, said, _ in ask(right, judge(url))}
     assert (
         outcomes
         == {
@@ -289,7 +296,7 @@ def test_rows_come_out_in_order_with_rows_that_nobody_asks_about_between(url):
             rows.append(
                 (trace("sum", "4", kind="math", identifier=str(n)), Verdict("wrong", "4", "", 0.0, "math/1"))
             )
-    judged = list(opinion.ask(iter(rows), judge(url)))
+    judged = list(ask(iter(rows), judge(url)))
     assert [row for row, *_ in judged] == [row for row, _ in rows]
     wanted = ["wrong" if n % 3 == 0 else "correct" if n % 2 else "wrong" for n in range(300)]
     assert [said.outcome for _, said, _ in judged] == wanted
@@ -297,7 +304,7 @@ def test_rows_come_out_in_order_with_rows_that_nobody_asks_about_between(url):
 
 
 def test_rows_are_read_ahead_within_bounds_and_not_at_all_when_nobody_waits(url, monkeypatch):
-    monkeypatch.setattr(opinion, "LOOK_AHEAD_ROWS", 20)
+    monkeypatch.setattr(judging, "LOOK_AHEAD_ROWS", 20)
     read_rows = most_ahead = given = 0
 
     def rows(asked):
@@ -312,7 +319,7 @@ def test_rows_are_read_ahead_within_bounds_and_not_at_all_when_nobody_waits(url,
 
     for asked in (True, False):
         read_rows = most_ahead = given = 0
-        for _ in opinion.ask(rows(asked), judge(url)):
+        for _ in ask(rows(asked), judge(url)):
             given += 1
             most_ahead = max(most_ahead, read_rows - given)
         assert given == 60
@@ -322,7 +329,7 @@ def test_rows_are_read_ahead_within_bounds_and_not_at_all_when_nobody_waits(url,
 
 def test_rows_with_one_identity_share_one_request(url):
     rows = [(trace("[slow=50] same", "Paris"), UNVERIFIED)] * 5
-    assert [said.outcome for _, said, _ in opinion.ask(rows, judge(url))] == ["correct"] * 5
+    assert [said.outcome for _, said, _ in ask(rows, judge(url))] == ["correct"] * 5
     assert len(log(url, "same")) == 1
 
 
@@ -330,29 +337,25 @@ def test_a_resumed_run_asks_only_what_the_journal_lacks_and_reads_what_it_holds(
     manners = ["", "[judge=two*1] ", "[judge=prose] ", "[judge=neither] "]
     rows = [(trace(f"{manners[n % 4]}resume {n}", "Paris", identifier=str(n)), UNVERIFIED) for n in range(40)]
     with Completions(tmp_path / "completions") as completions:
-        stopped = opinion.ask(rows, judge(url), completions)
+        stopped = ask(rows, judge(url), completions)
         begun = list(islice(stopped, 10))
         stopped.close()
         held = len(completions)
     time.sleep(0.1)  # what was on its way has arrived
     with Completions(tmp_path / "completions") as completions:
         sent = len(log(url, "resume "))
-        first = list(opinion.ask(rows, judge(url), completions))
+        first = list(ask(rows, judge(url), completions))
         assert len(log(url, "resume ")) - sent == len(completions) - held > 0
         assert first[:10] == begun
     with Completions(tmp_path / "completions") as completions:
         sent = len(log(url, "resume "))
         assert (
-            list(
-                opinion.ask(
-                    rows, judge(url, {"urls": ("http://127.0.0.1:9/v1",)}, second_opinion=0.5), completions
-                )
-            )
+            list(ask(rows, judge(url, {"urls": ("http://127.0.0.1:9/v1",)}, second_opinion=0.5), completions))
             == first
         )
         assert len(log(url, "resume ")) == sent
         changed = [(replace(row, answer="Lyon"), said) for row, said in rows[:4]]
-        assert [said.outcome for _, said, _ in opinion.ask(changed, judge(url), completions)] == [
+        assert [said.outcome for _, said, _ in ask(changed, judge(url), completions)] == [
             "wrong",
             "wrong",
             "error",
@@ -364,11 +367,10 @@ def test_a_resumed_run_asks_only_what_the_journal_lacks_and_reads_what_it_holds(
 KILLED = """
 import sys
 from distill.engines import Completions
-from distill.verifiers import opinion
-from tests.verifiers.test_opinion import killed_rows, judge
+from tests.verify.test_judge import ask, killed_rows, judge
 
 with Completions(sys.argv[2]) as completions:
-    list(opinion.ask(killed_rows(), judge(sys.argv[1], {"concurrency": 4}), completions))
+    list(ask(killed_rows(), judge(sys.argv[1], {"concurrency": 4}), completions))
 """
 
 
@@ -390,7 +392,7 @@ def test_a_killed_run_pays_again_for_what_was_in_flight_only(url, tmp_path):
     assert 20 <= sent < 60
     with Completions(tmp_path / "completions") as completions:
         held = len(completions)
-        judged = list(opinion.ask(killed_rows(), judge(url), completions))
+        judged = list(ask(killed_rows(), judge(url), completions))
     assert [said.outcome for _, said, _ in judged] == ["correct"] * 60
     assert held >= sent - 4
     assert len(log(url, "killed ")) == sent + 60 - held
@@ -398,7 +400,7 @@ def test_a_killed_run_pays_again_for_what_was_in_flight_only(url, tmp_path):
 
 def test_a_judge_that_is_gone_is_an_exception_and_no_verdict():
     with pytest.raises(EngineError, match="no server answers"):
-        list(opinion.ask([(trace("q", "Paris"), UNVERIFIED)], judge("http://127.0.0.1:9/v1")))
+        list(ask([(trace("q", "Paris"), UNVERIFIED)], judge("http://127.0.0.1:9/v1")))
 
 
 def test_nonces_and_delimiters_differ_from_request_to_request():

@@ -20,10 +20,10 @@ from typing import Any
 from distill.recipe.dataset import Verification
 from distill.records import Problem, Verdict
 from distill.sandbox import Boxes, InfraError, Job, Ran, boxes
-from distill.verifiers import code_blocks, code_outputs, code_tests
-from distill.verifiers.code_tests import Asserting, Printing, Returning, Tests
+from distill.verifiers.code import blocks, outputs
+from distill.verifiers.code.tests import Asserting, Printing, Returning, Tests, parse
 
-VERSION = "code/2"
+VERSION = "code/3"
 _CALLED = re.compile(r"\b([A-Za-z_]\w*)\s*\(")
 _FUNCTION = re.compile(r"^(?:async[ \t]+)?def[ \t]+(\w+)", re.MULTILINE)
 _METHOD = re.compile(r"^[ \t]+def[ \t]+(\w+)[ \t]*\([ \t]*self\b", re.MULTILINE)
@@ -42,7 +42,7 @@ def judge(problem: Problem, answer: str, section: Verification) -> Verdict | Fut
         tests = _tests(problem)
     except ValueError as error:
         return Verdict("unparsed_reference", None, str(error), 0.0, VERSION)
-    found = code_blocks.python(answer, _names(tests), isinstance(tests, Printing))
+    found = blocks.python(answer, _names(tests), isinstance(tests, Printing))
     if found is None:
         return Verdict("no_answer", None, "no Python code block", 0.0, VERSION)
     code, fenced = found
@@ -66,20 +66,20 @@ def judge_reference(problem: Problem, section: Verification) -> Verdict:
 def _bare(reference: str, tests: Tests) -> str:
     """The reference solution without a fence around it."""
     fenced = any(
-        block.label in code_blocks.PYTHON for block in code_blocks.blocks(reference)
+        block.label in blocks.PYTHON for block in blocks.blocks(reference)
     ) or reference.lstrip().startswith("```")
-    found = code_blocks.python(reference, _names(tests), isinstance(tests, Printing)) if fenced else None
+    found = blocks.python(reference, _names(tests), isinstance(tests, Printing)) if fenced else None
     return found[0] if found else reference
 
 
 def _tests(problem: Problem) -> Tests:
     """The tests of a problem; raises ValueError. A built-in name that the reference redefines is tested, not
     used, by its asserts."""
-    tests = code_tests.parse(problem.tests or "")
+    tests = parse(problem.tests or "")
     if not isinstance(tests, Asserting):
         return tests
     called = {name for name in _CALLED.findall(tests.source) if hasattr(builtins, name)}
-    defined = code_blocks.definitions(problem.reference or "")
+    defined = blocks.definitions(problem.reference or "")
     return replace(tests, shadowed=tuple(sorted(called & defined)), owed=tuple(sorted(defined)))
 
 
@@ -147,14 +147,11 @@ def _printed(opened: Boxes, tests: Printing, program: str, index: int) -> Findin
     if ran.code:
         return "wrong", _last_line(ran.stderr) or f"exit status {ran.code}", ran.seconds
     printed = ran.stdout.decode("utf-8", "backslashreplace")
-    if code_outputs.same_text(expected, printed, _tolerance(opened, tests)):
+    if outputs.same_text(expected, printed, _tolerance(opened, tests)):
         return "correct", "", ran.seconds
     return (
         "wrong",
-        (
-            f"for {code_outputs.shown(given)} printed {code_outputs.shown(printed)}, expected "
-            f"{code_outputs.shown(expected)}"
-        ),
+        (f"for {outputs.shown(given)} printed {outputs.shown(printed)}, expected {outputs.shown(expected)}"),
         ran.seconds,
     )
 
@@ -175,33 +172,33 @@ def _returned(opened: Boxes, tests: Returning, code: str, index: int) -> Finding
     if "value" not in report:
         return "wrong", _raised(report) or "ended before it returned", ran.seconds
     try:
-        value = code_outputs.json_value(report["value"])
+        value = outputs.json_value(report["value"])
     except (ValueError, TypeError, RecursionError) as error:
         return "wrong", str(error), ran.seconds
     tolerance = _tolerance(opened, tests)
-    if any(code_outputs.same_value(expected, value, tolerance) for expected in accepted):
+    if any(outputs.same_value(expected, value, tolerance) for expected in accepted):
         return "correct", "", ran.seconds
     if value is None and tests.changes_argument and report.get("in_place") is True and report.get("changed"):
         with suppress(ValueError, TypeError, RecursionError):
-            value = code_outputs.json_value(report["changed"])[0]
-        if any(code_outputs.same_value(expected, value, tolerance) for expected in accepted):
+            value = outputs.json_value(report["changed"])[0]
+        if any(outputs.same_value(expected, value, tolerance) for expected in accepted):
             return "correct", "", ran.seconds
     detail = (
-        f"for {code_outputs.shown(arguments)} returned {code_outputs.shown(value)}, expected "
-        f"{code_outputs.shown(accepted[0])}"
+        f"for {outputs.shown(arguments)} returned {outputs.shown(value)}, expected "
+        f"{outputs.shown(accepted[0])}"
     )
     return "wrong", detail, ran.seconds
 
 
-def _tolerance(opened: Boxes, tests: Printing | Returning) -> code_outputs.Tolerance:
+def _tolerance(opened: Boxes, tests: Printing | Returning) -> outputs.Tolerance:
     """What the tests themselves say, or the sandbox's tolerance for numbers that are rounded like the
     expected ones."""
-    within = code_outputs.USUAL if opened.limits.tolerance is None else opened.limits.tolerance
+    within = outputs.USUAL if opened.limits.tolerance is None else opened.limits.tolerance
     if isinstance(tests, Printing):
         if tests.tolerance is not None:
-            return code_outputs.Tolerance(tests.tolerance, integers=True)
-        return code_outputs.rounded((output for _, output in tests.cases), within)
-    return code_outputs.rounded((accepted for _, accepted in tests.cases), within)
+            return outputs.Tolerance(tests.tolerance, integers=True)
+        return outputs.rounded((output for _, output in tests.cases), within)
+    return outputs.rounded((accepted for _, accepted in tests.cases), within)
 
 
 def _asserted(opened: Boxes, tests: Asserting, code: str) -> Finding:

@@ -48,13 +48,13 @@ def cases(data: Any, function: str | None = None) -> Cases:
         data = _read(data)
     if isinstance(data, dict) and any(data.get(part) for part in _PARTS):
         function = function_name(data.get("metadata")) or function
-        parts = [cases(data[part], function) for part in _PARTS if data.get(part)]
+        parts = [part for name in _PARTS if data.get(name) and (part := cases(data[name], function)).inputs]
         if len({part.function for part in parts}) > 1:
             raise ValueError("the parts of the tests are of different types")
         return Cases(
             [one for part in parts for one in part.inputs],
             [one for part in parts for one in part.outputs],
-            parts[0].function,
+            parts[0].function if parts else None,
         )
     if (
         isinstance(data, dict)

@@ -3,7 +3,7 @@
 Read are, besides the format in data/README.md: a list of assert statements (MBPP), Python source with asserts
 or `check(candidate)` (HumanEval, EvalPlus), pytest and unittest source (KodCode, BigCodeBench), `{"inputs",
 "outputs", "fn_name"}` (APPS, TACO), `{"language", "test_cases"}` (open-r1/verifiable-coding-problems-python),
-and the shapes of `code_formats`. Test source is only looked at here; whether it is Python, the sandbox finds
+and the shapes of `formats`. Test source is only looked at here; whether it is Python, the sandbox finds
 out.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from distill.verifiers import code_formats
+from distill.verifiers.code import formats
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ def parse(text: str) -> Tests:
     if isinstance(data, list) and data and all(isinstance(line, str) for line in data):
         return _source("\n".join(data))
     if isinstance(data, list) and data:
-        return _of_cases(code_formats.cases(data))
+        return _of_cases(formats.cases(data))
     if not isinstance(data, dict):
         raise ValueError(
             f"the tests are a {type(data).__name__}, not an object or a list of assert statements"
@@ -124,8 +124,8 @@ def parse(text: str) -> Tests:
 
 def _literal(text: str) -> Any:
     """What is no JSON: a list or an object as Python writes it, compressed tests, or source."""
-    if code_formats.looks_packed(text):
-        return json.loads(code_formats.unpacked(text))
+    if formats.looks_packed(text):
+        return json.loads(formats.unpacked(text))
     if text.lstrip()[:1] in ("[", "{") and len(text) < LONGEST_LITERAL:
         try:
             return ast.literal_eval(text.strip())
@@ -142,9 +142,9 @@ def _wrapped(data: dict[str, Any]) -> Tests:
     inner = data["tests"] if isinstance(data["tests"], str) else json.dumps(data["tests"])
     named = data.get("entry_point")
     if isinstance(named, dict) or (isinstance(named, str) and named.lstrip().startswith("{")):
-        function = code_formats.function_name(named)
+        function = formats.function_name(named)
         given = json.loads(inner) if inner.lstrip()[:1] in ("[", "{") else inner
-        return replace(_of_cases(code_formats.cases(given, function)), setup=_lines(data.get("setup")))
+        return replace(_of_cases(formats.cases(given, function)), setup=_lines(data.get("setup")))
     tests = replace(parse(inner), setup=_lines(data.get("setup")))
     return (
         replace(tests, entry_point=_entry_point(named))
@@ -162,9 +162,9 @@ def _entry_point(name: Any) -> str:
     return ".".join(part for part in found.groups() if part)
 
 
-def _of_cases(found: code_formats.Cases) -> Printing | Returning:
+def _of_cases(found: formats.Cases) -> Printing | Returning:
     if found.function:
-        return _returning(found.function, code_formats.calls(found.inputs, found.outputs))
+        return _returning(found.function, formats.calls(found.inputs, found.outputs))
     return _printing(
         [(_joined(given), _joined(value)) for given, value in zip(found.inputs, found.outputs, strict=True)]
     )
@@ -208,18 +208,18 @@ def _public(data: dict[str, Any]) -> Tests:
         if kinds == {"function_call"} and len(names) == 1:
             return _returning(
                 names.pop(),
-                code_formats.calls([case["input"] for case in cases], [case["output"] for case in cases]),
+                formats.calls([case["input"] for case in cases], [case["output"] for case in cases]),
             )
         if kinds - {"stdin_stdout", None} or names:
             raise ValueError("the test cases mix types or functions")
         return _printing([(_joined(case["input"]), _joined(case["output"])) for case in cases])
     if "inputs" not in data:
-        return _of_cases(code_formats.cases(data))
+        return _of_cases(formats.cases(data))
     inputs, outputs = data.get("inputs"), data.get("outputs")
     if not isinstance(inputs, list) or not isinstance(outputs, list) or len(inputs) != len(outputs):
         raise ValueError("the tests have neither a mode, nor test_cases, nor as many inputs as outputs")
     if data.get("fn_name"):
-        return _returning(data["fn_name"], code_formats.calls(inputs, outputs))
+        return _returning(data["fn_name"], formats.calls(inputs, outputs))
     return _printing([(_joined(given), _joined(value)) for given, value in zip(inputs, outputs, strict=True)])
 
 

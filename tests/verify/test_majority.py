@@ -4,15 +4,11 @@ import pytest
 
 from distill import verifiers
 from distill.recipe.dataset import Majority, Verification
-from distill.records import Opinions, Problem, Trace, Verdict
-from distill.verifiers.majority import MAX_CLASSES, VERSION, agree
+from distill.records import Candidate, Problem, Trace, Verdict
+from distill.verify.majority import MAX_CLASSES, VERSION, agree
 
 SECTION = Verification(workers=1)
 MAJORITY = Majority()
-
-
-def judge_answer(problem: Problem, answer: str, section: Verification) -> Verdict:
-    return verifiers.judge(Trace(problem, "compared", 0, None, answer, True, "stop"), section)
 
 
 def siblings(answers, reference=None, kind="math"):
@@ -25,27 +21,23 @@ def siblings(answers, reference=None, kind="math"):
         for n, answer in enumerate(answers)
     ]
     verdicts = [verifiers.judge(trace, SECTION) for trace in traces]
-    return list(zip(traces, verdicts, strict=True))
+    return list(map(Candidate, traces, verdicts))
 
 
 def outcomes(answers, majority=MAJORITY, **fields):
-    return [
-        verdict.outcome for verdict, _ in agree(siblings(answers, **fields), majority, SECTION, judge_answer)
-    ]
+    return [one.verdict.outcome for one in agree(siblings(answers, **fields), majority, SECTION)]
 
 
 def test_equal_answers_are_one_whatever_their_spelling_and_the_most_common_one_is_correct():
-    judged = agree(
-        siblings([r"\frac{1}{2}", "0.5", "1/2", r"\frac{1}{2}", "2", None]), MAJORITY, SECTION, judge_answer
-    )
-    verdicts = [verdict for verdict, _ in judged]
+    judged = agree(siblings([r"\frac{1}{2}", "0.5", "1/2", r"\frac{1}{2}", "2", None]), MAJORITY, SECTION)
+    verdicts = [one.verdict for one in judged]
     assert [verdict.outcome for verdict in verdicts] == ["correct"] * 4 + ["wrong", "no_answer"]
     assert {verdict.verifier for verdict in verdicts[:5]} == {VERSION}
     assert {verdict.detail for verdict in verdicts[:5]} == {r"4 of 6 traces agree on \frac{1}{2}"}
     assert verdicts[1].extracted == "0.5"
-    assert {opinions.majority_answer for _, opinions in judged} == {r"\frac{1}{2}"}
-    assert {opinions.majority_share for _, opinions in judged} == {4 / 6}
-    assert [opinions.majority_outcome for _, opinions in judged] == ["correct"] * 4 + ["wrong", None]
+    assert {one.opinions.majority_answer for one in judged} == {r"\frac{1}{2}"}
+    assert {one.opinions.majority_share for one in judged} == {4 / 6}
+    assert [one.opinions.majority_outcome for one in judged] == ["correct"] * 4 + ["wrong", None]
 
 
 @pytest.mark.parametrize(
@@ -58,8 +50,9 @@ def test_equal_answers_are_one_whatever_their_spelling_and_the_most_common_one_i
     ],
 )
 def test_without_a_majority_the_answers_are_unverified_and_say_why(answers, cause):
-    judged = agree(siblings(answers), MAJORITY, SECTION, judge_answer)
-    for answer, (verdict, opinions) in zip(answers, judged, strict=True):
+    judged = agree(siblings(answers), MAJORITY, SECTION)
+    for answer, one in zip(answers, judged, strict=True):
+        verdict, opinions = one.verdict, one.opinions
         assert verdict.outcome == ("no_answer" if answer is None else "unverified")
         assert answer is None or cause in verdict.detail
         assert (opinions.majority_outcome, opinions.majority_answer) == (None, None)
@@ -73,23 +66,21 @@ def test_a_tie_is_no_majority_however_low_the_share_asked_for():
 
 def test_a_problem_with_a_reference_keeps_its_verdicts_and_gets_opinions():
     before = siblings(["7", "7", "7", "7", "5"], reference="5")
-    judged = agree(before, MAJORITY, SECTION, judge_answer)
-    assert [verdict for verdict, _ in judged] == [verdict for _, verdict in before]
-    assert [verdict.outcome for verdict, _ in judged] == ["wrong"] * 4 + ["correct"]
-    assert [opinions.majority_outcome for _, opinions in judged] == ["correct"] * 4 + ["wrong"]
+    judged = agree(before, MAJORITY, SECTION)
+    assert [one.verdict for one in judged] == [one.verdict for one in before]
+    assert [one.verdict.outcome for one in judged] == ["wrong"] * 4 + ["correct"]
+    assert [one.opinions.majority_outcome for one in judged] == ["correct"] * 4 + ["wrong"]
 
 
 @pytest.mark.parametrize(
     "change", [{"failure": "null_content"}, {"think_closed": False}, {"finish_reason": "length"}]
 )
 def test_an_incomplete_trace_has_no_vote_and_stays_what_it_is(change):
-    traces = [trace for trace, _ in siblings(["1"] * 5)]
+    traces = [one.trace for one in siblings(["1"] * 5)]
     cut = [replace(trace, **change) for trace in traces[:2]] + traces[2:]
-    judged = agree(
-        [(trace, verifiers.judge(trace, SECTION)) for trace in cut], MAJORITY, SECTION, judge_answer
-    )
-    assert [verdict.outcome for verdict, _ in judged] == ["no_answer"] * 2 + ["unverified"] * 3
-    assert {opinions.majority_outcome for _, opinions in judged} == {None}
+    judged = agree([Candidate(trace, verifiers.judge(trace, SECTION)) for trace in cut], MAJORITY, SECTION)
+    assert [one.verdict.outcome for one in judged] == ["no_answer"] * 2 + ["unverified"] * 3
+    assert {one.opinions.majority_outcome for one in judged} == {None}
 
 
 def test_answers_are_equal_only_when_each_is_accepted_for_the_other():
@@ -99,7 +90,7 @@ def test_answers_are_equal_only_when_each_is_accepted_for_the_other():
         return Verdict("correct" if problem.reference == "about 1" else "wrong")
 
     judged = agree(siblings(["about 1"] * 3 + ["1"] * 3), MAJORITY, SECTION, lenient)
-    assert {verdict.outcome for verdict, _ in judged} == {"unverified"}
+    assert {one.verdict.outcome for one in judged} == {"unverified"}
 
 
 @pytest.mark.parametrize(
@@ -113,13 +104,12 @@ def test_choices_and_short_texts_are_compared_by_their_own_verifier(kind, answer
 def test_kinds_without_one_answer_and_problems_without_answers_are_left_alone():
     problem = Problem("p", "s", "open", "q", None)
     rows = [
-        (Trace(problem, str(n), n, None, "a poem", True, "stop"), Verdict("unverified")) for n in range(5)
+        Candidate(Trace(problem, str(n), n, None, "a poem", True, "stop"), Verdict("unverified"))
+        for n in range(5)
     ]
-    assert agree(rows, MAJORITY, SECTION, judge_answer) == [(Verdict("unverified"), Opinions())] * 5
+    assert agree(rows, MAJORITY, SECTION) == rows
     nothing = siblings([None] * 4)
-    assert agree(nothing, MAJORITY, SECTION, judge_answer) == [
-        (verdict, Opinions()) for _, verdict in nothing
-    ]
+    assert agree(nothing, MAJORITY, SECTION) == nothing
 
 
 def test_comparisons_are_bounded_when_every_answer_differs():
@@ -131,4 +121,4 @@ def test_comparisons_are_bounded_when_every_answer_differs():
 
     judged = agree(siblings([str(n) for n in range(100)]), MAJORITY, SECTION, never)
     assert len(asked) <= 100 * MAX_CLASSES
-    assert {verdict.outcome for verdict, _ in judged} == {"unverified"}
+    assert {one.verdict.outcome for one in judged} == {"unverified"}

@@ -7,14 +7,15 @@ is: that is the recipe's choice.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 from distill.recipe.dataset import Majority, Verification
-from distill.records import Opinions, Problem, Trace, Verdict
+from distill.records import Candidate, Outcome, Problem, Trace, Verdict
+from distill.verifiers import judge, rules
 
 VERSION = "majority/1"
-KINDS = ("math", "choice", "logic")
 ANSWERED = ("correct", "wrong", "unparsed_reference")
 """Outcomes of a complete trace whose answer was read; a timeout is left out, it would time out against others
 too."""
@@ -36,29 +37,36 @@ class _Vote:
     detail: str
 
 
+def vote(candidates: Iterable[Candidate], section: Verification, wanted: Majority) -> Iterator[Candidate]:
+    """The candidates with what the majority of their siblings says; siblings have to be contiguous."""
+    for _, group in groupby(candidates, key=lambda one: one.trace.problem.problem_id):
+        yield from agree(list(group), wanted, section)
+
+
+def _by_rules(problem: Problem, answer: str, section: Verification) -> Verdict:
+    return judge(Trace(problem, problem.problem_id, 0, None, answer, True, "stop"), section)
+
+
 def agree(
-    siblings: Sequence[tuple[Trace, Verdict]],
+    siblings: Sequence[Candidate],
     majority: Majority,
     section: Verification,
-    judge_answer: JudgeAnswer,
-) -> list[tuple[Verdict, Opinions]]:
-    """Verdict and opinions of each of a problem's traces, in order; `judge_answer` is the verifier of the
-    problem's kind."""
-    spellings = [_spelling(trace, verdict, section) for trace, verdict in siblings]
+    judge_answer: JudgeAnswer = _by_rules,
+) -> list[Candidate]:
+    """A problem's candidates with the majority's opinion, and its verdict where there is no reference;
+    `judge_answer` is the verifier of the problem's kind."""
+    spellings = [_spelling(one.trace, one.verdict, section) for one in siblings]
     classes = _classes(siblings, spellings, section, judge_answer)
     answers = [None if spelling is None else classes[spelling] for spelling in spellings]
     if not classes:
-        return [(verdict, Opinions()) for _, verdict in siblings]
-    vote = _vote(answers, majority)
-    return [
-        _judged(trace, verdict, answer, vote)
-        for (trace, verdict), answer in zip(siblings, answers, strict=True)
-    ]
+        return list(siblings)
+    winner = _winner(answers, majority)
+    return [_voted(one, answer, winner) for one, answer in zip(siblings, answers, strict=True)]
 
 
 def _spelling(trace: Trace, verdict: Verdict, section: Verification) -> str | None:
     """The answer that a trace votes for, as it spelled it."""
-    votes = trace.problem.kind in KINDS and verdict.outcome in ANSWERED
+    votes = rules(trace.problem.kind).final_box and verdict.outcome in ANSWERED
     return (
         verdict.extracted
         if votes and verdict.extracted and len(verdict.extracted) <= section.max_answer_characters
@@ -67,15 +75,15 @@ def _spelling(trace: Trace, verdict: Verdict, section: Verification) -> str | No
 
 
 def _classes(
-    siblings: Sequence[tuple[Trace, Verdict]],
+    siblings: Sequence[Candidate],
     spellings: Sequence[str | None],
     section: Verification,
     judge_answer: JudgeAnswer,
 ) -> dict[str, str]:
     """Each spelling with the one that represents its class."""
     first = {
-        spelling: trace
-        for (trace, _), spelling in reversed(list(zip(siblings, spellings, strict=True)))
+        spelling: one.trace
+        for one, spelling in reversed(list(zip(siblings, spellings, strict=True)))
         if spelling is not None
     }
 
@@ -93,7 +101,7 @@ def _classes(
     return classes
 
 
-def _vote(answers: Sequence[str | None], majority: Majority) -> _Vote:
+def _winner(answers: Sequence[str | None], majority: Majority) -> _Vote:
     """The most common answer, if enough traces gave it and no other is as common."""
     ranking = Counter(answer for answer in answers if answer is not None).most_common(2)
     answer, count = ranking[0]
@@ -110,12 +118,15 @@ def _vote(answers: Sequence[str | None], majority: Majority) -> _Vote:
     return _Vote(answer, share, detail)
 
 
-def _judged(trace: Trace, verdict: Verdict, answer: str | None, vote: _Vote) -> tuple[Verdict, Opinions]:
-    """What the vote makes of one trace."""
-    outcome = None
+def _voted(candidate: Candidate, answer: str | None, vote: _Vote) -> Candidate:
+    """What the vote makes of one candidate."""
+    outcome: Outcome | None = None
     if answer is not None and vote.answer is not None:
         outcome = "correct" if answer == vote.answer else "wrong"
-    opinions = Opinions(majority_outcome=outcome, majority_answer=vote.answer, majority_share=vote.share)
-    if answer is None or (trace.problem.reference or "").strip():
-        return verdict, opinions
-    return replace(verdict, outcome=outcome or "unverified", detail=vote.detail, verifier=VERSION), opinions
+    opinions = replace(
+        candidate.opinions, majority_outcome=outcome, majority_answer=vote.answer, majority_share=vote.share
+    )
+    verdict = candidate.verdict
+    if answer is not None and not (candidate.trace.problem.reference or "").strip():
+        verdict = replace(verdict, outcome=outcome or "unverified", detail=vote.detail, verifier=VERSION)
+    return replace(candidate, verdict=verdict, opinions=opinions)
