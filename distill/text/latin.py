@@ -132,6 +132,8 @@ _FOLDER = Path(__file__).with_name("function_words")
 _SHARED = frozenset((_FOLDER / "shared.txt").read_text(encoding="utf-8").split())
 """Words of two or more languages, or of formulas and code: they speak for none. Most are English words that
 another list would have."""
+_IDENTIFIERS = frozenset((_FOLDER / "identifiers.txt").read_text(encoding="utf-8").split())
+"""English words that programs and their variables have as well."""
 _LISTS = {
     language: frozenset(
         word for word in (_FOLDER / f"{language}.txt").read_text(encoding="utf-8").split() if len(word) > 1
@@ -233,6 +235,14 @@ def spoken(text: str) -> dict[str, int]:
         + sum(_value(word, frozenset(), language) == 1 for word in accented - listed)
         for language, listed in _LISTS.items()
     }
+
+
+def speaks(text: str, least: int) -> bool:
+    """Whether a short text has so many different words that only English has, or one more of another language;
+    identifiers, words of programs (`if`, `left`, `total`) and words in capitals are none."""
+    words = {token.word for token in _tokens(text) if not text[token.start : token.end].isupper()}
+    words -= _IDENTIFIERS
+    return any(len(words & listed) >= least + (language != "en") for language, listed in _LISTS.items())
 
 
 def quoted(text: str, home: frozenset[str], least: int) -> frozenset[str]:
