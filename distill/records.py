@@ -16,6 +16,9 @@ Outcome = Literal[
     "correct", "wrong", "no_answer", "unparsed_answer", "unparsed_reference", "timeout", "error", "unverified"
 ]
 FinishReason = Literal["stop", "length", "error", "unknown"]
+ADDED = frozenset({"lone_words"})
+"""Columns that came when rows were stored already. They are no part of a schema's digest, and rows without
+them have the default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +153,8 @@ class Measures:
     answer_language_share: float | None = None
     language_spans: list[Span] | None = None
     """Passages in another language, thinking first."""
+    lone_words: int | None = None
+    """Words of another script beside those passages, in thinking and answer together."""
     repetition: float | None = None
     """Share of the thinking that repeats an earlier stretch of it, 0 to 1."""
     line_repetition: float | None = None

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.progress import say
+from distill.records import ADDED
 from distill.store import schema, shards
 from distill.store.remote import answering, filesystem, is_elsewhere
 
@@ -65,8 +66,12 @@ def digest(text: str) -> str:
 
 
 def schema_digest(record: type) -> str:
-    """A short hash of a record's Arrow schema, so that a changed record is a changed key."""
-    return digest(str(schema.schema(record)))[:8]
+    """A short hash of a record's Arrow schema without the columns in `ADDED`, so that a changed record is a
+    changed key."""
+    found = schema.schema(record)
+    for name in ADDED.intersection(found.names):
+        found = found.remove(found.get_field_index(name))
+    return digest(str(found))[:8]
 
 
 def slug(name: str) -> str:

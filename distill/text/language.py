@@ -17,8 +17,8 @@ from distill.text.latin import Passage
 
 VERSION = 4
 LONE_WORDS = 2
-"""So many lone words are let pass: a quotation or a name, and no mixing. More of them count as words in another
-language, every one."""
+"""So many lone words are let pass: a quotation or a name, and no mixing. More of them count as words in
+another language, every one."""
 EXCERPT_CHARACTERS = 200
 QUOTED_WORDS = 2
 """A question with so many words of another script or language makes that one at home in an answer to it."""
@@ -42,7 +42,8 @@ _NO_WORDS = re.compile(
     r"```.*?(?:```|\Z)|`[^`\n]*`|https?://\S+|\$\$.*?\$\$"
     r"|\\\((?:[^\\]++|\\[^()\\]|\\\\(?![()]))*+\\?\\\)"
     # `\\[4pt]` is a line break
-    r"|\\\[(?!-?[.\d]+ ?(?:[a-z]{2}|\\[a-z]+)\])(?:[^\\]++|\\[^\[\]\\]|\\\\(?![\[\]])|\\\\\[-?[.\d][^\[\]\n]{0,8}\])*+\\?\\\]"
+    r"|\\\[(?!-?[.\d]+ ?(?:[a-z]{2}|\\[a-z]+)\])(?:[^\\]++|\\[^\[\]\\]|\\\\(?![\[\]])"
+    r"|\\\\\[-?[.\d][^\[\]\n]{0,8}\])*+\\?\\\]"
     # "$5 and then $7" is money and no formula
     r"|\$(?=\S)[^$\n\u3040-\u9fff]{1,300}(?<=\S)\$(?!\d)"
     # a differential: the `da` of `\,da` is no word of Danish
@@ -75,12 +76,15 @@ _STRETCH = re.compile(
 """From a Latin letter to the next word of another script, the end of the line or of the sentence."""
 _QUOTED = re.compile(r"\"[^\"\n]*\"|'[^'\n]*'|(?:#|//).*")
 _CODE_MARK = re.compile(
-    r"\w ?(?:[-+*/%&|^]=|==?|!=|<=?|>=?|->|=>|\+\+|--|&&|\|\|) ?[\w\[({\"'-]|\w[(\[]|[A-Za-z]\.[A-Za-z]|\w_\w|[{};]"
+    r"\w ?(?:[-+*/%&|^]=|==?|!=|<=?|>=?|->|=>|\+\+|--|&&|\|\|) ?[\w\[({\"'-]"
+    r"|\w[(\[]|[A-Za-z]\.[A-Za-z]|\w_\w|[{};]"
     r"|\b(?:SELECT|FROM|WHERE|JOIN|INSERT|UPDATE|GROUP BY|ORDER BY)\b"
-    r"|^(?:def|class|return|import|from \w+ import|elif|for \w+ in|while|if|print|async|const|fn|func|function|#include)\b"
+    r"|^(?:def|class|return|import|from \w+ import|elif|for \w+ in|while|if|print)\b"
+    r"|^(?:async|const|fn|func|function|#include)\b"
 )
 _WORDS_BESIDE_CODE = 3
-"""A stretch with code in it is prose with so many different words of a language: fewer may be names of variables."""
+"""A stretch with code in it is prose if it has so many different words of a language: fewer may be names of
+variables."""
 _TERM_WORDS = 4
 """A term of a field has at most so many small words in a row (`longest common subsequence`)."""
 _SMALL_WORDS = re.compile(rf"(?:\b[a-z\u00df-\u00ff][\w\u2019'-]*(?:\s+|\Z|(?=\W))){{{_TERM_WORDS + 1}}}")
@@ -212,8 +216,8 @@ def _masked(text: str) -> str:
 
 
 def _without_environments(text: str) -> str:
-    r"""A text of the same length with blanks for each `\begin{align*} ... \end{align*}`, with what is nested in it;
-    one that is not closed before the next blank line stays."""
+    r"""A text of the same length with blanks for each `\begin{align*} ... \end{align*}`, with what is nested
+    in it; one that is not closed before the next blank line stays."""
     pieces: list[str] = []
     last = start = depth = place = 0
     for match in _ENVIRONMENT.finditer(text):

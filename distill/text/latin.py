@@ -238,8 +238,10 @@ def spoken(text: str) -> dict[str, int]:
 
 
 def speaks(text: str, least: int) -> bool:
-    """Whether a short text has so many different words that only English has, or one more of another language;
-    identifiers, words of programs (`if`, `left`, `total`) and words in capitals are none."""
+    """Whether a short text has so many different words of the English list, or one more of another's.
+
+    Identifiers, words of programs (`if`, `left`, `total`) and words in capitals do not count.
+    """
     words = {token.word for token in _tokens(text) if not text[token.start : token.end].isupper()}
     words -= _IDENTIFIERS
     return any(len(words & listed) >= least + (language != "en") for language, listed in _LISTS.items())

@@ -19,8 +19,9 @@ CHARACTERS_PER_WORD = {"han": 1.5, "kana": 1.5, "thai": 4.0}
 """Mean length of a word in running text, for scripts that are written without spaces."""
 PASSAGE_WORDS = 1.3
 PASSAGE_WORDS_IN_A_ROW = 6.0
-"""A switch: a sentence without a word of the text's own language that has so many words (two Chinese characters
-are a sentence, one Russian word is none), or so many foreign words without one of the text's own between them."""
+"""A switch: a sentence without a word of the text's own language that has `PASSAGE_WORDS` (two Chinese
+characters are enough, one Russian word is not), or `PASSAGE_WORDS_IN_A_ROW` foreign words without one of the
+text's own between them. All other foreign words are lone."""
 PASSAGE_WORDS_LATIN = 12.0
 """The same for Latin letters in a text of another script, which has names, code and terms in them and is no
 less in its language."""
@@ -63,8 +64,8 @@ _TECHNICAL = re.compile(
 
 
 class Sentence(NamedTuple):
-    """Words of one sentence in its text's scripts and in others, the others as whole words, where these stand,
-    and their longest run."""
+    """Words of one sentence in its text's scripts and in others, the number of these as whole words, where
+    they stand, and their longest run."""
 
     own: float
     foreign: float
@@ -85,7 +86,7 @@ class Switch(NamedTuple):
 
 
 class Lone(NamedTuple):
-    """Foreign words that are no part of a switch: whole ones, and their size as words of a text are counted."""
+    """Foreign words that are no part of a switch: how many, and how many words of running text they make."""
 
     count: int
     size: float
@@ -149,8 +150,8 @@ def sentences(text: str, places: NDArray[np.intp], home: frozenset[str]) -> Iter
 
 
 def switches(of: list[Sentence], text: str, home: frozenset[str]) -> tuple[list[Switch], Lone]:
-    """The switches of a text, and the words in other scripts that are lone: how near two of them stand decides
-    nothing."""
+    """The switches of a text, and the words in other scripts that are lone. How near two lone words stand
+    decides nothing."""
     whole, in_a_row = (
         (PASSAGE_WORDS, PASSAGE_WORDS_IN_A_ROW)
         if "latin" in home

@@ -17,10 +17,12 @@ def test_the_fingerprints_of_the_embedded_recipes_are_these() -> None:
     traces = identity.traces(
         CONTENT, identity.teacher(recipe.teacher), recipe.sampling, recipe.verification, kinds
     )
-    dataset = identity.dataset(identity.verdicts(traces, recipe.verification, kinds), recipe)
+    verdicts = identity.verdicts(traces, recipe.verification, kinds)
+    dataset = identity.dataset(verdicts, recipe)
     student = identity.student(CONTENT, load_student("tiny-qwen2"))
     assert problems.fingerprint == "493705d73697"
-    assert dataset.fingerprint == "5e68d867598c"
+    assert verdicts.fingerprint == "24e8f2be5595"
+    assert dataset.fingerprint == "7bfe48eca90e"
     assert student.fingerprint == "cdbfa38d057d"
 
 
