@@ -16,6 +16,8 @@ Outcome = Literal[
     "correct", "wrong", "no_answer", "unparsed_answer", "unparsed_reference", "timeout", "error", "unverified"
 ]
 FinishReason = Literal["stop", "length", "error", "unknown"]
+Role = Literal["base", "student", "teacher"]
+Decided = Literal["better", "not_better", "undecided"]
 ADDED = frozenset({"lone_words"})
 """Columns that came when rows were stored already. They are no part of a schema's digest, and rows without
 them have the default."""
@@ -29,8 +31,8 @@ class Problem:
     """Content hash of kind, question, reference and tests: 16 hex digits."""
     source: str
     """Name of the problem source in the dataset recipe."""
-    kind: str
-    """One of `Kind`: which verifier judges the answer."""
+    kind: Kind
+    """Which verifier judges the answer."""
     question: str
     reference: str | None
     tests: str | None = None
@@ -60,8 +62,8 @@ class Trace:
     """Text after the think block; empty when the block was never closed."""
     think_closed: bool
     """False when a think block was opened and not closed; such a trace is never accepted."""
-    finish_reason: str
-    """One of `FinishReason`; `"length"` means the completion was cut at `max_tokens`."""
+    finish_reason: FinishReason
+    """`"length"` means the completion was cut at `max_tokens`."""
     prompt_tokens: int | None = None
     cached_prompt_tokens: int | None = None
     """Those of the prompt tokens that the server took from its prefix cache."""
@@ -83,8 +85,7 @@ class Trace:
 class Verdict:
     """What a verifier said about one answer, and why."""
 
-    outcome: str
-    """One of `Outcome`."""
+    outcome: Outcome
     extracted: str | None = None
     """The answer that the verifier found in the completion."""
     detail: str = ""
@@ -115,8 +116,8 @@ class Opinions:
 class Span:
     """A passage of a completion in another language than its problem's."""
 
-    part: str
-    """`"thinking"` or `"answer"`; `start` and `end` count its characters."""
+    part: Literal["thinking", "answer"]
+    """`start` and `end` count its characters."""
     start: int
     end: int
     language: str
@@ -207,12 +208,12 @@ class Outline:
     id: str
     problem_id: str
     source: str
-    kind: str
+    kind: Kind
     language: str
     sample_index: int
-    finish_reason: str
+    finish_reason: FinishReason
     think_closed: bool
-    outcome: str
+    outcome: Outcome
     extracted: str | None = None
     detail: str = ""
     majority_outcome: str | None = None
@@ -228,7 +229,7 @@ class Outline:
 class Message:
     """One turn of a conversation."""
 
-    role: str
+    role: Literal["system", "user", "assistant"]
     content: str
 
 
@@ -239,7 +240,7 @@ class Example:
     id: str
     problem_id: str
     source: str
-    kind: str
+    kind: Kind
     language: str
     prompt: list[Message]
     completion: list[Message]
@@ -285,8 +286,7 @@ class Score:
     """pass@1 of one model on one set of problems."""
 
     model: str
-    role: str
-    """`"base"`, `"student"` or `"teacher"`."""
+    role: Role
     problems: int
     samples_per_problem: int
     pass_at_1: float
@@ -318,8 +318,8 @@ class Score:
 class Comparison:
     """Paired difference of two models on the same problems."""
 
-    better: str
-    than: str
+    better: Role
+    than: Role
     difference: float
     standard_error: float
     low: float
@@ -339,6 +339,6 @@ class Report:
     fingerprint: str
     scores: list[Score]
     comparisons: list[Comparison]
-    decision: str
-    """`"better"`, `"not_better"` or `"undecided"` against the base student."""
+    decision: Decided
+    """Against the base student, over all problems."""
     settings: dict[str, Any]

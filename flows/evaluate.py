@@ -19,7 +19,7 @@ from distill.curate import funnel
 from distill.evaluate import Measured, report
 from distill.progress import say
 from distill.recipe.dataset import Base, DatasetRecipe, Evaluation, Sampling, StudentRecipe, Teacher
-from distill.records import Candidate, Report
+from distill.records import Candidate, Report, Role
 from distill.store import folders, shards
 from distill.train import prepare
 from flows import identity, rooms
@@ -72,12 +72,12 @@ def ask_teacher(evaluation: Evaluation, teacher: Teacher) -> None:
     )
 
 
-def models(student: Place, recipe: StudentRecipe, dataset_recipe: DatasetRecipe) -> list[tuple[str, Model]]:
+def models(student: Place, recipe: StudentRecipe, dataset_recipe: DatasetRecipe) -> list[tuple[Role, Model]]:
     """The models to score: the untrained base with the student's template, the student, and the teacher where
     it can be asked."""
     base = identity.prepared_base(recipe.base)
     prepare_base(recipe.base, base)
-    found = [
+    found: list[tuple[Role, Model]] = [
         (
             "base",
             Model(
@@ -106,7 +106,7 @@ def prepare_base(base: Base, place: Place) -> None:
 
 
 @task(name="score", **rooms.TASK)
-def score(verdicts: list[str], name: str, role: str) -> Measured:
+def score(verdicts: list[str], name: str, role: Role) -> Measured:
     """Counts one model's candidates."""
     return evaluate.measure(
         (candidate for path in verdicts for candidate in rooms.read(Candidate, path)), name, role

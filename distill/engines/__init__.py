@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from distill.recipe.dataset import Sampling, Teacher
-from distill.records import Message, Problem
+from distill.records import FinishReason, Message, Problem
 
 STOPPED = "stopped"
 """Failure of a request that was not asked, or not asked again, because the run is to end: it is nobody's
@@ -49,7 +49,7 @@ class Completion:
     """Text after the prefill; None when the server sent none."""
     reasoning: str | None = None
     """The thinking, where a server returns it in a field of its own (`reasoning` or `reasoning_content`)."""
-    finish_reason: str = "stop"
+    finish_reason: FinishReason = "stop"
     """One of `records.FinishReason`."""
     prompt_tokens: int | None = None
     completion_tokens: int | None = None

@@ -20,7 +20,7 @@ from itertools import combinations
 from typing import Any
 
 from distill.recipe.dataset import Evaluation
-from distill.records import Candidate, Comparison, Report, Score
+from distill.records import Candidate, Comparison, Decided, Report, Role, Score
 from distill.text import language
 
 VERSION = 1
@@ -78,7 +78,7 @@ class Measured:
     """One model's results: over all problems under `"all"`, then by source when there are several."""
 
     model: str
-    role: str
+    role: Role
     tallies: Mapping[str, Tally]
 
     def scores(self) -> list[Score]:
@@ -86,7 +86,7 @@ class Measured:
         return [_score(tally, self.model, self.role, source) for source, tally in self.tallies.items()]
 
 
-def measure(candidates: Iterable[Candidate], model: str, role: str) -> Measured:
+def measure(candidates: Iterable[Candidate], model: str, role: Role) -> Measured:
     """Everything that a report needs of one model's candidates, in one pass that keeps no text."""
     everything, sources = Tally(), dict[str, Tally]()
     for candidate in candidates:
@@ -95,17 +95,17 @@ def measure(candidates: Iterable[Candidate], model: str, role: str) -> Measured:
     return Measured(model, role, {"all": everything} | (sources if len(sources) > 1 else {}))
 
 
-def score(candidates: Iterable[Candidate], model: str, role: str) -> Score:
+def score(candidates: Iterable[Candidate], model: str, role: Role) -> Score:
     """pass@1 of one model over all candidates, with its errors and interval."""
     return measure(candidates, model, role).scores()[0]
 
 
 def pass_rates(candidates: Iterable[Candidate]) -> dict[str, float]:
     """Share of correct completions for each problem, for `compare`."""
-    return measure(candidates, "", "").tallies["all"].pass_rates()
+    return measure(candidates, "", "student").tallies["all"].pass_rates()
 
 
-def _score(tally: Tally, model: str, role: str, source: str) -> Score:
+def _score(tally: Tally, model: str, role: Role, source: str) -> Score:
     rates = list(tally.pass_rates().values())
     completions = tally.asked.total()
     mean = math.fsum(rates) / len(rates) if rates else 0.0
@@ -164,7 +164,7 @@ def critical_value(degrees: int) -> float:
 
 
 def compare(
-    better: str, rates: Mapping[str, float], than: str, other: Mapping[str, float], source: str = "all"
+    better: Role, rates: Mapping[str, float], than: Role, other: Mapping[str, float], source: str = "all"
 ) -> Comparison:
     """Mean paired difference of pass rates over the problems that both models have, with a 95 % Student
     interval.
@@ -186,7 +186,7 @@ def compare(
     return Comparison(better, than, difference, error, low, high, count, source)
 
 
-def decide(comparison: Comparison | None) -> str:
+def decide(comparison: Comparison | None) -> Decided:
     """`better` when the whole interval is above 0, `not_better` when none of it is, else `undecided`."""
     if comparison is None or comparison.problems < FEWEST_PROBLEMS:
         return "undecided"

@@ -39,6 +39,8 @@ def arrow_type(annotation: Any) -> pa.DataType:
     if annotation in plain:
         return plain[annotation]
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Literal:
+        return arrow_type(type(arguments[0]))
     if origin in (types.UnionType, typing.Union):
         (inner,) = (argument for argument in arguments if argument is not type(None))
         return arrow_type(inner)

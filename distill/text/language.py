@@ -9,7 +9,7 @@ identifiers and short quotations, and in a text of another script the words of p
 import re
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from distill.records import Span
 from distill.text import latin, scripts
@@ -143,8 +143,8 @@ def measure(text: str, language: str, question: str = "", everything: bool = Fal
     apart = mixed + sum(sentence.foreign for sentence in sentences) - lone.size
     if own + apart + lone.size == 0:
         return Measured(None, _merged(passages))
-    foreign = apart if own and lone.count <= LONE_WORDS else apart + lone.size
-    return Measured(own / (own + foreign) if foreign else 1.0, _merged(passages), lone.count)
+    foreign = apart if own and lone.whole <= LONE_WORDS else apart + lone.size
+    return Measured(own / (own + foreign) if foreign else 1.0, _merged(passages), lone.whole)
 
 
 def share(text: str, language: str, question: str = "", everything: bool = False) -> float | None:
@@ -152,7 +152,7 @@ def share(text: str, language: str, question: str = "", everything: bool = False
     return measure(text, language, question, everything).share
 
 
-def spans(part: str, text: str, measured: Measured) -> Iterator[Span]:
+def spans(part: Literal["thinking", "answer"], text: str, measured: Measured) -> Iterator[Span]:
     """The passages that were found in one part of a completion, for a person to look at."""
     for start, end, code, words in measured.passages:
         yield Span(part, start, end, code, words, text[start : min(end, start + EXCERPT_CHARACTERS)])

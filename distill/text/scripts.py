@@ -69,7 +69,7 @@ class Sentence(NamedTuple):
 
     own: float
     foreign: float
-    count: int
+    whole: int
     start: int
     end: int
     run: float
@@ -88,7 +88,7 @@ class Switch(NamedTuple):
 class Lone(NamedTuple):
     """Foreign words that are no part of a switch: how many, and how many words of running text they make."""
 
-    count: int
+    whole: int
     size: float
 
 
@@ -166,7 +166,7 @@ def switches(of: list[Sentence], text: str, home: frozenset[str]) -> tuple[list[
         elif not row[0].own and (run >= whole or size >= in_a_row):
             found.append(Switch(row[0].start, row[-1].end, size))
         else:
-            lone = Lone(lone.count + sum(one.count for one in row), lone.size + size)
+            lone = Lone(lone.whole + sum(one.whole for one in row), lone.size + size)
     return found, lone
 
 

@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import Any
 
 from distill.recipe.dataset import Verification
-from distill.records import Problem, Verdict
+from distill.records import Outcome, Problem, Verdict
 from distill.sandbox import Boxes, InfraError, Job, Ran, boxes
 from distill.verifiers import code_blocks, code_outputs, code_tests
 from distill.verifiers.code_tests import Asserting, Printing, Returning, Tests
@@ -32,7 +32,7 @@ _MISSING = "ModuleNotFoundError"
 DETAIL_CHARACTERS = 2000
 """Programs may name their exceptions, and forge messages of ours, as long as they like."""
 
-Finding = tuple[str, str, float]
+Finding = tuple[Outcome, str, float]
 """Outcome, detail and seconds."""
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from distill.recipe.dataset import Majority, Verification
-from distill.records import Opinions, Problem, Trace, Verdict
+from distill.records import Opinions, Outcome, Problem, Trace, Verdict
 
 VERSION = "majority/1"
 KINDS = ("math", "choice", "logic")
@@ -112,7 +112,7 @@ def _vote(answers: Sequence[str | None], majority: Majority) -> _Vote:
 
 def _judged(trace: Trace, verdict: Verdict, answer: str | None, vote: _Vote) -> tuple[Verdict, Opinions]:
     """What the vote makes of one trace."""
-    outcome = None
+    outcome: Outcome | None = None
     if answer is not None and vote.answer is not None:
         outcome = "correct" if answer == vote.answer else "wrong"
     opinions = Opinions(majority_outcome=outcome, majority_answer=vote.answer, majority_share=vote.share)
