@@ -18,6 +18,8 @@ Outcome = Literal[
 FinishReason = Literal["stop", "length", "error", "unknown"]
 Role = Literal["base", "student", "teacher"]
 Decided = Literal["better", "not_better", "undecided"]
+FEWEST_PROBLEMS = 6
+"""With 5 problems even "better on each" has a chance of 6 % under equality (two-sided sign test)."""
 ADDED = frozenset({"lone_words"})
 """Columns that came when rows were stored already. They are no part of a schema's digest, and rows without
 them have the default."""
@@ -342,3 +344,15 @@ class Report:
     decision: Decided
     """Against the base student, over all problems."""
     settings: dict[str, Any]
+
+    @property
+    def lost_on(self) -> list[str]:
+        """The problem sources on which the student is worse than its base: the whole interval is below 0."""
+        return [
+            one.source
+            for one in self.comparisons
+            if (one.better, one.than) == ("student", "base")
+            and one.source != "all"
+            and one.problems >= FEWEST_PROBLEMS
+            and one.high < 0
+        ]

@@ -153,7 +153,7 @@ def write_report(found: Report, student: str, dataset: str) -> str:
     rooms.artifact(
         f"report-{found.student}", text, f"Base, student and teacher of {found.student} on held-out problems"
     )
-    say(f"evaluated {found.student}: {found.decision}")
+    say(f"evaluated {found.student}: {report.decision(found)}")
     return path
 
 

@@ -20,13 +20,11 @@ from itertools import combinations
 from typing import Any
 
 from distill.recipe.dataset import Evaluation
-from distill.records import Candidate, Comparison, Decided, Report, Role, Score
+from distill.records import FEWEST_PROBLEMS, Candidate, Comparison, Decided, Report, Role, Score
 from distill.text import language
 
 VERSION = 1
 NORMAL_QUANTILE = 1.959964
-FEWEST_PROBLEMS = 6
-"""With 5 problems even "better on each" has a chance of 6 % under equality (two-sided sign test)."""
 NO_COMPLETION = "no_completion"
 UNJUDGED = frozenset({"error", "unparsed_reference", "unverified", NO_COMPLETION})
 ORDER = {"base": 0, "student": 1, "teacher": 2}
