@@ -22,7 +22,7 @@ def test_the_fingerprints_of_the_embedded_recipes_are_these() -> None:
     student = identity.student(CONTENT, load_student("tiny-qwen2"))
     assert problems.fingerprint == "493705d73697"
     assert verdicts.fingerprint == "24e8f2be5595"
-    assert dataset.fingerprint == "7bfe48eca90e"
+    assert dataset.fingerprint == "92937bf9ced4"
     assert student.fingerprint == "cdbfa38d057d"
 
 
