@@ -92,7 +92,7 @@ def markdown(
 
 
 def decision(report: Report) -> str:
-    """The decision over all problems in words, and each source on which the student lost: no gain hides it."""
+    """The decision over all problems in words, and each source on which the student lost."""
     said = DECISIONS.get(report.decision, report.decision)
     return f"{said}; worse than its base on {', '.join(report.lost_on)}" if report.lost_on else said
 

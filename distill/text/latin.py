@@ -25,7 +25,11 @@ from numpy.typing import NDArray
 
 from distill.text import scripts
 
-LANGUAGES = tuple("en es fr de pt it nl sv da fi pl cs ro hu tr id vi".split())
+# fmt: off
+LANGUAGES = (
+    "en", "es", "fr", "de", "pt", "it", "nl", "sv", "da", "fi", "pl", "cs", "ro", "hu", "tr", "id", "vi",
+)
+# fmt: on
 """Those with a list; where two have as many words of a text, the one that stands first is taken."""
 ENDINGS = {
     "es": "ción ciones amos emos imos ando iendo mente idad aron ieron aría ería",
@@ -86,8 +90,11 @@ FALL = 2.0
 _TOKEN = re.compile(f"[{scripts.LETTERS['latin'][0]}]+|[.!?;:\n]+")
 _ENGLISH = frozenset({"en"})
 """It has no near relative among the lists; in a Spanish text, one Portuguese word in a sentence is chance."""
-_PARTICLES = frozenset("de del di da do dos du della dalla van von zu al af av ibn bin san".split())
-_ARTICLES = frozenset("la las los el le les der den ter ten".split())
+_PARTICLES = frozenset(
+    {"de", "del", "di", "da", "do", "dos", "du", "della", "dalla"}
+    | {"van", "von", "zu", "al", "af", "av", "ibn", "bin", "san"}
+)
+_ARTICLES = frozenset({"la", "las", "los", "el", "le", "les", "der", "den", "ter", "ten"})
 """What may stand in a name before its last word, and what only after one of those."""
 _FOLDER = Path(__file__).with_name("function_words")
 _SHARED = frozenset((_FOLDER / "shared.txt").read_text(encoding="utf-8").split())
