@@ -16,6 +16,13 @@ Outcome = Literal[
     "correct", "wrong", "no_answer", "unparsed_answer", "unparsed_reference", "timeout", "error", "unverified"
 ]
 FinishReason = Literal["stop", "length", "error", "unknown"]
+Role = Literal["base", "student", "teacher"]
+Decided = Literal["better", "not_better", "undecided"]
+FEWEST_PROBLEMS = 6
+"""With 5 problems even "better on each" has a chance of 6 % under equality (two-sided sign test)."""
+ADDED = frozenset({"lone_words"})
+"""Columns that came when rows were stored already. They are no part of a schema's digest, and rows without
+them have the default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +33,8 @@ class Problem:
     """Content hash of kind, question, reference and tests: 16 hex digits."""
     source: str
     """Name of the problem source in the dataset recipe."""
-    kind: str
-    """One of `Kind`: which verifier judges the answer."""
+    kind: Kind
+    """Which verifier judges the answer."""
     question: str
     reference: str | None
     tests: str | None = None
@@ -57,8 +64,8 @@ class Trace:
     """Text after the think block; empty when the block was never closed."""
     think_closed: bool
     """False when a think block was opened and not closed; such a trace is never accepted."""
-    finish_reason: str
-    """One of `FinishReason`; `"length"` means the completion was cut at `max_tokens`."""
+    finish_reason: FinishReason
+    """`"length"` means the completion was cut at `max_tokens`."""
     prompt_tokens: int | None = None
     cached_prompt_tokens: int | None = None
     """Those of the prompt tokens that the server took from its prefix cache."""
@@ -80,8 +87,7 @@ class Trace:
 class Verdict:
     """What a verifier said about one answer, and why."""
 
-    outcome: str
-    """One of `Outcome`."""
+    outcome: Outcome
     extracted: str | None = None
     """The answer that the verifier found in the completion."""
     detail: str = ""
@@ -112,8 +118,8 @@ class Opinions:
 class Span:
     """A passage of a completion in another language than its problem's."""
 
-    part: str
-    """`"thinking"` or `"answer"`; `start` and `end` count its characters."""
+    part: Literal["thinking", "answer"]
+    """`start` and `end` count its characters."""
     start: int
     end: int
     language: str
@@ -150,6 +156,8 @@ class Measures:
     answer_language_share: float | None = None
     language_spans: list[Span] | None = None
     """Passages in another language, thinking first."""
+    lone_words: int | None = None
+    """Words of another script beside those passages, in thinking and answer together."""
     repetition: float | None = None
     """Share of the thinking that repeats an earlier stretch of it, 0 to 1."""
     line_repetition: float | None = None
@@ -202,12 +210,12 @@ class Outline:
     id: str
     problem_id: str
     source: str
-    kind: str
+    kind: Kind
     language: str
     sample_index: int
-    finish_reason: str
+    finish_reason: FinishReason
     think_closed: bool
-    outcome: str
+    outcome: Outcome
     extracted: str | None = None
     detail: str = ""
     majority_outcome: str | None = None
@@ -223,7 +231,7 @@ class Outline:
 class Message:
     """One turn of a conversation."""
 
-    role: str
+    role: Literal["system", "user", "assistant"]
     content: str
 
 
@@ -234,7 +242,7 @@ class Example:
     id: str
     problem_id: str
     source: str
-    kind: str
+    kind: Kind
     language: str
     prompt: list[Message]
     completion: list[Message]
@@ -280,8 +288,7 @@ class Score:
     """pass@1 of one model on one set of problems."""
 
     model: str
-    role: str
-    """`"base"`, `"student"` or `"teacher"`."""
+    role: Role
     problems: int
     samples_per_problem: int
     pass_at_1: float
@@ -313,8 +320,8 @@ class Score:
 class Comparison:
     """Paired difference of two models on the same problems."""
 
-    better: str
-    than: str
+    better: Role
+    than: Role
     difference: float
     standard_error: float
     low: float
@@ -334,6 +341,18 @@ class Report:
     fingerprint: str
     scores: list[Score]
     comparisons: list[Comparison]
-    decision: str
-    """`"better"`, `"not_better"` or `"undecided"` against the base student."""
+    decision: Decided
+    """Against the base student, over all problems."""
     settings: dict[str, Any]
+
+    @property
+    def lost_on(self) -> list[str]:
+        """The problem sources on which the student is worse than its base: the whole interval is below 0."""
+        return [
+            one.source
+            for one in self.comparisons
+            if (one.better, one.than) == ("student", "base")
+            and one.source != "all"
+            and one.problems >= FEWEST_PROBLEMS
+            and one.high < 0
+        ]

@@ -20,7 +20,7 @@ from distill.engines import ENGINES
 from distill.evaluate import Measured, report
 from distill.progress import say
 from distill.recipe.dataset import Base, Evaluation, StudentRecipe, Teacher
-from distill.records import Candidate, Report
+from distill.records import Candidate, Report, Role
 from distill.store import Folder, checked, read_text, write_record, write_text
 from distill.train import prepare
 from flows import runners
@@ -65,12 +65,12 @@ def ask_teacher(evaluation: Evaluation, teacher: Model) -> None:
     sample_stage(held_out)
 
 
-def models(student: Folder, recipe: StudentRecipe, teacher: Model) -> list[tuple[str, Model]]:
+def models(student: Folder, recipe: StudentRecipe, teacher: Model) -> list[tuple[Role, Model]]:
     """The models to score: the untrained base with the student's template, the student, and the teacher where
     it can be asked."""
     base = prepared_base(recipe.base)
     prepare_base(recipe.base, base)
-    found = [
+    found: list[tuple[Role, Model]] = [
         ("base", Model(_opened(base, recipe.evaluation), f"{base.name}-base", {"base": base.fingerprint})),
         (
             "student",
@@ -132,7 +132,7 @@ def write_report(found: Report, student: str, dataset: str) -> str:
     runners.artifact(
         f"report-{found.student}", text, f"Base, student and teacher of {found.student} on held-out problems"
     )
-    say(f"evaluated {found.student}: {found.decision}")
+    say(f"evaluated {found.student}: {report.decision(found)}")
     return path
 
 

@@ -3,12 +3,24 @@ from dataclasses import fields
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.records import Candidate, Example, Measures, Message, Opinions, Problem, Span, Trace, Verdict
-from distill.store import schema
+from distill.records import (
+    ADDED,
+    Candidate,
+    Example,
+    Measures,
+    Message,
+    Opinions,
+    Problem,
+    Span,
+    Trace,
+    Verdict,
+)
+from distill.store import folders, schema, shards
 
 GOLDEN = Path(__file__).parent / "golden" / "schemas.txt"
 STORED = (Problem, Trace, Candidate, Example)
@@ -103,6 +115,21 @@ def test_an_absent_column_takes_its_default_and_a_required_one_is_an_error() -> 
     del row["question"]
     with pytest.raises(KeyError, match="question"):
         schema.from_row(Problem, row)
+
+
+def test_columns_that_were_added_are_no_part_of_a_schema_s_digest_and_rows_without_them_are_read(
+    tmp_path: Path,
+) -> None:
+    stored = schema.schema(Candidate)
+    for name in ADDED:
+        stored = stored.remove(stored.get_field_index(name))
+    assert folders.schema_digest(Candidate) == folders.digest(str(stored))[:8]
+    candidate = Candidate(
+        Trace(Problem("p", "s", "math", "q", "4"), "t", 0, "x", "4", True, "stop"), Verdict("wrong")
+    )
+    row = {name: value for name, value in schema.to_row(candidate).items() if name not in ADDED}
+    pq.write_table(pa.Table.from_pylist([row], schema=stored), tmp_path / "0.parquet")
+    assert list(shards.read(Candidate, str(tmp_path / "0.parquet"))) == [candidate]
 
 
 def test_a_type_without_an_arrow_type_is_refused() -> None:

@@ -310,7 +310,7 @@ def _question_only(problem: Problem) -> Problem:
     return Problem(
         problem.problem_id,
         sys.intern(problem.source),
-        sys.intern(problem.kind),
+        problem.kind,
         problem.question,
         problem.reference,
     )

@@ -31,7 +31,9 @@ REMEDIES = {
     filters.ANSWER_LEAK: "see the source's question column; curation.screens.drop_answer_leaks keeps them",
     filters.MISMATCH: "curation.screens.drop_mismatches keeps them",
     filters.REPETITION: "see sampling.temperature; curation.screens.max_repetition and drop_loops decide it",
-    filters.MIXED_LANGUAGE: "see the source's language; curation.screens.min_language_share decides it",
+    filters.MIXED_LANGUAGE: (
+        "see the source's language; curation.screens.min_language_share and max_lone_words decide it"
+    ),
     filters.TOO_SHORT: "curation.screens.min_completion_tokens decides it",
     filters.TOO_LONG: "curation.screens.max_completion_tokens decides it",
     filters.LONG_PARAGRAPH: "curation.screens.drop_long_paragraphs decides it",

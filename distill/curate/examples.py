@@ -5,6 +5,7 @@ The columns are those of `records.Example`. Nothing is chosen here: every row of
 becomes an example.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -93,7 +94,7 @@ def _prompts(
     return prompts, prompt_of
 
 
-def _conversations(texts: pa.LargeStringArray, turns: Rows, roles: list[str]) -> Any:
+def _conversations(texts: pa.LargeStringArray, turns: Rows, roles: Sequence[str]) -> Any:
     """A list of messages for each row of `turns`, which holds positions in `texts`, one column for each
     role."""
     rows = len(turns)

@@ -62,7 +62,7 @@ def reason(outline: Outline, section: Screens, selection: Selection) -> tuple[st
         return MISMATCH, measures.mismatch
     if found := repeats(measures, section):
         return REPETITION, found
-    if found := mixed(outline, section.min_language_share):
+    if found := mixed(outline, section.min_language_share, section.max_lone_words):
         return MIXED_LANGUAGE, found
     return _shape(outline, section)
 
@@ -125,11 +125,14 @@ def repeats(measures: Measures, section: Screens) -> str | None:
     return None
 
 
-def mixed(outline: Outline, limit: float | None) -> str | None:
-    """Thinking or answer with too few words in the problem's language, or with a whole passage in another."""
+def mixed(outline: Outline, limit: float | None, most_lone: int | None) -> str | None:
+    """Thinking or answer with too few words in the problem's language, or with a whole passage in another, or
+    too many lone words of another script in both."""
+    home, measures = outline.language, outline.measures
+    if _above(measures.lone_words, most_lone):
+        return f"{measures.lone_words} lone words are not in {home!r}, {most_lone} at most"
     if limit is None:
         return None
-    home, measures = outline.language, outline.measures
     for name, share in (("thinking", measures.language_share), ("answer", measures.answer_language_share)):
         if share is not None and share < limit:
             return f"{share:.0%} of the {name}'s words are in {home!r}"

@@ -52,6 +52,7 @@ def _measured(trace: Trace, repeats: repetition.Repeats, prints: dedup.Print) ->
             *language.spans("thinking", thinking, in_thinking),
             *language.spans("answer", trace.answer, in_answer),
         ],
+        lone_words=in_thinking.lone + in_answer.lone,
         repetition=repeats.repetition,
         line_repetition=repeats.line_repetition,
         compression=repeats.compression,

@@ -21,8 +21,7 @@ from distill.curate.examples import examples
 from distill.curate.funnel import Funnel
 from distill.curate.preferences import Preference, preferences
 from distill.curate.write import CANDIDATE, DECISION, DECISIONS, Read
-from distill.duplicates import pairs
-from distill.duplicates.pairs import Pair
+from distill.duplicates import Pair, pairs
 from distill.progress import Meter
 from distill.recipe.dataset import Curation, DatasetRecipe
 from distill.records import Candidate

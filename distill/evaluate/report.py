@@ -45,11 +45,7 @@ def table(report: Report) -> str:
             ["paired differences of pass@1, in points:", *(f"  {_difference(c)}" for c in report.comparisons)]
         )
     )
-    parts.append(
-        "\n".join(
-            [*remarks(report), how(report), f"decision: {DECISIONS.get(report.decision, report.decision)}"]
-        )
-    )
+    parts.append("\n".join([*remarks(report), how(report), f"decision: {decision(report)}"]))
     return inert("\n\n".join(parts), keep="\n")
 
 
@@ -64,7 +60,7 @@ def markdown(
     lines = [
         f"# {cell(report.student)}",
         "",
-        f"**{cell(DECISIONS.get(report.decision, report.decision))}.**",
+        f"**{cell(decision(report))}.**",
         "",
     ]
     lines += grid([HEADINGS, *(_cells(score) for score in report.scores)], NUMBERS)
@@ -93,6 +89,12 @@ def markdown(
         **(paths or {}),
     }
     return "\n".join([*lines, "## Files", "", *grid([("what", "where"), *named.items()]), ""])
+
+
+def decision(report: Report) -> str:
+    """The decision over all problems in words, and each source on which the student lost."""
+    said = DECISIONS.get(report.decision, report.decision)
+    return f"{said}; worse than its base on {', '.join(report.lost_on)}" if report.lost_on else said
 
 
 def remarks(report: Report) -> list[str]:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import fsspec
 import pyarrow as pa
@@ -211,7 +211,7 @@ def _problem(row: Row) -> Problem:
         problem_id=_identifier(row, "problem_id")
         or digest(json.dumps([kind, question, reference, tests], ensure_ascii=False))[:16],
         source=_text(row, "source") or "file",
-        kind=kind,
+        kind=cast(Kind, kind),
         question=question,
         reference=reference,
         tests=tests,
@@ -315,7 +315,11 @@ def _verdict(row: Row) -> Verdict:
         )
     extracted, detail, verifier = (_said(row, name) for name in ("extracted", "detail", "verifier"))
     return Verdict(
-        str(outcome), extracted, detail or "", _number(row, "verify_seconds", float, 0.0), verifier or "file"
+        cast(Outcome, outcome),
+        extracted,
+        detail or "",
+        _number(row, "verify_seconds", float, 0.0),
+        verifier or "file",
     )
 
 

@@ -9,7 +9,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from distill.recipe.section import Section
+from distill.recipe.section import Section, later
 from distill.records import Kind
 
 
@@ -42,6 +42,9 @@ class Screens(Section):
     min_language_share: float | None = Field(0.9, ge=0, le=1)
     """Smallest share of words in the problem's language, for thinking and answer each (R1's language
     consistency)."""
+    max_lone_words: int | None = later(None, ge=0)
+    """Largest number of words of another script that stand by themselves, in thinking and answer together,
+    however near to one another. None: two are let pass, more of them count in `min_language_share`."""
     min_completion_tokens: int | None = Field(None, ge=1)
     """Shorter traces are `too_short`: answers that were recalled and not worked out."""
     max_completion_tokens: int | None = Field(None, ge=1)

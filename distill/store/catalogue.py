@@ -57,7 +57,7 @@ def students() -> list[dict[str, Any]]:
         }
         if exists(f"{folder}/report.json"):
             report = load_report(f"{folder}/report.json")
-            row |= {"decision": report.decision} | {
+            row |= {"decision": ", worse on ".join([report.decision, *report.lost_on])} | {
                 one.role: one.pass_at_1 for one in report.scores if one.source == "all"
             }
         found.append(row)

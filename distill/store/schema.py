@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
+from distill.records import ADDED
 from distill.store.keys import digest
 
 R = TypeVar("R")
@@ -25,8 +26,12 @@ def schema(record: type) -> pa.Schema:
 
 
 def fingerprint(record: type) -> str:
-    """A short hash of a record's Arrow schema, so that a changed record is a changed key."""
-    return digest(str(schema(record)))[:8]
+    """A short hash of a record's Arrow schema without the columns in `ADDED`, so that a changed record is a
+    changed key."""
+    found = schema(record)
+    for name in ADDED.intersection(found.names):
+        found = found.remove(found.get_field_index(name))
+    return digest(str(found))[:8]
 
 
 def columns(record: Any) -> tuple[tuple[str, Any], ...]:
@@ -46,6 +51,8 @@ def arrow_type(annotation: Any) -> pa.DataType:
     if annotation in plain:
         return plain[annotation]
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Literal:
+        return arrow_type(type(arguments[0]))
     if origin in (types.UnionType, typing.Union):
         (inner,) = (argument for argument in arguments if argument is not type(None))
         return arrow_type(inner)

@@ -12,7 +12,7 @@ from fractions import Fraction
 from distill.records import Trace
 from distill.text import boxed, numbers, think_tags
 
-VERSION = 1
+VERSION = 2
 TAIL_CHARACTERS = 300
 """What a thinking concludes, and what an answer says beside its box, stands in so many characters at its
 end."""

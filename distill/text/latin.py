@@ -25,25 +25,11 @@ from numpy.typing import NDArray
 
 from distill.text import scripts
 
+# fmt: off
 LANGUAGES = (
-    "en",
-    "es",
-    "fr",
-    "de",
-    "pt",
-    "it",
-    "nl",
-    "sv",
-    "da",
-    "fi",
-    "pl",
-    "cs",
-    "ro",
-    "hu",
-    "tr",
-    "id",
-    "vi",
+    "en", "es", "fr", "de", "pt", "it", "nl", "sv", "da", "fi", "pl", "cs", "ro", "hu", "tr", "id", "vi",
 )
+# fmt: on
 """Those with a list; where two have as many words of a text, the one that stands first is taken."""
 ENDINGS = {
     "es": "ción ciones amos emos imos ando iendo mente idad aron ieron aría ería",
@@ -105,33 +91,17 @@ _TOKEN = re.compile(f"[{scripts.LETTERS['latin'][0]}]+|[.!?;:\n]+")
 _ENGLISH = frozenset({"en"})
 """It has no near relative among the lists; in a Spanish text, one Portuguese word in a sentence is chance."""
 _PARTICLES = frozenset(
-    [
-        "de",
-        "del",
-        "di",
-        "da",
-        "do",
-        "dos",
-        "du",
-        "della",
-        "dalla",
-        "van",
-        "von",
-        "zu",
-        "al",
-        "af",
-        "av",
-        "ibn",
-        "bin",
-        "san",
-    ]
+    {"de", "del", "di", "da", "do", "dos", "du", "della", "dalla"}
+    | {"van", "von", "zu", "al", "af", "av", "ibn", "bin", "san"}
 )
-_ARTICLES = frozenset(["la", "las", "los", "el", "le", "les", "der", "den", "ter", "ten"])
+_ARTICLES = frozenset({"la", "las", "los", "el", "le", "les", "der", "den", "ter", "ten"})
 """What may stand in a name before its last word, and what only after one of those."""
 _FOLDER = Path(__file__).with_name("function_words")
 _SHARED = frozenset((_FOLDER / "shared.txt").read_text(encoding="utf-8").split())
 """Words of two or more languages, or of formulas and code: they speak for none. Most are English words that
 another list would have."""
+_IDENTIFIERS = frozenset((_FOLDER / "identifiers.txt").read_text(encoding="utf-8").split())
+"""English words that programs and their variables have as well."""
 _LISTS = {
     language: frozenset(
         word for word in (_FOLDER / f"{language}.txt").read_text(encoding="utf-8").split() if len(word) > 1
@@ -233,6 +203,16 @@ def spoken(text: str) -> dict[str, int]:
         + sum(_value(word, frozenset(), language) == 1 for word in accented - listed)
         for language, listed in _LISTS.items()
     }
+
+
+def speaks(text: str, least: int) -> bool:
+    """Whether a short text has so many different words of the English list, or one more of another's.
+
+    Identifiers, words of programs (`if`, `left`, `total`) and words in capitals do not count.
+    """
+    words = {token.word for token in _tokens(text) if not text[token.start : token.end].isupper()}
+    words -= _IDENTIFIERS
+    return any(len(words & listed) >= least + (language != "en") for language, listed in _LISTS.items())
 
 
 def quoted(text: str, home: frozenset[str], least: int) -> frozenset[str]:

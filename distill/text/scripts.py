@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 CHARACTERS_PER_WORD = {"han": 1.5, "kana": 1.5, "thai": 4.0}
 """Mean length of a word in running text, for scripts that are written without spaces."""
 PASSAGE_WORDS = 1.3
-PASSAGE_WORDS_INSIDE = 6.0
-"""A switch: so many words of whole foreign sentences, or so many foreign words in a row inside a sentence."""
+PASSAGE_WORDS_IN_A_ROW = 6.0
+"""A switch: a sentence without a word of the text's own language that has `PASSAGE_WORDS` (two Chinese
+characters are enough, one Russian word is not), or `PASSAGE_WORDS_IN_A_ROW` foreign words without one of the
+text's own between them. All other foreign words are lone."""
 PASSAGE_WORDS_LATIN = 12.0
 """The same for Latin letters in a text of another script, which has names, code and terms in them and is no
 less in its language."""
@@ -62,10 +64,12 @@ _TECHNICAL = re.compile(
 
 
 class Sentence(NamedTuple):
-    """Words of one sentence in its text's scripts and in others, where these stand, and their longest run."""
+    """Words of one sentence in its text's scripts and in others, the number of these as whole words, where
+    they stand, and their longest run."""
 
     own: float
     foreign: float
+    whole: int
     start: int
     end: int
     run: float
@@ -79,6 +83,13 @@ class Switch(NamedTuple):
     start: int
     end: int
     words: float
+
+
+class Lone(NamedTuple):
+    """Foreign words that are no part of a switch: how many, and how many words of running text they make."""
+
+    whole: int
+    size: float
 
 
 def language(text: str) -> str | None:
@@ -138,23 +149,37 @@ def sentences(text: str, places: NDArray[np.intp], home: frozenset[str]) -> Iter
             yield sentence
 
 
-def switches(of: list[Sentence], text: str, home: frozenset[str]) -> Iterator[Switch]:
-    """Runs inside a sentence and rows of whole sentences that are long enough."""
-    whole, inside = (
-        (PASSAGE_WORDS, PASSAGE_WORDS_INSIDE)
+def switches(of: list[Sentence], text: str, home: frozenset[str]) -> tuple[list[Switch], Lone]:
+    """The switches of a text, and the words in other scripts that are lone. How near two lone words stand
+    decides nothing."""
+    whole, in_a_row = (
+        (PASSAGE_WORDS, PASSAGE_WORDS_IN_A_ROW)
         if "latin" in home
         else (PASSAGE_WORDS_LATIN, PASSAGE_WORDS_LATIN)
     )
+    found: list[Switch] = []
+    lone = Lone(0, 0.0)
+    for row in _rows(of, text, home):
+        run, size = max(one.run for one in row), sum(one.foreign for one in row)
+        if row[0].own and run >= in_a_row:
+            found.append(Switch(row[0].run_start, row[0].run_end, run))
+        elif not row[0].own and (run >= whole or size >= in_a_row):
+            found.append(Switch(row[0].start, row[-1].end, size))
+        else:
+            lone = Lone(lone.whole + sum(one.whole for one in row), lone.size + size)
+    return found, lone
+
+
+def _rows(of: list[Sentence], text: str, home: frozenset[str]) -> Iterator[list[Sentence]]:
+    """Sentences without own words and nothing own between them as one row; each other sentence by itself."""
     row: list[Sentence] = []
     for sentence in of:
-        if row and (sentence.own or _own_word(home).search(text, row[-1].end, sentence.start)):
-            yield from _row(row, whole)
+        if row and (row[0].own or sentence.own or _own_word(home).search(text, row[-1].end, sentence.start)):
+            yield row
             row = []
-        if not sentence.own:
-            row.append(sentence)
-        elif sentence.run >= inside:
-            yield Switch(sentence.run_start, sentence.run_end, sentence.run)
-    yield from _row(row, whole)
+        row.append(sentence)
+    if row:
+        yield row
 
 
 @cache
@@ -162,14 +187,9 @@ def _own_word(home: frozenset[str]) -> re.Pattern[str]:
     return re.compile("|".join("[{}]{{{}}}".format(*LETTERS[name]) for name in sorted(home)))
 
 
-def _row(row: list[Sentence], least: float) -> Iterator[Switch]:
-    count = sum(sentence.foreign for sentence in row)
-    if count >= least:
-        yield Switch(row[0].start, row[-1].end, count)
-
-
 def _sentence(text: str, start: int, end: int, home: frozenset[str]) -> Sentence:
     own = foreign = run = longest = 0.0
+    whole = 0
     first = last = begun = run_start = run_end = start
     for match in _WORD.finditer(text, start, end):
         name = match.lastgroup or "latin"
@@ -179,10 +199,15 @@ def _sentence(text: str, start: int, end: int, home: frozenset[str]) -> Sentence
         elif name != "latin" or not _TECHNICAL.fullmatch(match.group()):
             first = first if foreign else match.start()
             begun = begun if run else match.start()
-            last, foreign, run = match.end(), foreign + count, run + count
+            last, foreign, run, whole = (
+                match.end(),
+                foreign + count,
+                run + count,
+                whole + max(1, round(count)),
+            )
             if run > longest:
                 longest, run_start, run_end = run, begun, match.end()
-    return Sentence(own, foreign, first, last, longest, run_start, run_end)
+    return Sentence(own, foreign, whole, first, last, longest, run_start, run_end)
 
 
 def _size(name: str, match: re.Match[str]) -> float:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from time import perf_counter
 
 from distill.recipe.dataset import Verification
-from distill.records import Problem, Verdict
+from distill.records import Outcome, Problem, Verdict
 from distill.text import boxed as boxes
 from distill.verifiers import choice_options
 from distill.verifiers import structured as structures
@@ -111,7 +111,7 @@ def _written_json(answer: str) -> str | None:
 
 def _outcome(
     reference: str, extracted: str | None, listed: Mapping[str, str], most_characters: int
-) -> tuple[str, str]:
+) -> tuple[Outcome, str]:
     """(outcome, detail) of an answer's text."""
     if not extracted:
         return "no_answer", "no box, no <answer>, no 'answer is', and the last line is none or prose"

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from distill.recipe.dataset import Verification
-from distill.records import Problem, Verdict
+from distill.records import Outcome, Problem, Verdict
 from distill.sandbox import Boxes, InfraError, Job, boxes
 from distill.text import boxed as answer_boxes
 from distill.verifiers.code import blocks
@@ -43,7 +43,7 @@ class Found:
     """Rows, or why there are none: `outcome` is `"correct"`, `"wrong"`, `"timeout"` or
     `"unparsed_reference"`."""
 
-    outcome: str
+    outcome: Outcome
     detail: str
     seconds: float
     rows: tuple[tuple[Any, ...], ...] = ()

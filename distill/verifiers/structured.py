@@ -13,6 +13,8 @@ from fractions import Fraction
 from itertools import accumulate, takewhile
 from typing import Any
 
+from distill.records import Outcome
+
 DEEPEST = 60
 """Brackets inside brackets that are still read."""
 SHOWN_KEYS = 3
@@ -43,7 +45,7 @@ def read(reference: str) -> Any:
     return _scalars(text) if _SET.fullmatch(text) else assigned(text) or reference
 
 
-def compared(wanted: Any, answer: str) -> tuple[str, str]:
+def compared(wanted: Any, answer: str) -> tuple[Outcome, str]:
     """(outcome, detail) of an answer's text against a dict, a list or a set."""
     text = unwrapped(answer).strip()
     value = json_value(text)
@@ -137,7 +139,7 @@ def unwrapped(text: str) -> str:
     return _SPACES.sub(lambda match: "\n" * min(2, match.group().count("\n")) or " ", text)
 
 
-def _by_key(wanted: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[str, str]:
+def _by_key(wanted: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[Outcome, str]:
     """(outcome, detail) of two assignments, with the keys that differ."""
     values = {plain(key): (key, value) for key, value in given.items()}
     differing = []

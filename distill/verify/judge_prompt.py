@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.engines import Completion
-from distill.records import Message, Trace
+from distill.records import Message, Outcome, Trace
 from distill.store import digest
 from distill.text import thinking
 
@@ -28,7 +28,7 @@ PROMPT = (Path(__file__).parent / "judge.txt").read_text(encoding="utf-8").strip
 PROMPT_DIGEST = digest(PROMPT)[:12]
 NONCE_CHARACTERS = 32
 ANALYSIS_CHARACTERS = 500
-OUTCOMES = {"correct": "correct", "incorrect": "wrong"}
+OUTCOMES: dict[str, Outcome] = {"correct": "correct", "incorrect": "wrong"}
 
 _PLACES = re.compile(r"\{(delimiter|nonce|question|reference|answer)\}")
 _TEMPLATE_TOKENS = re.compile(
@@ -45,7 +45,7 @@ _ESCAPES = re.compile(r'\\(["\\/bfnrt]|u[0-9a-fA-F]{4})?')
 class Reading:
     """What a reply comes to."""
 
-    outcome: str
+    outcome: Outcome
     """`"correct"`, `"wrong"`, or `"error"` when the reply holds no usable verdict."""
     detail: str
     """The judge's analysis, or what kept it from giving a verdict."""
@@ -87,10 +87,10 @@ def read(reply: Completion, nonce: str, prefill: str = "", tags: thinking.Tags =
     return Reading(outcome, _line(analysis), model)
 
 
-def _verdicts(text: str, nonce: str) -> dict[str, str]:
+def _verdicts(text: str, nonce: str) -> dict[Outcome, str]:
     """Outcome to analysis of all usable verdicts that the nonce seals; LaTeX in their strings may be
     unescaped."""
-    found: dict[str, str] = {}
+    found: dict[Outcome, str] = {}
     for place in _OBJECTS.finditer(
         _ESCAPES.sub(lambda escape: escape.group() if escape.group(1) else r"\\", text)
     ):

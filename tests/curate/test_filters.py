@@ -89,12 +89,14 @@ WISHES = [
     ("too_long", Screens(max_completion_tokens=109)),
     ("long_paragraph", Screens(drop_long_paragraphs=True)),
     ("code_in_thinking", Screens(drop_code_in_thinking=True)),
+    ("mixed_language", Screens(max_lone_words=4)),
+    ("mixed_language", Screens(max_lone_words=0, min_language_share=None)),
 ]
 
 
 @pytest.mark.parametrize(("wanted", "section"), WISHES)
 def test_what_is_off_at_first_drops_when_it_is_asked_for(wanted, section):
-    outline = row(columns={"paragraph_words": 401, "code_blocks": 2})
+    outline = row(columns={"paragraph_words": 401, "code_blocks": 2, "lone_words": 5})
     assert reason(outline) is None
     assert reason(outline, section)[0] == wanted
 
@@ -107,6 +109,7 @@ def test_a_value_at_its_limit_passes():
         reason(GOOD, section.model_copy(update={"min_completion_tokens": 110, "max_completion_tokens": 110}))
         is None
     )
+    assert reason(row(columns={"lone_words": 3}), Screens(max_lone_words=3)) is None
     assert reason(row(columns={"paragraph_words": 400}), Screens(drop_long_paragraphs=True)) is None
 
 
@@ -149,7 +152,11 @@ def test_each_screen_can_be_turned_off():
 
 def test_what_was_not_measured_drops_nothing():
     section = Screens(
-        max_line_repetition=0.0, min_compression=1.0, drop_long_paragraphs=True, drop_code_in_thinking=True
+        max_line_repetition=0.0,
+        min_compression=1.0,
+        max_lone_words=0,
+        drop_long_paragraphs=True,
+        drop_code_in_thinking=True,
     )
     assert filters.reason(replace(GOOD, measures=Measures()), section, Selection()) is None
 

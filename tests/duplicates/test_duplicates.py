@@ -7,8 +7,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from distill import duplicates
-from distill.duplicates import pairs
-from distill.duplicates.pairs import Pair
+from distill.duplicates import Pair, pairs
 from distill.recipe.curation import Duplicates
 from distill.records import Candidate, Measures, Outline, Problem, Trace, Verdict
 from distill.store import shards

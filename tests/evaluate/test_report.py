@@ -72,6 +72,23 @@ def test_table_and_markdown_state_metric_interval_errors_samples_and_losses() ->
         assert "the student is better than its base" in text
 
 
+def differences(*found: tuple[str, float, int]) -> Report:
+    """A report of a student that is better over all, with (source, high end of the interval, problems)."""
+    lost = [Comparison("student", "base", -0.2, 0.05, -0.3, high, count, name) for name, high, count in found]
+    return replace(report(), comparisons=[*report().comparisons, *lost])
+
+
+def test_a_gain_over_all_problems_hides_no_loss_on_a_benchmark() -> None:
+    found = differences(("hard", -0.1, 100), ("easy", 0.01, 100), ("few", -0.1, 5), ("aime", -0.01, 30))
+    assert found.decision == "better" and found.lost_on == ["hard", "aime"]
+    for text in (table(found), markdown(found)):
+        (line,) = [line for line in text.splitlines() if "the student is better than its base" in line]
+        assert "worse than its base on hard, aime" in line
+    assert "worse" not in table(report())
+    beaten = Comparison("teacher", "base", -0.2, 0.05, -0.3, -0.1, 100, "hard")
+    assert replace(report(), comparisons=[beaten]).lost_on == []
+
+
 def test_the_share_of_the_teacher_needs_a_teacher_that_solves_something() -> None:
     assert teacher_share(report([score("base", 0.1), score("student", 0.7)])) == ""
     assert teacher_share(report([score("student", 0.7), replace(score("teacher", 0.0), low=0.0)])) == ""

@@ -14,7 +14,7 @@ import interruptible
 import pytest
 
 from distill.curate import write
-from distill.duplicates.pairs import Pair
+from distill.duplicates import Pair
 from distill.recipe.curation import Selection
 from distill.recipe.dataset import Curation
 from distill.recipe.load import load_dataset, load_made

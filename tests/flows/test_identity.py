@@ -25,7 +25,8 @@ def test_the_fingerprints_of_the_embedded_recipes_are_these() -> None:
     change it, a move may not."""
     folders = Folders.of(load_dataset("tiny"))
     assert folders.problems.fingerprint == "493705d73697"
-    assert folders.dataset.fingerprint == "5e68d867598c"
+    assert folders.verdicts.fingerprint == "24e8f2be5595"
+    assert folders.dataset.fingerprint == "92937bf9ced4"
     assert folders.student(load_student("tiny-qwen2")).fingerprint == "cdbfa38d057d"
 
 

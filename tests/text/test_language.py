@@ -19,6 +19,10 @@ SWITCHES = [
 CLEAN = [
     json.loads(line) for line in (CASES / "language_clean.jsonl").read_text(encoding="utf-8").splitlines()
 ]
+AT_HOME = [
+    json.loads(line) for line in (CASES / "language_at_home.jsonl").read_text(encoding="utf-8").splitlines()
+]
+"""A text, its language, and whether it keeps to it: cases with their neighbours on both sides."""
 TEXTS = {
     code: [row["text"] for row in rows] for code, rows in groupby(SWITCHES, key=lambda row: row["language"])
 }
@@ -36,7 +40,7 @@ def test_what_is_no_switch_has_a_share_of_one(case):
         ENGLISH + case["text"] + "\n" + ENGLISH,
         ENGLISH * 40 + case["text"] + "\n" + ENGLISH * 40,
     ):
-        assert language.measure(text, "en") == (1.0, [])
+        assert language.measure(text, "en")[:2] == (1.0, [])
 
 
 @pytest.mark.parametrize("around", [ENGLISH, FORMULAS, CODE], ids=["prose", "formulas", "code"])
@@ -62,7 +66,7 @@ def test_nearly_all_passages_have_their_language_s_name():
 @pytest.mark.parametrize("code", TEXTS)
 def test_a_text_is_clean_in_its_own_language_and_english_in_it_is_found(code):
     own = " ".join(TEXTS[code] * 3)
-    assert language.measure(own, code) == (1.0, [])
+    assert language.measure(own, code)[:2] == (1.0, [])
     switched = (
         own
         + " Wait, let me check this again because the total number of apples does not look right to me. "
@@ -114,24 +118,24 @@ def test_text_without_words_has_no_share():
 
 def test_formulas_units_and_code_are_no_foreign_words_in_chinese():
     text = r"设 $AB = x$,则 BC 等于 5 cm,sin 30 为 0.5。用 `print(x)` 输出。因此 \boxed{\text{five}}。"
-    assert language.measure(text, "zh") == (1.0, [])
+    assert language.measure(text, "zh")[:2] == (1.0, [])
     assert language.measure(text * 20, "zh").passages == []
 
 
 def test_a_script_or_language_that_the_question_quotes_is_at_home():
     question = "Translate the sentence 我喜欢吃苹果 into English."
     thinking = "The sentence says 我喜欢吃苹果. 我 is I. 喜欢 is like. 吃苹果 is eat apples."
-    assert language.measure(thinking, "en", question) == (1.0, [])
+    assert language.measure(thinking, "en", question)[:2] == (1.0, [])
     question = "Translate into English: El perro de mi hermana duerme en la cama."
     thinking = "The dog is el perro. Then la cama de mi hermana is my sister's bed."
-    assert language.measure(thinking, "en", question) == (1.0, [])
+    assert language.measure(thinking, "en", question)[:2] == (1.0, [])
     assert language.measure(thinking + " Donc il reste trois mots dans la phrase.", "en", question).passages
 
 
 def test_a_language_without_lists_is_told_by_its_script_alone():
     assert language.measure(
         "Kwanza tunahesabu jumla ya matunda. The rest of it is in English, as one can see.", "sw"
-    ) == (1.0, [])
+    )[:2] == (1.0, [])
     assert language.measure("Kwanza tunahesabu jumla. 首先,我们计算苹果的总数。", "sw").passages
 
 
@@ -139,7 +143,7 @@ def test_a_norwegian_text_is_read_as_danish():
     assert latin.known("nb") == {"da"}
     assert language.measure(
         "Først regner vi ut hvor mange epler som er igjen. Så legger vi sammen de to tallene.", "nb"
-    ) == (1.0, [])
+    )[:2] == (1.0, [])
 
 
 def test_what_is_hidden_in_quotations_and_lines_of_code_is_read_on_demand():
@@ -161,7 +165,7 @@ def test_what_is_hidden_in_quotations_and_lines_of_code_is_read_on_demand():
 def test_any_text_has_a_share_and_passages_inside_it_apart_from_one_another(parts):
     text = " ".join(parts)
     for code in ("en", "es", "zh", "sw"):
-        share, passages = language.measure(text, code)
+        share, passages, _ = language.measure(text, code)
         assert share is None or 0 <= share <= 1
         places = [0, *(place for passage in passages for place in passage[:2]), len(text)]
         assert places == sorted(places)
@@ -201,6 +205,41 @@ def test_the_script_and_the_words_tell_the_language(text, code):
 
 def test_each_list_of_function_words_is_read_and_each_language_has_one() -> None:
     files = {file.stem for file in Path(latin.__file__).with_name("function_words").glob("*.txt")}
-    assert files == {*latin.LANGUAGES, "shared"}
+    assert files == {*latin.LANGUAGES, "shared", "identifiers"}
     assert all(latin.known(language) for language in latin.LANGUAGES)
     assert {"die", "sin", "elif"} <= latin._SHARED
+
+
+@pytest.mark.parametrize("case", AT_HOME, ids=lambda case: f"{case['language']}: {case['why']}")
+def test_code_names_terms_and_formulas_are_at_home_and_a_sentence_of_prose_is_not(case):
+    share, passages, _ = language.measure(case["text"], case["language"])
+    assert share is not None and (share >= 0.9 and not passages) is case["kept"]
+    if case["kept"]:
+        longer = (case["text"] + " ") * 5
+        assert language.measure(longer, case["language"]).passages == []
+
+
+@pytest.mark.parametrize("between", ["", ENGLISH, ENGLISH * 20, "\n5 = 5\n"])
+@pytest.mark.parametrize("words", [["因此", "所以"], ["在", "是"], ["значит", "ответ"], ["민수", "영희"]])
+def test_two_lone_words_are_let_pass_however_near_they_stand_and_are_counted(words, between):
+    text = f"The value {words[0]} is five. {between} And then {words[1]} is six."
+    assert language.measure(text, "en") == (1.0, [], 2)
+
+
+@pytest.mark.parametrize("between", [" ", ENGLISH, "\n5 = 5\n"])
+def test_words_by_themselves_are_lone_below_a_sentence_s_length_however_near_they_stand(between):
+    assert language.measure(f"{ENGLISH} Да. {between} Нет. {ENGLISH}", "en") == (1.0, [], 2)
+    assert language.measure(f"{ENGLISH} Это верно. {between} {ENGLISH}", "en").passages
+
+
+def test_lone_words_beyond_two_count_every_one_and_those_of_a_passage_are_not_lone():
+    text = "So 因此 it is 5 and 所以 it is 6 and 李明 has it."
+    share, passages, lone = language.measure(text, "en")
+    assert (share, passages, lone) == (pytest.approx(9 / (9 + 4)), [], 3)
+    assert language.measure(ENGLISH + "首先,我们计算苹果的总数。The word 苹果 is apple.", "en").lone == 1
+
+
+def test_text_that_is_hidden_as_code_in_another_script_is_read_on_demand():
+    text = "首先我们读题,然后写出答案。总是 def f(first, second): return first + second 这样。"
+    assert language.share(text, "zh") == 1.0
+    assert language.share(text, "zh", everything=True) < 1.0

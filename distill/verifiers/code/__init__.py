@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import Any
 
 from distill.recipe.dataset import Verification
-from distill.records import Problem, Verdict
+from distill.records import Outcome, Problem, Verdict
 from distill.sandbox import Boxes, InfraError, Job, Ran, boxes
 from distill.verifiers.code import blocks, outputs
 from distill.verifiers.code.tests import Asserting, Printing, Returning, Tests, parse
@@ -32,7 +32,7 @@ _MISSING = "ModuleNotFoundError"
 DETAIL_CHARACTERS = 2000
 """Programs may name their exceptions, and forge messages of ours, as long as they like."""
 
-Finding = tuple[str, str, float]
+Finding = tuple[Outcome, str, float]
 """Outcome, detail and seconds."""
 
 

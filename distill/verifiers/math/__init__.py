@@ -16,10 +16,10 @@ from concurrent.futures import Future
 from decimal import Decimal
 from functools import lru_cache
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 from distill.recipe.dataset import Verification
-from distill.records import Problem, Verdict
+from distill.records import Outcome, Problem, Verdict
 from distill.text import boxed
 from distill.verifiers.math import compare, limits, parse, values
 from distill.verifiers.math.worker_pool import pool
@@ -58,7 +58,7 @@ def judge(problem: Problem, answer: str, section: Verification) -> "Verdict | Fu
         return Verdict("unparsed_reference", extracted, "no reference", perf_counter() - started, VERSION)
     quick = _quick(reference, extracted, section)
     if quick is not None:
-        return Verdict(quick[0], extracted, quick[1], perf_counter() - started, VERSION)
+        return Verdict(cast(Outcome, quick[0]), extracted, quick[1], perf_counter() - started, VERSION)
     return _symbolic(reference, extracted, section, strict=False)
 
 
