@@ -50,12 +50,15 @@ def train(
     target: str,
     log: str,
     on_progress: Progress | None = None,
+    encoded: str | None = None,
 ) -> Checkpoint:
     """Fine-tunes a base on shards of Example rows and returns what was done; `target` is the folder of the
     model.
 
-    Raises TrainingError with the child's last words. `on_progress` gets dicts with `step`, `steps`, `loss`,
-    `epoch`, and `resumed`, which is true for what an earlier process logged.
+    The examples are encoded first, in a child that takes no GPU, into `encoded` (None: a folder beside
+    `target`), where every later training on them finds their token ids. `on_progress` gets dicts with `step`,
+    `steps`, `loss`, `epoch`, and `resumed`, which is true for what an earlier process logged. Raises
+    TrainingError with the child's last words.
     """
     job = {
         "job": "train",
@@ -63,7 +66,10 @@ def train(
         "training": training.model_dump(),
         "examples": examples,
         "target": target,
+        "encoded": encoded or str(Path(target).with_name("encoded")),
     }
+    if not base.trust_remote_code:  # code of a model may want torch: the training encodes by itself then
+        _run({**job, "job": "encode"}, log, processes=1)
     spread = base.parameters >= SHARDED_PARAMETERS and training.lora_rank is None
     result = _run(job, log, processes=max(1, len(hardware.gpus())) if spread else 1, on_progress=on_progress)
     return schema.from_row(Checkpoint, {**result, "fingerprint": "", "dataset": "", "student": ""})
