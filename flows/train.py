@@ -11,6 +11,7 @@ from typing import Any
 
 from prefect import flow, task
 
+import flows
 from distill import plots
 from distill.progress import Meter, say
 from distill.recipe.dataset import Base, StudentRecipe, Training
@@ -41,7 +42,7 @@ def train_room(dataset: Place, recipe: StudentRecipe) -> Place:
         shards.write_text(f"{folder}/recipe.json", recipe.model_dump_json(indent=1))
         examples = rooms.shard_paths(dataset, curated, "examples/")
         done, losses = train_student(
-            recipe.base, recipe.training, examples, str(rooms.local(folder)), recipe.name
+            recipe.base, recipe.training, examples, str(rooms.local(folder)), recipe.name, dataset.path
         )
         checkpoint = replace(
             done, student=recipe.name, dataset=dataset.path.rsplit("/", 1)[1], fingerprint=place.fingerprint
@@ -74,10 +75,14 @@ def left_out(checkpoint: Checkpoint) -> str:
 
 @task(name="train", **rooms.TASK)
 def train_student(
-    base: Base, training: Training, examples: list[str], folder: str, name: str
+    base: Base, training: Training, examples: list[str], folder: str, name: str, dataset: str
 ) -> tuple[Checkpoint, dict[int, float]]:
     """Trains a student into `folder`/model, and returns its checkpoint and the loss at each step that was
-    reported."""
+    reported.
+
+    The token ids of a dataset lie in the store's `encoded/`, for every student with the same tokenizer and
+    template; they can be removed at any time.
+    """
     losses: dict[int, float] = {}
     with Meter(f"training {name}", 0) as meter:
 
@@ -88,7 +93,10 @@ def train_student(
                 meter.reach(event["step"], f"loss {event['loss']:.3f}")
 
         examples = [str(Path(path).absolute()) for path in examples]
-        checkpoint = train(base, training, examples, f"{folder}/model", f"{folder}/train.log", progress)
+        encoded = str(flows.LOCAL / "encoded" / dataset.rsplit("/", 1)[1])
+        checkpoint = train(
+            base, training, examples, f"{folder}/model", f"{folder}/train.log", progress, encoded
+        )
         meter.reach(checkpoint.steps, f"loss {checkpoint.final_loss:.3f}")
     return checkpoint, losses
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from distill.recipe.dataset import Training
-from distill.train import attention, batches, checkpoint
+from distill.train import attention, batches, checkpoint, guards
 from distill.train.tokens import Rows
 from distill.workers import Say
 
@@ -106,7 +106,7 @@ def trainer(model: Any, tokenizer: Any, rows: Rows, training: Training, folder: 
         train_dataset=Dataset.from_dict({"row": np.arange(len(rows))}).with_transform(read),
         processing_class=tokenizer,
         peft_config=_lora(training),
-        callbacks=[_callback(say)],
+        callbacks=[_callback(say, training)],
     )
 
 
@@ -178,12 +178,13 @@ def _lora(training: Training) -> Any:
     )
 
 
-def _callback(say: Say) -> Any:
+def _callback(say: Say, training: Training) -> Any:
     """Reports progress, those of a resumed run's earlier steps first, and marks whole checkpoints."""
     from transformers import TrainerCallback
 
     class Reporter(TrainerCallback):
-        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+            guards.precision(model, training, args)
             for logs in state.log_history:
                 self._report(state, logs, resumed=True)
 

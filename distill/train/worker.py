@@ -13,7 +13,7 @@ from typing import Any
 
 from distill import hardware, workers
 from distill.recipe.dataset import Base, Training
-from distill.train import checkpoint, sft, tokens
+from distill.train import checkpoint, guards, sft, tokens
 from distill.train.tokens import Rows, Source
 from distill.workers import Say
 
@@ -99,6 +99,7 @@ def train(
         trust_remote_code=base.trust_remote_code,
         use_safetensors=True,
     )
+    guards.positions(model.config.get_text_config(), base, training, rows.lengths, say)
     trainer = sft.trainer(model, tokenizer, rows, training, target.with_name("checkpoints"), say)
     outcome = trainer.train(
         resume_from_checkpoint=checkpoint.last_whole_checkpoint(target.with_name("checkpoints"))
