@@ -91,7 +91,7 @@ def prepare_base(base: Base, folder: Folder) -> None:
 
 
 @task(name="score", **runners.TASK)
-def score(verdicts: list[str], name: str, role: str) -> Measured:
+def score(verdicts: list[str], name: str, role: Role) -> Measured:
     """Counts one model's candidates."""
     return evaluate.measure(
         (candidate for path in verdicts for candidate in checked.read(Candidate, path)), name, role

@@ -42,7 +42,7 @@ def _trained(student: Folder, dataset: Folder, recipe: StudentRecipe) -> str:
     folder = str(student.local())
     write_text(f"{folder}/recipe.json", recipe.model_dump_json(indent=1))
     examples = dataset.shards("examples/")
-    done, losses = train_student(recipe.base, recipe.training, examples, folder, recipe.name)
+    done, losses = train_student(recipe.base, recipe.training, examples, folder, recipe.name, dataset.path)
     named = dataset.path.rsplit("/", 1)[1]
     checkpoint = replace(done, student=recipe.name, dataset=named, fingerprint=student.fingerprint)
     write_record(f"{folder}/checkpoint.json", checkpoint)
@@ -70,10 +70,14 @@ def left_out(checkpoint: Checkpoint) -> str:
 
 @task(name="train", **runners.TASK)
 def train_student(
-    base: Base, training: Training, examples: list[str], folder: str, name: str
+    base: Base, training: Training, examples: list[str], folder: str, name: str, dataset: str
 ) -> tuple[Checkpoint, dict[int, float]]:
     """Trains a student into `folder`/model, and returns its checkpoint and the loss at each step that was
-    reported."""
+    reported.
+
+    The token ids of a dataset lie in the store's `encoded/`, for every student with the same tokenizer and
+    template; they can be removed at any time.
+    """
     losses: dict[int, float] = {}
     with Meter(f"training {name}", 0) as meter:
 
@@ -84,7 +88,10 @@ def train_student(
                 meter.reach(event["step"], f"loss {event['loss']:.3f}")
 
         examples = [str(Path(path).absolute()) for path in examples]
-        checkpoint = train(base, training, examples, f"{folder}/model", f"{folder}/train.log", progress)
+        encoded = str(folders.LOCAL / "encoded" / dataset.rsplit("/", 1)[1])
+        checkpoint = train(
+            base, training, examples, f"{folder}/model", f"{folder}/train.log", progress, encoded
+        )
         meter.reach(checkpoint.steps, f"loss {checkpoint.final_loss:.3f}")
     return checkpoint, losses
 

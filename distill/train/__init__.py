@@ -12,9 +12,10 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from distill import hardware, workers
+from distill.progress import say
 from distill.recipe.dataset import Base, Training
 from distill.records import Checkpoint
 from distill.store import schema
@@ -27,6 +28,7 @@ STOP_SECONDS = 10.0
 SHARDED_PARAMETERS = 100_000_000  # smaller models, and LoRA adapters of any, train on one GPU
 
 Progress = Callable[[Mapping[str, Any]], None]
+Precision = Literal["bf16", "fp32"]
 
 
 class TrainingError(RuntimeError):
@@ -50,12 +52,15 @@ def train(
     target: str,
     log: str,
     on_progress: Progress | None = None,
+    encoded: str | None = None,
 ) -> Checkpoint:
     """Fine-tunes a base on shards of Example rows and returns what was done; `target` is the folder of the
     model.
 
-    Raises TrainingError with the child's last words. `on_progress` gets dicts with `step`, `steps`, `loss`,
-    `epoch`, and `resumed`, which is true for what an earlier process logged.
+    The examples are encoded first, in a child that takes no GPU, into `encoded` (None: a folder beside
+    `target`), where every later training on them finds their token ids. `on_progress` gets dicts with `step`,
+    `steps`, `loss`, `epoch`, and `resumed`, which is true for what an earlier process logged. Raises
+    TrainingError with the child's last words.
     """
     job = {
         "job": "train",
@@ -63,21 +68,30 @@ def train(
         "training": training.model_dump(),
         "examples": examples,
         "target": target,
+        "encoded": encoded or str(Path(target).with_name("encoded")),
     }
+    if not base.trust_remote_code:  # code of a model may want torch: the training encodes by itself then
+        _run({**job, "job": "encode"}, log, processes=1)
     spread = base.parameters >= SHARDED_PARAMETERS and training.lora_rank is None
-    result = _run(job, log, processes=max(1, len(hardware.gpus())) if spread else 1, on_progress=on_progress)
+    processes = max(1, len(hardware.gpus())) if spread else 1
+    result = _run(job, log, processes=processes, precision=training.precision, on_progress=on_progress)
     return schema.from_row(Checkpoint, {**result, "fingerprint": "", "dataset": "", "student": ""})
 
 
 def _run(
-    job: dict[str, Any], log: str, *, processes: int, on_progress: Progress | None = None
+    job: dict[str, Any],
+    log: str,
+    *,
+    processes: int,
+    precision: Precision = "bf16",
+    on_progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Runs a job in a child and returns its result; the child's chatter goes to `log`."""
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
         json.dump(job, file)
         file.flush()
-        command = [*_launcher(processes), "-m", "distill.train.worker", file.name]
+        command = [*_launcher(processes, precision), "-m", "distill.train.worker", file.name]
         child = Child(command, _environment(processes), log=Path(log))
         try:
             return _follow(child, log, on_progress)
@@ -94,6 +108,8 @@ def _follow(child: Child, log: str, on_progress: Progress | None) -> dict[str, A
         match message.pop("kind"):
             case "progress" if on_progress is not None:
                 on_progress(message)
+            case "note":
+                say(message["message"])
             case "result":
                 result = message
             case "error":
@@ -105,7 +121,7 @@ def _follow(child: Child, log: str, on_progress: Progress | None) -> dict[str, A
     return result
 
 
-def _launcher(processes: int) -> list[str]:
+def _launcher(processes: int, precision: Precision) -> list[str]:
     """The command that starts the child: plain Python, or one process a GPU with the model sharded over
     them."""
     if processes == 1:
@@ -121,7 +137,7 @@ def _launcher(processes: int) -> list[str]:
         "-m",
         "accelerate.commands.launch",
         f"--num_processes={processes}",
-        "--mixed_precision=bf16",
+        f"--mixed_precision={'bf16' if precision == 'bf16' else 'no'}",
         *fsdp,
     ]
 

@@ -9,9 +9,12 @@ end to end, without padding.
 
 import heapq
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+
+Ints = np.ndarray[Any, np.dtype[np.signedinteger[Any]]]
 
 
 def deal(lengths: Sequence[int], passes: int) -> list[list[int]]:
@@ -30,22 +33,22 @@ def deal(lengths: Sequence[int], passes: int) -> list[list[int]]:
     return dealt
 
 
-def order(rows: int, seed: int, epoch: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+def order(rows: int, seed: int, epoch: int) -> Ints:
     """The rows in the order in which an epoch's steps draw them."""
     return np.random.default_rng((seed, epoch)).permutation(rows)
 
 
-def steps_of(rows: int, batch_size: int, seed: int, epoch: int, least: int) -> list[list[int]]:
+def steps_of(rows: int, batch_size: int, seed: int, epoch: int, least: int) -> list[Ints]:
     """The rows of each step of an epoch, each row once; a last step of fewer than `least` rows joins the one
     before it."""
-    drawn = order(rows, seed, epoch).tolist()
-    steps = [drawn[at : at + batch_size] for at in range(0, rows, batch_size)]
-    if len(steps) > 1 and len(steps[-1]) < least:
-        steps[-2:] = [steps[-2] + steps[-1]]
-    return steps
+    starts = list(range(0, rows, batch_size))
+    if len(starts) > 1 and rows - starts[-1] < least:
+        starts.pop()
+    drawn = order(rows, seed, epoch)
+    return [drawn[at:end] for at, end in pairwise([*starts, rows])]
 
 
-def passes_of_a_step(lengths: Sequence[int], batch_size: int, world: int, tokens: int, seed: int) -> int:
+def passes_of_a_step(lengths: Ints, batch_size: int, world: int, tokens: int, seed: int) -> int:
     """How many passes a GPU makes for one step, with about `tokens` in each at most: the largest step of the
     first epoch decides.
 
@@ -55,13 +58,11 @@ def passes_of_a_step(lengths: Sequence[int], batch_size: int, world: int, tokens
         raise ValueError(
             f"{len(lengths)} rows are too few for {world} GPUs: train on fewer with CUDA_VISIBLE_DEVICES"
         )
-    largest = max(
-        sum(lengths[row] for row in step) for step in steps_of(len(lengths), batch_size, seed, 0, 1)
-    )
+    largest = max(int(lengths[step].sum()) for step in steps_of(len(lengths), batch_size, seed, 0, 1))
     return min(max(1, -(-largest // (world * tokens))), max(1, min(batch_size, len(lengths)) // world))
 
 
-def sampler(lengths: Sequence[int], batch_size: int, world: int, rank: int, passes: int, seed: int) -> Any:
+def sampler(lengths: Ints, batch_size: int, world: int, rank: int, passes: int, seed: int) -> Any:
     """A batch sampler of one rank for the Trainer: the rows of each of its passes, `passes` of them a
     step."""
     from transformers.trainer_pt_utils import BatchRebalanceSampler
@@ -82,8 +83,8 @@ def sampler(lengths: Sequence[int], batch_size: int, world: int, rank: int, pass
 
         def __iter__(self) -> Iterator[list[int]]:
             for step in steps_of(len(lengths), batch_size, seed, self.epoch, passes * world):
-                dealt = deal([lengths[row] for row in step], passes * world)
+                dealt = deal(lengths[step].tolist(), passes * world)
                 for number in range(rank, passes * world, world):
-                    yield [step[position] for position in dealt[number]]
+                    yield step[dealt[number]].tolist()
 
     return Dealt()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.recipe.dataset import CONFIGS, Base
-from distill.train import student_template, weights
+from distill.train import guards, student_template, weights
 
 COMPLETE = (
     "distill-complete"  # written last into a checkpoint: one without it is torn and is not resumed from
@@ -80,6 +80,7 @@ def save(trainer: Any, tokenizer: Any, prepared: Path, target: Path, *, half: bo
     (scratch / "training_args.bin").unlink(missing_ok=True)  # a pickle: nobody should load it
     if half:
         _halve(scratch)
+    guards.write_old_keys(scratch / "config.json")
     if wrong := weights.not_finite(scratch):
         shutil.rmtree(scratch)
         raise ValueError(

@@ -1,83 +1,121 @@
-"""Examples as token ids and labels: what a student is trained on.
+"""One shard of examples as token ids: what a student is trained on, and what cannot be.
 
-Each row is rendered with the student's template. A row that is too long, or that the template cannot render,
-is left out and counted, never cut. The loss is on the completion only, and every row's labels end with the
-EOS token.
+Each row is rendered with the student's template and checked as a whole: its prompt is what serving sends, its
+completion says the row's thinking and answer and ends with the EOS, and its control tokens are those that the
+template writes for such a row. A row that fails is left out and counted with its cause, never cut.
 """
 
-import sys
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
-from distill.recipe.dataset import Training
+import numpy as np
+
 from distill.records import Example
-from distill.store import shards
 from distill.text import chat_template as chat
+from distill.train.encoder import Encoder
 
-MOST_UNRENDERABLE = 0.05
-"""A larger share of rows (and more than one) that cannot be rendered ends the training: the template is wrong
-then, not the rows."""
-SHOWN_FAILURES = 5
+Ints = np.ndarray[Any, np.dtype[np.signedinteger[Any]]]
+
+PROVEN_FIRST, PROVEN_EACH = 32, 64
+"""The first rows of a shard, and one of so many, are encoded by the tokenizer itself too, and compared."""
+PLACEHOLDER = "x"
 
 
-def encode_rows(
-    tokenizer: Any, examples: list[str], training: Training
-) -> tuple[list[dict[str, list[int]]], dict[str, Any]]:
-    """Token ids and labels of the examples that fit, and what was left out, as the columns of a Checkpoint.
+class Failure(NamedTuple):
+    """A row that is left out."""
 
-    Raises ValueError when no example is left, or when more than MOST_UNRENDERABLE of them cannot be rendered.
+    row: int
+    cause: str
+    """`id: cause`"""
+
+
+class Encoded(NamedTuple):
+    """Rows end to end: row i is `tokens[ends[i - 1] : ends[i]]`, its first `prompts[i]` are the prompt."""
+
+    tokens: Ints
+    ends: Ints
+    prompts: Ints
+    failures: list[Failure]
+    encoder: str
+
+
+def encode_rows(encoder: Encoder, examples: Sequence[Example]) -> Encoded:
+    """The rows of a shard in order; one that cannot be rendered has no tokens.
+
+    Rows that tiktoken encodes otherwise than the tokenizer make the shard anew without it.
     """
-    rows: list[dict[str, list[int]]] = []
-    too_long, failures = 0, list[str]()
-    chosen = _chosen(examples, training)
-    for example in chosen:
-        prompt, completion = (
-            [{"role": m.role, "content": m.content} for m in part]
-            for part in (example.prompt, example.completion)
-        )
+    controls = Controls(encoder)
+    tokens, prompts, failures = list[Ints](), list[int](), list[Failure]()
+    for number, example in enumerate(examples):
         try:
-            encoded = chat.encode_pair(tokenizer, prompt, completion)
+            pair = _pair(encoder, example)
+            if encoder.name == "tiktoken" and (number < PROVEN_FIRST or number % PROVEN_EACH == 0):
+                encoder.exact = True
+                if _pair(encoder, example) != pair:
+                    return encode_rows(encoder, examples)
+                encoder.exact = False
+            row = np.array(pair.prompt + pair.completion, np.int32)
+            controls.check(example, row, len(pair.prompt))
         except Exception as error:  # a template may raise anything; one row never ends a training
-            failures.append(f"{example.id}: {chat.cause(error)}")
-            continue
-        if len(encoded.prompt) + len(encoded.completion) > training.max_length:
-            too_long += 1
-            continue
-        rows.append(
-            {
-                "input_ids": encoded.prompt + encoded.completion,
-                "labels": [-100] * len(encoded.prompt) + encoded.completion,
-            }
-        )
-    first = failures[:SHOWN_FAILURES]
-    if failures:
-        print(
-            f"{len(failures)} of {len(chosen)} rows cannot be rendered: {'; '.join(first)}", file=sys.stderr
-        )
-    if len(failures) > max(1, MOST_UNRENDERABLE * len(chosen)):
-        raise ValueError(
-            f"{len(failures)} of {len(chosen)} rows cannot be rendered with base.chat_template: "
-            f"{'; '.join(first)}"
-        )
-    if not rows:
-        causes = [
-            f"{too_long} examples are longer than training.max_length={training.max_length} tokens",
-            *first,
-        ]
-        raise ValueError(f"no row to train on: {'; '.join(causes)}")
-    return rows, {
-        "rows_trained": len(rows),
-        "rows_too_long": too_long,
-        "rows_unrenderable": len(failures),
-        "unrenderable": first,
-    }
+            failures.append(Failure(number, f"{example.id}: {chat.cause(error)}"))
+            row, pair = np.empty(0, np.int32), chat.Encoded([], [])
+        tokens.append(row)
+        prompts.append(len(pair.prompt))
+    return Encoded(
+        np.concatenate([np.empty(0, np.int32), *tokens]),
+        np.cumsum([len(row) for row in tokens], dtype=np.int64),
+        np.array(prompts, np.int32),
+        failures,
+        encoder.name,
+    )
 
 
-def _chosen(examples: list[str], training: Training) -> list[Example]:
-    """All examples, or a seeded choice of `max_rows` in their order."""
-    import random
+class Controls:
+    """The control tokens of a row, compared with those of a row of the same shape that says nothing.
 
-    found = [example for path in examples for example in shards.read(Example, path)]
-    if training.max_rows is None or training.max_rows >= len(found):
-        return found
-    kept = sorted(random.Random(training.seed).sample(range(len(found)), training.max_rows))
-    return [found[index] for index in kept]
+    A text such as `<|im_end|>` inside a problem is text: as a token it would end the turn.
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self._ids = np.array(sorted(encoder.get_added_vocab().values()), np.int32)
+        self._wanted: dict[tuple[Any, ...], list[int] | None] = {}
+
+    def check(self, example: Example, row: Ints, prompt: int) -> None:
+        """Raises TemplateError when a row has other control tokens than its shape has."""
+        found = self._of(row, prompt)
+        thinks = example.completion[0].content.startswith(chat.OPEN)
+        shape = (*(message.role for message in example.prompt), thinks)
+        if shape not in self._wanted:
+            self._wanted[shape] = self._of_shape(example, thinks)
+        wanted = self._wanted[shape]
+        if wanted is not None and found != wanted:
+            names = {number: text for text, number in self._encoder.get_added_vocab().items()}
+            said = [[names.get(one, "|") for one in ids] for ids in (found, wanted)]
+            raise chat.TemplateError(
+                f"the row has the control tokens {' '.join(said[0])}, a row of its shape {' '.join(said[1])}"
+            )
+
+    def _of_shape(self, example: Example, thinks: bool) -> list[int] | None:
+        block = f"{chat.OPEN}\n{PLACEHOLDER}\n{chat.CLOSE}\n\n" if thinks else ""
+        prompt = [{"role": message.role, "content": PLACEHOLDER} for message in example.prompt]
+        said = [{"role": "assistant", "content": block + PLACEHOLDER}]
+        try:
+            pair = chat.encode_pair(self._encoder, prompt, said)
+        except Exception:  # a template may refuse a row that says nothing
+            return None
+        return self._of(np.array(pair.prompt + pair.completion, np.int32), len(pair.prompt))
+
+    def _of(self, row: Ints, prompt: int) -> list[int]:
+        """Added tokens in their order, with -1 where the completion starts."""
+        before, after = (part[np.isin(part, self._ids)].tolist() for part in (row[:prompt], row[prompt:]))
+        return [*before, -1, *after]
+
+
+def _pair(encoder: Encoder, example: Example) -> chat.Encoded:
+    prompt, completion = _messages(example.prompt), _messages(example.completion)
+    return chat.encode_pair(encoder, prompt, completion)
+
+
+def _messages(turns: Iterable[Any]) -> list[dict[str, str]]:
+    return [{"role": turn.role, "content": turn.content} for turn in turns]

@@ -1,13 +1,18 @@
-"""Supervised fine-tuning: a TRL trainer for rows of token ids, which ends before a value that is not finite
-reaches the weights."""
+"""Supervised fine-tuning: a TRL trainer for rows of token ids on disk.
+
+It ends before a value that is not finite reaches the weights.
+"""
 
 import math
 import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from distill.recipe.dataset import Training
-from distill.train import attention, batches, checkpoint
+from distill.train import attention, batches, checkpoint, guards
+from distill.train.tokens import Rows
 from distill.workers import Say
 
 WIDTH_MULTIPLE = 64
@@ -16,10 +21,8 @@ LAST_SHARE = 0.1
 """The final loss is the mean of what was logged in this last share of the steps."""
 
 
-def trainer(
-    model: Any, tokenizer: Any, rows: list[dict[str, list[int]]], training: Training, folder: Path, say: Say
-) -> Any:
-    """A TRL trainer for rows that are already token ids and labels."""
+def trainer(model: Any, tokenizer: Any, rows: Rows, training: Training, folder: Path, say: Say) -> Any:
+    """A TRL trainer for rows that are already token ids; a batch reads its rows from their files."""
     import torch
     from datasets import Dataset
     from transformers.trainer_pt_utils import BatchRebalanceSampler
@@ -30,7 +33,12 @@ def trainer(
     end_to_end = kernel is not None or training.packing
     if kernel is not None:
         model.set_attn_implementation(kernel)
-    lengths = [len(row["input_ids"]) for row in rows]
+    lengths = rows.lengths
+
+    def read(asked: dict[str, list[int]]) -> dict[str, list[Any]]:
+        found = [rows[row] for row in asked["row"]]
+        return {name: [row[name] for row in found] for name in ("input_ids", "labels")}
+
     if end_to_end:
         accumulation = batches.passes_of_a_step(
             lengths, training.batch_size, world, training.device_tokens, training.seed
@@ -80,18 +88,25 @@ def trainer(
                 return batches.sampler(
                     lengths, training.batch_size, world, self.args.process_index, accumulation, training.seed
                 )
-            sampler = super()._get_train_sampler(*inputs, **named)
-            if isinstance(sampler, BatchRebalanceSampler):
-                sampler.seed = training.seed  # the trainer leaves it at a constant
-            return sampler
+            if self.args.train_sampling_strategy == "batch_rebalance":
+                return BatchRebalanceSampler(
+                    lengths=lengths.tolist(),
+                    effective_batch_size=device_batch * accumulation * world,
+                    dp_size=world,
+                    grad_accum=accumulation,
+                    seed=training.seed,
+                    rank=self.args.process_index if world > 1 else 0,
+                    drop_last=self.args.dataloader_drop_last,
+                )
+            return super()._get_train_sampler(*inputs, **named)
 
     return FiniteTrainer(
         model=model,
         args=arguments,
-        train_dataset=Dataset.from_list(rows),
+        train_dataset=Dataset.from_dict({"row": np.arange(len(rows))}).with_transform(read),
         processing_class=tokenizer,
         peft_config=_lora(training),
-        callbacks=[_callback(say)],
+        callbacks=[_callback(say, training)],
     )
 
 
@@ -127,6 +142,7 @@ def _arguments(
         max_length=None if end_to_end else training.max_length,  # longer rows are left out already
         padding_free=end_to_end,
         dataset_kwargs={"skip_prepare_dataset": True},
+        remove_unused_columns=False,
         pad_to_multiple_of=WIDTH_MULTIPLE if on_gpu and not end_to_end else None,
         # Rows of about one length share a micro-batch; which rows share an optimizer step stays a random
         # draw.
@@ -162,12 +178,13 @@ def _lora(training: Training) -> Any:
     )
 
 
-def _callback(say: Say) -> Any:
+def _callback(say: Say, training: Training) -> Any:
     """Reports progress, those of a resumed run's earlier steps first, and marks whole checkpoints."""
     from transformers import TrainerCallback
 
     class Reporter(TrainerCallback):
-        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+            guards.precision(model, training, args)
             for logs in state.log_history:
                 self._report(state, logs, resumed=True)
 

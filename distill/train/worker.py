@@ -1,7 +1,7 @@
 """The training stage's child process: `python -m distill.train.worker JOB.json`.
 
-Its messages are `progress`, `result` and `error`. The first process of several prepares the base and speaks
-for all.
+Its messages are `encoded`, `progress`, `result` and `error`. The first process of several prepares the base
+and speaks for all. Only training imports torch.
 """
 
 import json
@@ -13,8 +13,8 @@ from typing import Any
 
 from distill import hardware, workers
 from distill.recipe.dataset import Base, Training
-from distill.train import checkpoint, sft
-from distill.train.rows import encode_rows
+from distill.train import checkpoint, guards, sft, tokens
+from distill.train.tokens import Rows, Source
 from distill.workers import Say
 
 ONE_THREAD_PARAMETERS = 10_000_000
@@ -34,12 +34,18 @@ def main() -> int:
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     base = Base.model_validate(job["base"])
     try:
+        result: dict[str, Any] = {}
         if job["job"] == "prepare":
             checkpoint.prepare(base, Path(job["target"]))
-            result: dict[str, Any] = {}
         else:
-            training = Training.model_validate(job["training"])
-            result = train(base, training, job["examples"], Path(job["target"]), say)
+            training, target = Training.model_validate(job["training"]), Path(job["target"])
+            where = Path(job.get("encoded", target.with_name("encoded")))
+            if job["job"] == "encode":
+                # Tokenizers load without torch in a third of the time. A `None` here is an import that fails.
+                sys.modules["torch"] = None  # type: ignore[assignment]
+                encode(base, training, job["examples"], target, where, say)
+            else:
+                result = train(base, training, job["examples"], target, say, where)
     except (OSError, ValueError, RuntimeError) as error:
         say("error", message=f"{type(error).__name__}: {error}")
         raise
@@ -47,8 +53,34 @@ def main() -> int:
     return 0
 
 
-def train(base: Base, training: Training, examples: list[str], target: Path, say: Say) -> dict[str, Any]:
-    """Fine-tunes and saves; returns the columns of a Checkpoint."""
+def encode(
+    base: Base, training: Training, examples: list[str], target: Path, where: Path, say: Say
+) -> list[Source]:
+    """Prepares the base, and encodes the examples for it; what is there is left alone."""
+    from transformers import AutoTokenizer
+
+    prepared = target.with_name("base")
+    if not prepared.exists() and _is_first():
+        checkpoint.prepare(base, prepared)
+    _wait_for(prepared)
+    wanted = tokens.sources(prepared, examples, training, where)
+    tokens.encode(
+        lambda: AutoTokenizer.from_pretrained(prepared, trust_remote_code=base.trust_remote_code),
+        wanted,
+        lambda shards, of: say("encoded", shards=shards, of=of),
+    )
+    return wanted
+
+
+def train(
+    base: Base,
+    training: Training,
+    examples: list[str],
+    target: Path,
+    say: Say,
+    where: Path | None = None,
+) -> dict[str, Any]:
+    """Fine-tunes and saves; returns the columns of a Checkpoint. Ids missing in `where` are made there."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -58,33 +90,31 @@ def train(base: Base, training: Training, examples: list[str], target: Path, say
     if not torch.cuda.is_available() and base.parameters < ONE_THREAD_PARAMETERS:
         torch.set_num_threads(1)
     prepared = target.with_name("base")
-    if not prepared.exists() and _is_first():
-        checkpoint.prepare(base, prepared)
-    _wait_for(prepared)
+    wanted = encode(base, training, examples, target, where or target.with_name("encoded"), say)
+    rows = Rows([source.folder for source in wanted], training.max_length)
     tokenizer = AutoTokenizer.from_pretrained(prepared, trust_remote_code=base.trust_remote_code)
-    rows, counts = encode_rows(tokenizer, examples, training)
     model = AutoModelForCausalLM.from_pretrained(
         prepared,
         dtype=torch.bfloat16 if training.lora_rank and training.precision == "bf16" else torch.float32,
         trust_remote_code=base.trust_remote_code,
         use_safetensors=True,
     )
+    guards.positions(model.config.get_text_config(), base, training, rows.lengths, say)
     trainer = sft.trainer(model, tokenizer, rows, training, target.with_name("checkpoints"), say)
     outcome = trainer.train(
         resume_from_checkpoint=checkpoint.last_whole_checkpoint(target.with_name("checkpoints"))
     )
     checkpoint.save(trainer, tokenizer, prepared, target, half=training.precision == "bf16")
-    tokens = sum(len(row["input_ids"]) for row in rows)
     return {
         "base": base.model,
-        **counts,
-        "trained_tokens": sum(sum(label != -100 for label in row["labels"]) for row in rows),
+        **rows.counts,
+        "trained_tokens": rows.trained_tokens,
         "steps": outcome.global_step,
         "epochs": training.epochs,
         "final_loss": sft.final_loss(trainer.state.log_history, outcome.global_step),
         "seconds": time.monotonic() - started,
         **_peak_memory(),
-        "tokens_per_step": training.batch_size * tokens / len(rows),
+        "tokens_per_step": training.batch_size * float(rows.lengths.mean(dtype=float)),
     }
 
 

@@ -1,0 +1,79 @@
+"""What would train or load wrongly and say nothing.
+
+These are rows beyond a model's positions, another precision than was asked for, and a `config.json` that
+older readers take for another model's.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from distill.recipe.dataset import Base, Training
+from distill.train.rows import Ints
+from distill.workers import Say
+
+SCALED = ("linear", "dynamic", "yarn")
+"""Kinds of RoPE scaling whose `factor` multiplies the positions that a base was trained with."""
+
+
+def positions(config: Any, base: Base, training: Training, lengths: Ints, say: Say) -> None:
+    """Raises ValueError where a row is longer than the model's positions; says where one could have been."""
+    most = positions_of(config)
+    if most is None or training.max_length <= most:
+        return
+    beyond = int((lengths > most).sum())
+    told = f"training.max_length={training.max_length:,} is more than the {most:,} positions of {base.model}"
+    if beyond:
+        raise ValueError(
+            f"{told}, and {beyond:,} of {len(lengths):,} rows are longer than those: the model does not know "
+            f"such positions. Set training.max_length={most}, or give the base a longer context with "
+            "base.max_position_embeddings and base.rope_theta"
+        )
+    say("note", message=f"{told}; no row is longer than those")
+
+
+def positions_of(config: Any) -> int | None:
+    """How many positions a model has with its RoPE scaling; None: its configuration does not say."""
+    most: int | None = getattr(config, "max_position_embeddings", None)
+    rope = getattr(config, "rope_parameters", None) or {}
+    if most is None or rope.get("rope_type") not in SCALED:
+        return most
+    before = rope.get("original_max_position_embeddings") or most
+    return max(most, int(before * float(rope.get("factor") or 1.0)))
+
+
+def precision(model: Any, training: Training, arguments: Any) -> None:
+    """Raises RuntimeError unless autocast and weights are what the recipe asks for.
+
+    Weights that train are fp32, and the frozen ones under a LoRA are of the recipe's precision.
+    """
+    import torch
+
+    half = training.precision == "bf16"
+    if bool(arguments.bf16) != half or arguments.fp16:
+        raise RuntimeError(f"training.precision={training.precision}, but the trainer's autocast differs")
+    frozen = torch.bfloat16 if half and training.lora_rank else torch.float32
+    for name, weight in model.named_parameters():
+        wanted = torch.float32 if weight.requires_grad else frozen
+        if weight.is_floating_point() and weight.dtype != wanted:
+            raise RuntimeError(
+                f"training.precision={training.precision} asks for {name} in {wanted}, not {weight.dtype}"
+            )
+
+
+def write_old_keys(path: Path) -> None:
+    """Adds to a `config.json` what readers before transformers 5 look for: `rope_theta`, `rope_scaling` and
+    `torch_dtype`.
+
+    Without them transformers 4.57 takes a theta of 10,000 for any other and says nothing.
+    """
+    config = json.loads(path.read_text(encoding="utf-8"))
+    for section in (config, config.get("text_config") or {}):
+        rope = section.get("rope_parameters")
+        if isinstance(rope, dict) and "rope_theta" in rope:  # else: one for each kind of layer
+            section["rope_theta"] = rope["rope_theta"]
+            scaling = {name: value for name, value in rope.items() if name != "rope_theta"}
+            section["rope_scaling"] = scaling if scaling.get("rope_type", "default") != "default" else None
+        if "dtype" in section:
+            section["torch_dtype"] = section["dtype"]
+    path.write_text(json.dumps(config, indent=2), encoding="utf-8")
