@@ -7,7 +7,8 @@ modelled, only allowed for.
 
 from dataclasses import dataclass
 
-from distill.hardware import Device, shapes
+from distill.hardware import shapes
+from distill.hardware.machine import Device
 from distill.hardware.shapes import (
     TRAINED_BYTES,
     TRAINED_BYTES_BF16,
