@@ -3,18 +3,21 @@
 It knows no datasets, no times and no money: these are `plan`'s. It never imports torch at the top.
 """
 
+from distill.hardware import memory, shapes
 from distill.hardware.machine import (
     Device,
     Gpu,
     cores,
     device_of,
     devices,
+    find,
     gpus,
     ram_gib,
     read_listing,
     this_cpu,
     without_cudnn_attention,
 )
+from distill.hardware.shapes import flops_per_token, mfu
 
 __all__ = [
     "Device",
@@ -22,9 +25,14 @@ __all__ = [
     "cores",
     "device_of",
     "devices",
+    "find",
+    "flops_per_token",
     "gpus",
+    "memory",
+    "mfu",
     "ram_gib",
     "read_listing",
+    "shapes",
     "this_cpu",
     "without_cudnn_attention",
 ]

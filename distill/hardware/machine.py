@@ -4,6 +4,7 @@ Only NVIDIA GPUs are found, and a GPU that another program is using counts as fr
 one switch only.
 """
 
+import difflib
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from distill.recipe import tables
+from distill.recipe.section import RecipeError
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,8 @@ class Device:
     tflops: float
     bandwidth_gb_per_second: float
     usd_per_hour: float
+    capability: float = 8.0
+    """CUDA compute capability, where it is below 8.0; 0 for a processor."""
 
 
 TABLE = "hardware.toml"
@@ -99,7 +103,19 @@ def device_of(gpu: Gpu) -> Device:
 def this_cpu() -> Device:
     """This machine's processor as a device."""
     cpu = tables.section(TABLE, "cpu")
-    return Device("cpu", ram_gib(), cpu["tflops_per_core"] * cores(), cpu["bandwidth_gb_per_second"], 0.0)
+    tflops, bandwidth = cpu["tflops_per_core"] * cores(), cpu["bandwidth_gb_per_second"]
+    return Device("cpu", ram_gib(), tflops, bandwidth, 0.0, capability=0.0)
+
+
+def find(name: str) -> Device:
+    """The GPU of a name, in any case and spelt with spaces or hyphens; raises RecipeError with the nearest
+    names."""
+    plain = name.lower().replace(" ", "").replace("-", "")
+    if plain not in devices():
+        near = difflib.get_close_matches(plain, devices(), 3, 0.5)
+        meant = f"did you mean {' or '.join(near)}? " if near else ""
+        raise RecipeError(f"no GPU {name[:40]!r}; {meant}Known are {', '.join(devices())} and cpu")
+    return devices()[plain]
 
 
 def without_cudnn_attention() -> None:
