@@ -142,7 +142,7 @@ def _computed(dataset: DatasetRecipe, device: Device, gpus: int, written: Range)
     if model is None:
         return [exact("sampling hours", "h", math.nan, f"the size of {teacher.model} is not known here")]
     placed = serving.engines(teacher, gpus)
-    each = placed.count / placed.gpus
+    each = placed.copies / placed.gpus
     speed = serving.speed(model, device, tokens, teacher.concurrency / placed.gpus, each)
     hours = serving.hours(model, teacher, device, gpus, written, tokens)
     return [

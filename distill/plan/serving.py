@@ -48,7 +48,7 @@ class Engines(NamedTuple):
 
     gpus: int
     """That are used."""
-    count: int
+    copies: int
     """Engines, each with a scheduler on one CPU core."""
 
 
@@ -125,7 +125,7 @@ def engines(teacher: Teacher, gpus: int) -> Engines:
 def hours(model: Served, teacher: Teacher, device: Device, gpus: int, written: Range, tokens: float) -> Range:
     """Of sampling so many tokens: over the speed of the GPUs that are used. The band is that of the speed."""
     placed = engines(teacher, gpus)
-    each = speed(model, device, tokens, teacher.concurrency / placed.gpus, placed.count / placed.gpus)
+    each = speed(model, device, tokens, teacher.concurrency / placed.gpus, placed.copies / placed.gpus)
     return each.under(written.likely / 3600 / placed.gpus)
 
 
