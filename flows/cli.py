@@ -78,7 +78,8 @@ The last line is the dataset's path.""",
     ),
     "plan": Help(
         "estimates memory, time, tokens and money; makes nothing",
-        "Prints each estimate with its range and its formula, and whether the training fits.",
+        """Prints tokens, time, money, memory and disk with their ranges, the memory of serving the student,
+and whether teacher and training fit, with what to choose where they do not.""",
         ("", "--student qwen2.5-7b --teacher qwq-32b --gpu h100 --gpus 8"),
     ),
     "collect": Help(
@@ -217,6 +218,7 @@ def _loop(family: "Family[argparse.ArgumentParser]") -> None:
     _student(plan)
     plan.add_argument("--gpu", help="kind of GPU, such as h100 or rtx4090 (default: this machine's)")
     plan.add_argument("--gpus", type=int, help="number of GPUs, such as 8 (default: this machine's)")
+    plan.add_argument("--json", action="store_true", help="print all numbers as JSON")
 
 
 def _stages(family: "Family[argparse.ArgumentParser]") -> None:

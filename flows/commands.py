@@ -69,10 +69,11 @@ def dataset(options: Options) -> None:
 
 def plan(options: Options) -> None:
     """What a run needs."""
+    from distill.plan import as_json, table
     from distill.plan import plan as estimate
-    from distill.plan import table
 
-    print(table(estimate(*_both(options), options.gpu, options.gpus)))
+    made = estimate(*_both(options), options.gpu, options.gpus)
+    print(as_json(made) if options.json else table(made))
 
 
 def collect(options: Options) -> None:

@@ -1,10 +1,11 @@
-"""Shapes of decoder models, and what they need: the formulae of memory and compute that `plan` adds up.
+"""Shapes of decoder models, and what follows from a shape alone: parameters, KV cache, FLOPs.
 
-For dense Llama and Qwen2 shapes. It promises nothing for mixtures of experts, sliding windows or multi-token
+For dense Llama and Qwen shapes. It promises nothing for mixtures of experts, sliding windows or multi-token
 heads. Sizes are in bytes, lengths in tokens.
 """
 
 import json
+import math
 import re
 from dataclasses import dataclass, replace
 from functools import cache
@@ -12,13 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from distill.recipe import tables
-
-TRAINED_BYTES = 16
-"""Bytes a parameter in full fine-tuning: bf16 weight and gradient, fp32 master and two Adam moments
-(EleutherAI, transformer math)."""
-TRAINED_BYTES_BF16 = 8
-"""Everything in bf16, as one process on one GPU holds it."""
-TRAINED_BYTES_FP32_GRADIENTS = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +27,13 @@ class Architecture:
     ffn: int
     vocabulary: int
     tied: bool = False
+    latent: int = 0
+    """Numbers that multi-head latent attention caches of a token in a layer (DeepSeek-V3: 512 + 64); 0: keys
+    and values."""
 
     @property
     def layer_parameters(self) -> int:
-        attention = (
-            2 * self.hidden * self.heads * self.head_dim + 2 * self.hidden * self.kv_heads * self.head_dim
-        )
+        attention = 2 * self.hidden * (self.heads + self.kv_heads) * self.head_dim
         return attention + 3 * self.hidden * self.ffn
 
     @property
@@ -50,29 +45,9 @@ class Architecture:
         """L(2·h·a·d + 2·h·kv·d + 3·h·f) + V·h·(1 if tied else 2); biases and norms are less than 0.01 %."""
         return self.layers * self.layer_parameters + self.embedding_parameters
 
-    def kv_bytes(self, number_bytes: int = 2) -> int:
-        """Of one token: 2·L·kv·d numbers (by KV heads, not by attention heads)."""
-        return 2 * self.layers * self.kv_heads * self.head_dim * number_bytes
-
-    def kept_activations(self, tokens: int, number_bytes: int = 2) -> int:
-        """With full checkpointing: every layer's input, L·s·h."""
-        return self.layers * tokens * self.hidden * number_bytes
-
-    def recomputed_layer(self, tokens: int, number_bytes: int = 2) -> int:
-        """With full checkpointing: the one layer that is worked on, s·(4h + 2(a+kv)d + 3f)."""
-        return (
-            tokens
-            * (4 * self.hidden + 2 * (self.heads + self.kv_heads) * self.head_dim + 3 * self.ffn)
-            * number_bytes
-        )
-
-    def all_activations(self, tokens: int, number_bytes: int = 2) -> int:
-        """Without checkpointing: 34·s·h·L at two bytes a number, without attention (Korthikanti et al.)."""
-        return 34 * tokens * self.hidden * self.layers * number_bytes // 2
-
-    def logits(self, tokens: int) -> int:
-        """One fp32 copy: s·V·4."""
-        return tokens * self.vocabulary * 4
+    def kv_bytes(self, number_bytes: float = 2) -> float:
+        """Of one token: L·2·kv·d numbers (by KV heads, not by attention heads), or L·latent."""
+        return self.layers * (self.latent or 2 * self.kv_heads * self.head_dim) * number_bytes
 
     def adapter_parameters(self, rank: int) -> int:
         """Of LoRA on every linear layer: r·(in + out) each."""
@@ -80,13 +55,25 @@ class Architecture:
         pairs = 2 * (self.hidden + attention) + 2 * (self.hidden + kv) + 3 * (self.hidden + self.ffn)
         return self.layers * rank * pairs
 
-    def attention_flops(self, tokens: int) -> float:
-        """Of one trained token at sequence length s: 6·L·a·d·s (causal, forward and backward)."""
-        return 6.0 * self.layers * self.heads * self.head_dim * tokens
 
-    def training_flops(self, tokens: int, *, checkpointing: bool) -> float:
-        """Of one trained token: 6N and attention, a third more when the forward pass is repeated (8N)."""
-        return (6.0 * self.parameters + self.attention_flops(tokens)) * (4 / 3 if checkpointing else 1)
+def flops_per_token(shape: Architecture, length: float, *, recomputed: bool = False) -> float:
+    """FLOPs of one trained token in a row of `length` tokens, forward and backward: 6·N + 6·L·a·d·s.
+
+    - 6·N: two a parameter forward, twice that backward (Kaplan et al., arXiv 2001.08361, section 2.1).
+    - 6·L·a·d·s: the attention's 12·L·a·d·s (PaLM, arXiv 2204.02311, appendix B), half of it for a causal
+      mask.
+    - For rows of different lengths s is the mean over tokens, sum(s²) / sum(s).
+    - `recomputed`: a third more, because activation checkpointing repeats the forward pass. MFU leaves that
+      out.
+    """
+    attention = 6.0 * shape.layers * shape.heads * shape.head_dim * length
+    return (6.0 * shape.parameters + attention) * (4 / 3 if recomputed else 1)
+
+
+def mfu(shape: Architecture, length: float, tokens_per_second: float, peak_flops: float) -> float:
+    """Model FLOPs utilisation: the share of all GPUs' peak that `flops_per_token` accounts for (PaLM,
+    appendix B)."""
+    return tokens_per_second * flops_per_token(shape, length) / peak_flops
 
 
 SIZE = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)[bB](?![\w])")
@@ -129,7 +116,7 @@ def guess(model: str) -> Architecture | None:
 
 def nearest(parameters: int) -> Architecture:
     """A plausible shape of so many parameters: the known one closest in size, scaled in all directions."""
-    shape = min(known().values(), key=lambda one: abs(one.parameters - parameters))
+    shape = min(known().values(), key=lambda one: abs(math.log(one.parameters / parameters)))
     scale = parameters / shape.parameters
     if 0.9 < scale < 1.1:
         return shape
@@ -159,4 +146,7 @@ def _from_config(config: dict[str, Any]) -> Architecture | None:
         ffn=ffn,
         vocabulary=vocabulary,
         tied=bool(config.get("tie_word_embeddings", False)),
+        latent=config["kv_lora_rank"] + config.get("qk_rope_head_dim", 0)
+        if config.get("kv_lora_rank")
+        else 0,
     )

@@ -1,23 +1,19 @@
-"""Tokens, speeds and hours of a run as bands: the formulae that `plan` prints and `preflight` judges by.
+"""Counts and tokens of a run as bands: what every other line of a plan is computed from.
 
-The bands are what published runs spread over, not confidence intervals. No network: what is
-known of models and hub datasets by name stands in `configs/models.toml`.
+The bands are what published runs spread over, not confidence intervals. No network: what is known of models
+and hub datasets by name stands in `configs/models.toml`, and of hardware in `configs/hardware.toml`.
 """
 
 import gzip
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import Any
 
 from distill.files import readers
-from distill.hardware import Device, memory, shapes
-from distill.hardware.shapes import Architecture
 from distill.plan import adaptive
 from distill.recipe import tables
-from distill.recipe.dataset import DatasetRecipe, ProblemSource, Sampling, StudentRecipe, Teacher
+from distill.recipe.dataset import DatasetRecipe, ProblemSource, Sampling, StudentRecipe
 from distill.sample import DrawPlan
 from distill.verifiers import rules
 
@@ -26,26 +22,6 @@ SHARE_OF_LIMIT = 0.5
 ASSUMED_ROWS = 10_000
 COUNTED_BYTES = 64 << 20
 PROMPT_TOKENS = 200
-STEP_SECONDS = 0.005
-MOST_SEQUENCES = 1024
-REQUEST_TOKENS_PER_SECOND = (10.0, 21.0, 60.0)
-"""Of one request to an API: DeepSeek tells 20 to 22 for its own (open-infra, day 6), 60 for the new V3."""
-MIXTURE = re.compile(r"(\d+(?:\.\d+)?)b-a(\d+(?:\.\d+)?)b")
-"""All parameters and those that one token is computed with, in a name such as Qwen3-235B-A22B."""
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """What serving a model reads and computes."""
-
-    weights: float
-    """Bytes."""
-    parameters: float
-    """That one token is computed with."""
-    dense_share: float
-    """Of the weights that one token reads: 1, or less for a mixture of experts."""
-    kv_bytes: int
-    """Of one token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,22 +43,16 @@ class Range:
         return Range(self.low + other.low, self.likely + other.likely, self.high + other.high)
 
     def at_most(self, limit: float | None) -> "Range":
-        return (
-            self
-            if limit is None
-            else Range(min(self.low, limit), min(self.likely, limit), min(self.high, limit))
-        )
+        if limit is None:
+            return self
+        return Range(min(self.low, limit), min(self.likely, limit), min(self.high, limit))
 
     def under(self, amount: float) -> "Range":
         """`amount` divided by this: the high end of a speed is the low end of a time."""
         return Range(amount / self.high, amount / self.likely, amount / self.low)
 
 
-MFU = Range(0.10, 0.25, 0.40)
-"""Share of peak in training; published runs imply 4 to 40 %."""
-DECODE_SHARE = Range(0.05, 0.25, 0.60)
-"""Share of the decode roofline; OpenThoughts3 had about 13 % with QwQ-32B, four 1.5B engines on one H200
-about 20 %."""
+NOTHING = Range(0, 0, 0)
 KEPT = Range(0.25, 0.5, 0.8)
 """Share of the traces that pass: Open-R1 55 % of the problems, Bespoke 25 to 73 % by the verifier."""
 KEPT_ALL = Range(0.8, 0.95, 1.0)
@@ -93,26 +63,37 @@ CUT = Range(0.0, 0.05, 0.15)
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """One line of a plan: a band, and the formula with its inputs."""
+    """One line of a plan: a band, and the inputs that a reader may want to check; the function that makes the
+    line has its formula."""
 
     name: str
     unit: str
     value: Range
-    formula: str
+    note: str = ""
 
 
-def exact(name: str, value: float, formula: str, unit: str = "") -> Estimate:
+def exact(name: str, unit: str, value: float, note: str = "") -> Estimate:
     """A line without a band."""
-    return Estimate(name, unit, Range(value, value, value), formula)
+    return Estimate(name, unit, Range(value, value, value), note)
+
+
+def total(ranges: Sequence[Range]) -> Range:
+    return reduce(Range.plus, ranges, NOTHING)
+
+
+def measured(name: str) -> Range:
+    """A row of `[measured]` in `configs/hardware.toml`."""
+    return Range(*tables.section("hardware.toml", "measured")[name])
 
 
 def problem_count(source: ProblemSource) -> tuple[int, bool]:
     """(rows of a problem source, whether that is known rather than assumed)."""
     place = readers.locate(source)
-    rows = _table("rows").get(source.path, {}).get(source.split) if place is None else _file_rows(place)
-    known = rows is not None or source.limit is not None
-    rows = rows if rows is not None else source.limit or ASSUMED_ROWS
-    return min(rows, source.limit or rows), known
+    known = tables.section("models.toml", "rows").get(source.path, {}).get(source.split)
+    rows = known if place is None else _file_rows(place)
+    if rows is None:
+        return source.limit or ASSUMED_ROWS, source.limit is not None
+    return min(rows, source.limit or rows), True
 
 
 def trace_tokens(dataset: DatasetRecipe) -> Range:
@@ -140,11 +121,7 @@ def draws(source: ProblemSource, dataset: DatasetRecipe) -> Range:
 
 def traces(sources_of: Sequence[ProblemSource], dataset: DatasetRecipe) -> Range:
     """Traces of some sources together."""
-    return reduce(
-        Range.plus,
-        (draws(source, dataset).times(problem_count(source)[0]) for source in sources_of),
-        Range(0, 0, 0),
-    )
+    return total([draws(source, dataset).times(problem_count(source)[0]) for source in sources_of])
 
 
 def sampled_tokens(dataset: DatasetRecipe) -> Range:
@@ -158,94 +135,10 @@ def next_budget(sampling: Sampling) -> int:
     return next(iter(DrawPlan(sampling).budgets[1:]), 0)
 
 
-def decode_speed(
-    shape: Architecture,
-    device: Device,
-    live_tokens: float,
-    *,
-    number_bytes: int = 2,
-    most_sequences: float = MOST_SEQUENCES,
-) -> Range:
-    """Output tokens a second for one GPU of a dense model; see `serving_speed`."""
-    served = Served(shape.parameters * number_bytes, shape.parameters, 1.0, shape.kv_bytes(number_bytes))
-    return serving_speed(served, device, live_tokens, most_sequences)
-
-
-def serving_speed(
-    served: Served, device: Device, live_tokens: float, most_sequences: float = MOST_SEQUENCES
-) -> Range:
-    """Output tokens a second for one GPU: the roofline of weights and KV cache over bandwidth, or of FLOPs,
-    at its usual share.
-
-    `live_tokens` is the mean length of a sequence while it is made, `most_sequences` how many of them there
-    are for each GPU. The model is spread over as few GPUs (1, 2, 4, ...) as hold it and some cache.
-    """
-    kv, spread = served.kv_bytes * live_tokens, 1
-    while spread < 16 and spread * device.memory_gib * memory.GIB * memory.VLLM_SHARE < served.weights * 1.2:
-        spread *= 2
-    free = (
-        spread * (device.memory_gib * memory.VLLM_SHARE - memory.OVERHEAD_GIB) * memory.GIB - served.weights
-    )
-    batch = max(1.0, min(float(MOST_SEQUENCES), most_sequences * spread, free / kv))
-    weights = served.weights * (
-        1 - (1 - served.dense_share) ** batch
-    )  # of the experts, those that a batch needs
-    reading = (weights + batch * kv) / (spread * device.bandwidth_gb_per_second * 1e9)
-    computing = 2 * served.parameters * batch / (spread * device.tflops * 1e12)
-    return DECODE_SHARE.times(batch / (max(reading, computing) + STEP_SECONDS) / spread)
-
-
 def row_tokens(dataset: DatasetRecipe, student: StudentRecipe) -> float:
     """Likely mean tokens of a training row: prompt and trace, ready ones too."""
     tokens = _mean_tokens(dataset.problems, dataset).likely
     return min(tokens + min(PROMPT_TOKENS, tokens), student.training.max_length)
-
-
-def teacher_speed(teacher: Teacher, device: Device, tokens: float, gpus: int = 1) -> Range | None:
-    """Output tokens a second for one GPU of so many, or None for an unknown shape."""
-    if is_r1(teacher.model):
-        return Range(*_table("r1")["tokens_per_gpu_second"])
-    model = served(teacher)
-    live = min(PROMPT_TOKENS, tokens) + tokens / 2
-    return None if model is None else serving_speed(model, device, live, teacher.concurrency / gpus)
-
-
-def teacher_bytes(teacher: Teacher, tokens: float) -> float | None:
-    """Weights and one sequence's cache: the least that serving takes; None for an unknown shape."""
-    model = served(teacher)
-    return None if model is None else model.weights + model.kv_bytes * tokens
-
-
-def served(teacher: Teacher) -> Served | None:
-    """What serving a teacher takes, by its name or its folder's config; None where neither tells the size."""
-    name = teacher.model.rstrip("/").rsplit("/", 1)[-1].lower()
-    if is_r1(name):
-        r1 = _table("r1")  # its weights are in FP8
-        total, active = r1["parameters"], r1["active_parameters"]
-        return Served(total, active, active / total, r1["kv_bytes"])
-    cache_bytes = memory.NUMBER_BYTES[teacher.dtype]
-    number_bytes = 1 if "fp8" in name else cache_bytes
-    if found := MIXTURE.search(name):
-        parameters, active = (float(size) * 1e9 for size in found.groups())
-        kv = _table("mixture_kv_bytes").get(found[1]) or shapes.nearest(int(active)).kv_bytes()
-        return Served(parameters * number_bytes, active, active / parameters, kv * cache_bytes // 2)
-    shape = shapes.guess(teacher.model)
-    return (
-        None
-        if shape is None
-        else Served(shape.parameters * number_bytes, shape.parameters, 1.0, shape.kv_bytes(cache_bytes))
-    )
-
-
-def api_speed(teacher: Teacher) -> Range:
-    """Output tokens a second of an API that is asked so many requests at a time."""
-    return Range(*REQUEST_TOKENS_PER_SECOND).times(teacher.concurrency)
-
-
-def is_r1(model: str) -> bool:
-    """Whether a model is DeepSeek-R1 (or V3, or R1-0528) itself, not one of its students."""
-    name = model.rsplit("/", 1)[-1].lower()
-    return name.startswith(("deepseek-r1", "deepseek-v3")) and "distill" not in name
 
 
 def kept_examples(student: StudentRecipe, dataset: DatasetRecipe) -> Range:
@@ -257,7 +150,7 @@ def kept_examples(student: StudentRecipe, dataset: DatasetRecipe) -> Range:
         (source, _kept(source, dataset).times(problem_count(source)[0])) for source in dataset.problems
     ]
     whole = [kept.times(1 / source.share) for source, kept in passing if source.share and kept.likely]
-    limits = [reduce(Range.plus, (kept for _, kept in passing)), *whole]
+    limits = [total([kept for _, kept in passing]), *whole]
     least = Range(
         min(one.low for one in limits), min(one.likely for one in limits), min(one.high for one in limits)
     )
@@ -282,32 +175,7 @@ def _passing(source: ProblemSource, dataset: DatasetRecipe) -> Range:
     selection = dataset.curation.selection
     if selection.policy == "none" or source.kind in selection.keep_unverified:
         return KEPT_ALL
-    return KEPT if source.kind != "open" or dataset.verification.judge else Range(0, 0, 0)
-
-
-def training_hours(
-    shape: Architecture, tokens: float, row_tokens: float, device: Device, gpus: int, *, checkpointing: bool
-) -> Range:
-    """tokens x FLOPs a token / (GPUs x peak x MFU)."""
-    flops = shape.training_flops(int(row_tokens), checkpointing=checkpointing)
-    return MFU.times(gpus * device.tflops * 1e12).under(tokens * flops).times(1 / 3600)
-
-
-def training_range(
-    student: StudentRecipe, dataset: DatasetRecipe, device: Device, gpus: int
-) -> tuple[Range, Range]:
-    """Trained tokens, and hours at the likely number of them."""
-    training, row = student.training, row_tokens(dataset, student)
-    trained = kept_examples(student, dataset).times(row * training.epochs)
-    shape = memory.shape_of(student.base)
-    return trained, training_hours(
-        shape, trained.likely, row, device, gpus, checkpointing=training.gradient_checkpointing
-    )
-
-
-def _table(section: str) -> dict[str, Any]:
-    """What is known of models and hub datasets by name, with its sources."""
-    return tables.section("models.toml", section)
+    return KEPT if source.kind != "open" or dataset.verification.judge else NOTHING
 
 
 def _mean_tokens(sources_of: Sequence[ProblemSource], dataset: DatasetRecipe) -> Range:

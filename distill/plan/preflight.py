@@ -15,7 +15,7 @@ from distill.engines import ENGINES, EngineError
 from distill.engines.vllm.arguments import places, vllm_python
 from distill.files import readers
 from distill.hardware import Device, devices, memory, shapes
-from distill.plan import costs
+from distill.plan import costs, serving, training
 from distill.progress import number
 from distill.recipe.dataset import DatasetRecipe, StudentRecipe
 from distill.sample import require_prices
@@ -48,7 +48,7 @@ def preflight(student: StudentRecipe, dataset: DatasetRecipe) -> None:
     teacher_ready(dataset)
     if costs.asked(dataset) and ENGINES[dataset.teacher.engine].local_weights:
         _teacher_fits(dataset, device, len(found))
-    if ENGINES[student.evaluation.engine].starts_servers:
+    if student.evaluation.engine == "vllm":
         _vllm_is_there("evaluation.engine", "evaluation.engine=transformers")
 
 
@@ -94,29 +94,34 @@ def _base_is_there(student: StudentRecipe) -> None:
 
 def _student_fits(student: StudentRecipe, dataset: DatasetRecipe, device: Device, gpus: int) -> None:
     """Refuses a student whose training fits neither the GPUs nor, within days, the processor."""
-    training = student.training
-    need = memory.training_memory(student, max(1, gpus), on_gpu=gpus > 0)
+    section = student.training
+    need = memory.training_memory(student, device, max(1, gpus))
     if need.low > device.memory_gib:
-        shown = need if gpus else memory.training_memory(student, 1)
+        shown = need if gpus else memory.training_memory(student, devices()["h100"])
         needs = (
             f"needs {number(shown.low)} to {number(shown.high)} GiB of "
             f"{'memory on each GPU' if gpus else 'GPU memory'}"
         )
         raise CannotRun(f"{_what(student)} {needs}, and {_has(device, gpus)}. {_remedy(student)}")
     if gpus == 0:
-        hours = costs.training_range(student, dataset, device, 1)[1].likely
+        row = costs.row_tokens(dataset, student)
+        tokens = costs.kept_examples(student, dataset).likely * row * section.epochs
+        hours = training.hours(student, device, 1, tokens, row).likely
         if hours > MOST_CPU_HOURS:
             raise CannotRun(
                 f"{_what(student)} would take about {number(hours)} hours, and {_has(device, gpus)}. "
                 f"{_remedy(student)}"
             )
-    if training.batch_size % (max(1, gpus) * training.device_batch_size):
+    used = memory.gpus_used(student, max(1, gpus))
+    padded = not memory.end_to_end(section, device)
+    rows = used * (min(section.device_batch_size, max(1, section.batch_size // used)) if padded else 1)
+    if section.batch_size < used or (padded and section.batch_size % rows):
         raise CannotRun(
-            f"{student.name}: training.batch_size={training.batch_size} is no multiple of {gpus} GPUs x "
-            "training.device_batch_size="
-            f"{training.device_batch_size}; set one of the two, or show fewer GPUs with CUDA_VISIBLE_DEVICES"
+            f"{student.name}: training.batch_size={section.batch_size} is no multiple of {used} GPUs x "
+            f"training.device_batch_size={rows // used}; set one of the two, or show fewer GPUs with "
+            "CUDA_VISIBLE_DEVICES"
         )
-    if training.liger and importlib.util.find_spec("liger_kernel") is None:
+    if section.liger and importlib.util.find_spec("liger_kernel") is None:
         raise CannotRun(
             f"{student.name}: training.liger needs the package liger-kernel; install it or set "
             "training.liger=false"
@@ -126,18 +131,18 @@ def _student_fits(student: StudentRecipe, dataset: DatasetRecipe, device: Device
 def _teacher_fits(dataset: DatasetRecipe, device: Device, gpus: int) -> None:
     """Refuses a local teacher that is too large for the GPUs it may use, or that would take days without
     one."""
-    teacher = dataset.teacher
-    spread, share = (
-        (teacher.tensor_parallel, memory.VLLM_SHARE / teacher.engines_per_gpu)
-        if ENGINES[teacher.engine].starts_servers
-        else (1, 1.0)
-    )
+    teacher, tokens = dataset.teacher, costs.trace_tokens(dataset).likely
     remedy = (
-        "Serve it elsewhere (teacher.engine=server, teacher.urls=[...]) or take a smaller teacher. " + HERE
+        f"Serve it elsewhere (teacher.engine=server, teacher.urls=[...]) or take a smaller teacher. {HERE}"
     )
+    spread, share = 1, 1.0
     if ENGINES[teacher.engine].starts_servers:
         _servers_fit(dataset, device, gpus, remedy)
-    need = (costs.teacher_bytes(teacher, costs.trace_tokens(dataset).likely) or 0.0) / memory.GIB / spread
+        spread, share = teacher.tensor_parallel, memory.VLLM_SHARE / teacher.engines_per_gpu
+    model = serving.served(teacher)
+    if model is None:
+        return
+    need = serving.least_gib(model, tokens) / spread
     if need > device.memory_gib * share:
         needs = (
             f"needs {number(need)} GiB {'on each GPU' if gpus else 'of memory'} for weights and one sequence"
@@ -145,8 +150,8 @@ def _teacher_fits(dataset: DatasetRecipe, device: Device, gpus: int) -> None:
         raise CannotRun(
             f"{dataset.name}: the teacher {teacher.model} {needs}, and {_has(device, gpus)}. {remedy}"
         )
-    speed = costs.teacher_speed(teacher, device, costs.trace_tokens(dataset).likely)
-    hours = 0.0 if gpus or speed is None else speed.under(costs.sampled_tokens(dataset).likely / 3600).likely
+    written = costs.sampled_tokens(dataset)
+    hours = 0.0 if gpus else serving.hours(model, teacher, device, 1, written, tokens).likely
     if hours > MOST_CPU_HOURS:
         raise CannotRun(
             f"{dataset.name}: sampling {teacher.model} would take about {number(hours)} hours, and "
