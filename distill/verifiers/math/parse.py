@@ -64,6 +64,8 @@ _SCORE = re.compile(r"\d+-\d+")
 r"""In `\text{...}` a result or a range; elsewhere a difference."""
 _INDEXED_NAME = re.compile(r"\\?[A-Za-z]+_\{?\d+\}?")
 _FUNCTION_WORDS = frozenset("sin cos tan cot sec csc log ln exp max min gcd lcm mod".split())  # noqa: SIM905
+_SIGNS_OF_UNITS = re.compile(r"\^\{\\circ\}|\\Omega|\\mu(?![a-z])\s*")
+_SIGN_NAMES = {r"^{\circ}": " degree ", r"\Omega": "Ω", r"\mu": "µ"}
 LARGEST_DETERMINANT = 4
 MOST_SIGNS = 4
 _CLOSING = {"(": ")]", "[": "])", r"\{": r"\}"}
@@ -340,7 +342,8 @@ def _leaf_of(text: str) -> Leaf:
     words: list[str] = []
 
     def collect(match: re.Match[str]) -> str:
-        words.append(match.group(1) + (match.group(2) or ""))
+        written = _SIGNS_OF_UNITS.sub(lambda m: _SIGN_NAMES[m.group().strip()], match.group(1))
+        words.append(written + (match.group(2) or ""))
         return " "
 
     text = re.sub(r"\\text\{((?:[^{}]|\{[^{}]*\})*)\}(\^\{-?[123]\})?", collect, text).strip()
@@ -348,7 +351,7 @@ def _leaf_of(text: str) -> Leaf:
         text = text.replace("$", "", 1)
         words.append("dollar")
     if text.endswith(r"^{\circ}") and not _FUNCTION_WORDS & set(re.findall(r"\\([a-z]+)", text)):
-        text, words = text.removesuffix(r"^{\circ}"), [*words, "degree"]
+        text, words = text.removesuffix(r"^{\circ}"), ["degree", *words]
     trailing = _TRAILING_WORDS.fullmatch(text)
     if (
         trailing
@@ -392,4 +395,6 @@ def _compact(text: str) -> str:
 
 
 def _words(text: str) -> str:
-    return re.sub(r"\s+", " ", text).strip(" .,;:!\"'").casefold()
+    """Words with single spaces; long ones in lower case, short ones as they are written, for `mW` is not `MW`."""
+    text = re.sub(r"\s+", " ", text).strip(" .,;:!\"'")
+    return text if text.islower() else re.sub(r"[^\W\d_]{5,}", lambda m: m.group().casefold(), text)
