@@ -107,6 +107,8 @@ def clean(text: str) -> str:
     text = _THOUSANDS.sub(lambda m: m.group(1) + re.sub(r"\D", "", m.group(2)), text)
     text = text.replace("{,}", ".").replace(r"\!", "")
     text = re.sub(r"(?<!\\)\\(?:[,:; ]|$)|~", " ", text)
+    if r"\\" in text and r"\begin" not in text:
+        text = re.sub(r"\\\\(?:\[[^\]]{0,9}\])?", ",", text)
     text = re.sub(
         r"\s{2,}", " ", text
     )  # patterns that look for spaces twice would take the square of a long run
@@ -116,7 +118,7 @@ def clean(text: str) -> str:
     text = re.sub(r"\s+", " ", text).strip()
     if text.endswith(")"):
         text = _CONDITION.sub(r", \1", text)
-    if "]" in text:
+    if text.count("[") + text.count("]") > 1:
         text = _BACKWARD.sub(
             lambda m: f"{'[' if m[1] == '[' else '('}{m[2]}{']' if m[3] == ']' else ')'}", text
         )

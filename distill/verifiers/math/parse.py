@@ -16,6 +16,7 @@ from functools import lru_cache
 from distill.verifiers.math import limits, units
 from distill.verifiers.math import words as phrases
 from distill.verifiers.math.inequalities import relation
+from distill.verifiers.math.labels import in_order, labelled
 from distill.verifiers.math.normalise import clean, split_at, unwrap_text
 from distill.verifiers.math.symbols import NAME, numeric, quantity, variable
 from distill.verifiers.math.tree import (
@@ -82,7 +83,7 @@ def read(text: str) -> Node:
     if cause := limits.too_deep(cleaned):
         raise TooDeepError(cause)
     day = phrases.date(cleaned)
-    return Leaf("", day) if day else _node(cleaned)
+    return Leaf("", day) if day else _node(in_order(cleaned))
 
 
 def _node(text: str) -> Node:
@@ -90,7 +91,8 @@ def _node(text: str) -> Node:
     if r"\begin" in text and (matrix := _MATRIX.fullmatch(text)) and (node := _matrix(*matrix.groups())):
         return node
     if text.startswith(r"\text{"):
-        if (lead := _LEAD.match(text)) and not units.qualified(lead.group(1)):
+        lead = None if labelled(split_at(text, ",", r"\text{and}")) else _LEAD.match(text)
+        if lead and not units.qualified(lead.group(1)):
             return _node(text[lead.end() :])
         if choice := _CHOICE.fullmatch(text):
             return Group(CHOICE, "", (Leaf(choice.group(1)), _node(choice.group(2))))
@@ -213,6 +215,8 @@ def _determinant(rows: list[list[str]]) -> str:
 def _listed(parts: list[str], joined: str = JOINED) -> Node:
     r"""A bare list, with each `a \pm b` as its two values; a set of numbers for inequalities."""
     items: list[Node] = []
+    if labels := labelled(parts):
+        return Group("", "", tuple(named(_node(value), label) for label, value in labels))
     for part in filter(str.strip, parts):
         node = _node(part)
         items.extend(node.items if isinstance(node, Group) and node.left + node.right == "" else (node,))
@@ -395,6 +399,6 @@ def _compact(text: str) -> str:
 
 
 def _words(text: str) -> str:
-    """Words with single spaces; long ones in lower case, short ones as they are written, for `mW` is not `MW`."""
+    """Words with single spaces; short ones keep their capitals, for `mW` is not `MW`."""
     text = re.sub(r"\s+", " ", text).strip(" .,;:!\"'")
     return text if text.islower() else re.sub(r"[^\W\d_]{5,}", lambda m: m.group().casefold(), text)

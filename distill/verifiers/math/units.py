@@ -1,7 +1,7 @@
 r"""Units and other words that stand beside a number in an answer.
 
 A unit may be left off or added; another unit fails. `6 apples` and `6` agree, `5 cm` and `5 m` do not, `5 mW`
-and `5 MW` do not, `5 kJ` and `5 kilojoules` do, and no unit is converted into another (`100 cm` is not `1 m`).
+and `5 MW` do not, `5 kJ` and `5 kilojoules` do; no unit is converted into another (`100 cm` is not `1 m`).
 """
 
 import re
@@ -94,12 +94,12 @@ def is_unit(word: str) -> bool:
     return (lower in NAMES and (len(word) > 1 or not word.isascii())) or lower in _BARE
 
 
-def measure(token: str) -> str | None:
+def measure(word: str) -> str | None:
     """The unit that a word names, by its exact spelling where other capitals make another unit."""
-    if found := SYMBOLS.get(token) or NAMES.get(token.casefold()):
+    if found := SYMBOLS.get(word) or NAMES.get(word.casefold()):
         return found
-    folded = _FOLDED.get(token.casefold(), set())
-    alike = len(folded) == 1 and (token.islower() or token.isupper()) and token != "k"  # 5k is 5,000
+    folded = _FOLDED.get(word.casefold(), set())
+    alike = len(folded) == 1 and (word.islower() or word.isupper()) and word != "k"  # 5k is 5,000
     return next(iter(folded)) if alike else None
 
 
@@ -120,12 +120,12 @@ def _split(words: str) -> Words:
             factor, last = 1, unit
 
     tokens = _WORD.findall(_TERMS.sub(lambda m: TABLE["terms"][m.group().casefold()], words))
-    for token, following in pairwise([*tokens, ""]):
+    for token, after in pairwise([*tokens, ""]):
         lower = token.casefold()
         if token[0] == "^" or lower in TABLE["powers_after"]:
             if last:
                 powers[last] *= TABLE["powers_after"].get(lower) or int(token.strip("^{}"))
-        elif token[0] == "\\" or (token == "A" and _is_article(following)):
+        elif token[0] == "\\" or (token in "A" and _is_article(after)):
             continue
         elif token in _DEGREES and "degree" in powers:
             powers[_DEGREES[token]] = powers.pop("degree")
