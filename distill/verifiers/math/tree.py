@@ -168,7 +168,7 @@ def _alike(gold: Group, answer: Group, leaf: LeafComparison, sets: SetComparison
             if gold.columns == answer.columns or (all(vectors) and 0 in (gold.columns, answer.columns))
             else False
         )
-    if brackets <= {r"\{\}", ""} and (by_name := _by_name(gold, answer, leaf, sets)) is not _UNNAMED:
+    if brackets <= {r"\{\}", ""} and (by_name := _by_name(gold, answer, leaf, sets)) != _UNNAMED:
         return by_name
     if brackets <= {r"\{\}", ""} or (len(brackets) == 1 and gold.left in (UNION, INTERSECTION, JOINED)):
         if several and not all(_INDEXED.fullmatch(name) for name in names):
@@ -183,9 +183,9 @@ def _alike(gold: Group, answer: Group, leaf: LeafComparison, sets: SetComparison
 
 def _by_name(
     gold: Group, answer: Group, leaf: LeafComparison, sets: SetComparison
-) -> bool | None | Literal["unnamed"]:
-    """Lists whose items have names or labels: a list without them comes in their order; `_UNNAMED` for others,
-    and for roots, of which `x_1` may be any."""
+) -> bool | Literal["unnamed"] | None:
+    """Lists whose items have names or labels: a list without them comes in their order;
+    `_UNNAMED` for others, and for roots, of which `x_1` may be any."""
     names, others = ([item.name for item in group.items] for group in (gold, answer))
     pairs = list(zip(gold.items, answer.items, strict=True))
     if any(name.startswith(r"\text{") for name in names + others):

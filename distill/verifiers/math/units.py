@@ -125,7 +125,7 @@ def _split(words: str) -> Words:
         if token[0] == "^" or lower in TABLE["powers_after"]:
             if last:
                 powers[last] *= TABLE["powers_after"].get(lower) or int(token.strip("^{}"))
-        elif token[0] == "\\" or (token in "A" and _is_article(after)):
+        elif token[0] == "\\" or (token in {"A"} and _is_article(after)):
             continue
         elif token in _DEGREES and "degree" in powers:
             powers[_DEGREES[token]] = powers.pop("degree")
