@@ -107,14 +107,14 @@ def clean(text: str) -> str:
     text = _THOUSANDS.sub(lambda m: m.group(1) + re.sub(r"\D", "", m.group(2)), text)
     text = text.replace("{,}", ".").replace(r"\!", "")
     text = re.sub(r"(?<!\\)\\(?:[,:; ]|$)|~", " ", text)
-    if r"\\" in text and r"\begin" not in text:
-        text = re.sub(r"\\\\(?:\[[^\]]{0,9}\])?", ",", text)
     text = re.sub(
         r"\s{2,}", " ", text
     )  # patterns that look for spaces twice would take the square of a long run
     for rule in RULES:
         if rule.needed in text:
             text = rule.pattern.sub(rule.replacement, text)
+    if r"\\" in text and r"\begin" not in text:
+        text = text.replace(r"\\", ",")
     text = re.sub(r"\s+", " ", text).strip()
     if text.endswith(")"):
         text = _CONDITION.sub(r", \1", text)

@@ -14,11 +14,11 @@ from distill.verifiers.math import words
 
 MOST_CHARACTERS = 4096
 _MARKER = re.compile(
-    r"(?i)####|(?:\bthe )?(?:final )?\bans(?:wer)?\b\s*(?:\\?[:：]|is\b|=)[:\s]*|\bresult is\b[:\s]*|\bfinal\s*:"
-    r"|答案?\s*(?:[:：是为]\s*)+|^\s*(?:therefore|hence|thus|so),?\s"
+    r"(?i)####|(?:\bthe )?(?:final )?\bans(?:wer)?\b\s*(?:\\?[:：]|is\b|=)[:\s]*"
+    r"|\bresult is\b[:\s]*|\bfinal\s*:|答案?\s*(?:[:：是为]\s*)+|^\s*(?:therefore|hence|thus|so),?\s"
 )
 _END = re.compile(r"[.。!;](?:\s|$)|\s*,?\s(?:because|since|which|so|as|by|hence|therefore)\s|\n")
-_MATH = re.compile(r"\$[^$]*\$|\\text\{[^{}]*\}|\\[A-Za-z]+")
+_MATH = re.compile(r"\$[^$]*\$|\\(?:text[a-z]*|mbox|hbox|mathrm)\s*\{[^{}]*\}|\\[A-Za-z]+")
 _SENTENCE = re.compile(
     r"(?i)\b(?:is|are|was|were|has|have|had|takes?|costs?|gets?|let|then|so|because|since|hence|thus|therefore"
     r"|which|there|she|he|it|they|we|es|ist|est)\b|因|所以|答"
@@ -55,7 +55,7 @@ def read(text: str | None) -> Reference:
         return _listed(text)
     if re.fullmatch(r"\*\*[^*]+\*\*", text):
         text = text[2:-2].strip()
-    markers = list(_MARKER.finditer(text))
+    markers = list(_MARKER.finditer(text)) if not text.startswith("\\") else []
     values = {_END.split(_MARKER.sub("", text[one.end() :]).strip(), maxsplit=1)[0] for one in markers}
     values = {value.strip(" $.。*") for value in values} - {""}
     if markers and len(values) != 1:
