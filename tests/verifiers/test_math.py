@@ -19,7 +19,7 @@ from distill.verifiers.math import compare, limits, parse
 from distill.verifiers.math.worker_pool import Pool
 
 SECTION = Verification(workers=2, timeout_seconds=2.0)
-TABLES = ("math", "math_held_out")
+TABLES = ("math", "math_field", "math_held_out")
 
 
 def trace(reference: str | None, answer: str, kind: str = "math") -> Trace:

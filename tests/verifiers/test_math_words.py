@@ -27,7 +27,15 @@ def test_a_spelling_is_of_one_unit_and_no_word_is_both_filler_and_qualifier() ->
     spellings = [spelling for row in words.TABLE["units"].values() for spelling in row.split()]
     assert len(spellings) == len(set(spellings))
     assert not units.FILLER & units.QUALIFIERS
-    named = {name for ratio in words.TABLE["ratios"].values() for name in ratio.split()} | set(
-        words.TABLE["powers_before"]
-    )
-    assert named <= set(words.TABLE["units"])
+    terms = {word for term in words.TABLE["terms"].values() for word in term.split()} - {"beats"}
+    assert all(map(units.measure, terms | set(words.TABLE["powers_before"])))
+
+
+def test_no_symbol_of_a_unit_with_its_prefix_is_that_of_another() -> None:
+    rows = words.TABLE["prefixed"]
+    assert len(units.SYMBOLS) == len(set(units.SYMBOLS))
+    for symbol, (spellings, names, _) in rows.items():
+        assert {units.measure(spelling) for spelling in spellings.split()} == {symbol}
+        assert {units.measure(name) for name in names.split()} == {symbol}
+    assert units.measure("mW") != units.measure("MW") != units.measure("W")
+    assert units.measure("mw") is None

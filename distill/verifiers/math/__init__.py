@@ -21,10 +21,10 @@ from typing import Any, cast
 from distill.recipe.dataset import Verification
 from distill.records import Outcome, Problem, Verdict
 from distill.text import boxed
-from distill.verifiers.math import compare, limits, parse, values
+from distill.verifiers.math import compare, limits, parse, references, values
 from distill.verifiers.math.worker_pool import pool
 
-VERSION = "math/3"
+VERSION = "math/4"
 MEMO_PAIRS = 65_536
 SHOWN = 100
 """Characters of an answer and of a reference in a detail."""
@@ -53,9 +53,9 @@ def judge(problem: Problem, answer: str, section: Verification) -> "Verdict | Fu
             perf_counter() - started,
             VERSION,
         )
-    reference = bare(problem.reference)
-    if not reference:
-        return Verdict("unparsed_reference", extracted, "no reference", perf_counter() - started, VERSION)
+    reference, cause = references.read(problem.reference)
+    if cause:
+        return Verdict("unparsed_reference", extracted, cause, perf_counter() - started, VERSION)
     quick = _quick(reference, extracted, section)
     if quick is not None:
         return Verdict(cast(Outcome, quick[0]), extracted, quick[1], perf_counter() - started, VERSION)
@@ -65,9 +65,9 @@ def judge(problem: Problem, answer: str, section: Verification) -> "Verdict | Fu
 def judge_reference(problem: Problem, section: Verification) -> Verdict:
     """The verdict on the reference as its own answer: correct when the verifier can read it and finds it
     equal to itself."""
-    reference = bare(problem.reference)
-    if not reference:
-        return Verdict("unparsed_reference", None, "no reference", 0.0, VERSION)
+    reference, unusable = references.read(problem.reference)
+    if unusable:
+        return Verdict("unparsed_reference", None, unusable, 0.0, VERSION)
     if cause := limits.too_large(reference, section.max_answer_characters):
         return Verdict("unparsed_reference", None, cause, 0.0, VERSION)
     try:
@@ -93,16 +93,6 @@ def last_boxed(answer: str) -> str | None:
         ):
             return content.strip()
     return boxed.last_boxed(answer)
-
-
-def bare(reference: str | None) -> str:
-    """The reference without a box around it."""
-    if reference is None or "\\" not in reference:
-        return (reference or "").strip()
-    try:
-        return (boxed.last_boxed(reference) or reference).strip()
-    except ValueError:
-        return reference.strip()
 
 
 def _quick(reference: str, answer: str, section: Verification) -> tuple[str, str] | None:

@@ -20,12 +20,11 @@ ROUNDED_OR_CUT = Fraction(999, 1000)
 RELATIONS = re.compile(r"=|<|>|\\leq|\\geq|\\neq")
 _LETTERS = re.compile(r"[^\W\d_]{2,3}")
 _SHORT_WORDS = frozenset(TABLE["short_words"].split())
-_ONE_LETTER_UNIT = re.compile(r"(\d+(?:\.\d+)?)([mgshlLNJWVK])")
+_UNIT = re.compile(r"(\d+(?:\.\d+)?)([A-Za-z]{1,5})((?:/[A-Za-z]{1,4})?(?:\^\{\d\})?)")
 _NAMED_FIGURE = re.compile(
     r"\\(?:angle|triangle|overline|overrightarrow|overleftrightarrow|overset|widehat|vec|hat)"
 )
 _CLOCK = re.compile(r"\d{1,2}:\d{2}(?::\d{2})?")
-_HALF_OF_DAY = re.compile(r"\b[ap]\.?m\b|[上下]午")
 _SEVERAL = re.compile(r"\d+(?:\.\d+)?(?: \d+(?:\.\d+)?)+")
 _RATIO = re.compile(r"\d+(?:\.\d+)?(?::\d+(?:\.\d+)?)+")
 
@@ -50,7 +49,7 @@ def by_spelling(gold: Leaf, answer: Leaf, trust_equal_texts: bool = True) -> boo
     if (
         ":" in gold.text
         and _CLOCK.fullmatch(gold.text)
-        and bool(_HALF_OF_DAY.search(gold.words)) != bool(_HALF_OF_DAY.search(answer.words))
+        and units.half_of_day(gold.words) != units.half_of_day(answer.words)
     ):
         return False
     if gold.words and _SEVERAL.fullmatch(gold.text):  # 2 hours 30 minutes
@@ -93,12 +92,15 @@ def _same_number(gold: Leaf, left: Fraction, answer: Leaf, right: Fraction) -> b
 
 
 def _with_unit(leaf: Leaf, other: Leaf) -> Leaf:
-    """The leaf with a one-letter unit apart from its number, where the other has one: `3 m` beside `3
-    meters`."""
-    match = _ONE_LETTER_UNIT.fullmatch(leaf.text)
-    if match is None or leaf.words or not other.words or _ONE_LETTER_UNIT.fullmatch(other.text):
+    """The leaf with its unit apart from its number, where the other has one: `3 m` beside `3 meters`."""
+    match = _UNIT.fullmatch(leaf.text)
+    if match is None or leaf.words or not other.words or _UNIT.fullmatch(other.text):
         return leaf
-    return Leaf(match.group(1), match.group(2), leaf.name, leaf.percent)
+    return (
+        leaf
+        if match[2] not in units.SYMBOLS
+        else Leaf(match[1], match[2] + match[3], leaf.name, leaf.percent)
+    )
 
 
 def _words(gold: Leaf, answer: Leaf) -> bool | None:
@@ -123,7 +125,7 @@ def _stem(words: str) -> str:
 
 def _on_the_hour(leaf: Leaf) -> str:
     """`10:00` for the 10 of `10 a.m.`."""
-    return f"{leaf.text}:00" if leaf.text.isdigit() and re.search(r"\b[ap]\.?m", leaf.words) else leaf.text
+    return f"{leaf.text}:00" if leaf.text.isdigit() and units.half_of_day(leaf.words) else leaf.text
 
 
 def _in_base(text: str, based: tuple[str, str] | None) -> tuple[str, str]:

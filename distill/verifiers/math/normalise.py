@@ -45,6 +45,11 @@ def _large(match: re.Match[str]) -> str:
     return rf"\times 10^{{{TABLE['large'][match[1].strip()]}}}"
 
 
+def _together(match: re.Match[str]) -> str:
+    """Two units in one `\\text`."""
+    return match[1] + (f"^{{{match[2]}}} " if match[2] else " ")
+
+
 def _base(match: re.Match[str]) -> str:
     return f"_{{{TABLE['bases'][match[1]]}}}"
 
@@ -62,7 +67,11 @@ class Rule(NamedTuple):
 
 def _rule(example: str, result: str, pattern: str, replacement: str, needed: str) -> Rule:
     call = re.fullmatch(r"@([a-z]+)(.*)", replacement)
-    made = {"rows": _rows, "choose": _choose, "large": _large, "base": _base}[call[1]] if call else None
+    made = (
+        {"rows": _rows, "choose": _choose, "large": _large, "base": _base, "together": _together}[call[1]]
+        if call
+        else None
+    )
     return Rule(
         example,
         result,
@@ -104,10 +113,12 @@ def clean(text: str) -> str:
     for rule in RULES:
         if rule.needed in text:
             text = rule.pattern.sub(rule.replacement, text)
+    if r"\\" in text and r"\begin" not in text:
+        text = text.replace(r"\\", ",")
     text = re.sub(r"\s+", " ", text).strip()
     if text.endswith(")"):
         text = _CONDITION.sub(r", \1", text)
-    if "]" in text:
+    if text.count("[") + text.count("]") > 1:
         text = _BACKWARD.sub(
             lambda m: f"{'[' if m[1] == '[' else '('}{m[2]}{']' if m[3] == ']' else ')'}", text
         )

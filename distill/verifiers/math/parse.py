@@ -16,6 +16,7 @@ from functools import lru_cache
 from distill.verifiers.math import limits, units
 from distill.verifiers.math import words as phrases
 from distill.verifiers.math.inequalities import relation
+from distill.verifiers.math.labels import in_order, labelled
 from distill.verifiers.math.normalise import clean, split_at, unwrap_text
 from distill.verifiers.math.symbols import NAME, numeric, quantity, variable
 from distill.verifiers.math.tree import (
@@ -64,6 +65,8 @@ _SCORE = re.compile(r"\d+-\d+")
 r"""In `\text{...}` a result or a range; elsewhere a difference."""
 _INDEXED_NAME = re.compile(r"\\?[A-Za-z]+_\{?\d+\}?")
 _FUNCTION_WORDS = frozenset("sin cos tan cot sec csc log ln exp max min gcd lcm mod".split())  # noqa: SIM905
+_SIGNS_OF_UNITS = re.compile(r"\^\{\\circ\}|\\Omega|\\mu(?![a-z])\s*")
+_SIGN_NAMES = {r"^{\circ}": " degree ", r"\Omega": "Ω", r"\mu": "µ"}
 LARGEST_DETERMINANT = 4
 MOST_SIGNS = 4
 _CLOSING = {"(": ")]", "[": "])", r"\{": r"\}"}
@@ -80,7 +83,7 @@ def read(text: str) -> Node:
     if cause := limits.too_deep(cleaned):
         raise TooDeepError(cause)
     day = phrases.date(cleaned)
-    return Leaf("", day) if day else _node(cleaned)
+    return Leaf("", day) if day else _node(in_order(cleaned))
 
 
 def _node(text: str) -> Node:
@@ -88,7 +91,8 @@ def _node(text: str) -> Node:
     if r"\begin" in text and (matrix := _MATRIX.fullmatch(text)) and (node := _matrix(*matrix.groups())):
         return node
     if text.startswith(r"\text{"):
-        if (lead := _LEAD.match(text)) and not units.qualified(lead.group(1)):
+        lead = None if labelled(split_at(text, ",", r"\text{and}")) else _LEAD.match(text)
+        if lead and not units.qualified(lead.group(1)):
             return _node(text[lead.end() :])
         if choice := _CHOICE.fullmatch(text):
             return Group(CHOICE, "", (Leaf(choice.group(1)), _node(choice.group(2))))
@@ -211,6 +215,8 @@ def _determinant(rows: list[list[str]]) -> str:
 def _listed(parts: list[str], joined: str = JOINED) -> Node:
     r"""A bare list, with each `a \pm b` as its two values; a set of numbers for inequalities."""
     items: list[Node] = []
+    if labels := labelled(parts):
+        return Group("", "", tuple(named(_node(value), label) for label, value in labels))
     for part in filter(str.strip, parts):
         node = _node(part)
         items.extend(node.items if isinstance(node, Group) and node.left + node.right == "" else (node,))
@@ -340,7 +346,8 @@ def _leaf_of(text: str) -> Leaf:
     words: list[str] = []
 
     def collect(match: re.Match[str]) -> str:
-        words.append(match.group(1) + (match.group(2) or ""))
+        written = _SIGNS_OF_UNITS.sub(lambda m: _SIGN_NAMES[m.group().strip()], match.group(1))
+        words.append(written + (match.group(2) or ""))
         return " "
 
     text = re.sub(r"\\text\{((?:[^{}]|\{[^{}]*\})*)\}(\^\{-?[123]\})?", collect, text).strip()
@@ -348,7 +355,7 @@ def _leaf_of(text: str) -> Leaf:
         text = text.replace("$", "", 1)
         words.append("dollar")
     if text.endswith(r"^{\circ}") and not _FUNCTION_WORDS & set(re.findall(r"\\([a-z]+)", text)):
-        text, words = text.removesuffix(r"^{\circ}"), [*words, "degree"]
+        text, words = text.removesuffix(r"^{\circ}"), ["degree", *words]
     trailing = _TRAILING_WORDS.fullmatch(text)
     if (
         trailing
@@ -392,4 +399,6 @@ def _compact(text: str) -> str:
 
 
 def _words(text: str) -> str:
-    return re.sub(r"\s+", " ", text).strip(" .,;:!\"'").casefold()
+    """Words with single spaces; short ones keep their capitals, for `mW` is not `MW`."""
+    text = re.sub(r"\s+", " ", text).strip(" .,;:!\"'")
+    return text if text.islower() else re.sub(r"[^\W\d_]{5,}", lambda m: m.group().casefold(), text)

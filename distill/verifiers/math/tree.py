@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from distill.verifiers.math.symbols import named_sum
 
@@ -55,6 +56,8 @@ SET_OPERATORS = frozenset((UNION, INTERSECTION, DIFFERENCE, JOINED))
 EMPTY = Leaf(r"\emptyset")
 REALS = Group("(", ")", (Leaf(r"-\infty"), Leaf(r"\infty")))
 _INDEXED = re.compile(r"[A-Za-z]_\{?\d+\}?")
+_ROOT = re.compile(r"([xzrt]|\\lambda)_\{?\d+\}?")
+_UNNAMED: Literal["unnamed"] = "unnamed"
 _SYMBOL = re.compile(r"\\[A-Za-z]+|[A-Za-z]")
 _FUNCTION = re.compile(r"([A-Za-z])\(([A-Za-z])\)")
 
@@ -165,6 +168,8 @@ def _alike(gold: Group, answer: Group, leaf: LeafComparison, sets: SetComparison
             if gold.columns == answer.columns or (all(vectors) and 0 in (gold.columns, answer.columns))
             else False
         )
+    if brackets <= {r"\{\}", ""} and (by_name := _by_name(gold, answer, leaf, sets)) != _UNNAMED:
+        return by_name
     if brackets <= {r"\{\}", ""} or (len(brackets) == 1 and gold.left in (UNION, INTERSECTION, JOINED)):
         if several and not all(_INDEXED.fullmatch(name) for name in names):
             return _all(pairs)  # a = 1, b = 2 says which is which
@@ -174,6 +179,28 @@ def _alike(gold: Group, answer: Group, leaf: LeafComparison, sets: SetComparison
     if len(brackets) == 1 or brackets == {"()", ""} or (brackets == {"()", "[]"} and len(gold.items) > 2):
         return _all(pairs)
     return False
+
+
+def _by_name(
+    gold: Group, answer: Group, leaf: LeafComparison, sets: SetComparison
+) -> bool | Literal["unnamed"] | None:
+    """Lists whose items have names or labels: a list without them comes in their order;
+    `_UNNAMED` for others, and for roots, of which `x_1` may be any."""
+    names, others = ([item.name for item in group.items] for group in (gold, answer))
+    pairs = list(zip(gold.items, answer.items, strict=True))
+    if any(name.startswith(r"\text{") for name in names + others):
+        if len(set(names)) == len(names) and set(names) == set(others):
+            pairs = [(item, answer.items[others.index(item.name)]) for item in gold.items]
+        return _all(compare(named(g, ""), named(a, ""), leaf, sets) for g, a in pairs)
+    roots = [match[1] for name in names if (match := _ROOT.fullmatch(name))]
+    if len(roots) == len(names) and len(set(roots)) == 1:
+        if set(others) != set(roots):
+            return _UNNAMED
+        bare = [tuple(named(item, "") for item in group.items) for group in (gold, answer)]
+        return _unordered(bare[0], bare[1], leaf, sets)
+    if len(names) > 1 and all(names) and len(set(names)) == len(names) and not all(others):
+        return _all(compare(g, a, leaf, sets) for g, a in pairs)
+    return _UNNAMED
 
 
 def _is_vector(group: Group) -> bool:

@@ -1,88 +1,159 @@
-"""Units and other words that stand beside a number in an answer.
+r"""Units and other words that stand beside a number in an answer.
 
-A unit may be left off or added; another unit fails. `6 apples` and `6` agree, `5 cm` and `5 m` do not, and no
-unit is converted into another (`100 cm` is not `1 m` here).
+A unit may be left off or added; another unit fails. `6 apples` and `6` agree, `5 cm` and `5 m` do not, `5 mW`
+and `5 MW` do not, `5 kJ` and `5 kilojoules` do; no unit is converted into another (`100 cm` is not `1 m`).
 """
 
 import re
 from collections.abc import Callable
+from itertools import pairwise
+from typing import NamedTuple
 
 from distill.verifiers.math.words import TABLE
 
-MEASURES = {spelling: name for name, spellings in TABLE["units"].items() for spelling in spellings.split()}
 FILLER = frozenset(TABLE["filler"].split())
 QUALIFIERS = frozenset(TABLE["qualifiers"].split())
 """Words that make another answer of the number beside them: `at least 5` is not 5."""
-_RATIO = re.compile(rf"\b(?:{'|'.join(TABLE['ratios'])})\b")
-_WORD = re.compile(r"a\.m\.?|p\.m\.?|[^\W\d_]+|/|%|\^\{?-?\d\}?")
+SYMBOLS: dict[str, str] = {}
+"""Symbols of units, in which capitals count, and the one symbol of each."""
+NAMES = {spelling: name for name, spellings in TABLE["units"].items() for spelling in spellings.split()}
+"""Names of units in lower case, and abbreviations in which capitals do not count."""
+_FOLDED: dict[str, set[str]] = {}
+_TERMS = re.compile(rf"(?i)\b(?:{'|'.join(TABLE['terms'])})\b")
+_WORD = re.compile(r"a\.m\.?|p\.m\.?|\\[A-Za-z]+|[^\W\d_]+|/|%|\^\{?-?\d\}?")
+_PRODUCT = re.compile(r"(.*[WA])(h)|(.*N)(m)")
+"""Symbols that are written without a space between them: `kWh`, `mAh`, `Nm`."""
+_BARE = frozenset("cm mm km kg mg ml hz um".split())  # noqa: SIM905
+"""Symbols of two letters that stand for a unit even outside `\\text`."""
+_DEGREES = {"C": "celsius", "F": "fahrenheit"}
+
+
+def _prefixed() -> None:
+    """Fills the tables of symbols and names with those that have a prefix."""
+    for symbol, (spellings, names, prefixes) in TABLE["prefixed"].items():
+        allowed = TABLE["prefixes"] if prefixes == "all" else dict.fromkeys(prefixes.split(), "")
+        for prefix, known in {"": ["", ""], **{p: TABLE["prefixes"][p] for p in allowed}}.items():
+            for written in known[0].split() or [""]:
+                SYMBOLS.update({written + one: prefix + symbol for one in spellings.split()})
+            for name in names.split():
+                NAMES.update({known[1] + name: prefix + symbol, known[1] + name + "s": prefix + symbol})
+    SYMBOLS.update({one: name for name, row in TABLE["symbols"].items() for one in row.split()})
+    for one, name in SYMBOLS.items():
+        _FOLDED.setdefault(one.casefold(), set()).add(name)
+
+
+_prefixed()
+
+
+class Words(NamedTuple):
+    """What stands beside a number."""
+
+    measures: dict[str, int]
+    """Units with their powers: `m / s^2` is m to 1 and s to -2."""
+    things: frozenset[str]
 
 
 def agree(gold: str, answer: str) -> bool:
     """True when the words beside two equal numbers name no different units or things."""
-    gold_measures, gold_things = _split(gold)
-    answer_measures, answer_things = _split(answer)
-    if "am" in gold_measures or "pm" in gold_measures:
+    if not gold and not answer:
+        return True
+    (gold_measures, gold_things), (answer_measures, answer_things) = _split(gold), _split(answer)
+    if half_of_day(gold):
         return gold_measures == answer_measures
     if gold_measures and answer_measures and gold_measures != answer_measures:
         nameless = "unit" in gold_measures or "unit" in answer_measures
         return nameless and sorted(gold_measures.values()) == sorted(answer_measures.values())
-    if (
-        bool(gold_measures) != bool(answer_measures)
-        and bool(gold_things) != bool(answer_things)
-        and bool(gold_measures) == bool(answer_things)
-    ):
-        return False  # 5 cm beside 5 apples
+    if bool(gold_measures) != bool(answer_measures):
+        if bool(gold_things) != bool(answer_things) and bool(gold_measures) == bool(answer_things):
+            return False  # 5 cm beside 5 apples
+        if gold_things and answer_things and min((gold_measures | answer_measures).values()) < 0:
+            return False  # 60 beats per minute beside 60 beats
     if any(_qualifies(thing) for thing in gold_things ^ answer_things):
         return False
     return gold_things <= answer_things or answer_things <= gold_things
 
 
+def half_of_day(words: str) -> bool:
+    """True for `a.m.`, `pm` and their like."""
+    return re.search(r"(?i)\b[ap]\.?m\b|[上下]午", words) is not None
+
+
 def order(words: str) -> list[str]:
     """The measures of a text as they follow each other."""
-    return list(_split(words)[0])
+    return list(_split(words).measures)
 
 
 def qualified(words: str) -> bool:
     """True for words that do not only lead to the number after them."""
-    return any(map(_qualifies, _split(words)[1]))
+    return any(map(_qualifies, _split(words).things))
 
 
 def is_unit(word: str) -> bool:
-    """True for a known spelling of a unit of two letters or more, or of one Chinese character."""
-    return word.casefold() in MEASURES and (len(word) > 1 or not word.isascii())
+    """True for a unit of two letters or more that is no product of variables, or of one Chinese character."""
+    lower = word.casefold()
+    return (lower in NAMES and (len(word) > 1 or not word.isascii())) or lower in _BARE
 
 
-def _split(words: str) -> tuple[dict[str, int], frozenset[str]]:
-    """Measures with their powers, and other things of a text: `m / s^2` is m to 1 and s to -2."""
+def measure(word: str) -> str | None:
+    """The unit that a word names, by its exact spelling where other capitals make another unit."""
+    if found := SYMBOLS.get(word) or NAMES.get(word.casefold()):
+        return found
+    folded = _FOLDED.get(word.casefold(), set())
+    alike = len(folded) == 1 and (word.islower() or word.isupper()) and word != "k"  # 5k is 5,000
+    return next(iter(folded)) if alike else None
+
+
+def _split(words: str) -> Words:
+    """The measures and other things of a text."""
     powers: dict[str, int] = {}
     things: set[str] = set()
     sign, factor, last = 1, 1, ""
 
-    def put(measure: str) -> None:
+    def put(unit: str) -> None:
         nonlocal sign, factor, last
-        if measure == "per":
+        if unit == "per":
             sign = -1
-        elif measure in TABLE["powers_before"]:
-            factor = TABLE["powers_before"][measure]
+        elif unit in TABLE["powers_before"]:
+            factor = TABLE["powers_before"][unit]
         else:
-            powers[measure] = powers.get(measure, 0) + sign * factor
-            factor, last = 1, measure
+            powers[unit] = powers.get(unit, 0) + sign * factor
+            factor, last = 1, unit
 
-    for token in _WORD.findall(_RATIO.sub(lambda m: TABLE["ratios"][m.group()], words.casefold())):
-        singular = _singular(token)
-        if token[0] == "^" or token in TABLE["powers_after"]:
-            power = TABLE["powers_after"].get(token) or int(token.strip("^{}"))
+    tokens = _WORD.findall(_TERMS.sub(lambda m: TABLE["terms"][m.group().casefold()], words))
+    for token, after in pairwise([*tokens, ""]):
+        lower = token.casefold()
+        if token[0] == "^" or lower in TABLE["powers_after"]:
             if last:
-                powers[last] *= power
-        elif token in MEASURES:
-            put(MEASURES[token])
+                powers[last] *= TABLE["powers_after"].get(lower) or int(token.strip("^{}"))
+        elif token[0] == "\\" or (token in {"A"} and _is_article(after)):
+            continue
+        elif token in _DEGREES and "degree" in powers:
+            powers[_DEGREES[token]] = powers.pop("degree")
+        elif unit := measure(token):
+            put(unit)
+        elif product := _PRODUCT.fullmatch(token):
+            for part in filter(None, product.groups()):
+                put(measure(part) or part)
         elif not token.isascii():
-            things.update(_unknown_chinese(token, put))
-        elif singular not in FILLER and token not in FILLER:
-            things.add(token if token in QUALIFIERS else singular)
+            things.update(_unknown_chinese(lower, put))
+        elif _singular(lower) not in FILLER and lower not in FILLER:
+            things.add(
+                token
+                if len(_FOLDED.get(lower, ())) > 1
+                else lower
+                if lower in QUALIFIERS
+                else _singular(lower)
+            )
+    if "celsius" in powers or "fahrenheit" in powers:
+        powers.pop("degree", None)
     if factor != 1:
         powers["1"] = factor  # `15 square` without its unit
-    return powers, frozenset(things)
+    return Words(powers, frozenset(things))
+
+
+def _is_article(following: str) -> bool:
+    """True where the `A` before a word is no ampere."""
+    return following.isalpha() and following not in ("of", "in", "at") and measure(following) is None
 
 
 def _qualifies(thing: str) -> bool:
@@ -98,8 +169,8 @@ def _unknown_chinese(token: str, put: Callable[[str], None]) -> list[str]:
     rest = token
     while rest:
         for length in range(min(4, len(rest)), 0, -1):
-            if rest[:length] in MEASURES:
-                put(MEASURES[rest[:length]])
+            if rest[:length] in NAMES:
+                put(NAMES[rest[:length]])
                 break
             if rest[:length] in FILLER:
                 break
