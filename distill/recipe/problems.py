@@ -1,6 +1,6 @@
 """Where problems come from: the `[[problems]]` of datasets, benchmarks and held-out sets."""
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from distill.recipe.section import Section, later
 from distill.records import Kind
@@ -23,7 +23,8 @@ class ProblemSource(Section):
     kind: Kind = "math"
     """Which verifier judges the answers."""
     question: str = "question"
-    """Column with the question."""
+    """Column with the question: a text, or a conversation (`messages`, ShareGPT's `conversations`), whose
+    only question it is. For this key and those below, `a.b` and `a.0.b` are paths into a column."""
     reference: str | None = "answer"
     """Column with the reference answer; `""` or None when there is none (tests judge, or nothing does)."""
     tests: str | None = None
@@ -32,8 +33,13 @@ class ProblemSource(Section):
     """`choice`: column with the options (a list, or texts with labels as ARC has them), or columns with one
     option each, whose order is drawn from the problem (GPQA); they become lines `A) ...` of the question, and
     `reference` may be a label, letter, text or index."""
-    response: str | None = None
-    """Column with a ready completion: such rows are taken as they are, and no teacher is asked."""
+    response: str | tuple[str, ...] | None = None
+    """Column with a ready completion (a text, a conversation, or a list of them), or several columns: such
+    rows are taken as they are, and no teacher is asked. A column `finish_reason` or `finish_reasons` says how
+    they ended."""
+    thinking: str | tuple[str, ...] | None = later(None)
+    """Column with the thinking of `response` where that has none itself; as many columns as `response`
+    names."""
     setup: str | None = None
     """`code`: column with source that is run before an answer (`"prompt"` for HumanEval, `"test_imports"` for
     MBPP)."""
@@ -56,3 +62,15 @@ class ProblemSource(Section):
     def _no_reference(cls, column: str | None) -> str | None:
         """TOML has no null: an empty name is none."""
         return column or None
+
+    @model_validator(mode="after")
+    def _thinking_of_responses(self) -> "ProblemSource":
+        """Each column of thinking belongs to one of completions."""
+        if len(names(self.thinking)) not in (0, len(names(self.response))):
+            raise ValueError("`thinking` names as many columns as `response`")
+        return self
+
+
+def names(columns: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    """The columns that a key names, one or several."""
+    return (columns,) if isinstance(columns, str) else columns or ()

@@ -33,8 +33,16 @@ class Teacher(Section):
     `gemma` (`<|channel>`), `medgemma` (`<unused94>`), `cohere` (`<|START_THINKING|>`), `begin_of_thought`. No
     completion is asked again for it. Files, `replay` and ready responses need none where a text is one block
     of a named family and an answer."""
-    response: str = "response"
-    """`replay`: column with the raw completion (or `thinking` and `answer` columns)."""
+    response: str | tuple[str, ...] = "response"
+    """`replay`: column, or columns, with the raw completion: a text, a conversation, or a list of them (or
+    `thinking` and `answer` columns)."""
+    thinking: str | tuple[str, ...] | None = later(None)
+    """`replay`: column with the thinking of `response` where that has none itself; as many columns as
+    `response` names."""
+    subset: str | None = later(None)
+    """`replay`: configuration name of a hub dataset."""
+    split: str | None = later(None)
+    """`replay`: split of a hub dataset; None: `train`."""
     extra_body: dict[str, Any] = later({})
     """Further fields of a request to a server, as its documentation names them: `{chat_template_kwargs =
     {enable_thinking = true}}`."""
