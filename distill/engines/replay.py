@@ -132,7 +132,7 @@ class _Read:
     def nothing(self, teacher: Teacher) -> str:
         """Why there is no completion, and what to write."""
         present = f"the columns are {guess.listed(self._present)}" if self._present else "it has no rows"
-        if not self._asked:
+        if not self._asked and self._present:
             return f"{teacher.model} has no question in any of {', '.join(QUESTIONS)}; {present}"
         wanted = ", ".join(names(teacher.response))
         return (

@@ -97,7 +97,9 @@ def is_turns(found: Any) -> bool:
     return (
         isinstance(found, list)
         and bool(found)
-        and all(isinstance(turn, Mapping) and _key(turn, SPEAKERS) and _key(turn, SAYINGS) for turn in found)
+        and all(
+            isinstance(turn, Mapping) and _key(turn, SPEAKERS) and set(SAYINGS) & set(turn) for turn in found
+        )
     )
 
 
@@ -228,7 +230,7 @@ def _role(turn: Row) -> str:
 
 def _said(turn: Row) -> str:
     """The text of a turn, with the thinking that it keeps in a field of its own."""
-    return joined(_text(turn[_key(turn, SAYINGS) or ""]), _reasoning(turn))
+    return joined(_text(turn.get(_key(turn, SAYINGS) or "")), _reasoning(turn))
 
 
 def _reasoning(held: Row) -> str | None:
