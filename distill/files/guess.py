@@ -129,7 +129,7 @@ def guess(rows: Sequence[Row]) -> Guess:
     taken = {question, *response, *thinking}
     reference = next((one for one in REFERENCES if one not in taken and _held(rows, one, _is_short)), "")
     tests = next((one for one in TESTS if _held(rows, one, bool) and one != reference.split(".")[0]), "")
-    options = next(((one,) for one in OPTIONS if _held(rows, one, bool)), ())
+    options: tuple[str, ...] = next(((one,) for one in OPTIONS if _held(rows, one, bool)), ())
     if all(_held(rows, one, _is_text) for one in SEPARATE_OPTIONS):
         options = SEPARATE_OPTIONS
     kind: Kind = "code" if tests else "choice" if options else "math" if reference else "open"
