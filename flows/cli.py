@@ -144,6 +144,11 @@ The last line is the path of report.json.""",
         "Prints every column that has a value, then question, thinking and answer.",
         ("e7e3b377",),
     ),
+    "inspect": Help(
+        "shows how the rows of a file are read, and writes a recipe to start from",
+        "Prints columns, their meaning, three rows, and what cannot be used and why.",
+        ("traces.jsonl", "problems.parquet --write mine.toml"),
+    ),
     "serve": Help(
         "serves run pages in a browser, and scheduled runs",
         "Prints the address of the page. It runs until Ctrl-C.",
@@ -246,6 +251,10 @@ def _look_ups(family: "Family[argparse.ArgumentParser]") -> None:
         metavar="RUN",
         help="a student's name or .toml file, a folder's name in the store, or the path of a report.json",
     )
+    inspect = _command(family, "inspect")
+    inspect.add_argument("file", metavar="FILE", help="JSON Lines (also .gz), JSON, CSV or Parquet")
+    inspect.add_argument("--rows", type=int, default=200, help="rows that are looked at (default: 200)")
+    inspect.add_argument("--write", metavar="FILE", help="a recipe to start from, such as mine.toml")
     trace = _command(family, "trace")
     trace.add_argument("id", metavar="ID", help="a trace's id, or the start of it")
 

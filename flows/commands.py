@@ -11,6 +11,7 @@ from distill.curate import funnel, hub
 from distill.curate.hub import HubError
 from distill.engines import EngineError
 from distill.evaluate import report as reports
+from distill.files.readers import KNOWN, UNREADABLE
 from distill.files.traces import UnknownFormatError
 from distill.plan.preflight import CannotRun, preflight
 from distill.recipe import load
@@ -202,6 +203,25 @@ def report(options: Options) -> None:
     path = catalogue.report_path(run)
     print(reports.table(catalogue.load_report(path)))
     print(path)
+
+
+def inspect(options: Options) -> None:
+    """A file of anybody's rows."""
+    from distill.collect import inspection
+
+    if not options.file.endswith(KNOWN):
+        raise UnknownFormatError(f"{options.file}: its name must end in one of {', '.join(KNOWN)}")
+    try:
+        told, recipe, usable = inspection.inspect(options.file, options.rows)
+    except UNREADABLE as error:
+        raise UnknownFormatError(f"{options.file} cannot be read: {error}") from error
+    print(told)
+    if options.write:
+        with open(options.write, "x", encoding="utf-8") as file:
+            file.write(recipe)
+        print(options.write)
+    if not usable:
+        raise UnknownFormatError(f"{options.file}: none of its first rows can be used")
 
 
 def trace(options: Options) -> None:

@@ -74,7 +74,8 @@ def verify_file(source: str, target: str, section: Verification) -> list[Summary
     columns, total = traces.outline(source)
     wanted, parts = _wanted(columns, section), f"{target}.parts"
     if section.majority:
-        traces.require_question(source, columns.names)
+        if "problem_id" not in columns.names:
+            traces.require_question(source)
         _require_siblings_together(source)
     with folders.locked(parts) if "://" not in target else nullcontext():
         done = _finished(parts, _verifying_key(source, section))

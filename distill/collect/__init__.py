@@ -24,26 +24,39 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from decimal import Decimal
 from hashlib import blake2b
-from types import NoneType
 from typing import Any
 
 from distill import duplicates, verifiers
 from distill.collect import options
 from distill.contamination import Match
+from distill.files import columns
 from distill.files.readers import BAD_ROW
 from distill.recipe.curation import Duplicates
 from distill.recipe.dataset import ProblemSource, Verification
+from distill.recipe.problems import names
 from distill.recipe.section import RecipeError
 from distill.records import Problem, Verdict
 from distill.store import digest
-from distill.text import language
+from distill.text import language, ready
 
 VERSION = 3
 MAX_QUESTION_CHARACTERS = 100_000
 """About 25,000 tokens: with a longer question a 32k context has no room to think."""
 LOOK_AHEAD_ROWS = 256
-PLACEHOLDERS = frozenset({"proof", "notfound", "not found", "n/a"})
-"""What NuminaMath and others write where a problem has no short answer."""
+# fmt: off
+PLACEHOLDERS = frozenset((
+    "", "proof", "see proof", "qed", "q.e.d", "notfound", "not found", "answer not found", "no answer",
+    "no answer found", "not available", "not provided", "not given", "none given", "n/a", "nan", "null",
+    "tbd", "todo", "omitted", "see solution", "see the solution", "see solution below",
+    "see the solution below", "see above", "see below", "see explanation", "see the explanation",
+    "see answer", "see attached", "refer to solution", "refer to the solution", "as shown",
+    "as shown above", "shown above", "-", "--", "---", "?", "??", "???", "…", "略", "证明略", "答案略",
+    "见解析", "见答案", "无答案",
+))
+# fmt: on
+"""What NuminaMath and others write where a problem has no short answer, without the signs around it."""
+SIGNS = " \t\r\n$*_()[]{}.!:;\u3002"
+WRAPPERS = ("\\boxed{", "\\text{", "\\textbf{", "\\mathrm{")
 CHECKERS = ("generated_checker", "checker")
 """Columns of programs that judge outputs of their problem (Codeforces): such problems have no one right
 output."""
@@ -179,31 +192,31 @@ def _problem(
 def _question(row: Row, source: ProblemSource) -> str:
     if BAD_ROW in row:
         raise Unusable("bad_row", str(row[BAD_ROW]))
-    value = row.get(source.question)
+    value = columns.value(row, source.question)
     if value is None:
-        columns = ", ".join(str(name) for name in row)[:200]
-        raise Unusable(
-            "empty",
-            f"column {source.question!r} is null"
-            if source.question in row
-            else f"no {source.question!r} in {columns}",
-        )
-    if not isinstance(value, str):
-        raise Unusable("bad_row", f"column {source.question!r} is {type(value).__name__}, not text")
-    return _storable(value).strip()
+        present = ", ".join(str(name) for name in row)[:200]
+        absent = columns.holder(source.question, row) is None
+        cause = f"no {source.question!r} in {present}" if absent else f"column {source.question!r} is null"
+        raise Unusable("empty", cause)
+    try:
+        return _storable(columns.question(value)).strip()
+    except ValueError as error:
+        raise Unusable("bad_row", f"column {source.question!r} {error}") from error
 
 
 def _reference(row: Row, source: ProblemSource, pattern: re.Pattern[str] | None) -> str | None:
-    value = row.get(source.reference) if source.reference else None
+    value = columns.value(row, source.reference) if source.reference else None
     if isinstance(value, list) and len(value) == 1:
         (value,) = value  # OlympiadBench and others wrap a single answer in a list
+    elif source.kind == "math" and isinstance(value, str):
+        value = _alone(value)
     if value is None:
         return None
     if not isinstance(value, (str, int, float, Decimal)) or (
         isinstance(value, float) and not math.isfinite(value)
     ):
         raise Unusable(
-            "no_reference", f"column {source.reference!r} is {_shown(value)}, not text or a number"
+            "no_reference", f"column {source.reference!r} is {columns.shown(value)}, not text or a number"
         )
     text = _storable(str(value))
     text = (
@@ -223,7 +236,7 @@ def _with_options(
     """The question with the options of a multiple-choice row, and the letter of its answer."""
     if not source.options or not question:
         return question, reference
-    value = row.get(source.reference or "")
+    value = columns.value(row, source.reference or "")
     answer = value if isinstance(value, (int, Decimal)) else reference
     try:
         question, reference = options.put_in(row, question, source.options, answer, source.reference)
@@ -235,13 +248,13 @@ def _with_options(
 def _tests(row: Row, source: ProblemSource) -> str | None:
     """The tests as text; an object is written as JSON. What a text has to be, the verifier of its kind
     knows."""
-    value = row.get(source.tests) if source.tests else None
+    value = columns.value(row, source.tests) if source.tests else None
     if value is None or value == "":
         return None
     beside = {
-        name: row[column]
+        name: columns.value(row, column)
         for name, column in (("setup", source.setup), ("entry_point", source.entry_point))
-        if column in row
+        if column and columns.holder(column, row)
     }
     if source.kind == "code" and any(row.get(column) for column in CHECKERS):
         beside["checker"] = True
@@ -253,24 +266,34 @@ def _tests(row: Row, source: ProblemSource) -> str | None:
 
 
 def _response(row: Row, source: ProblemSource) -> str | None:
-    """The ready completion of a row: a text, or the answer in a conversation of one question and one
-    answer."""
-    if source.response is None:
+    """The ready completions of a row, packed into one text."""
+    wanted = names(source.response)
+    if not wanted:
         return None
-    value = row.get(source.response)
-    if isinstance(value, list) and all(isinstance(turn, dict) for turn in value):
-        roles = [str(turn.get("role")) for turn in value]
-        if roles != ["user", "assistant"]:
-            raise Unusable(
-                "bad_row",
-                f"column {source.response!r} has turns of {', '.join(roles)[:200]}, not of user, assistant",
-            )
-        value = value[1].get("content")
-    if not isinstance(value, (str, NoneType)):
-        raise Unusable("bad_row", f"column {source.response!r} is {_shown(value)}, not text")
-    if not value or not value.strip():
-        raise Unusable("empty", f"column {source.response!r} has no ready completion")
-    return _storable(value)
+    try:
+        found = columns.completions(row, wanted, names(source.thinking))
+    except ValueError as error:
+        raise Unusable("bad_row", str(error)) from error
+    said = [(_storable(one.text), one.finish_reason) for one in found if one.text.strip()]
+    if not said:
+        raise Unusable("empty", f"column {', '.join(wanted)!r} has no ready completion")
+    return ready.pack(said)
+
+
+def _alone(text: str) -> Any:
+    """The one text in a list that is written as text (`['7']`); a list of numbers is an answer as it is."""
+    inside = re.fullmatch(r"""\s*\[\s*(["'])([^"']*)\1\s*\]\s*""", text)
+    return inside[2] if inside else text
+
+
+def _is_placeholder(reference: str) -> bool:
+    """Whether a reference says only that the answer stands elsewhere, or that there is none."""
+    bare = reference.strip(SIGNS)
+    for wrapper in WRAPPERS:
+        bare = bare.removeprefix(wrapper).strip(SIGNS)
+    return " ".join(bare.casefold().split()) in PLACEHOLDERS and (
+        bare != "" or not set("()[]{}") & set(reference)
+    )
 
 
 def _require(
@@ -287,7 +310,7 @@ def _require(
     for name in () if by_majority else verifiers.rules(kind).needs:
         if {"reference": reference, "tests": tests}[name] is None:
             raise Unusable("no_reference", f"a {kind} problem needs {name}, and the row has none")
-    if kind == "math" and reference is not None and reference.casefold() in PLACEHOLDERS:
+    if kind == "math" and reference is not None and _is_placeholder(reference):
         raise Unusable("no_reference", f"{reference!r} stands where an answer should")
 
 
@@ -327,7 +350,7 @@ def _language(row: Row, source: ProblemSource, question: str) -> str:
     """The recipe's constant, the row's own column, or what the script of the question tells."""
     said: Any = source.language
     if said and said.startswith("@"):
-        said = row.get(said[1:])
+        said = columns.value(row, said[1:])
     if isinstance(said, str) and re.fullmatch(r"[A-Za-z]{2,3}([-_]\w+)*", said.strip()):
         return re.split("[-_]", said.strip().lower())[0]
     return language.detect(question[:MAX_QUESTION_CHARACTERS]) if question else "en"
@@ -335,7 +358,3 @@ def _language(row: Row, source: ProblemSource, question: str) -> str:
 
 def _storable(text: str) -> str:
     return UNSTORABLE.sub("\ufffd", text)
-
-
-def _shown(value: Any) -> str:
-    return f"a list of {len(value)}" if isinstance(value, list) else type(value).__name__

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from distill.files import columns
 from distill.verifiers import choice_options
 from distill.verifiers.choice_options import LETTERS, MOST_OPTIONS
 
@@ -38,7 +39,7 @@ def put_in(
     ValueError."""
     if isinstance(options, str) or len(options) == 1:
         column = options if isinstance(options, str) else options[0]
-        listed = _listed(row.get(column), column)
+        listed = _listed(columns.value(row, column), column)
         if len(listed.texts) < 2 or len(listed.texts) > MOST_OPTIONS:
             raise ValueError(f"column {column!r} has {len(listed.texts)} options, not 2 to {MOST_OPTIONS}")
         place = None if answer is None else _place(answer, listed)
@@ -130,13 +131,14 @@ def _place(answer: Any, listed: Listed) -> int:
 
 
 def _drawn(
-    row: dict[str, Any], question: str, columns: Sequence[str], answer: Any, answer_column: str | None
+    row: dict[str, Any], question: str, named: Sequence[str], answer: Any, answer_column: str | None
 ) -> tuple[Listed, int | None]:
     """The options of several columns in an order drawn from the problem, and the place of the answer."""
-    texts = {column: str(row[column]).strip() for column in columns if row.get(column) is not None}
+    held = {column: columns.value(row, column) for column in named}
+    texts = {column: str(held[column]).strip() for column in named if held[column] is not None}
     texts = {column: text for column, text in texts.items() if text.casefold() not in PADDING}
     if len(texts) < 2 or len(set(texts.values())) < len(texts):
-        raise ValueError(f"columns {', '.join(columns)[:200]} hold no two options, or one twice")
+        raise ValueError(f"columns {', '.join(named)[:200]} hold no two options, or one twice")
     order = sorted(texts)
     random.Random(json.dumps([question, *(texts[column] for column in order)])).shuffle(order)
     listed = Listed((), tuple(texts[column] for column in order))
@@ -144,7 +146,7 @@ def _drawn(
         return listed, order.index(answer_column)
     if answer is None:
         return listed, None
-    if str(answer).strip() in columns:  # the answer is the name of a column
+    if str(answer).strip() in named:  # the answer is the name of a column
         return listed, order.index(str(answer).strip())
-    letter = _place(answer, Listed((), tuple(texts[column] for column in columns if column in texts)))
-    return listed, order.index([column for column in columns if column in texts][letter])
+    letter = _place(answer, Listed((), tuple(texts[column] for column in named if column in texts)))
+    return listed, order.index([column for column in named if column in texts][letter])

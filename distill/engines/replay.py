@@ -1,9 +1,10 @@
 """Existing traces as the teacher: published sets, our own shards, files of a custom sampler.
 
 `teacher.model` is a JSON Lines or Parquet file, a folder of Parquet shards, or whatever
-`datasets.load_dataset` takes. A row has a `question` (or `prompt`, `problem`) and the raw completion in the
-column `teacher.response` (a list of them counts as several), or `thinking` and `answer`; `finish_reason`,
-`model` or `teacher`, and token counts are used when there. Questions are matched by their text with
+`datasets.load_dataset` takes. A row has a `question` (or `prompt`, `problem`, a conversation) and the raw
+completion in the column `teacher.response` (a conversation counts as its answer, a list as several), with
+its thinking in `teacher.thinking` where that is apart, or `thinking` and `answer`; `finish_reason`, `model`
+or `teacher`, and token counts are used when there. Questions are matched by their text with
 whitespace folded. Sample i is the i-th completion of a question in the file's order; when there are fewer,
 the completion has the failure `no_more_traces`. The rows are copied once into a temporary SQLite file, so
 memory does not grow with them but the temporary folder must hold them.
@@ -19,15 +20,17 @@ from types import TracebackType
 from typing import Any
 
 from distill.engines.protocol import Completion, EngineError, Request, failed
-from distill.files import readers
-from distill.recipe.dataset import ProblemSource, Sampling, Teacher
+from distill.files import columns, guess, readers
+from distill.recipe.dataset import Sampling, Teacher
+from distill.recipe.problems import ProblemSource, names
 from distill.recipe.section import RecipeError
 from distill.store import digest, shards
 from distill.text import endings
 
-QUESTIONS = ("question", "prompt", "problem")
-FINISH_REASONS = ("finish_reason", "finish_reasons")
+QUESTIONS = tuple(dict.fromkeys(("question", "prompt", "problem", *guess.QUESTIONS, *guess.CONVERSATIONS)))
 NO_MORE_TRACES = "no_more_traces"
+MOST_COLUMNS = 1_000
+"""Names that are remembered for a message."""
 LOOK_SECONDS = 0.02
 """Between looks for requests when there is nothing to ask just now."""
 
@@ -85,8 +88,8 @@ class ReplayEngine:
             "CREATE TABLE traces (question, position, completion, PRIMARY KEY (question, position))"
         )
         positions: dict[str, int] = {}
-        untold = endings.Untold(f"{self._teacher.model} has the")
-        for question, completion in _completions(self._teacher):
+        untold, read = endings.Untold(f"{self._teacher.model} has the"), _Read()
+        for question, completion in read.completions(self._teacher):
             if (word := completion["finish_reason"]) is not None:
                 untold.see(word)
             completion["finish_reason"] = (endings.ending(word) or endings.UNKNOWN).reason
@@ -97,60 +100,86 @@ class ReplayEngine:
             )
         self._index.commit()
         if not positions:
-            raise EngineError(
-                f"{self._teacher.model} holds no completion in {self._teacher.response!r}; set "
-                "teacher.response to the column that does"
-            )
+            raise EngineError(read.nothing(self._teacher))
+
+
+class _Read:
+    """The rows of existing traces, and what they lack where nothing can be used."""
+
+    def __init__(self) -> None:
+        self._present: dict[str, None] = {}
+        self._asked = False
+
+    def completions(self, teacher: Teacher) -> Iterator[tuple[str, dict[str, Any]]]:
+        """(question, fields of a Completion, its ending as the row says it) of every row that has both; rows
+        that have not are passed over."""
+        try:
+            for row in _rows(teacher):
+                if len(self._present) < MOST_COLUMNS:
+                    self._present |= dict.fromkeys(row)
+                if (question := _question(row)) is not None:
+                    self._asked = True
+                    for completion in _of_row(row, teacher):
+                        yield question, completion
+        except (*readers.UNREADABLE, RecipeError) as error:
+            raise EngineError(f"the traces to replay cannot be read: {error}") from error
+
+    def nothing(self, teacher: Teacher) -> str:
+        """Why there is no completion, and what to write."""
+        present = f"the columns are {guess.listed(self._present)}" if self._present else "it has no rows"
+        if not self._asked and self._present:
+            return f"{teacher.model} has no question in any of {', '.join(QUESTIONS)}; {present}"
+        wanted = ", ".join(names(teacher.response))
+        return (
+            f"{teacher.model} holds no completion in {wanted!r}; set teacher.response to the column that "
+            f"does; {present}"
+        )
 
 
 def _question_key(question: str) -> str:
     return digest(" ".join(question.split()))[:24]
 
 
-def _completions(teacher: Teacher) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(question, fields of a Completion, ending as the row says it) of every row that has both."""
+def _question(row: Mapping[str, Any]) -> str | None:
     try:
-        for row in _rows(teacher):
-            question = _first(row, QUESTIONS)
-            if isinstance(question, str):
-                for completion in _of_row(row, teacher):
-                    yield question, completion
-    except (*readers.UNREADABLE, RecipeError) as error:
-        raise EngineError(f"the traces to replay cannot be read: {error}") from error
+        return columns.question(_first(row, QUESTIONS))
+    except ValueError:
+        return None
 
 
 def _rows(teacher: Teacher) -> Iterator[Mapping[str, Any]]:
     source = ProblemSource(name="replay", path=teacher.model, revision=teacher.revision, reference=None)
     place = readers.locate(source)
-    if place is not None and (place.endswith(".parquet") or shards.list_shards(place)):
-        for path in [place] if place.endswith(".parquet") else shards.list_shards(place):
+    if place is not None and (place.endswith(readers.KNOWN) or "://" in place):
+        yield from readers.file_rows(place)
+    elif place is not None and (found := shards.list_shards(place)):
+        for path in found:
             yield from readers.file_rows(path)
     elif place is not None and Path(place).is_file():
-        yield from readers.read_rows(source)
+        raise RecipeError(f"the name of {place} must end in one of {', '.join(readers.KNOWN)}")
     else:
         import datasets
 
         yield from datasets.load_dataset(
-            place or teacher.model, split="train", revision=None if place else teacher.revision
+            place or teacher.model,
+            name=teacher.subset,
+            split=teacher.split or "train",
+            revision=None if place else teacher.revision,
         )
 
 
 def _of_row(row: Mapping[str, Any], teacher: Teacher) -> Iterator[dict[str, Any]]:
     """The completions of a row: one, or those of a list (OpenR1-Math keeps `generations` so)."""
-    response = row.get(teacher.response)
-    if isinstance(response, list):
-        words = _first(row, FINISH_REASONS)
-        for position, content in enumerate(response):
-            if isinstance(content, str):
-                word = words[position] if isinstance(words, list) and position < len(words) else None
-                yield _fields(row, teacher, content, None, word)
-    elif isinstance(response, str):
-        yield _fields(row, teacher, response, None, _first(row, FINISH_REASONS))
-    elif isinstance(row.get("answer"), str) and "thinking" in row:
+    try:
+        found = columns.completions(row, names(teacher.response), names(teacher.thinking))
+    except ValueError:
+        found = []
+    for one in found:
+        yield _fields(row, teacher, one.text, None, one.finish_reason)
+    if not found and isinstance(row.get("answer"), str) and "thinking" in row:
         closed = row.get("think_closed") is not False
-        yield _fields(
-            row, teacher, row["answer"] if closed else None, row["thinking"], _first(row, FINISH_REASONS)
-        )
+        word = _first(row, columns.FINISH_REASONS)
+        yield _fields(row, teacher, row["answer"] if closed else None, row["thinking"], word)
 
 
 def _fields(

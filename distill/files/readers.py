@@ -1,4 +1,4 @@
-"""Reads files of rows (JSON Lines, JSON, Parquet), folders and Hugging Face datasets, as plain rows.
+"""Reads files of rows (JSON Lines, JSON, CSV, Parquet), folders and Hugging Face datasets, as plain rows.
 
 A line that is no row (torn, not an object, not UTF-8) comes out as `{BAD_ROW: "line 7: why"}` in its place,
 so that a source of a million good lines is not lost to one bad one. A *file* that cannot be read (missing, no
@@ -7,13 +7,15 @@ dataset without a pinned revision is identified by its name only: when its owner
 notices.
 """
 
+import codecs
+import csv
 import hashlib
 import json
 import re
 import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,7 +23,9 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from distill.files import columns, guess
 from distill.recipe.dataset import ProblemSource
+from distill.recipe.problems import names
 from distill.recipe.section import RecipeError
 
 BAD_ROW = "distill:bad_row"
@@ -31,6 +35,9 @@ MAX_LINE_BYTES = 64 << 20
 PARQUET_BATCH_ROWS = 256
 LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 ARRAYS = (".json", ".json.gz")
+TABLES = (".csv", ".csv.gz")
+KNOWN = (*LINES, *ARRAYS, *TABLES, ".parquet")
+"""Ends of the names of files that are read."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 UNREADABLE = (EOFError, OSError, zlib.error, pa.ArrowException)
 """What reading a missing or damaged file raises."""
@@ -42,20 +49,27 @@ Row = dict[str, Any]
 def read_rows(source: ProblemSource) -> Iterator[Row]:
     """The first `limit` rows of a source, bad ones marked with `BAD_ROW`; raises RecipeError when it cannot
     be read."""
-    return islice(_rows(source), source.limit)
+    return islice(_with_columns(source), source.limit)
 
 
-def file_rows(place: str, columns: Callable[[list[str]], list[str]] | None = None) -> Iterator[Row]:
-    """The rows of a JSON Lines or Parquet file, bad ones marked with `BAD_ROW`; raises one of UNREADABLE.
+def peeked(rows: Iterator[Row]) -> tuple[list[Row], Iterator[Row]]:
+    """The first rows that are not bad, for a look at their columns, and all rows."""
+    first = list(islice(rows, guess.LOOKED_AT))
+    return [row for row in first if BAD_ROW not in row], chain(first, rows)
 
-    `columns` chooses among the columns of a Parquet file; without it all are read.
+
+def file_rows(place: str, chosen_of: Callable[[list[str]], list[str]] | None = None) -> Iterator[Row]:
+    """The rows of a file, bad ones marked with `BAD_ROW`; raises one of UNREADABLE.
+
+    `chosen_of` chooses among the columns of a Parquet file; without it all are read.
     """
     with _opened(place) as file:
         if not place.endswith(".parquet"):
-            yield from json_lines(file)
+            read = _json if place.endswith(ARRAYS) else _csv if place.endswith(TABLES) else json_lines
+            yield from read(file)
             return
         parquet = pq.ParquetFile(file, page_checksum_verification=True)
-        chosen = columns(parquet.schema_arrow.names) if columns else None
+        chosen = chosen_of(parquet.schema_arrow.names) if chosen_of else None
         number = 1
         for batch in parquet.iter_batches(batch_size=PARQUET_BATCH_ROWS, columns=chosen):
             yield from _batch(batch, number)
@@ -88,7 +102,7 @@ def locate(source: ProblemSource) -> str | None:
     for candidate in (path, PROJECT / path):
         if candidate.exists():
             return str(candidate)
-    if HUB_ID.fullmatch(source.path) and not source.path.endswith((*LINES, *ARRAYS, ".parquet")):
+    if HUB_ID.fullmatch(source.path) and not source.path.endswith(KNOWN):
         return None
     raise RecipeError(
         f"problem source {source.name!r}: there is no {source.path} in {Path.cwd()} or {PROJECT}; correct "
@@ -111,17 +125,12 @@ def _rows(source: ProblemSource) -> Iterator[Row]:
 
 
 def _source_rows(source: ProblemSource, place: str) -> Iterator[Row]:
-    if place.endswith(ARRAYS):
-        with _opened(place) as file:
-            yield from _json(file, source)
-    elif place.endswith((*LINES, ".parquet")):
-        yield from file_rows(place, partial(_columns, source))
-    else:
-        known = ", ".join((*LINES, *ARRAYS, ".parquet"))
+    if not place.endswith(KNOWN):
         raise RecipeError(
             f"problem source {source.name!r}: cannot tell the format of {place}; its name must end in one of "
-            f"{known}"
+            f"{', '.join(KNOWN)}"
         )
+    yield from file_rows(place, partial(_columns, source))
 
 
 def _opened(place: str) -> IO[bytes]:
@@ -168,7 +177,7 @@ def _bad(unit: str, number: int, cause: str) -> Row:
     return {BAD_ROW: f"{unit} {number}: {cause}"}
 
 
-def _json(file: IO[bytes], source: ProblemSource) -> Iterator[Row]:
+def _json(file: IO[bytes]) -> Iterator[Row]:
     """A JSON array (read whole), or JSON Lines under a `.json` name as hub datasets have it."""
     start = file.read(1024).removeprefix(BYTE_ORDER_MARK).lstrip()
     file.seek(0)
@@ -178,12 +187,24 @@ def _json(file: IO[bytes], source: ProblemSource) -> Iterator[Row]:
     try:
         values = json.loads(file.read().decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise RecipeError(
-            f"problem source {source.name!r}: {source.path} is no JSON array ({error}); write it as JSON "
-            "Lines"
-        ) from error
+        raise EOFError(f"no JSON array ({error}); write it as JSON Lines") from error
     for number, value in enumerate(values, start=1):
         yield _row("item", number, value)
+
+
+def _csv(file: IO[bytes]) -> Iterator[Row]:
+    """The rows of a table with a heading, every value a text, an empty one null."""
+    csv.field_size_limit(MAX_LINE_BYTES)
+    rows = csv.reader(codecs.iterdecode(file, "utf-8-sig"), strict=True)
+    try:
+        heading = next(rows, [])
+        for number, values in enumerate(rows, start=1):
+            if len(values) != len(heading):
+                yield _bad("row", number, f"{len(values)} values under {len(heading)} columns")
+            else:
+                yield {name: text or None for name, text in zip(heading, values, strict=True)}
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise EOFError(f"no CSV in UTF-8 ({error})") from error
 
 
 def _batch(batch: pa.RecordBatch, first: int) -> list[Row]:
@@ -202,20 +223,32 @@ def _batch(batch: pa.RecordBatch, first: int) -> list[Row]:
     return rows
 
 
+BESIDE = (*columns.FINISH_REASONS, *columns.ENDED, "generated_checker", "checker")
+"""Columns that are read where they are there, whatever a recipe names."""
+
+
 def _columns(source: ProblemSource, present: list[str]) -> list[str]:
-    """The columns that the recipe names, so that wide datasets are not read whole; code and open problems
-    need no reference."""
+    """The columns that the recipe needs, so that wide datasets are not read whole; raises RecipeError where
+    one is not there."""
     language = source.language[1:] if source.language and source.language.startswith("@") else None
-    wanted = [
-        name for name in (source.question, source.reference, source.tests, source.response, language) if name
-    ]
-    missing = [name for name in wanted if name not in present]
+    needed = (source.question, source.reference, source.tests, *names(source.response), language)
+    others = (*names(source.thinking), *names(source.options), source.setup, source.entry_point)
+    missing = [name for name in needed if name and columns.holder(name, present) is None]
     if missing and not (missing == [source.reference] and source.kind in ("code", "open")):
         raise RecipeError(
             f"problem source {source.name!r}: no column {', '.join(missing)}; {source.path} has "
-            f"{', '.join(present)}"
+            f"{guess.listed(present)}{guess.remedy(source, missing, present)}"
         )
-    return [name for name in dict.fromkeys(wanted) if name in present]
+    wanted = (name and columns.holder(name, present) for name in (*needed, *others, *BESIDE))
+    return [name for name in dict.fromkeys(wanted) if name]
+
+
+def _with_columns(source: ProblemSource) -> Iterator[Row]:
+    """The rows of a source; raises RecipeError where its first rows lack a column that the recipe needs."""
+    first, rows = peeked(_rows(source))
+    if first:
+        _columns(source, list(dict.fromkeys(name for row in first for name in row)))
+    yield from rows
 
 
 def _dataset_rows(source: ProblemSource, folder: str | None) -> Iterator[Row]:

@@ -2,8 +2,9 @@
 
 Columns that are used: `id`, `problem_id`, `kind`, `question`, `reference`, `tests`, and `response` (the raw
 completion, with or without think tags) or `thinking` and `answer`; `finish_reason`, `outcome` and the other
-fields of a candidate when they are there. Unknown columns are kept. A number that is negative, not finite or
-beyond 64 bits counts as absent. A row that cannot be used (torn line, missing or mistyped field, NUL, lone
+fields of a candidate when they are there. Where a file lacks some of them, columns are read by the names of
+public sets, and this is told (`reading.py`). Unknown columns are kept. A number that is negative, not finite
+or beyond 64 bits counts as absent. A row that cannot be used (torn line, missing or mistyped field, NUL, lone
 surrogate, bytes that are not UTF-8, a date that no calendar has) never ends a run: it is a row with the
 outcome `error` and the cause. A file that cannot be opened is an OSError, a damaged one an
 UnknownFormatError. JSON Lines are read twice, the first time for their columns; values of mixed types become
@@ -13,7 +14,7 @@ JSON text.
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from functools import lru_cache
@@ -23,7 +24,10 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distill.files.readers import BAD_ROW, LINES, UNREADABLE, Row, file_rows
+from distill.files import guess, reading
+from distill.files.readers import BAD_ROW, KNOWN, UNREADABLE, Row, file_rows
+from distill.files.reading import Reading
+from distill.progress import say
 from distill.records import Candidate, Kind, Opinions, Outcome, Problem, Trace, Verdict
 from distill.store import digest
 from distill.store.schema import schema
@@ -36,8 +40,6 @@ LARGEST = 2**63 - 1
 KINDS, OUTCOMES = get_args(Kind), get_args(Outcome)
 OPINIONS = tuple(name for name in Opinions.__annotations__ if name != "majority_share")
 NO_OPINIONS = Opinions()
-QUESTIONS = ("problem", "prompt", "query", "instruction", "input", "question_text", "problem_statement")
-"""Names under which public sets keep the question."""
 
 
 class UnusableRowError(ValueError):
@@ -53,44 +55,45 @@ def candidates_from_all(path: str) -> Iterator[Candidate]:
     """The candidates of a file, of all files of a folder in order of their names, or of a dataset folder."""
     filesystem, name = fsspec.core.url_to_fs(path)
     if not filesystem.isdir(name):
-        require_question(path, _names(path))
+        require_question(path)
         yield from candidates_from(path)
         return
     inside = f"{path}/candidates" if filesystem.isdir(f"{name}/candidates") else path
     found = sorted(
         one.rsplit("/", 1)[1] for one in filesystem.ls(fsspec.core.url_to_fs(inside)[1], detail=False)
     )
-    known = [one for one in found if one.endswith((*LINES, ".parquet"))]
+    known = [f"{inside}/{one}" for one in found if one.endswith(KNOWN)]
     if not known:
-        raise UnknownFormatError(f"no file in {path} ends in {', '.join((*LINES, '.parquet'))}")
-    for one in known:
-        require_question(f"{inside}/{one}", _names(f"{inside}/{one}"))
+        raise UnknownFormatError(f"no file in {path} ends in {', '.join(KNOWN)}")
+    for one in known:  # before the first row is worked on
+        require_question(one)
     siblings: Counter[str] = Counter()
     for one in known:
-        yield from candidates_from(f"{inside}/{one}", siblings)
+        yield from candidates_from(one, siblings)
 
 
-def require_question(path: str, names: Iterable[str]) -> None:
-    """Raises UnknownFormatError for a file whose columns have no `question`: all its rows would count as one
-    problem."""
-    found = list(names)
-    if found and "question" not in found:
-        meant = next((name for name in QUESTIONS if name in found), "the one that holds it")
+def require_question(path: str) -> None:
+    """Raises UnknownFormatError for a file without a column that holds the question: all its rows would count
+    as one problem, and their prompts would be empty."""
+    found = reading_of(path)
+    if found.names and not found.guess.question:
+        columns = guess.listed(found.names)
         raise UnknownFormatError(
-            f"{path} has no column question; rename {meant} to question (the columns are {', '.join(found)})"
+            f"{path} has no column question: rename the one that holds it (the columns are {columns}); "
+            f"distill inspect {path} shows what they hold"
         )
 
 
-def _names(path: str) -> list[str]:
-    """The columns of a file; of JSON Lines those of the rows up to the first one that has a question."""
-    if path.endswith(".parquet"):
-        return list(outline(path)[0].names)
-    names: dict[str, None] = {}
-    for row in _rows(path):
-        names |= dict.fromkeys(name for name in row if name != BAD_ROW)
-        if "question" in names:
-            break
-    return list(names)
+def reading_of(path: str) -> Reading:
+    """How the rows of a file are read; raises UnknownFormatError where no column holds a completion."""
+    found = reading.of(_rows(path))
+    if found.names and not found.complete:
+        raise UnknownFormatError(
+            f"{path} has no completion: no column response, none of another known name, and no answer; "
+            f"rename the one that holds it (the columns are {guess.listed(found.names)}); distill inspect "
+            f"{path} shows what they hold"
+        )
+    return found
 
 
 def candidates_from(path: str, siblings: Counter[str] | None = None) -> Iterator[Candidate]:
@@ -99,10 +102,13 @@ def candidates_from(path: str, siblings: Counter[str] | None = None) -> Iterator
 
     `siblings` counts the traces of each problem; it carries them over from one file to the next.
     """
-    file = path.rsplit("/", 1)[-1]
-    for number, (row, found) in enumerate(traces_from(path, siblings, endings.Untold(f"{path} has the"))):
+    file, found_in = path.rsplit("/", 1)[-1], reading_of(path)
+    rows = traces_from(path, siblings, endings.Untold(f"{path} has the"), found_in)
+    for number, (row, found) in enumerate(rows):
+        if isinstance(found, Trace) and found_in.guess.question and not found.problem.question.strip():
+            found = "the row has no question"
         if isinstance(found, Trace):
-            yield Candidate(found, _verdict(row), _opinions(row), extra=_extra(row))
+            yield Candidate(found, _verdict(row), _opinions(row), extra=_extra(row, found_in.used))
         else:
             yield _unusable(row, found, digest(f"{file}\n{number}\n{found}")[:16])
 
@@ -119,18 +125,25 @@ def _unusable(row: Row, cause: str, own_id: str) -> Candidate:
 
 
 def traces_from(
-    path: str, siblings: Counter[str] | None = None, untold: endings.Untold | None = None
+    path: str,
+    siblings: Counter[str] | None = None,
+    untold: endings.Untold | None = None,
+    found_in: Reading | None = None,
 ) -> Iterator[tuple[Row, Trace | str]]:
-    """Each row of a file with its trace, or with the cause why it is none; `untold` tells the endings that
-    are not known."""
+    """Each completion of a file's rows with its row and its trace, or with the cause why it is none; `untold`
+    tells the endings that are not known."""
     siblings = Counter() if siblings is None else siblings
-    for row in _rows(path):
-        if untold is not None and (word := row.get("finish_reason")) is not None:
-            untold.see(word)
-        try:
-            yield row, _trace(row, siblings)
-        except UnusableRowError as unusable:
-            yield row, str(unusable)
+    found_in = found_in or reading_of(path)
+    if told := found_in.told():
+        say(f"{path} is read with {told}", once=f"reading/{path}")
+    for given in _rows(path):
+        for row, ours in found_in.rows(given):
+            if untold is not None and (word := ours.get("finish_reason")) is not None:
+                untold.see(word)
+            try:
+                yield row, _trace(ours, siblings)
+            except UnusableRowError as unusable:
+                yield row, str(unusable)
 
 
 def outline(path: str) -> tuple[pa.Schema, int]:
@@ -139,7 +152,10 @@ def outline(path: str) -> tuple[pa.Schema, int]:
     if path.endswith(".parquet"):
         with _told(path), fsspec.open(path, "rb") as file:
             parquet = pq.ParquetFile(file)
-            return parquet.schema_arrow.remove_metadata(), int(parquet.metadata.num_rows)
+            columns, rows = parquet.schema_arrow.remove_metadata(), int(parquet.metadata.num_rows)
+        several = reading_of(path).several  # each completion has a row of its own
+        kept = [pa.field(one.name, pa.large_string()) if one.name in several else one for one in columns]
+        return pa.schema(kept), rows
     kinds: dict[str, set[type]] = {}
     count = 0
     for row in _rows(path):
@@ -153,9 +169,9 @@ def outline(path: str) -> tuple[pa.Schema, int]:
 
 
 def _rows(path: str) -> Iterator[Row]:
-    if not path.endswith((*LINES, ".parquet")):
+    if not path.endswith(KNOWN):
         raise UnknownFormatError(
-            f"cannot tell the format of {path}: its name must end in one of {', '.join((*LINES, '.parquet'))}"
+            f"cannot tell the format of {path}: its name must end in one of {', '.join(KNOWN)}"
         )
     with _told(path):
         yield from file_rows(path)
@@ -336,9 +352,14 @@ def _said(row: Row, name: str) -> str | None:
     return _storable(value) if isinstance(value, str) else None
 
 
-def _extra(row: Row) -> str | None:
-    """The columns of a row that are not ours, as JSON, together with those that came along before."""
-    unknown = {name: value for name, value in row.items() if name not in OURS and value is not None}
+def _extra(row: Row, used: Collection[str] = ()) -> str | None:
+    """The columns of a row that are not ours and not `used` for ours, as JSON, together with those that came
+    along before."""
+    unknown = {
+        name: value
+        for name, value in row.items()
+        if name not in OURS and name not in used and value is not None
+    }
     before = row.get("extra")
     if before is not None:
         known = _object(before)

@@ -209,7 +209,7 @@ class _Asking:
     def traces(self, problem: Problem) -> Iterator[Trace]:
         """The rows of a problem."""
         if problem.response is not None:
-            yield traces.ready(problem, problem.response)
+            yield from traces.ready(problem, problem.response)
             return
         if problem.problem_id in self._refused:
             yield self._refused[problem.problem_id]

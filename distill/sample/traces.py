@@ -1,6 +1,6 @@
 """A completion as a trace: thinking and answer apart, tokens split between them, and its cost."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import reduce
 
@@ -9,7 +9,8 @@ from distill.progress import say
 from distill.recipe.dataset import Teacher
 from distill.records import Problem, Trace
 from distill.store import digest
-from distill.text import think_tags, thinking
+from distill.text import endings, think_tags, thinking
+from distill.text import ready as packed
 
 READY = "ready:"
 """Before the source's name it is the teacher of a trace that came with its problem."""
@@ -44,19 +45,27 @@ def of_tries(problem: Problem, tries: Sequence[Completion], teacher: Teacher, se
     )
 
 
-def ready(problem: Problem, response: str) -> Trace:
-    """The trace of a problem that came with its response, which its problem does not hold a second time."""
-    parts = thinking.split_any(response)
-    return Trace(
-        problem=replace(problem, response=None),
-        id=digest(f"{READY}{problem.problem_id}/{digest(response)}")[:16],
-        sample_index=0,
-        thinking=parts.thinking,
-        answer=parts.answer,
-        think_closed=parts.think_closed,
-        finish_reason="stop",
-        teacher=f"{READY}{problem.source}",
-    )
+def ready(problem: Problem, response: str) -> Iterator[Trace]:
+    """The traces of a problem that came with its completions, which no trace holds a second time."""
+    problem, ids = replace(problem, response=None), set[str]()
+    for index, (text, word) in enumerate(packed.unpack(response)):
+        parts = thinking.split_any(text)
+        ending = endings.STOP if word is None else endings.ending(word) or endings.UNKNOWN
+        identifier = digest(f"{READY}{problem.problem_id}/{digest(text)}")[:16]
+        if identifier in ids:  # the same completion twice
+            identifier = digest(f"{identifier}/{index}")[:16]
+        ids.add(identifier)
+        yield Trace(
+            problem=problem,
+            id=identifier,
+            sample_index=index,
+            thinking=parts.thinking,
+            answer=parts.answer,
+            think_closed=parts.think_closed,
+            finish_reason=ending.reason,
+            teacher=f"{READY}{problem.source}",
+            failure=ending.failure,
+        )
 
 
 def refused(problem: Problem, teacher: Teacher, reason: str) -> Trace:

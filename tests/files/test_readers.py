@@ -130,14 +130,14 @@ def test_a_torn_archive_is_an_error_and_not_a_short_source(tmp_path: Path, name:
     [
         ("missing.jsonl", "there is no missing.jsonl"),
         ("/no/such/folder", "there is no"),
-        ("a.csv", "cannot tell the format"),
+        ("a.txt", "cannot tell the format"),
     ],
 )
 def test_what_cannot_be_read_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, cause: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "a.csv").write_text("question\n", encoding="utf-8")
+    (tmp_path / "a.txt").write_text("question\n", encoding="utf-8")
     with pytest.raises(RecipeError, match=cause):
         list(read_rows(source(path)))
 

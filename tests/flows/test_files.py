@@ -304,7 +304,7 @@ def test_a_file_without_a_question_column_is_not_curated(
     given = tmp_path / "given" / "rows.jsonl"
     given.parent.mkdir()
     rows = [
-        {"problem": f"What is {number} plus 7?", "reference": "9", "response": "<think>x</think>9"}
+        {"wording": f"What is {number} plus 7?", "reference": "9", "response": "<think>x</think>9"}
         for number in range(3)
     ]
     given.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -312,7 +312,7 @@ def test_a_file_without_a_question_column_is_not_curated(
     assert main(["curate", "--input", str(source), "--output", str(tmp_path / "out")]) == 1
     (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("distill:"))
     assert (
-        "no column question; rename problem to question (the columns are problem, reference, response)"
+        "no column question: rename the one that holds it (the columns are wording, reference, response)"
         in line
     )
 

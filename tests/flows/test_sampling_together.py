@@ -67,7 +67,7 @@ def test_traces_without_thinking_are_counted_by_source_ready_responses_too(caplo
         name: [Problem(f"{name}{n}", name, "math", "What?", "b", response=texts[n % 3]) for n in range(30)]
         for name in ("mine", "asked")
     }
-    rows = [traces.ready(problem, problem.response) for problem in sources["mine"]]
+    rows = [trace for problem in sources["mine"] for trace in traces.ready(problem, problem.response)]
     for number, problem in enumerate(sources["asked"]):
         failure = "timeout" if number > 5 else None
         rows.append(
@@ -85,7 +85,8 @@ def test_traces_without_thinking_are_counted_by_source_ready_responses_too(caplo
 def test_ready_responses_that_nearly_all_lack_thinking_are_told_as_they_pass(caplog):
     caplog.set_level("INFO", "distill")
     looks = Looks(Teacher(model="teacher"), Sampling(), Screens())
-    list(looks.over(traces.ready(Problem(f"{n}", "mine", "math", "What?", "b"), "b") for n in range(40)))
+    rows = [next(traces.ready(Problem(f"{n}", "mine", "math", "What?", "b"), "b")) for n in range(40)]
+    list(looks.over(rows))
     assert [line.split(":")[0] for line in caplog.messages] == ["mine"]
     assert "20 of 20 traces so far are malformed (for example no think block)" in caplog.text
 

@@ -112,7 +112,7 @@ def test_texts_without_such_tags_are_told_nothing(content, caplog):
 
 def test_replayed_and_ready_texts_are_read_in_their_own_tags():
     replayed = of_tries(PROBLEM, [Completion("k", TAGGED)], Teacher(engine="replay", model="m"), 0, 0)
-    came = ready(replace(PROBLEM, response=TAGGED), TAGGED)
+    (came,) = ready(replace(PROBLEM, response=TAGGED), TAGGED)
     assert [(trace.thinking, trace.answer) for trace in (replayed, came)] == [("1 + 1", "2")] * 2
 
 

@@ -1,0 +1,125 @@
+"""One student: base model, training and evaluation."""
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from distill.recipe.problems import ProblemSource
+from distill.recipe.section import Section, place
+from distill.recipe.verification import Verification
+
+
+class Base(Section):
+    """The pretrained model that becomes the student."""
+
+    model: str
+    """Hub id or folder (a path relative to the project's root)."""
+    revision: str | None = None
+    licence: str = "unknown"
+    """Licence of the weights; the checkpoint inherits it."""
+    parameters: int = Field(ge=1)
+    """Number of parameters, for the estimate of memory and time before anything is downloaded."""
+    chat_template: str
+    """Name of a file in `configs/chat/` (without `.jinja`), or a `.jinja` file of your own: as given, or
+    beside the recipe. Where its generation prompt opens `<think>`, a row without thinking is trained with an
+    empty think block."""
+    end_of_turn: str
+    """Token that ends the assistant's turn; it becomes EOS of the tokenizer and of the generation config."""
+    pad_token: str
+    """Must differ from `end_of_turn`: padding with the EOS masks it out of the loss and the student never
+    stops."""
+    rope_theta: float | None = None
+    """New RoPE base; Qwen2.5-Math needs 300000 (Open-R1) to go from 4k to 32k tokens."""
+    max_position_embeddings: int | None = None
+    """New context length, with `rope_theta`."""
+    trust_remote_code: bool = False
+
+
+class Training(Section):
+    """Supervised fine-tuning with TRL on prompt-completion rows, loss on the completion only."""
+
+    learning_rate: float = Field(1e-5, gt=0)
+    """Peak; each shipped student names its source. Read it together with the tokens per step that are
+    printed."""
+    final_learning_rate_share: float = Field(0.1, ge=0, le=1)
+    """Cosine decay to this share of the peak (DeepSeek-R1 paper B.4.3: to one tenth)."""
+    epochs: float = Field(2.0, gt=0)
+    """DeepSeek-R1 paper: 2 to 3."""
+    batch_size: int = Field(64, ge=1)
+    """Sequences in one optimizer step, over all devices (DeepSeek-R1 paper: 64)."""
+    max_length: int = Field(32768, ge=8)
+    """Tokens of prompt and completion; longer rows are dropped and counted, never cut."""
+    warmup_share: float = Field(0.03, ge=0, le=1)
+    """Open-R1; not published for R1."""
+    weight_decay: float = Field(0.0, ge=0)
+    beta2: float = Field(0.999, gt=0, lt=1)
+    max_grad_norm: float = Field(1.0, gt=0)
+    packing: bool = False
+    """Rows lie end to end in a forward pass, without padding, each attending to itself only. A GPU that has
+    the kernel for it (bf16, compute capability 8.0) does so in any case; elsewhere it costs the square of a
+    pass's tokens. What a step trains on is the same."""
+    precision: Literal["bf16", "fp32"] = "bf16"
+    """Autocast format. Weights and optimizer state stay in fp32 (bf16 would round small updates away), but a
+    LoRA's base is bf16."""
+    gradient_checkpointing: bool = True
+    lora_rank: int | None = Field(None, ge=1)
+    """Train a LoRA adapter of this rank and merge it; None: full fine-tuning."""
+    lora_alpha: int | None = Field(None, ge=1)
+    max_rows: int | None = Field(None, ge=1)
+    """Train on a seeded choice of so many rows; None: all."""
+    seed: int = 0
+    device_batch_size: int = place(1, ge=1)
+    """Sequences on one device at a time where rows are padded; the rest is gradient accumulation."""
+    device_tokens: int = place(16_384, ge=64)
+    """Tokens on one device at a time where rows lie end to end; a longer row is alone."""
+    checkpoint_steps: int = place(200, ge=1)
+    """Optimizer steps between checkpoints that a killed run goes on from."""
+    liger: bool = place(False)
+    """Fused loss kernels (GPU, `liger-kernel` installed): at 32k tokens the fp32 logits exceed the
+    activations."""
+
+
+class Evaluation(Section):
+    """Base, student and teacher on held-out problems, by the same stages that made the dataset."""
+
+    problems: tuple[ProblemSource, ...] = Field(min_length=1)
+    n: int = Field(4, ge=1)
+    """Samples for each problem: pass@1 is their mean (DeepSeek-R1: 64 on AIME, 16 on MATH-500)."""
+    temperature: float = Field(0.6, ge=0)
+    """DeepSeek-R1 paper D.1; greedy decoding repeats and varies."""
+    top_p: float = Field(0.95, gt=0, le=1)
+    max_tokens: int = Field(32768, ge=1)
+    """DeepSeek-R1 paper D.1."""
+    prompt: str = "math"
+    seed: int = 1
+    engine: Literal["vllm", "transformers"] = place("vllm")
+    """What the student is opened with."""
+    dtype: Literal["auto", "bfloat16", "float32", "float64"] = "auto"
+    concurrency: int = place(256, ge=1)
+    teacher: bool = True
+    """Score the dataset's teacher as well, when it can be asked (not for `replay`)."""
+    verification: Verification = Verification()
+    shard_problems: int = Field(256, ge=1)
+
+    @field_validator("problems")
+    @classmethod
+    def _asked(cls, problems: tuple[ProblemSource, ...]) -> tuple[ProblemSource, ...]:
+        """A model that is scored writes its own answers."""
+        if ready := [source.name for source in problems if source.response]:
+            raise ValueError(
+                f"{', '.join(ready)}: `response` is for datasets; a model that is scored is asked"
+            )
+        return problems
+
+
+class StudentRecipe(Section):
+    """Base model, training and evaluation: one student."""
+
+    name: str
+    description: str
+    """What it is and which published numbers it takes from where."""
+    dataset: str
+    """Name of the dataset recipe that it is trained on unless another is asked for."""
+    base: Base
+    training: Training = Training()
+    evaluation: Evaluation
