@@ -282,4 +282,4 @@ def test_candidates_carry_the_outcome_of_their_row_and_are_unverified_without_on
 
 def test_a_file_of_unknown_format_is_refused_by_name(tmp_path):
     with pytest.raises(traces.UnknownFormatError, match=r"\.parquet"):
-        files.verify_file(str(tmp_path / "in.csv"), str(tmp_path / "out.parquet"), SECTION)
+        files.verify_file(str(tmp_path / "in.txt"), str(tmp_path / "out.parquet"), SECTION)
