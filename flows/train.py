@@ -11,7 +11,7 @@ from typing import Any
 
 from prefect import flow, task
 
-from distill import plots
+from distill import hardware, plots
 from distill.progress import Meter, say
 from distill.recipe.dataset import Base, StudentRecipe, Training
 from distill.records import Checkpoint
@@ -42,7 +42,10 @@ def _trained(student: Folder, dataset: Folder, recipe: StudentRecipe) -> str:
     folder = str(student.local())
     write_text(f"{folder}/recipe.json", recipe.model_dump_json(indent=1))
     examples = dataset.shards("examples/")
-    done, losses = train_student(recipe.base, recipe.training, examples, folder, recipe.name, dataset.path)
+    gpus = hardware.gpus()
+    device = hardware.device_of(gpus[0]) if gpus else hardware.this_cpu()
+    training = hardware.memory.fitted(recipe, device, max(1, len(gpus))).training
+    done, losses = train_student(recipe.base, training, examples, folder, recipe.name, dataset.path)
     named = dataset.path.rsplit("/", 1)[1]
     checkpoint = replace(done, student=recipe.name, dataset=named, fingerprint=student.fingerprint)
     write_record(f"{folder}/checkpoint.json", checkpoint)

@@ -2,14 +2,18 @@
 finite; a plain loop beside it.
 
     python benchmarks/gpu/training.py [--shape 0.5b] [--least 100] [--most 700] [--steps 300] [--batch 64]
-    [--plain] [--folder DIR]
+    [--plain | --trl | --trl-half] [--folder DIR]
 
 The base has random weights with a few heads of very low scores (see attention.py) and the embedded student's
 tokenizer; the rows are random words. It goes through `distill.train.train`, as a student does, in its child
 process with its own settings. Speed is taken between the first and the last logged step. MFU = tokens/s x (6
-x parameters + 6 x layers x heads x head dimension x mean length) / peak. `--plain` trains by a plain loop
-instead: rows sorted by length, padded micro-batches, bf16 autocast, fused AdamW, SDPA, no logs. Needs one
-NVIDIA GPU, and what `pip install -e '.[train]'` brings.
+x parameters + 6 x layers x heads x head dimension x mean length) / peak. Two peers instead:
+
+- `--plain`: a plain loop over rows sorted by length, padded micro-batches, bf16 autocast, fused AdamW, SDPA.
+- `--trl`: TRL's trainer with packing, padding-free attention (FlashAttention 4 where installed), Liger where
+  installed, bf16 autocast over fp32 weights, `--device-tokens` a pass; `--trl-half` with bf16 weights.
+
+Needs one NVIDIA GPU, and what `pip install -e '.[train,gpu]'` brings.
 """
 
 import argparse
@@ -56,9 +60,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--device-batch", type=int, default=32)
-    parser.add_argument("--device-tokens", type=int, default=16_384)
+    parser.add_argument("--device-tokens", type=int, default=65_536)
+    parser.add_argument("--optimizer", choices=["adamw", "adamw_8bit"], default=None)
+    parser.add_argument("--checkpoint-steps", type=int, default=10_000)
     parser.add_argument("--checkpointing", action="store_true")
     parser.add_argument("--plain", action="store_true")
+    parser.add_argument("--trl", action="store_true")
+    parser.add_argument("--trl-half", action="store_true")
     parser.add_argument("--folder", type=Path, default=None)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
@@ -69,9 +77,9 @@ def main() -> None:
             "hidden_size"
         ] * ((options.least + options.most) / 2)
         peak = hardware.device_of(hardware.gpus()[0]).tflops * 1e12
-        if options.plain:
-            rate = plain_loop(model, options)
-            print(f"plain loop: {rate:,.0f} tokens/s, MFU {rate * flops / peak:.1%}")
+        if options.plain or options.trl or options.trl_half:
+            name, rate = ("plain loop", plain_loop(model, options)) if options.plain else trl(model, options)
+            print(f"{name}: {rate:,.0f} tokens/s, MFU {rate * flops / peak:.1%}")
             return
         tokens = make_rows(folder / "examples.parquet", model, options)
         base = Base(
@@ -89,7 +97,8 @@ def main() -> None:
             max_length=max(8192, options.most + 64),
             device_tokens=options.device_tokens,
             gradient_checkpointing=options.checkpointing,
-            checkpoint_steps=10_000,
+            optimizer=options.optimizer,
+            checkpoint_steps=options.checkpoint_steps,
         )
         seen: list[tuple[float, Mapping[str, Any]]] = []
         files = [str(folder / "examples.parquet")]
@@ -148,6 +157,67 @@ def plain_loop(folder: Path, options: argparse.Namespace) -> float:
         done += sum(rows)
     torch.cuda.synchronize()
     return done / (time.monotonic() - started)
+
+
+def trl(folder: Path, options: argparse.Namespace) -> tuple[str, float]:
+    """Its settings, and tokens a second of TRL's own trainer with packing, over the same lengths."""
+    import torch
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+    from transformers.utils.import_utils import is_flash_attn_4_available, is_liger_kernel_available
+    from trl import SFTConfig, SFTTrainer
+
+    from distill.train import attention
+
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    chosen = random.Random(0)
+    weights = torch.bfloat16 if options.trl_half else torch.float32
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=weights)
+    kernel = "flash_attention_4" if is_flash_attn_4_available() else attention.register(model.config, "bf16")
+    model.set_attn_implementation(kernel)
+    packed = max(16_384, options.most)
+    rows, marks = [], list[float]()
+    for _ in range(options.steps * options.batch):
+        length = chosen.randint(options.least, options.most)
+        rows.append({"input_ids": [chosen.randrange(1000, 100_000) for _ in range(length)]})
+
+    class Clock(TrainerCallback):
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            torch.cuda.synchronize()
+            marks.append(time.monotonic())
+
+    each = max(1, options.device_tokens // packed)
+    arguments = SFTConfig(
+        output_dir=str(folder.with_name("trl")),
+        max_length=packed,
+        packing=True,
+        per_device_train_batch_size=each,
+        num_train_epochs=1,
+        learning_rate=1e-5,
+        bf16=True,
+        gradient_checkpointing=options.checkpointing,
+        use_liger_kernel=is_liger_kernel_available(),
+        optim="adamw_torch_8bit" if options.optimizer == "adamw_8bit" else "adamw_torch_fused",
+        dataset_kwargs={"skip_prepare_dataset": False},
+        save_strategy="no",
+        report_to=[],
+        logging_steps=10_000,
+        disable_tqdm=True,
+    )
+    trainer = SFTTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=AutoTokenizer.from_pretrained(folder),
+        callbacks=[Clock()],
+    )
+    trainer.train()
+    first = min(3, len(marks) - 2)
+    tokens = sum(len(row["input_ids"]) for row in rows) / len(marks)
+    rate = tokens * (len(marks) - 1 - first) / (marks[-1] - marks[first])
+    taken = torch.cuda.max_memory_reserved() / 2**30
+    what = f"TRL ({kernel}, weights {weights}, {each} x {packed} tokens, {len(marks)} steps, {taken:.1f} GiB taken)"
+    return what, rate
 
 
 def make_base(folder: Path, shape: dict[str, Any]) -> int:

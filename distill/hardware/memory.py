@@ -21,6 +21,9 @@ CONTEXT_GIB = 1.0
 SERVING_GIB = 2.0
 """What an engine takes beside weights and cache."""
 FRAGMENTATION = 1.1
+PASS_TOKENS = (65_536, 32_768, 16_384)
+"""Of a forward pass, where the recipe leaves them open: the first that fits is taken."""
+ROOM = 0.9
 SHORT_ROWS = 0.25
 """Lower end of the band: the longest row is a quarter of what is allowed."""
 FULLEST_STEP = 1.1
@@ -92,7 +95,37 @@ def layout(training: Training, gpus: int) -> Layout:
     """The layout of a recipe on the GPUs that it uses."""
     half = training.precision == "bf16"
     frozen = 0 if training.lora_rank is None else 2 if half else 4
-    return Layout(gpus, frozen, 8, training.gradient_checkpointing, half)
+    moments = 2 if training.optimizer == "adamw_8bit" else 8
+    return Layout(gpus, frozen, moments, training.gradient_checkpointing, half)
+
+
+def fitted(
+    student: StudentRecipe,
+    device: Device,
+    gpus: int = 1,
+    row_tokens: float | None = None,
+    longest: int | None = None,
+) -> StudentRecipe:
+    """The recipe with what the device decides: tokens of a pass where it leaves them open, and whether
+    activations are computed twice, which is where they do not fit otherwise.
+
+    A tenth of the memory is left free. Where nothing fits, the recipe asks for the least.
+    """
+    section = student.training
+    if not device.capability:
+        return _with(student, section.device_tokens or PASS_TOKENS[-1], section.gradient_checkpointing)
+    asked = PASS_TOKENS if section.device_tokens is None else (section.device_tokens,)
+    twice = (False, True) if section.gradient_checkpointing else (False,)
+    for checkpointing, tokens in ((one, other) for one in twice for other in asked):
+        tried = _with(student, tokens, checkpointing)
+        if training_memory(tried, device, gpus, row_tokens, longest).likely <= ROOM * device.memory_gib:
+            return tried
+    return _with(student, asked[-1], section.gradient_checkpointing)
+
+
+def _with(student: StudentRecipe, device_tokens: int, gradient_checkpointing: bool) -> StudentRecipe:
+    changed = {"device_tokens": device_tokens, "gradient_checkpointing": gradient_checkpointing}
+    return student.model_copy(update={"training": student.training.model_copy(update=changed)})
 
 
 def training_memory(
@@ -107,6 +140,8 @@ def training_memory(
     `row_tokens` and `longest` are the mean and the longest row; without them a pass is as full as the recipe
     allows, which is the upper end of the band in any case.
     """
+    if student.training.device_tokens is None:
+        student = fitted(student, device, gpus, row_tokens, longest)
     shape, training, used = shape_of(student.base), student.training, gpus_used(student, gpus)
     placed = layout(training, used)
     padded = not end_to_end(training, device)
@@ -137,13 +172,14 @@ def pass_tokens(
     - End to end: a step's tokens over GPUs and the passes that `device_tokens` asks for, or the longest row.
     """
     rows, longest = max(1, training.batch_size // gpus), longest or training.max_length
+    most = training.device_tokens or PASS_TOKENS[-1]
     if not end_to_end(training, device):
         wide = math.ceil(longest / WIDTH_MULTIPLE) * WIDTH_MULTIPLE if device.capability else longest
         return min(training.device_batch_size, rows) * wide
     if row_tokens is None:
-        return min(rows * longest, max(training.device_tokens, longest))
+        return min(rows * longest, max(most, longest))
     step = training.batch_size * row_tokens * FULLEST_STEP
-    passes = min(max(1, math.ceil(step / (gpus * training.device_tokens))), rows)
+    passes = min(max(1, math.ceil(step / (gpus * most))), rows)
     return max(math.ceil(step / (gpus * passes)), longest)
 
 

@@ -58,6 +58,8 @@ def plan(
     the fewest that fit.
     """
     device, count = _placed(student, dataset, gpu, gpus)
+    row, longest = costs.row_tokens(dataset, student), training.longest_row(student, dataset)
+    student = memory.fitted(student, device, count, row, longest)
     teacher = sampling.sampling(dataset, device, count)
     trained = training.training(student, dataset, device, count)
     tokens = next(line.value for line in trained if line.name == "trained tokens")

@@ -121,10 +121,10 @@ def _student_fits(student: StudentRecipe, dataset: DatasetRecipe, device: Device
             f"training.device_batch_size={rows // used}; set one of the two, or show fewer GPUs with "
             "CUDA_VISIBLE_DEVICES"
         )
-    if section.liger and importlib.util.find_spec("liger_kernel") is None:
+    if section.optimizer == "adamw_8bit" and importlib.util.find_spec("torchao") is None:
         raise CannotRun(
-            f"{student.name}: training.liger needs the package liger-kernel; install it or set "
-            "training.liger=false"
+            f"{student.name}: training.optimizer=adamw_8bit needs the package torchao: "
+            "`.venv/bin/pip install torchao`"
         )
 
 

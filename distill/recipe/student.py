@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from distill.recipe.problems import ProblemSource
-from distill.recipe.section import Section, place
+from distill.recipe.section import Section, later, place
 from distill.recipe.verification import Verification
 
 
@@ -62,6 +62,12 @@ class Training(Section):
     """Autocast format. Weights and optimizer state stay in fp32 (bf16 would round small updates away), but a
     LoRA's base is bf16."""
     gradient_checkpointing: bool = True
+    """Compute activations twice where they would not fit on the GPU otherwise; false: never."""
+    optimizer: Literal["adamw", "adamw_8bit"] | None = later()
+    """None: AdamW with both moments in fp32. `adamw_8bit` keeps them in 8 bits (needs `torchao`), which saves
+    6 bytes a parameter."""
+    neftune_alpha: float | None = later(gt=0)
+    """Noise on the embeddings while training (NEFTune, arXiv 2310.05914: 5 to 15)."""
     lora_rank: int | None = Field(None, ge=1)
     """Train a LoRA adapter of this rank and merge it; None: full fine-tuning."""
     lora_alpha: int | None = Field(None, ge=1)
@@ -70,13 +76,14 @@ class Training(Section):
     seed: int = 0
     device_batch_size: int = place(1, ge=1)
     """Sequences on one device at a time where rows are padded; the rest is gradient accumulation."""
-    device_tokens: int = place(16_384, ge=64)
-    """Tokens on one device at a time where rows lie end to end; a longer row is alone."""
+    device_tokens: int | None = place(None, ge=64)
+    """Tokens on one device at a time where rows lie end to end; a longer row is alone. None: as many as fit,
+    up to 65,536 (a 0.5B model on an H200: 80k tokens/s with 16,384, 137k with 65,536)."""
     checkpoint_steps: int = place(200, ge=1)
     """Optimizer steps between checkpoints that a killed run goes on from."""
-    liger: bool = place(False)
-    """Fused loss kernels (GPU, `liger-kernel` installed): at 32k tokens the fp32 logits exceed the
-    activations."""
+    offload: bool = place(False)
+    """Keep weights, gradients and optimizer in host memory between their uses: slower, for models that fit on
+    no GPU otherwise."""
 
 
 class Evaluation(Section):

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from distill import hardware, workers
 from distill.progress import say
@@ -28,7 +28,6 @@ STOP_SECONDS = 10.0
 SHARDED_PARAMETERS = 100_000_000  # smaller models, and LoRA adapters of any, train on one GPU
 
 Progress = Callable[[Mapping[str, Any]], None]
-Precision = Literal["bf16", "fp32"]
 
 
 class TrainingError(RuntimeError):
@@ -42,7 +41,7 @@ def prepare(base: Base, target: str, log: str) -> None:
     Weights are linked, not copied. Does nothing when the folder is there.
     """
     if not Path(target).exists():
-        _run({"job": "prepare", "base": base.model_dump(), "target": target}, log, processes=1)
+        _run({"job": "prepare", "base": base.model_dump(), "target": target}, log)
 
 
 def train(
@@ -71,10 +70,8 @@ def train(
         "encoded": encoded or str(Path(target).with_name("encoded")),
     }
     if not base.trust_remote_code:  # code of a model may want torch: the training encodes by itself then
-        _run({**job, "job": "encode"}, log, processes=1)
-    spread = base.parameters >= SHARDED_PARAMETERS and training.lora_rank is None
-    processes = max(1, len(hardware.gpus())) if spread else 1
-    result = _run(job, log, processes=processes, precision=training.precision, on_progress=on_progress)
+        _run({**job, "job": "encode"}, log)
+    result = _run(job, log, launcher=_launcher(base, training), on_progress=on_progress)
     return schema.from_row(Checkpoint, {**result, "fingerprint": "", "dataset": "", "student": ""})
 
 
@@ -82,8 +79,7 @@ def _run(
     job: dict[str, Any],
     log: str,
     *,
-    processes: int,
-    precision: Precision = "bf16",
+    launcher: tuple[str, ...] = (),
     on_progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Runs a job in a child and returns its result; the child's chatter goes to `log`."""
@@ -91,8 +87,8 @@ def _run(
     with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
         json.dump(job, file)
         file.flush()
-        command = [*_launcher(processes, precision), "-m", "distill.train.worker", file.name]
-        child = Child(command, _environment(processes), log=Path(log))
+        command = [sys.executable, *launcher, "-m", "distill.train.worker", file.name]
+        child = Child(command, _environment(launcher), log=Path(log))
         try:
             return _follow(child, log, on_progress)
         finally:
@@ -121,28 +117,35 @@ def _follow(child: Child, log: str, on_progress: Progress | None) -> dict[str, A
     return result
 
 
-def _launcher(processes: int, precision: Precision) -> list[str]:
-    """The command that starts the child: plain Python, or one process a GPU with the model sharded over
-    them."""
-    if processes == 1:
-        return [sys.executable]
-    fsdp = [
+def _launcher(base: Base, training: Training) -> tuple[str, ...]:
+    """What starts the training's processes, one a GPU; empty for plain Python.
+
+    - FSDP shards the model over the GPUs. On one GPU it keeps fp32 weights and computes in bf16, which is
+      faster than autocast: the residual stream is half as wide.
+    - The parts of a LoRA that are trained are small: each GPU has them all.
+    """
+    gpus = len(hardware.gpus())
+    if gpus == 0 or base.parameters < SHARDED_PARAMETERS:
+        return ()
+    half = training.precision == "bf16"
+    common = (f"--num_processes={gpus}", f"--mixed_precision={'bf16' if half else 'no'}")
+    launch = ("-m", "accelerate.commands.launch", *common)
+    if training.lora_rank is not None:
+        return (*launch, "--multi_gpu") if gpus > 1 else ()
+    if gpus == 1 and not half and not training.offload:
+        return ()
+    return (
+        *launch,
         "--use_fsdp",
         "--fsdp_version=2",
         "--fsdp_auto_wrap_policy=TRANSFORMER_BASED_WRAP",
         "--fsdp_state_dict_type=FULL_STATE_DICT",
-    ]
-    return [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        f"--num_processes={processes}",
-        f"--mixed_precision={'bf16' if precision == 'bf16' else 'no'}",
-        *fsdp,
-    ]
+        f"--fsdp_reshard_after_forward={str(gpus > 1).lower()}",
+        f"--fsdp_offload_params={str(training.offload).lower()}",
+    )
 
 
-def _environment(processes: int) -> dict[str, str]:
+def _environment(launcher: tuple[str, ...]) -> dict[str, str]:
     """The child's environment: no telemetry, this checkout first on its path, and one GPU for one process.
 
     GPU memory grows in segments that can be extended: batches of many widths took 132 GiB for 45 GiB of
@@ -154,7 +157,7 @@ def _environment(processes: int) -> dict[str, str]:
     )
     visible = (
         {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]}
-        if processes == 1
+        if not launcher
         else {}
     )
     return {**grows, **workers.environment(), **quiet, **visible}

@@ -17,6 +17,8 @@ from distill.workers import Say
 
 WIDTH_MULTIPLE = 64
 """On a GPU a batch is padded to a multiple of this: each new width costs new allocations."""
+DEVICE_TOKENS = 16_384
+"""Of a pass, where neither the recipe nor the device says."""
 LAST_SHARE = 0.1
 """The final loss is the mean of what was logged in this last share of the steps."""
 
@@ -41,7 +43,7 @@ def trainer(model: Any, tokenizer: Any, rows: Rows, training: Training, folder: 
 
     if end_to_end:
         accumulation = batches.passes_of_a_step(
-            lengths, training.batch_size, world, training.device_tokens, training.seed
+            lengths, training.batch_size, world, training.device_tokens or DEVICE_TOKENS, training.seed
         )
         device_batch = max(2, training.batch_size // (accumulation * world))
     else:
@@ -65,6 +67,7 @@ def trainer(model: Any, tokenizer: Any, rows: Rows, training: Training, folder: 
         def _get_grad_norm(self, *inputs: Any, **named: Any) -> Any:
             parent: Any = super()
             norm = parent._get_grad_norm(*inputs, **named)
+            norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
             checked = torch.stack(
                 [
                     torch.as_tensor(value, device=self.step_loss.device).float()
@@ -100,7 +103,7 @@ def trainer(model: Any, tokenizer: Any, rows: Rows, training: Training, folder: 
                 )
             return super()._get_train_sampler(*inputs, **named)
 
-    return FiniteTrainer(
+    made = FiniteTrainer(
         model=model,
         args=arguments,
         train_dataset=Dataset.from_dict({"row": np.arange(len(rows))}).with_transform(read),
@@ -108,6 +111,9 @@ def trainer(model: Any, tokenizer: Any, rows: Rows, training: Training, folder: 
         peft_config=_lora(training),
         callbacks=[_callback(say, training)],
     )
+    if sharded := getattr(made.accelerator.state, "fsdp_plugin", None):
+        sharded.mixed_precision_policy = _mixed(training.precision)
+    return made
 
 
 def _arguments(
@@ -121,6 +127,7 @@ def _arguments(
 ) -> Any:
     """What TRL is told: a recipe's section, and what fits this device."""
     import torch
+    from transformers.utils.import_utils import is_liger_kernel_available
     from trl import SFTConfig
 
     on_gpu = torch.cuda.is_available()
@@ -150,7 +157,9 @@ def _arguments(
         if accumulation * world > 1 and not end_to_end
         else "random",
         loss_type="nll",
-        use_liger_kernel=training.liger,
+        use_liger_kernel=on_gpu and is_liger_kernel_available(),
+        optim="adamw_torch_8bit" if training.optimizer == "adamw_8bit" else "adamw_torch_fused",
+        neftune_noise_alpha=training.neftune_alpha,
         use_cpu=not on_gpu,
         save_steps=training.checkpoint_steps,
         save_total_limit=2,
@@ -162,6 +171,15 @@ def _arguments(
         seed=training.seed,
         data_seed=training.seed,
     )
+
+
+def _mixed(precision: str) -> Any:
+    """FSDP's formats: gradients are summed in fp32, over GPUs and passes, whatever is computed in bf16."""
+    import torch
+    from torch.distributed.fsdp import MixedPrecisionPolicy
+
+    computed = torch.bfloat16 if precision == "bf16" else torch.float32
+    return MixedPrecisionPolicy(param_dtype=computed, reduce_dtype=torch.float32)
 
 
 def _lora(training: Training) -> Any:
