@@ -19,8 +19,8 @@ def test_the_fingerprints_of_the_embedded_recipes_are_these() -> None:
     )
     dataset = identity.dataset(identity.verdicts(traces, recipe.verification, kinds), recipe)
     student = identity.student(CONTENT, load_student("tiny-qwen2"))
-    assert problems.fingerprint == "493705d73697"
-    assert dataset.fingerprint == "5e68d867598c"
+    assert problems.fingerprint == "f0e53eecd181"
+    assert dataset.fingerprint == "b2c920ddaef7"
     assert student.fingerprint == "cdbfa38d057d"
 
 
