@@ -80,7 +80,7 @@ def test_only_the_questions_are_read(tmp_path: Path) -> None:
     [
         (None, "cannot be read: .*there is no"),
         (["{torn\n", {"question": "First?"}], "1 unreadable rows .line 1"),
-        ([{"problem": "First?"}], "no text in column 'question'"),
+        ([{"problem": "First?"}], "no column question"),
         ([], "no text in column 'question'"),
     ],
 )

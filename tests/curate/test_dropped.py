@@ -181,7 +181,8 @@ def test_problems_of_which_none_is_usable_end_the_run_before_a_teacher_is_asked(
     monkeypatch.setattr(folders, "ROOT", str(tmp_path / "store"))
     recipe = thoughtless(tmp_path)
     for _ in range(2):
-        last = said(capsys, "dataset", recipe, "--set", "problems.0.reference=gold")
+        lines(tmp_path / "problems.jsonl", [{"question": f"What is {n}?", "answer": ""} for n in range(MANY)])
+        last = said(capsys, "dataset", recipe)
         assert (
             f"none of {MANY} rows can be used" in last
             and "no_reference" in last
@@ -196,11 +197,6 @@ def test_problems_of_which_none_is_usable_end_the_run_before_a_teacher_is_asked(
         (traces(3, kind="alchemy"), ("3 are error", "row 0, kind is 'alchemy'")),
         (traces(3, reference="\\frac{1}{"), ("3 are unparsed_reference", "reference column")),
         (traces(3, kind="open"), ("3 are unverified", "verification.judge")),
-        (
-            [{"question": "2 + 2?", "answer": "4", "generation": "<think>\nSo 4.\n</think>\n\n\\boxed{4}"}]
-            * 3,
-            ("3 are no_answer", "columns are question, answer, generation"),
-        ),
         ([], ("has no rows",)),
     ],
 )

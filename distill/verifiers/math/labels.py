@@ -10,11 +10,9 @@ from collections.abc import Sequence
 from distill.verifiers.math.normalise import split_at
 
 _NAMED = re.compile(
-    r"\\text\{\s*([^{}]*[^\W\d_][^{}]*?)(?:\s*[:：]|\s+(?:is|are))\s*\}\s*(\S.*)"
-    r"|\\text\{\s*([^{}]*[^\W\d_][^{}]*?)\s*\}\s*[:：=]\s*(\S.*)"
-    r"|([A-Za-z][A-Za-z ]*[a-z]{2}(?: [A-Z])?)\s*[:：=]\s*(\S.*)",
-    re.DOTALL,
+    r"\\text\{([^{}]*)\}\s*([:：=]?)\s*(\S.*)|([A-Za-z ]{3,40})\s?([:：=])\s*(\S.*)", re.DOTALL
 )
+_LEADS = re.compile(r"[:：]$|(?<=\s)(?:is|are)$")
 _PART = re.compile(
     r"(?:\\text\{\s*)?(?:[Pp]art\s*)?\(([a-h]|i{1,3}|iv|v|[1-9])\)\s*:?\s*(?:\}\s*|(?<=[\s:}]))(\S.*)",
     re.DOTALL,
@@ -27,15 +25,34 @@ _IN_ORDER = re.compile(
 
 def labelled(parts: Sequence[str]) -> list[tuple[str, str]] | None:
     """(label, value) of each part, or None."""
-    for pattern in (_PART, _NAMED):
-        found = [pattern.fullmatch(part.strip()) for part in parts]
-        groups = [[group for group in match.groups() if group] for match in found if match]
-        if len(groups) < len(parts) or len({label for label, _ in groups}) < len(parts) or len(parts) < 2:
+    if len(parts) < 2:
+        return None
+    for find in (_part, _named):
+        found = [pair for part in parts if (pair := find(part.strip()))]
+        labels = [label for label, _ in found]
+        if len(set(labels)) < len(parts):
             continue
-        labels = [" ".join(label.casefold().removeprefix("the ").split()) for label, _ in groups]
-        if pattern is _NAMED or any(labels == list(series[: len(labels)]) for series in _SERIES):
-            return [(rf"\text{{{label}}}", value) for label, (_, value) in zip(labels, groups, strict=True)]
+        if find is _named or any(labels == list(series[: len(labels)]) for series in _SERIES):
+            return [(rf"\text{{{label}}}", value) for label, value in found]
     return None
+
+
+def _part(text: str) -> tuple[str, str] | None:
+    match = _PART.fullmatch(text)
+    return (match[1], match[2]) if match else None
+
+
+def _named(text: str) -> tuple[str, str] | None:
+    match = _NAMED.fullmatch(text)
+    if match is None:
+        return None
+    written, sign, value = (match[group] or match[group + 3] for group in (1, 2, 3))
+    label = _LEADS.sub("", (written or "").strip())
+    if not (sign or label != (written or "").strip()) or not re.search(r"[^\W\d_]", label):
+        return None
+    if match[4] and not re.search(r"[a-z]{2}", label):
+        return None  # AB = 3 and AB:CD are no words
+    return " ".join(label.casefold().removeprefix("the ").split()), value
 
 
 def in_order(text: str) -> str:

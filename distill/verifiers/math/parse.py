@@ -65,8 +65,6 @@ _SCORE = re.compile(r"\d+-\d+")
 r"""In `\text{...}` a result or a range; elsewhere a difference."""
 _INDEXED_NAME = re.compile(r"\\?[A-Za-z]+_\{?\d+\}?")
 _FUNCTION_WORDS = frozenset("sin cos tan cot sec csc log ln exp max min gcd lcm mod".split())  # noqa: SIM905
-_SIGNS_OF_UNITS = re.compile(r"\^\{\\circ\}|\\Omega|\\mu(?![a-z])\s*")
-_SIGN_NAMES = {r"^{\circ}": " degree ", r"\Omega": "Ω", r"\mu": "µ"}
 LARGEST_DETERMINANT = 4
 MOST_SIGNS = 4
 _CLOSING = {"(": ")]", "[": "])", r"\{": r"\}"}
@@ -326,11 +324,9 @@ def _text(content: str) -> Node:
 
 def _leaf(text: str) -> Node:
     signed = _signs(text)
-    return (
-        _leaf_of(text)
-        if len(signed) == 1
-        else Group("", "", tuple(dict.fromkeys(_leaf_of(each) for each in signed)))
-    )
+    if len(signed) == 1:
+        return _leaf_of(text)
+    return Group("", "", tuple(dict.fromkeys(_leaf_of(each) for each in signed)))
 
 
 def _signs(text: str) -> list[str]:
@@ -346,8 +342,7 @@ def _leaf_of(text: str) -> Leaf:
     words: list[str] = []
 
     def collect(match: re.Match[str]) -> str:
-        written = _SIGNS_OF_UNITS.sub(lambda m: _SIGN_NAMES[m.group().strip()], match.group(1))
-        words.append(written + (match.group(2) or ""))
+        words.append(units.signs(match.group(1)) + (match.group(2) or ""))
         return " "
 
     text = re.sub(r"\\text\{((?:[^{}]|\{[^{}]*\})*)\}(\^\{-?[123]\})?", collect, text).strip()

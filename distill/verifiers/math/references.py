@@ -17,7 +17,7 @@ _MARKER = re.compile(
     r"(?i)####|(?:\bthe )?(?:final )?\bans(?:wer)?\b\s*(?:\\?[:：]|is\b|=)[:\s]*"
     r"|\bresult is\b[:\s]*|\bfinal\s*:|答案?\s*(?:[:：是为]\s*)+|^\s*(?:therefore|hence|thus|so),?\s"
 )
-_END = re.compile(r"[.。!;](?:\s|$)|\s*,?\s(?:because|since|which|so|as|by|hence|therefore)\s|\n")
+_END = re.compile(r"[.。!;](?:\s|$)|,?\s(?:because|since|which|so|as|by|hence|therefore)\s|\n")
 _MATH = re.compile(r"\$[^$]*\$|\\(?:text[a-z]*|mbox|hbox|mathrm)\s*\{[^{}]*\}|\\[A-Za-z]+")
 _SENTENCE = re.compile(
     r"(?i)\b(?:is|are|was|were|has|have|had|takes?|costs?|gets?|let|then|so|because|since|hence|thus|therefore"
@@ -32,6 +32,11 @@ _PLACEHOLDER = re.compile(
 )
 
 
+_WRITTEN = re.compile(r"(?i)[a-z]{2}|n/a|(?:[a-z]\.){2}|[#*\"'{\[]")
+"""What a placeholder, a list, a marker, a box and a sentence all have some of."""
+MOST_MARKERS = 20
+
+
 class Reference(NamedTuple):
     """The value of a reference, or the cause why it has none."""
 
@@ -43,19 +48,23 @@ class Reference(NamedTuple):
 def read(text: str | None) -> Reference:
     """The reference without a box, a list's brackets or the words that lead to it."""
     text = (text or "").strip()
+    if text and text.isascii() and not _WRITTEN.search(text):
+        return Reference(text)
     if not text:
         return Reference("", "no reference")
     try:
         text = ((boxed.last_boxed(text) if "\\" in text else None) or text).strip()
     except ValueError:
         return Reference(text)
-    if text == "None" or (_PLACEHOLDER.fullmatch(text) and re.search(r"[^\W\d_]", text)):
+    if text == "None" or (len(text) < 60 and _PLACEHOLDER.fullmatch(text) and re.search(r"[^\W\d_]", text)):
         return Reference("", f"a placeholder: {text[:60]!r}")
     if len(text) <= MOST_CHARACTERS and re.match(r"[\[{]\s*[\"']", text):
         return _listed(text)
     if re.fullmatch(r"\*\*[^*]+\*\*", text):
         text = text[2:-2].strip()
     markers = list(_MARKER.finditer(text)) if not text.startswith("\\") else []
+    if len(markers) > MOST_MARKERS:
+        return Reference("", f"a sentence: {text[:60]!r}")
     values = {_END.split(_MARKER.sub("", text[one.end() :]).strip(), maxsplit=1)[0] for one in markers}
     values = {value.strip(" $.。*") for value in values} - {""}
     if markers and len(values) != 1:

@@ -21,6 +21,8 @@ NAMES = {spelling: name for name, spellings in TABLE["units"].items() for spelli
 _FOLDED: dict[str, set[str]] = {}
 _TERMS = re.compile(rf"(?i)\b(?:{'|'.join(TABLE['terms'])})\b")
 _WORD = re.compile(r"a\.m\.?|p\.m\.?|\\[A-Za-z]+|[^\W\d_]+|/|%|\^\{?-?\d\}?")
+_SIGN = re.compile(r"\^\{\\circ\}|\\Omega|\\mu(?![a-z])\s*")
+_SIGNS = {r"^{\circ}": " degree ", r"\Omega": "Ω", r"\mu": "µ"}
 _PRODUCT = re.compile(r"(.*[WA])(h)|(.*N)(m)")
 """Symbols that are written without a space between them: `kWh`, `mAh`, `Nm`."""
 _BARE = frozenset("cm mm km kg mg ml hz um".split())  # noqa: SIM905
@@ -71,6 +73,11 @@ def agree(gold: str, answer: str) -> bool:
     if any(_qualifies(thing) for thing in gold_things ^ answer_things):
         return False
     return gold_things <= answer_things or answer_things <= gold_things
+
+
+def signs(text: str) -> str:
+    """A text with its degree sign in words, and with the letters of units for their commands."""
+    return text if "\\" not in text else _SIGN.sub(lambda m: _SIGNS[m.group().strip()], text)
 
 
 def half_of_day(words: str) -> bool:
