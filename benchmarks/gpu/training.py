@@ -19,6 +19,7 @@ Needs one NVIDIA GPU, and what `pip install -e '.[train,gpu]'` brings.
 import argparse
 import random
 import re
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -101,6 +102,15 @@ def main() -> None:
             checkpoint_steps=options.checkpoint_steps,
         )
         seen: list[tuple[float, Mapping[str, Any]]] = []
+        started = time.monotonic()
+
+        def heard(event: Mapping[str, Any]) -> None:
+            seen.append((time.monotonic(), event))
+            if "step" in event:
+                print(
+                    f"{time.monotonic() - started:.0f} s: step {event['step']}", file=sys.stderr, flush=True
+                )
+
         files = [str(folder / "examples.parquet")]
         made = train.train(
             base,
@@ -108,8 +118,9 @@ def main() -> None:
             files,
             str(folder / "model"),
             str(folder / "train.log"),
-            lambda e: seen.append((time.monotonic(), e)),
+            heard,
         )
+        seen = [(when, event) for when, event in seen if "loss" in event]
         losses = [event["loss"] for _, event in seen]
         (first, last) = seen[0], seen[-1]
         rate = made.tokens_per_step * (last[1]["step"] - first[1]["step"]) / (last[0] - first[0])
