@@ -36,7 +36,7 @@ VLLM_SHARE = 0.9
 NUMBER_BYTES = {"auto": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 MOST_GPUS = 512
 SHARDED_PARAMETERS = 100_000_000
-"""Smaller models train on one GPU, and so do LoRA adapters of any: as `train` starts its processes."""
+"""Smaller models train on one GPU, as `train` starts its processes."""
 
 
 class Layout(NamedTuple):
@@ -77,8 +77,7 @@ def shape_of(base: Base) -> Architecture:
 
 def gpus_used(student: StudentRecipe, gpus: int) -> int:
     """Of so many GPUs, those that the student is trained on."""
-    sharded = student.base.parameters >= SHARDED_PARAMETERS and student.training.lora_rank is None
-    return gpus if sharded else 1
+    return gpus if student.base.parameters >= SHARDED_PARAMETERS else 1
 
 
 def end_to_end(training: Training, device: Device) -> bool:

@@ -78,12 +78,9 @@ class Training(Section):
     """Sequences on one device at a time where rows are padded; the rest is gradient accumulation."""
     device_tokens: int | None = place(None, ge=64)
     """Tokens on one device at a time where rows lie end to end; a longer row is alone. None: as many as fit,
-    up to 65,536 (a 0.5B model on an H200: 80k tokens/s with 16,384, 137k with 65,536)."""
+    up to 65,536 (a 0.5B model on an H200: 82k tokens/s with 16,384, 137k with 65,536)."""
     checkpoint_steps: int = place(200, ge=1)
     """Optimizer steps between checkpoints that a killed run goes on from."""
-    offload: bool = place(False)
-    """Keep weights, gradients and optimizer in host memory between their uses: slower, for models that fit on
-    no GPU otherwise."""
 
 
 class Evaluation(Section):

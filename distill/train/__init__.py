@@ -25,7 +25,7 @@ VERSION = 1
 LOG_TAIL_LINES = 15
 STOP_SECONDS = 10.0
 """What the child may take to end by itself."""
-SHARDED_PARAMETERS = 100_000_000  # smaller models, and LoRA adapters of any, train on one GPU
+SHARDED_PARAMETERS = 100_000_000  # smaller models train on one GPU
 
 Progress = Callable[[Mapping[str, Any]], None]
 
@@ -120,28 +120,22 @@ def _follow(child: Child, log: str, on_progress: Progress | None) -> dict[str, A
 def _launcher(base: Base, training: Training) -> tuple[str, ...]:
     """What starts the training's processes, one a GPU; empty for plain Python.
 
-    - FSDP shards the model over the GPUs. On one GPU it keeps fp32 weights and computes in bf16, which is
-      faster than autocast: the residual stream is half as wide.
-    - The parts of a LoRA that are trained are small: each GPU has them all.
+    FSDP shards the model over the GPUs. A LoRA's trained parts are small: each GPU has them all.
     """
     gpus = len(hardware.gpus())
-    if gpus == 0 or base.parameters < SHARDED_PARAMETERS:
+    if gpus < 2 or base.parameters < SHARDED_PARAMETERS:
         return ()
     half = training.precision == "bf16"
     common = (f"--num_processes={gpus}", f"--mixed_precision={'bf16' if half else 'no'}")
     launch = ("-m", "accelerate.commands.launch", *common)
     if training.lora_rank is not None:
-        return (*launch, "--multi_gpu") if gpus > 1 else ()
-    if gpus == 1 and not half and not training.offload:
-        return ()
+        return (*launch, "--multi_gpu")
     return (
         *launch,
         "--use_fsdp",
         "--fsdp_version=2",
         "--fsdp_auto_wrap_policy=TRANSFORMER_BASED_WRAP",
         "--fsdp_state_dict_type=FULL_STATE_DICT",
-        f"--fsdp_reshard_after_forward={str(gpus > 1).lower()}",
-        f"--fsdp_offload_params={str(training.offload).lower()}",
     )
 
 
