@@ -39,7 +39,7 @@ from distill.records import Problem, Verdict
 from distill.store import digest
 from distill.text import language, ready
 
-VERSION = 3
+VERSION = 4
 MAX_QUESTION_CHARACTERS = 100_000
 """About 25,000 tokens: with a longer question a 32k context has no room to think."""
 LOOK_AHEAD_ROWS = 256
