@@ -16,7 +16,39 @@ from distill.recipe.verification import Verification
 from distill.records import Trace
 
 NAMES = st.sampled_from(
-    ["question", "problem", "prompt", "messages", "conversations", "answer", "thinking", "reasoning", "response", "generations", "id", "kind", "r1_solution_1", "r1_solution_2", "reference", "final_answer", "finish_reason", "finish_reasons", "is_reasoning_complete", "correctness_math", "tests", "options", "think_closed", "role", "content", "from", "value", "extra", "outcome", "problem_id", "a.b"]
+    [
+        "question",
+        "problem",
+        "prompt",
+        "messages",
+        "conversations",
+        "answer",
+        "thinking",
+        "reasoning",
+        "response",
+        "generations",
+        "id",
+        "kind",
+        "r1_solution_1",
+        "r1_solution_2",
+        "reference",
+        "final_answer",
+        "finish_reason",
+        "finish_reasons",
+        "is_reasoning_complete",
+        "correctness_math",
+        "tests",
+        "options",
+        "think_closed",
+        "role",
+        "content",
+        "from",
+        "value",
+        "extra",
+        "outcome",
+        "problem_id",
+        "a.b",
+    ]
 )
 PLAIN = st.one_of(
     st.none(),

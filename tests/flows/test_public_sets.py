@@ -10,7 +10,7 @@ import pytest
 from distill.collect import collect
 from distill.files import guess
 from distill.files.readers import read_rows
-from distill.recipe.dataset import Verification
+from distill.recipe.dataset import CONFIGS, Verification
 from distill.recipe.load import load_dataset
 from distill.recipe.problems import names
 from distill.store import shards
@@ -168,8 +168,10 @@ def test_a_shipped_recipe_goes_from_its_columns_to_examples(
 
 @pytest.mark.parametrize("name", ROWS)
 def test_a_shipped_recipe_says_where_its_columns_are_from(name: str) -> None:
-    said = load_dataset(name).description
-    assert "Columns" in said and ("card" in said or "from memory" in said)
+    (source,) = load_dataset(name).problems
+    said = (CONFIGS / "datasets" / f"{name}.toml").read_text(encoding="utf-8").split('description = "')[0]
+    assert f"distill inspect --hub {source.path}" in said and "card" in said
+    assert f"`{source.question}`" in load_dataset(name).description
 
 
 @pytest.mark.parametrize("name", ROWS)
