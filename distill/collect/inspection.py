@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from distill.collect import collect, question_key
+from distill.collect.rows import collect, question_key
 from distill.files import columns, guess, readers
 from distill.files.traces import UnknownFormatError
 from distill.recipe.problems import ProblemSource, names
