@@ -19,7 +19,7 @@ from distill.contamination import Benchmarks, Match, benchmarks
 from distill.curate import dropped
 from distill.files.readers import read_rows
 from distill.progress import Meter, say
-from distill.recipe.dataset import Curation, ProblemSource, Verification
+from distill.recipe import Curation, ProblemSource, Verification
 from distill.records import Problem
 from distill.store import Folder, checked, exists, list_shards, shards, write_text
 from flows import runners

@@ -15,9 +15,8 @@ from distill.engines import EngineError
 from distill.evaluate import report as reports
 from distill.files.traces import UnknownFormatError
 from distill.plan.preflight import CannotRun, preflight
-from distill.recipe import load
-from distill.recipe.dataset import Curation, DatasetRecipe, StudentRecipe
-from distill.recipe.section import RecipeError as RecipeError
+from distill.recipe import Curation, DatasetRecipe, StudentRecipe, load
+from distill.recipe import RecipeError as RecipeError
 from distill.records import Report
 from distill.sample import RunStopped
 from distill.sample import StoppedByHand as StoppedByHand

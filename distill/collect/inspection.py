@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from distill.collect.rows import collect, question_key
 from distill.files import columns, guess, readers
 from distill.files.traces import UnknownFormatError
-from distill.recipe.problems import ProblemSource, names
-from distill.recipe.verification import Verification
+from distill.recipe import ProblemSource, Verification
+from distill.recipe.problems import names
 from distill.records import Problem
 from distill.text import ready, thinking
 from distill.text.tables import inert

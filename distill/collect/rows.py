@@ -31,10 +31,8 @@ from distill.collect import options
 from distill.contamination import Match
 from distill.files import columns
 from distill.files.readers import BAD_ROW
-from distill.recipe.curation import Duplicates
-from distill.recipe.dataset import ProblemSource, Verification
+from distill.recipe import Duplicates, ProblemSource, RecipeError, Verification
 from distill.recipe.problems import names
-from distill.recipe.section import RecipeError
 from distill.records import Problem, Verdict
 from distill.store import digest
 from distill.text import language, ready

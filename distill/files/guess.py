@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from distill.files import columns
 from distill.files.columns import REASONING, Row
-from distill.recipe.problems import ProblemSource
+from distill.recipe import ProblemSource
 from distill.records import Kind
 
 QUESTIONS = (

@@ -12,10 +12,7 @@ from hypothesis import strategies as st
 from distill import contamination, verifiers
 from distill.collect import MAX_QUESTION_CHARACTERS, apart, collect, marked
 from distill.files.readers import BAD_ROW, read_rows
-from distill.recipe.curation import Screens
-from distill.recipe.dataset import Curation, ProblemSource, Verification
-from distill.recipe.load import load_dataset
-from distill.recipe.section import RecipeError
+from distill.recipe import Curation, ProblemSource, RecipeError, Screens, Verification, load_dataset
 from distill.records import Problem, Trace
 from distill.store import folders, schema, shards
 

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from distill.collect import collect
 from distill.files import columns, guess, reading, traces
 from distill.files.readers import BAD_ROW
-from distill.recipe.problems import ProblemSource
-from distill.recipe.verification import Verification
+from distill.recipe import ProblemSource, Verification
 from distill.records import Trace
 
 NAMES = st.sampled_from(

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from distill import collect
-from distill.recipe.load import load_dataset, load_student
+from distill.recipe import load_dataset, load_student
 from distill.store import Folder
 from flows.identity import Folders
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from distill.recipe.load import load_dataset
+from distill.recipe import load_dataset
 from distill.store import shards
 from flows import server
 from flows.cli import main

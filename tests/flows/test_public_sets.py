@@ -10,8 +10,8 @@ import pytest
 from distill.collect import collect
 from distill.files import guess
 from distill.files.readers import read_rows
-from distill.recipe.dataset import CONFIGS, Verification
-from distill.recipe.load import load_dataset
+from distill.recipe import Verification, load_dataset
+from distill.recipe.dataset import CONFIGS
 from distill.recipe.problems import names
 from distill.store import shards
 from flows import server
