@@ -35,8 +35,7 @@ from numpy.typing import NDArray
 
 from distill.collect import collect
 from distill.engines import Completion, Completions, open_engine
-from distill.recipe.dataset import Adaptive, Sampling
-from distill.recipe.load import load_dataset
+from distill.recipe import Adaptive, Sampling, load_dataset
 from distill.sample import Asked, DrawPlan, sample
 from distill.verify import verify
 

@@ -173,7 +173,7 @@ def measured(client: str, port: int, in_flight: int, requests: int) -> dict[str,
 
 def by_distill(port: int, in_flight: int, requests: int, mark: Callable[[], None]) -> None:
     from distill.engines.server import ServerEngine
-    from distill.recipe.dataset import Sampling, Teacher
+    from distill.recipe import Sampling, Teacher
 
     with ServerEngine(
         Teacher(model="teacher", urls=(f"http://127.0.0.1:{port}/v1",), concurrency=in_flight)
@@ -322,7 +322,7 @@ def row(
 def soak(port: int, in_flight: int, requests: int) -> list[dict[str, Any]]:
     """What one long call holds on its way."""
     from distill.engines.server import ServerEngine
-    from distill.recipe.dataset import Sampling, Teacher
+    from distill.recipe import Sampling, Teacher
 
     rows = []
     with ServerEngine(

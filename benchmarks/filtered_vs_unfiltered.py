@@ -24,8 +24,7 @@ from pathlib import Path
 from distill import collect, curate, engines, evaluate, sample, train, verify
 from distill.engines import Completions
 from distill.files import readers
-from distill.recipe import load
-from distill.recipe.dataset import DatasetRecipe, Sampling, StudentRecipe, Teacher
+from distill.recipe import DatasetRecipe, Sampling, StudentRecipe, Teacher, load
 from distill.records import Candidate, Example, Problem
 from distill.store import shards
 

@@ -202,7 +202,7 @@ _not_counted: list[float] = []
 
 
 def _section() -> Any:
-    from distill.recipe.curation import Duplicates
+    from distill.recipe import Duplicates
 
     return Duplicates(threshold=THRESHOLD)
 

@@ -271,7 +271,7 @@ def rooms(url: str, rows: int, folder: str) -> None:
     """This project's rooms, shard after shard."""
     from distill.engines import Completions
     from distill.engines.server import ServerEngine
-    from distill.recipe.dataset import Sampling, Teacher
+    from distill.recipe import Sampling, Teacher
     from distill.records import Problem, Trace
     from distill.sample import Asked, sample
     from distill.store import shards

@@ -182,7 +182,7 @@ def screens(rows: Sequence[Row]) -> Flags:
     """This project: the columns that these screens need, and its default thresholds."""
     from distill.curate import measures, refusals, repetition
     from distill.curate.filters import reason
-    from distill.recipe.curation import Screens, Selection
+    from distill.recipe import Screens, Selection
     from distill.records import Measures
     from distill.text import form
 

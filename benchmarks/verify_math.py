@@ -39,7 +39,7 @@ from typing import Any
 from latex2sympy2_extended import NormalizationConfig
 from math_verify import LatexExtractionConfig, parse, verify
 
-from distill.recipe.dataset import Verification
+from distill.recipe import Verification
 from distill.records import Problem, Trace
 from distill.verifiers import by_rules
 from distill.verifiers.math.worker_pool import pool

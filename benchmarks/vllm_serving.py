@@ -38,7 +38,7 @@ from distill.engines.vllm import vllm_python
 from distill.engines.vllm.engine import told
 from distill.engines.vllm.processes import KEY, Servers
 from distill.progress import showing
-from distill.recipe.dataset import Sampling, Teacher
+from distill.recipe import Sampling, Teacher
 from distill.records import Problem, Trace
 from distill.sample import Asked, sample
 from distill.store import shards

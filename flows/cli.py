@@ -147,7 +147,7 @@ The last line is the path of report.json.""",
     "inspect": Help(
         "shows how the rows of a file are read, and writes a recipe to start from",
         "Prints columns, their meaning, three rows, and what cannot be used and why.",
-        ("traces.jsonl", "problems.parquet --write mine.toml"),
+        ("traces.jsonl", "problems.parquet --write mine.toml", "--hub openai/gsm8k --subset main"),
     ),
     "serve": Help(
         "serves run pages in a browser, and scheduled runs",
@@ -252,7 +252,14 @@ def _look_ups(family: "Family[argparse.ArgumentParser]") -> None:
         help="a student's name or .toml file, a folder's name in the store, or the path of a report.json",
     )
     inspect = _command(family, "inspect")
-    inspect.add_argument("file", metavar="FILE", help="JSON Lines (also .gz), JSON, CSV or Parquet")
+    inspect.add_argument(
+        "file", metavar="FILE", nargs="?", help="JSON Lines (also .gz), JSON, CSV or Parquet"
+    )
+    inspect.add_argument(
+        "--hub", metavar="ID", help="a data set of the hub instead; only its first rows are read"
+    )
+    inspect.add_argument("--split", default="train", help="its split (default: train)")
+    inspect.add_argument("--subset", help="its configuration, where it has several")
     inspect.add_argument("--rows", type=int, default=200, help="rows that are looked at (default: 200)")
     inspect.add_argument("--write", metavar="FILE", help="a recipe to start from, such as mine.toml")
     trace = _command(family, "trace")

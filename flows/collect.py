@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, count, groupby, islice
 from operator import itemgetter
+from typing import Any
 
 from prefect import flow, task
 
@@ -18,13 +19,23 @@ from distill.contamination import Benchmarks, Match, benchmarks
 from distill.curate import dropped
 from distill.files.readers import read_rows
 from distill.progress import Meter, say
-from distill.recipe.dataset import Curation, ProblemSource, Verification
+from distill.recipe import Curation, ProblemSource, Verification
 from distill.records import Problem
 from distill.store import Folder, checked, exists, list_shards, shards, write_text
 from flows import runners
 from flows.identity import Folders
 
 MATCHES = "contamination.json"
+SAID = ["problem_id", "source", "unusable", "detail_unusable"]
+"""Columns that say which problems should not be asked, and why."""
+EXAMPLE_CHARACTERS = 300
+REMEDIES = {
+    "too_long": "a teacher has no room left to think; shorten the questions",
+    "needs_image": "a text model cannot see it; another source has what is asked in words",
+    "exact_duplicate": "an earlier problem of these sources asks the same",
+    "near_duplicate": "curation.duplicates.problems decides it",
+}
+"""Of reasons that mean something else for traces."""
 
 
 @flow(name="collect", **runners.FLOW)
@@ -43,11 +54,9 @@ def collect_stage(folders: Folders) -> Folder:
                 _finish(found)
     summary = found.needed("distill collect")
     unusable: dict[str, int] = summary["unusable"]
-    reasons = ", ".join(f"{rows:,} {reason}" for reason, rows in unusable.items()) or "none"
+    reasons = dropped.counted(unusable) or "none"
     say(f"{summary['rows']:,} problems in {len(summary['shards'])} shards, unusable: {reasons}")
-    if sum(unusable.values()) == summary["rows"]:
-        reason = max(unusable, key=lambda one: unusable[one], default="")
-        dropped.require_any(unusable, summary["rows"], found.label, {reason: _example(found, reason)})
+    _require_usable(found, summary)
     return found
 
 
@@ -112,21 +121,37 @@ def mark_shards(sources: list[str], folder: Folder, curation: Curation) -> None:
 
 
 def _finish(folder: Folder) -> None:
-    """Closes a folder of problems, with the number of those that should not be asked by reason."""
+    """Closes a folder of problems. Its summary counts those that should not be asked by reason, and by source
+    with an example of each reason."""
     paths = list_shards(folder.path)
-    counts = Counter(row["unusable"] for path in paths for row in checked.read_rows(path, ["unusable"]))
-    unusable = {reason: rows for reason, rows in counts.items() if reason}
-    folder.finish(paths, content=paths, unusable=unusable)
+    unusable, sources = Counter[str](), dict[str, dict[str, Any]]()
+    for row in (row for path in paths for row in checked.read_rows(path, SAID)):
+        source = sources.setdefault(row["source"], {"rows": 0, "unusable": Counter(), "examples": {}})
+        source["rows"] += 1
+        if reason := row["unusable"]:
+            unusable[reason] += 1
+            source["unusable"][reason] += 1
+            example = f"{row['problem_id']}, {row['detail_unusable']}"[:EXAMPLE_CHARACTERS]
+            source["examples"].setdefault(reason, example)
+    folder.finish(paths, content=paths, unusable=unusable, sources=sources)
 
 
-def _example(folder: Folder, reason: str) -> str:
-    """What is wrong with the first problem that has a reason."""
-    columns = ["problem_id", "unusable", "detail_unusable"]
-    for path in folder.shards():
-        for row in checked.read_rows(path, columns):
-            if row["unusable"] == reason:
-                return f"{row['problem_id']}, {row['detail_unusable']}"
-    return ""
+def _require_usable(folder: Folder, summary: dict[str, Any]) -> None:
+    """Says each reason of unusable problems with an example; raises NothingLeftError where no problem of a
+    source can be used, unless other texts are the main cause."""
+    sources: dict[str, dict[str, Any]] = summary["sources"]
+    examples = {
+        reason: f"{name}: {example}" if len(sources) > 1 else example
+        for name, source in reversed(sources.items())
+        for reason, example in source["examples"].items()
+    }
+    dropped.require_any(summary["unusable"], summary["rows"], folder.label, examples)
+    for reason, rows in summary["unusable"].items():
+        say(f"{rows:,} problems are {dropped.lost(reason, examples[reason], REMEDIES.get(reason, ''))}")
+    for name, source in sources.items():
+        if max(source["unusable"], key=source["unusable"].get, default=None) not in dropped.USUAL:
+            label = f"{folder.label}, problem source {name!r}"
+            dropped.require_any(source["unusable"], source["rows"], label, source["examples"])
 
 
 def _problems(

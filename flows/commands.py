@@ -2,6 +2,8 @@
 they bring Prefect with them."""
 
 import argparse
+import errno
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,12 +13,10 @@ from distill.curate import funnel, hub
 from distill.curate.hub import HubError
 from distill.engines import EngineError
 from distill.evaluate import report as reports
-from distill.files.readers import KNOWN, UNREADABLE
 from distill.files.traces import UnknownFormatError
 from distill.plan.preflight import CannotRun, preflight
-from distill.recipe import load
-from distill.recipe.dataset import Curation, DatasetRecipe, StudentRecipe
-from distill.recipe.section import RecipeError as RecipeError
+from distill.recipe import Curation, DatasetRecipe, StudentRecipe, load
+from distill.recipe import RecipeError as RecipeError
 from distill.records import Report
 from distill.sample import RunStopped
 from distill.sample import StoppedByHand as StoppedByHand
@@ -206,22 +206,29 @@ def report(options: Options) -> None:
 
 
 def inspect(options: Options) -> None:
-    """A file of anybody's rows."""
+    """Anybody's rows, as they would be read."""
+    from rich.console import Console
+
     from distill.collect import inspection
 
-    if not options.file.endswith(KNOWN):
-        raise UnknownFormatError(f"{options.file}: its name must end in one of {', '.join(KNOWN)}")
-    try:
-        told, recipe, usable = inspection.inspect(options.file, options.rows)
-    except UNREADABLE as error:
-        raise UnknownFormatError(f"{options.file} cannot be read: {error}") from error
-    print(told)
+    if (options.file is None) == (options.hub is None):
+        raise RecipeError("distill inspect: name a FILE, or a data set of the hub with --hub ID")
+    if options.rows < 1:
+        raise RecipeError("distill inspect: --rows is a number from 1")
+    if options.write and not options.write.endswith(".toml"):
+        raise RecipeError(f"--write {options.write}: the name of a recipe ends in .toml")
+    if options.write and os.path.lexists(options.write):
+        raise FileExistsError(errno.EEXIST, "File exists, and is not overwritten", options.write)
+    origin = inspection.Origin(options.hub or options.file, bool(options.hub), options.split, options.subset)
+    found = inspection.inspect(origin, options.rows)
+    if found.held:
+        console = Console(highlight=False)
+        console.print(inspection.shown(found, console.width))
+    found.require_usable()
     if options.write:
         with open(options.write, "x", encoding="utf-8") as file:
-            file.write(recipe)
+            file.write(inspection.recipe(found))
         print(options.write)
-    if not usable:
-        raise UnknownFormatError(f"{options.file}: none of its first rows can be used")
 
 
 def trace(options: Options) -> None:

@@ -21,7 +21,7 @@ from distill.curate import dropped, funnel, steps, write
 from distill.curate.funnel import Funnel
 from distill.curate.steps import Job, Stage, Stages
 from distill.progress import say
-from distill.recipe.dataset import Curation, DatasetRecipe
+from distill.recipe import Curation, DatasetRecipe
 from distill.store import Folder, checked, list_shards, read_text
 from flows import runners
 from flows.identity import Folders

@@ -4,8 +4,7 @@ from prefect import flow
 
 from distill import verify
 from distill.plan.preflight import CannotRun, teacher_ready
-from distill.recipe.load import load_dataset
-from distill.recipe.section import RecipeError
+from distill.recipe import RecipeError, load_dataset
 from distill.store import Folder, NotMade
 from flows import runners, stale_runs
 from flows.collect import collect_stage

@@ -19,7 +19,7 @@ from distill.curate import funnel
 from distill.engines import ENGINES
 from distill.evaluate import Measured, report
 from distill.progress import say
-from distill.recipe.dataset import Base, Evaluation, StudentRecipe, Teacher
+from distill.recipe import Base, Evaluation, StudentRecipe, Teacher
 from distill.records import Candidate, Report, Role
 from distill.store import Folder, checked, read_text, write_record, write_text
 from distill.train import prepare

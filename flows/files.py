@@ -32,8 +32,7 @@ from distill.engines import Completions
 from distill.files import grouping, traces
 from distill.files.readers import Row
 from distill.progress import Meter, say
-from distill.recipe.dataset import Curation, DatasetRecipe, Verification
-from distill.recipe.section import RecipeError
+from distill.recipe import Curation, DatasetRecipe, RecipeError, Verification
 from distill.records import Opinions, Trace, Verdict
 from distill.store import StoreError, folders, shards
 from distill.store.paths import filesystem

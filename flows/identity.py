@@ -15,14 +15,14 @@ from distill.curate import preferences, steps
 from distill.engines import ENGINES
 from distill.files import readers
 from distill.hardware import shapes
-from distill.recipe.curation import Screens
-from distill.recipe.dataset import (
+from distill.recipe import (
     Base,
     Curation,
     DatasetRecipe,
     Evaluation,
     ProblemSource,
     Sampling,
+    Screens,
     StudentRecipe,
     Teacher,
     Verification,

@@ -4,7 +4,7 @@ from prefect import flow
 
 from distill.engines import ENGINES
 from distill.engines.vllm import kept
-from distill.recipe.load import load_both
+from distill.recipe import load_both
 from distill.train import student_template
 from flows import runners, stale_runs
 from flows.dataset import dataset_of

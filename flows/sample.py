@@ -24,8 +24,7 @@ from distill.curate.dropped import ALLOW, Lookout
 from distill.curate.filters import MALFORMED, TRUNCATED, truncated, unthinking
 from distill.engines import ENGINES, Completion, Completions, Engine, EngineError, Request, open_engine
 from distill.progress import Meter, say
-from distill.recipe.curation import Screens
-from distill.recipe.dataset import Sampling, Teacher
+from distill.recipe import Sampling, Screens, Teacher
 from distill.records import Problem, Trace
 from distill.sample import Asked, Budget, Cancellation, RunStopped, sample, traces
 from distill.store import Folder, checked, shards

@@ -13,7 +13,7 @@ from prefect import flow, task
 
 from distill import hardware, plots
 from distill.progress import Meter, say
-from distill.recipe.dataset import Base, StudentRecipe, Training
+from distill.recipe import Base, StudentRecipe, Training
 from distill.records import Checkpoint
 from distill.store import Folder, NotMade, folders, set_aside, write_record, write_text
 from distill.train import train, weights

@@ -16,7 +16,7 @@ from distill.curate.dropped import Lookout
 from distill.curate.filters import truncated
 from distill.engines import Completions
 from distill.progress import Meter
-from distill.recipe.dataset import Verification
+from distill.recipe import Verification
 from distill.records import Candidate, Trace
 from distill.store import Folder, checked, list_shards, shards
 from distill.verify import summary, verify

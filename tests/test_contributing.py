@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 
 from distill import verifiers, verify
-from distill.recipe.dataset import Majority, Verification
+from distill.recipe import Majority, Verification
 from distill.records import Kind, Problem, Trace
 
 ROOT = Path(__file__).parents[1]

@@ -29,7 +29,7 @@ from typing import Any
 from attention import SHAPE
 
 from distill import hardware, train
-from distill.recipe.dataset import Base, Training
+from distill.recipe import Base, Training
 from distill.records import Example, Message
 from distill.store import shards
 

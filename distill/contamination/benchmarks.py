@@ -6,8 +6,7 @@ than none.
 """
 
 from distill.files import readers
-from distill.recipe.dataset import Curation, ProblemSource
-from distill.recipe.section import RecipeError
+from distill.recipe import Curation, ProblemSource, RecipeError
 
 
 def questions(curation: Curation) -> list[tuple[str, str]]:

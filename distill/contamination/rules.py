@@ -28,7 +28,7 @@ from operator import attrgetter, itemgetter
 from typing import Any, Literal, NamedTuple
 
 from distill.contamination.quotes import TEXT_CHARACTERS, Batch, Quote, Quotes
-from distill.recipe.curation import Decontamination
+from distill.recipe import Decontamination
 from distill.records import Problem, Trace
 from distill.text import shingles
 from distill.text.tables import grid

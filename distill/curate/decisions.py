@@ -15,8 +15,7 @@ from distill import contamination, duplicates
 from distill.curate import filters, measures, selection
 from distill.duplicates import Copy, Pair, pairs
 from distill.files import readers
-from distill.recipe.curation import Duplicates
-from distill.recipe.dataset import Curation
+from distill.recipe import Curation, Duplicates
 from distill.records import Candidate, Measures, Outline
 from distill.text import shingles
 from distill.verifiers import row_errors

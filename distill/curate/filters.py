@@ -13,7 +13,7 @@ not measured drops nothing. No screen looks at the content of an argument: a tra
 beside the point passes all of them.
 """
 
-from distill.recipe.curation import Screens, Selection
+from distill.recipe import Screens, Selection
 from distill.records import Measures, Outline, Trace
 
 VERSION = 4

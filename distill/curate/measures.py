@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from distill import duplicates as dedup
 from distill.curate import refusals, repetition
-from distill.recipe.curation import Duplicates
+from distill.recipe import Duplicates
 from distill.records import Measures, Trace
 from distill.text import form, language
 

@@ -17,7 +17,7 @@ from itertools import groupby, islice, takewhile
 from typing import NamedTuple
 
 from distill.curate.filters import NOT_SELECTED, completion_tokens, reason
-from distill.recipe.curation import Preferences, Screens, Selection
+from distill.recipe import Preferences, Screens, Selection
 from distill.records import Candidate, Message, Outline, Trace
 from distill.store import digest
 from distill.text.prompts import render

@@ -19,7 +19,7 @@ from sys import intern
 import numpy as np
 
 from distill.curate.filters import completion_tokens
-from distill.recipe.curation import Selection
+from distill.recipe import Selection
 from distill.records import Outline
 
 VERSION = 2

@@ -23,7 +23,7 @@ from distill.curate.preferences import Preference, preferences
 from distill.curate.write import CANDIDATE, DECISION, DECISIONS, Read
 from distill.duplicates import Pair, pairs
 from distill.progress import Meter
-from distill.recipe.dataset import Curation, DatasetRecipe
+from distill.recipe import Curation, DatasetRecipe
 from distill.records import Candidate
 from distill.store import shards
 from distill.text import prompts

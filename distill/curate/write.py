@@ -25,8 +25,7 @@ from distill.contamination import Match
 from distill.curate import dataset_card, funnel
 from distill.curate.charts import COLUMNS, histograms
 from distill.curate.funnel import Funnel
-from distill.recipe.curation import Decontamination
-from distill.recipe.dataset import Curation, DatasetRecipe
+from distill.recipe import Curation, DatasetRecipe, Decontamination
 from distill.records import Candidate, Outline
 from distill.store import schema, shards
 

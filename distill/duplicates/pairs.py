@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 
 from distill.duplicates import lsh
 from distill.duplicates.lsh import LEADERS, NEIGHBOURS
-from distill.recipe.curation import Duplicates
+from distill.recipe import Duplicates
 from distill.store import shards
 from distill.text import shingles
 from distill.text.shingles import PERMUTATIONS, Positions, Shingles, Signatures, SpooledList, jaccard, mixed

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from distill.duplicates import copies, lsh
 from distill.duplicates.copies import Claim
 from distill.duplicates.pairs import Pair
-from distill.recipe.curation import Duplicates
+from distill.recipe import Duplicates
 from distill.records import Outline, Problem, Trace
 from distill.text import shingles
 from distill.text.shingles import PERMUTATIONS, Hashes, Positions, Shingles, Signatures, jaccard, mixed

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from distill.recipe.dataset import Sampling
+from distill.recipe import Sampling
 from distill.records import FinishReason, Message, Problem
 
 STOPPED = "stopped"

@@ -21,9 +21,8 @@ from typing import Any
 
 from distill.engines.protocol import Completion, EngineError, Request, failed
 from distill.files import columns, guess, readers
-from distill.recipe.dataset import Sampling, Teacher
-from distill.recipe.problems import ProblemSource, names
-from distill.recipe.section import RecipeError
+from distill.recipe import ProblemSource, RecipeError, Sampling, Teacher
+from distill.recipe.problems import names
 from distill.store import digest, shards
 from distill.text import endings
 

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any
 
 from distill.engines.protocol import Completion, Request, failed
-from distill.recipe.dataset import Sampling, Teacher
+from distill.recipe import Sampling, Teacher
 from distill.records import Problem
 from distill.store import digest
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from distill.engines.protocol import Engine
-from distill.recipe.dataset import Teacher
+from distill.recipe import Teacher
 
 Opened = AbstractContextManager[Engine]
 

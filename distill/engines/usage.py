@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from distill.engines.protocol import Completion
-from distill.recipe.dataset import Teacher
+from distill.recipe import Teacher
 
 
 @dataclass(frozen=True, slots=True)

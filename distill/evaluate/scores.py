@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
-from distill.recipe.dataset import Evaluation
+from distill.recipe import Evaluation
 from distill.records import FEWEST_PROBLEMS, Candidate, Comparison, Decided, Report, Role, Score
 from distill.text import language
 

@@ -10,6 +10,7 @@ out.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -43,6 +44,7 @@ TEXT_KEYS = ("text", "content", "response", "completion", "generation", "value",
 FINISH_REASONS = ("finish_reason", "finish_reasons")
 ENDED = ("is_reasoning_complete", "think_closed")
 """Columns that say of each completion whether it came to its end."""
+JSON_TURNS = re.compile(r"\s*\[\s*\{")
 
 Row = Mapping[str, Any]
 
@@ -106,13 +108,20 @@ def is_turns(found: Any) -> bool:
 def exchange(found: Any) -> Exchange:
     """The question and the completion of a conversation; raises ValueError where it is not a single
     exchange."""
+    if not is_turns(found):
+        raise ValueError(f"is {shown(found)}, not a conversation")
     turns = [turn for turn in _turns(found) if _role(turn) != "system"]
     roles = [_role(turn) for turn in turns]
     if roles not in (["user"], ["user", "assistant"]):
-        shown = inert(", ".join(roles))[:200] or "nobody"
-        raise ValueError(f"has turns of {shown}, not of user, assistant")
+        spoken = inert(", ".join(roles))[:200] or "nobody"
+        raise ValueError(f"has turns of {spoken}, not of user, assistant")
     said = [_said(turn) for turn in turns]
     return Exchange(said[0], said[1] if len(said) == 2 else None)
+
+
+def replies(found: Any) -> bool:
+    """Whether a value is a conversation in which the model speaks."""
+    return is_turns(found) and any(_role(turn) == "assistant" for turn in _turns(found))
 
 
 def question(found: Any) -> str:
@@ -133,13 +142,15 @@ def completions(row: Row, names: Sequence[str], thinking: Sequence[str] = ()) ->
     for number, name in enumerate(names):
         held = value(row, name)
         several = isinstance(held, (list, tuple)) and not is_turns(held)
-        texts = [_completion(one, name) for one in (held if several else [held])]
+        ones = held if several else [held]
+        texts = [_completion(one, name) for one in ones]
         apart = _parallel(value(row, thinking[number]) if number < len(thinking) else None, len(texts))
         if number < len(thinking) and apart is None:
             raise ValueError(
                 f"column {thinking[number]!r} has no thinking for each of {len(texts)} completions"
             )
         endings = _endings(row, len(texts), alone=not several and len(names) == 1)
+        endings = [_own_ending(one) or ending for one, ending in zip(ones, endings, strict=True)]
         for text, thought, ending in zip(texts, apart or [None] * len(texts), endings, strict=True):
             if text is not None or thought:
                 found.append(Ready(joined(text or "", thought), ending))
@@ -157,14 +168,16 @@ def joined(answer: str, thought: str | None) -> str:
 
 
 def _completion(held: Any, name: str) -> str | None:
-    """The text of one completion."""
-    if is_turns(held):
-        try:
-            return exchange(held).completion
-        except ValueError as error:
-            raise ValueError(f"column {name!r} {error}") from error
-    if isinstance(held, Mapping) and (key := _key(held, TEXT_KEYS)):
-        return joined(_text(held[key]), _reasoning(held))
+    """The text of one completion; a conversation may be the model's turn alone, as TRL's `completion` is."""
+    try:
+        if is_turns(held):
+            (first, *others) = _turns(held)
+            alone = not others and _role(first) == "assistant"
+            return _said(first) if alone else exchange(held).completion
+        if isinstance(held, Mapping) and (key := _key(held, TEXT_KEYS)):
+            return joined(_text(held[key]), _reasoning(held))
+    except ValueError as error:
+        raise ValueError(f"column {name!r} {error}") from error
     if not isinstance(held, (str, type(None))):
         raise ValueError(f"column {name!r} is {shown(held)}, not text")
     return held
@@ -190,9 +203,15 @@ def _endings(row: Row, length: int, alone: bool) -> list[str | None]:
             words = [_word(held)] * length
     for name in ENDED:
         held = row.get(name)
-        if isinstance(held, (list, tuple)) and len(held) == length:
+        held = held if isinstance(held, (list, tuple)) else [held]
+        if len(held) == length:
             words = ["length" if ended is False else word for ended, word in zip(held, words, strict=True)]
     return words
+
+
+def _own_ending(held: Any) -> str | None:
+    """The word for its ending that a completion has inside when it is an object."""
+    return _word(held.get(_key(held, FINISH_REASONS) or "")) if isinstance(held, Mapping) else None
 
 
 def _word(held: Any) -> str | None:
@@ -203,7 +222,7 @@ def _word(held: Any) -> str | None:
 
 def _turns(found: Any) -> Any:
     """A conversation as a list of turns: also one that comes as JSON text, or as lists side by side."""
-    if isinstance(found, str) and not found.lstrip().startswith("[{"):
+    if isinstance(found, str) and not JSON_TURNS.match(found):
         return None
     found = _opened(found)
     if isinstance(found, Mapping) and (speaker := _key(found, SPEAKERS)) and (saying := _key(found, SAYINGS)):

@@ -5,12 +5,12 @@ it where they lack the names that data/README.md lists. Our own names come befor
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from distill.files import columns
 from distill.files.columns import REASONING, Row
-from distill.recipe.problems import ProblemSource
+from distill.recipe import ProblemSource
 from distill.records import Kind
 
 QUESTIONS = (
@@ -120,20 +120,31 @@ def guess(rows: Sequence[Row]) -> Guess:
     names = list(dict.fromkeys(name for row in rows for name in row))
     turns = next((name for name in (*CONVERSATIONS, *names) if _held(rows, name, columns.is_turns)), "")
     question = next((name for name in QUESTIONS if _held(rows, name, _asks)), turns)
+    if question == "instruction" and _held(rows, "input", _is_text):
+        question = ""  # Alpaca's questions lie in two columns: one of them alone asks something else
     response = _responses(rows, names)
-    if not response and turns and (turns == question or _thinks(rows, turns)) and _answers(rows, turns):
+    if (
+        not response
+        and turns
+        and (turns == question or _thinks(rows, turns))
+        and _held(rows, turns, columns.replies)
+    ):
         response = (turns,)
     thinking = _thinking(rows, response)
     if not response and thinking and _held(rows, "answer", _is_text):
         response = ("answer",)
-    taken = {question, *response, *thinking}
-    reference = next((one for one in REFERENCES if one not in taken and _held(rows, one, _is_short)), "")
+    reference = reference_of(rows, {question, *response, *thinking})
     tests = next((one for one in TESTS if _held(rows, one, bool) and one != reference.split(".")[0]), "")
     options: tuple[str, ...] = next(((one,) for one in OPTIONS if _held(rows, one, bool)), ())
     if all(_held(rows, one, _is_text) for one in SEPARATE_OPTIONS):
         options = SEPARATE_OPTIONS
     kind: Kind = "code" if tests else "choice" if options else "math" if reference else "open"
     return Guess(question, reference, response, thinking if response else (), tests, options, kind)
+
+
+def reference_of(rows: Sequence[Row], taken: Collection[str]) -> str:
+    """The column or path of the reference among those that are not taken; empty where there is none."""
+    return next((one for one in REFERENCES if one not in taken and _held(rows, one, _is_short)), "")
 
 
 def remedy(source: ProblemSource, missing: Sequence[str], present: Sequence[str]) -> str:
@@ -209,10 +220,6 @@ def _completions(rows: Sequence[Row], name: str) -> list[str]:
         except ValueError:
             continue
     return found
-
-
-def _answers(rows: Sequence[Row], name: str) -> bool:
-    return bool(_completions(rows, name))
 
 
 def _thinks(rows: Sequence[Row], name: str) -> bool:

@@ -24,9 +24,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from distill.files import columns, guess
-from distill.recipe.dataset import ProblemSource
+from distill.recipe import ProblemSource, RecipeError
 from distill.recipe.problems import names
-from distill.recipe.section import RecipeError
 
 BAD_ROW = "distill:bad_row"
 """Key of a row that could not be read; its value says where and why."""

@@ -13,6 +13,8 @@ from distill.files.readers import BAD_ROW, Row
 
 BESIDE = (*columns.FINISH_REASONS, *columns.ENDED)
 """Lists that stand beside a list of completions; those whose names begin with `correctness` do, too."""
+ELSEWHERE = {"finish_reasons", "is_reasoning_complete"}
+"""Columns that say how a completion ended, under other names than ours."""
 
 
 class Reading(NamedTuple):
@@ -54,7 +56,8 @@ class Reading(NamedTuple):
             return
         named = self._named(given)
         held = given.get(self.guess.response[0]) if self.guess.response else None
-        if not self.guess.response or (self.ours and isinstance(held, (str, type(None)))):
+        plain = isinstance(held, (str, type(None))) and not isinstance(given.get("finish_reason"), list)
+        if not self.guess.response or (self.ours and plain and not ELSEWHERE & given.keys()):
             yield given, named
             return
         try:
@@ -100,7 +103,7 @@ def of(rows: Iterator[Row]) -> Reading:
             if "question" in names:
                 looked.append(row)
                 break
-    found = _ours_first(guess.guess(looked), names)
+    found = _ours_first(guess.guess(looked), names, looked)
     several = frozenset(
         name
         for name in found.response
@@ -110,7 +113,7 @@ def of(rows: Iterator[Row]) -> Reading:
     return Reading(tuple(names), found, several, bool(found.response) or "answer" in names)
 
 
-def _ours_first(found: Guess, names: dict[str, None]) -> Guess:
+def _ours_first(found: Guess, names: dict[str, None], rows: list[Row]) -> Guess:
     """A guess that leaves alone what a file has under our names: its own `response`, or `answer` beside
     `thinking`."""
     ours = {"thinking", "reference"}
@@ -123,8 +126,11 @@ def _ours_first(found: Guess, names: dict[str, None]) -> Guess:
         found = found._replace(
             response=("answer",), thinking=("thinking",) if "thinking" in names else found.thinking
         )
-    if "reference" in names or found.response == ("answer",):
-        found = found._replace(reference="reference" if "reference" in names else "")
+    if "reference" in names:
+        return found._replace(reference="reference")
+    if found.response == ("answer",):
+        taken = {"answer", found.question, *found.thinking}
+        return found._replace(reference=guess.reference_of(rows, taken))
     return found
 
 

@@ -183,9 +183,7 @@ def _told(path: str) -> Iterator[None]:
     try:
         yield
     except UNREADABLE as error:
-        if (
-            isinstance(error, OSError) and error.errno
-        ):  # the system's own, such as a missing file; a decoder's has no number
+        if isinstance(error, OSError) and error.errno:  # of the system; a decoder's has no number
             raise
         cause = (str(error).splitlines() or [type(error).__name__])[0]
         raise UnknownFormatError(f"{path} cannot be read to its end: {cause[:300]}") from error
@@ -285,12 +283,9 @@ def _plain(row: Row, name: str) -> str | None:
         return _text(row, name)
     if isinstance(value, float) and math.isnan(value):
         return None
-    return _judgeable(
-        name,
-        f"{value:f}"
-        if isinstance(value, Decimal)
-        else json.dumps(value, ensure_ascii=False, default=_jsonable),
-    )
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    return _judgeable(name, json.dumps(value, ensure_ascii=False, default=_jsonable))
 
 
 def _jsonable(value: Any) -> Any:
@@ -311,24 +306,16 @@ def _number(row: Row, name: str, kind: type, default: Any) -> Any:
     value = row.get(name)
     if value is None or isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
         return default
-    if not 0 <= value <= LARGEST or (
-        kind is int and value != int(value)
-    ):  # "not a number" is on no side of 0
-        return default
-    return kind(value)
+    held = 0 <= value <= LARGEST and (kind is not int or value == int(value))  # NaN is on no side of 0
+    return kind(value) if held else default
 
 
 def _verdict(row: Row) -> Verdict:
     """The verdict that a row carries."""
     outcome = row.get("outcome")
     if outcome not in OUTCOMES:
-        return Verdict(
-            "unverified",
-            None,
-            "the row has no outcome"
-            if outcome is None
-            else f"unknown outcome {_storable(str(outcome))[:100]!r}",
-        )
+        unknown = f"unknown outcome {_storable(str(outcome))[:100]!r}"
+        return Verdict("unverified", None, "the row has no outcome" if outcome is None else unknown)
     extracted, detail, verifier = (_said(row, name) for name in ("extracted", "detail", "verifier"))
     return Verdict(
         cast(Outcome, outcome),
@@ -355,17 +342,14 @@ def _said(row: Row, name: str) -> str | None:
 def _extra(row: Row, used: Collection[str] = ()) -> str | None:
     """The columns of a row that are not ours and not `used` for ours, as JSON, together with those that came
     along before."""
-    unknown = {
-        name: value
-        for name, value in row.items()
-        if name not in OURS and name not in used and value is not None
-    }
+    known = {*OURS, *used}
+    unknown = {name: value for name, value in row.items() if name not in known and value is not None}
     before = row.get("extra")
     if before is not None:
-        known = _object(before)
-        if known is not None and not unknown:
+        earlier = _object(before)
+        if earlier is not None and not unknown:
             return _said(row, "extra")
-        unknown = {**unknown, "extra": before} if known is None else known | unknown
+        unknown = {**unknown, "extra": before} if earlier is None else earlier | unknown
     return json.dumps(unknown, ensure_ascii=True, default=_jsonable) if unknown else None
 
 

@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
-from distill.recipe import tables
-from distill.recipe.section import RecipeError
+from distill.recipe import RecipeError, tables
 
 
 @dataclass(frozen=True, slots=True)

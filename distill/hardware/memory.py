@@ -12,8 +12,7 @@ from typing import NamedTuple
 from distill.hardware import shapes
 from distill.hardware.machine import TABLE, Device
 from distill.hardware.shapes import Architecture
-from distill.recipe import tables
-from distill.recipe.dataset import Base, StudentRecipe, Training
+from distill.recipe import Base, StudentRecipe, Training, tables
 
 GIB = 2.0**30
 CONTEXT_GIB = 1.0

@@ -7,7 +7,7 @@ in effect until enough are right.
 
 from math import comb, exp, lgamma
 
-from distill.recipe.dataset import Sampling
+from distill.recipe import Sampling
 from distill.sample import DrawPlan
 
 SPREAD = 1.0

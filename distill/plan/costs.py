@@ -12,8 +12,7 @@ from pathlib import Path
 
 from distill.files import readers
 from distill.plan import adaptive
-from distill.recipe import tables
-from distill.recipe.dataset import DatasetRecipe, ProblemSource, Sampling, StudentRecipe
+from distill.recipe import DatasetRecipe, ProblemSource, Sampling, StudentRecipe, tables
 from distill.sample import DrawPlan
 from distill.verifiers import rules
 

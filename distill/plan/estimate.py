@@ -11,9 +11,7 @@ from distill.plan import costs, sampling, training
 from distill.plan.costs import NOTHING, Estimate, Range, measured, total
 from distill.plan.training import Serving
 from distill.progress import number
-from distill.recipe import load
-from distill.recipe.dataset import DatasetRecipe, StudentRecipe
-from distill.recipe.section import RecipeError
+from distill.recipe import DatasetRecipe, RecipeError, StudentRecipe, load
 
 STAGES = ("sampling", "judge", "training", "evaluation", "starts")
 """What takes time; each has a line of hours and one of money, where it has any."""

@@ -17,7 +17,7 @@ from distill.files import readers
 from distill.hardware import Device, devices, memory, shapes
 from distill.plan import costs, serving, training
 from distill.progress import number
-from distill.recipe.dataset import DatasetRecipe, StudentRecipe
+from distill.recipe import DatasetRecipe, StudentRecipe
 from distill.sample import require_prices
 from distill.train import student_template
 

@@ -11,7 +11,7 @@ from distill.hardware import Device, memory
 from distill.plan import costs, serving
 from distill.plan.costs import NOTHING, Estimate, Range, exact
 from distill.progress import amount, dollars, number
-from distill.recipe.dataset import DatasetRecipe, Judge, Teacher
+from distill.recipe import DatasetRecipe, Judge, Teacher
 from distill.sample import DrawPlan, require_prices
 
 COVERED = "covered by "

@@ -14,8 +14,7 @@ from distill.engines import ENGINES
 from distill.hardware import Device, memory, shapes
 from distill.hardware.memory import GIB
 from distill.plan.costs import PROMPT_TOKENS, Range, measured
-from distill.recipe import tables
-from distill.recipe.dataset import Teacher
+from distill.recipe import Teacher, tables
 
 REQUEST_TOKENS_PER_SECOND = Range(10.0, 21.0, 60.0)
 """Of one request to an API: DeepSeek tells 20 to 22 for its own (open-infra, day 6), 60 for the new V3."""

@@ -8,7 +8,7 @@ from distill.hardware.memory import GIB
 from distill.plan import costs, serving
 from distill.plan.costs import NOTHING, Estimate, Range, exact, measured, total
 from distill.progress import number
-from distill.recipe.dataset import DatasetRecipe, StudentRecipe, Teacher
+from distill.recipe import DatasetRecipe, StudentRecipe, Teacher
 from distill.verifiers import rules
 
 CONTEXTS = (4096, 16_384, 32_768)

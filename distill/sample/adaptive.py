@@ -10,7 +10,7 @@ here.
 import heapq
 from typing import Literal
 
-from distill.recipe.dataset import Sampling
+from distill.recipe import Sampling
 
 DrawResult = Literal["right", "cut", "hopeless", "other"]
 """`"hopeless"`: another draw would end no better, whatever is drawn."""

@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 
 from distill.engines import STOPPED, Completion, SharedUsage, Usage, cost_usd, usage_of
 from distill.progress import amount, dollars
-from distill.recipe.dataset import Sampling, Teacher
-from distill.recipe.section import RecipeError
+from distill.recipe import RecipeError, Sampling, Teacher
 from distill.sample.cancellation import Cancellation
 from distill.sample.observed import Observed, longest
 

@@ -8,7 +8,7 @@ either.
 
 import json
 
-from distill.recipe.dataset import Sampling, Teacher
+from distill.recipe import Sampling, Teacher
 from distill.records import Problem
 from distill.store import digest
 from distill.text import prompts

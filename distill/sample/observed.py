@@ -9,7 +9,7 @@ from typing import Any
 
 from distill.engines import ENGINES, Completion
 from distill.progress import say
-from distill.recipe.dataset import Sampling, Teacher
+from distill.recipe import Sampling, Teacher
 from distill.records import Trace
 
 COMPARED_PROBLEMS = 20

@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass
 
 from distill.engines import ENGINES
-from distill.recipe.dataset import Teacher
+from distill.recipe import Teacher
 from distill.records import Message, Problem
 from distill.text import boxed, numbers
 from distill.verifiers import rules

@@ -22,7 +22,7 @@ from typing import Protocol
 from distill import verifiers
 from distill.engines import ENGINES, STOPPED, Completion, Engine, EngineError, Request
 from distill.engines.completions import LOOK_SECONDS, Completions
-from distill.recipe.dataset import Sampling, Teacher, Verification
+from distill.recipe import Sampling, Teacher, Verification
 from distill.records import Message, Problem, Trace, Verdict
 from distill.sample import prompt_checks, traces
 from distill.sample.adaptive import DrawPlan, DrawResult, Try

@@ -6,7 +6,7 @@ from functools import reduce
 
 from distill.engines import ENGINES, Completion, Usage, cost_usd, usage_of
 from distill.progress import say
-from distill.recipe.dataset import Teacher
+from distill.recipe import Teacher
 from distill.records import Problem, Trace
 from distill.store import digest
 from distill.text import endings, think_tags, thinking

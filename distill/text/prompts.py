@@ -11,7 +11,7 @@ import glob
 from functools import cache
 from pathlib import Path
 
-from distill.recipe.section import RecipeError
+from distill.recipe import RecipeError
 from distill.records import Message, Problem
 from distill.store import digest
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from distill import hardware, workers
 from distill.progress import say
-from distill.recipe.dataset import Base, Training
+from distill.recipe import Base, Training
 from distill.records import Checkpoint
 from distill.store import schema
 from distill.workers import Child

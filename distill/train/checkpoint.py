@@ -10,7 +10,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from distill.recipe.dataset import CONFIGS, Base
+from distill.recipe import Base
+from distill.recipe.dataset import CONFIGS
 from distill.train import guards, student_template, weights
 
 COMPLETE = (

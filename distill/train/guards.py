@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from distill.recipe.dataset import Base, Training
+from distill.recipe import Base, Training
 from distill.train.rows import Ints
 from distill.workers import Say
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from distill.recipe.dataset import Verification
+from distill.recipe import Verification
 from distill.records import Candidate, Problem, Trace
 from distill.text import boxed, form, language
 from distill.text.prompts import render

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from distill.recipe.dataset import Training
+from distill.recipe import Training
 from distill.train import attention, batches, checkpoint, guards
 from distill.train.tokens import Rows
 from distill.workers import Say

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from distill.hardware import shapes
-from distill.recipe.dataset import CONFIGS, Base
-from distill.recipe.section import RecipeError
+from distill.recipe import Base, RecipeError
+from distill.recipe.dataset import CONFIGS
 from distill.text import chat_template
 
 FILE = ".jinja"

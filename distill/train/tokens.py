@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from distill import workers
-from distill.recipe.dataset import Training
+from distill.recipe import Training
 from distill.records import Example
 from distill.store import folders, shards
 from distill.train import rows

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from distill import hardware, workers
-from distill.recipe.dataset import Base, Training
+from distill.recipe import Base, Training
 from distill.train import checkpoint, guards, sft, tokens
 from distill.train.tokens import Rows, Source
 from distill.workers import Say

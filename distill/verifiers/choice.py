@@ -16,7 +16,7 @@ from functools import lru_cache
 from itertools import takewhile
 from time import perf_counter
 
-from distill.recipe.dataset import Verification
+from distill.recipe import Verification
 from distill.records import Outcome, Problem, Verdict
 from distill.text import boxed as boxes
 from distill.verifiers.choice_options import Options, Patterns, fold, options, patterns, plain

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Literal
 
-from distill.recipe.dataset import Verification
+from distill.recipe import Verification
 from distill.records import Problem, Verdict
 from distill.verifiers import choice, code, logic, math, sql
 

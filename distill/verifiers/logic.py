@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from time import perf_counter
 
-from distill.recipe.dataset import Verification
+from distill.recipe import Verification
 from distill.records import Outcome, Problem, Verdict
 from distill.text import boxed as boxes
 from distill.verifiers import choice_options

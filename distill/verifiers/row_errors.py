@@ -8,7 +8,7 @@ are no `Exception`.
 import logging
 
 from distill.engines import EngineError
-from distill.recipe.section import RecipeError
+from distill.recipe import RecipeError
 from distill.records import Verdict
 from distill.sandbox import SandboxError
 

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 
-from distill.recipe.dataset import Verification
+from distill.recipe import Verification
 from distill.records import Candidate, Problem, Trace, Verdict
 from distill.text import boxed
 from distill.verifiers import row_errors

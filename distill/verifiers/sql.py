@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from distill.recipe.dataset import Verification
+from distill.recipe import Verification
 from distill.records import Outcome, Problem, Verdict
 from distill.sandbox import Boxes, InfraError, Job, boxes
 from distill.text import boxed as answer_boxes

@@ -19,7 +19,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from distill.engines import Completion, Completions, Engine, EngineError, Request, open_engine
-from distill.recipe.dataset import Judge, Sampling
+from distill.recipe import Judge, Sampling
 from distill.records import Candidate, Opinions, Trace, Verdict
 from distill.store import digest
 from distill.verifiers import incomplete, row_errors, rules

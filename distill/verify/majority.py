@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from distill.recipe.dataset import Majority, Verification
+from distill.recipe import Majority, Verification
 from distill.records import Candidate, Outcome, Problem, Trace, Verdict
 from distill.verifiers import judge, rules
 

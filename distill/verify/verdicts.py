@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from distill import sandbox
 from distill.engines import Completions, open_engine
-from distill.recipe.dataset import Verification
+from distill.recipe import Verification
 from distill.records import Candidate, Trace
 from distill.verifiers import by_rules, rules
 from distill.verify import judge, judge_prompt, majority

@@ -9,14 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill import contamination
+from distill import contamination, verifiers
 from distill.collect import MAX_QUESTION_CHARACTERS, apart, collect, marked
 from distill.files.readers import BAD_ROW, read_rows
-from distill.recipe.curation import Screens
-from distill.recipe.dataset import Curation, ProblemSource, Verification
-from distill.recipe.load import load_dataset
-from distill.recipe.section import RecipeError
-from distill.records import Problem
+from distill.recipe import Curation, ProblemSource, RecipeError, Screens, Verification, load_dataset
+from distill.records import Problem, Trace
 from distill.store import folders, schema, shards
 
 VERIFICATION = Verification(workers=1)
@@ -385,3 +382,32 @@ def test_the_stage_marks_what_stands_apart_and_goes_on_after_a_kill(
     assert Path(folder, "00000.parquet").stat().st_mtime_ns == written
     assert reasons(None)[1] == [None, None, "empty", None, None]
     assert reasons(curation.model_copy(update={"screens": Screens(max_repetition=0.1)}))[0] == folder
+
+
+@pytest.mark.parametrize(
+    ("reference", "read_as"),
+    [
+        ("The answer is 7.", "7"),
+        ("Adding both gives 7. So the final answer is 7.", "7"),
+        ("#### 7", "7"),
+        ("['7']", "7"),
+        ("She has 7 apples left.", None),
+        ("They walk home together after 7 hours of work.", None),
+        ("7 apples", "7"),
+        ("7", "7"),
+    ],
+)
+def test_a_reference_in_prose_is_the_value_that_a_marker_leads_to_or_unusable(
+    reference: str, read_as: str | None
+) -> None:
+    """Before a token is spent; a right answer is then never wrong."""
+    section = Verification(workers=1)
+    given = ProblemSource(name="s", path="s.jsonl", language="en")
+    (problem,) = collect([{"question": "How many are left?", "answer": reference}], given, section)
+    if read_as is None:
+        assert problem.unusable == "reference_fails" and "unparsed_reference" in str(problem.detail_unusable)
+        return
+    assert problem.unusable is None
+    for answer, outcome in ((read_as, "correct"), ("8", "wrong")):
+        trace = Trace(problem, "t", 0, "I count.", f"\\boxed{{{answer}}}", True, "stop")
+        assert verifiers.judge(trace, section).outcome == outcome

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from distill.collect import collect
-from distill.recipe.dataset import ProblemSource, Verification
+from distill.recipe import ProblemSource, Verification
 from distill.records import Problem
 
 FISH = ["cod", "eel", "pike", "tench"]

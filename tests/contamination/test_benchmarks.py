@@ -10,10 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from distill.contamination.benchmarks import questions
-from distill.recipe import tables
-from distill.recipe.dataset import Curation
-from distill.recipe.load import load_parts
-from distill.recipe.section import RecipeError
+from distill.recipe import Curation, RecipeError, load_parts, tables
 
 PUBLIC = tables.names("benchmarks")
 

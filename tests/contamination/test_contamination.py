@@ -8,7 +8,7 @@ import pytest
 
 from distill import contamination
 from distill.contamination import Benchmarks, Match
-from distill.recipe.curation import Decontamination
+from distill.recipe import Decontamination
 from distill.records import Problem, Trace
 from distill.store import shards
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from distill import contamination, curate
 from distill.curate import examples, selection
 from distill.duplicates import pairs
-from distill.recipe.dataset import Curation
+from distill.recipe import Curation
 from distill.records import Candidate, Example, Message, Outline, Problem, Trace, Verdict
 from distill.store import schema, shards
 from distill.text import prompts, thinking

@@ -8,7 +8,7 @@ import yaml
 
 from distill.curate import dataset_card
 from distill.curate.funnel import Funnel, Reject, Tally
-from distill.recipe.dataset import Curation, DatasetRecipe
+from distill.recipe import Curation, DatasetRecipe
 
 FUNNEL = Funnel(
     {

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from distill.curate import hub
-from distill.recipe.dataset import Curation
+from distill.recipe import Curation
 from distill.records import Candidate, Example
 from distill.store import schema
 from flows import files

@@ -12,8 +12,7 @@ from distill import progress
 from distill.curate import dropped, filters, funnel
 from distill.curate.dropped import Lookout
 from distill.engines import Completion, Request
-from distill.recipe.curation import Screens
-from distill.recipe.dataset import Adaptive, Sampling, Teacher
+from distill.recipe import Adaptive, Sampling, Screens, Teacher
 from distill.records import Message, Outcome, Problem
 from distill.store import folders, shards
 from flows import cli

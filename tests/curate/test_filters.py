@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from distill.curate import examples, filters, measures
-from distill.recipe.curation import Duplicates, Screens, Selection
+from distill.recipe import Duplicates, Screens, Selection
 from distill.records import Candidate, Measures, Outline, Problem, Span, Trace, Verdict
 from distill.store import schema
 

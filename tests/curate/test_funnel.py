@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from distill.curate import dataset_card, examples, funnel
-from distill.recipe.dataset import Curation, DatasetRecipe
+from distill.recipe import Curation, DatasetRecipe
 from distill.records import Candidate, Problem, Trace, Verdict
 from distill.store import schema, shards
 

@@ -16,7 +16,7 @@ import pytest
 
 from distill.curate import dataset_card, hub
 from distill.curate.funnel import Funnel
-from distill.recipe.dataset import Curation
+from distill.recipe import Curation
 
 pytest.importorskip("huggingface_hub")
 PUSH = """

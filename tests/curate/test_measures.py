@@ -4,7 +4,7 @@ need."""
 from dataclasses import fields, replace
 
 from distill.curate import filters, measures
-from distill.recipe.curation import Duplicates, Screens, Selection
+from distill.recipe import Duplicates, Screens, Selection
 from distill.records import Measures, Outline, Problem, Trace
 
 PROBLEM = Problem("p", "seed", "math", "What is 23 + 19?", "42")

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from distill.curate import measures
 from distill.curate.filters import completion_tokens
 from distill.curate.preferences import LONGER, NEAR_COPY, Preference, outline, preferences, similarity
-from distill.recipe.curation import Duplicates, Preferences, Screens
+from distill.recipe import Duplicates, Preferences, Screens
 from distill.records import Candidate, Opinions, Outline, Problem, Span, Trace, Verdict
 from distill.store import schema, shards
 from distill.text.thinking import split

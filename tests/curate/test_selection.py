@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from distill.curate.selection import choice, not_selected, quotas
-from distill.recipe.curation import Selection
+from distill.recipe import Selection
 from distill.records import Measures, Outline
 from distill.text import shingles
 

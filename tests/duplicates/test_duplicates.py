@@ -8,7 +8,7 @@ import pytest
 
 from distill import duplicates
 from distill.duplicates import Pair, pairs
-from distill.recipe.curation import Duplicates
+from distill.recipe import Duplicates
 from distill.records import Candidate, Measures, Outline, Problem, Trace, Verdict
 from distill.store import shards
 from distill.text import shingles

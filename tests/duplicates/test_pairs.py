@@ -9,7 +9,7 @@ import pytest
 
 from distill import duplicates
 from distill.duplicates import pairs
-from distill.recipe.curation import Duplicates
+from distill.recipe import Duplicates
 from distill.records import Candidate, Measures, Problem, Trace, Verdict
 from distill.store import shards
 from distill.text import shingles

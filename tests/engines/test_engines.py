@@ -11,7 +11,7 @@ import pytest
 
 from distill import records
 from distill.engines import ENGINES, EngineError, Request, open_engine, scripted
-from distill.recipe.dataset import Sampling, Teacher
+from distill.recipe import Sampling, Teacher
 from distill.records import Message, Problem, Trace
 from distill.store import shards
 from distill.text import thinking

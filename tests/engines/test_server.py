@@ -14,7 +14,7 @@ from teacher_questions import SAMPLING, SERVER, ask, log, request, serving
 from distill.engines import EngineError
 from distill.engines.server import ServerEngine
 from distill.engines.server.wire_format import retry_after_seconds
-from distill.recipe.dataset import Teacher
+from distill.recipe import Teacher
 from distill.text import thinking
 
 KEY = "sk-canary-0123456789abcdef"

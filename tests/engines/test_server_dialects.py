@@ -12,7 +12,7 @@ from distill.engines import EngineError
 from distill.engines.server import ServerEngine
 from distill.engines.server.errors import moderated, other_way, told
 from distill.engines.server.stream import Stream
-from distill.recipe.dataset import Teacher
+from distill.recipe import Teacher
 from distill.sample.traces import of_tries
 from distill.text import thinking
 

@@ -8,7 +8,7 @@ from teacher_questions import SAMPLING, ask, bodies, everything, log, request, s
 
 from distill.engines import STOPPED, EngineError
 from distill.engines.server import ServerEngine
-from distill.recipe.dataset import Sampling, Teacher
+from distill.recipe import Sampling, Teacher
 
 VLLM = json.dumps([{"id": "teacher", "max_model_len": 2000}])
 

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from distill.engines import Completion, EngineError, Request, open_engine
 from distill.engines.transformers import ROOT, LocalEngine
 from distill.engines.transformers.worker import BackendError, Settings, open_chat
-from distill.recipe.dataset import Sampling, Teacher
+from distill.recipe import Sampling, Teacher
 from distill.records import Message, Problem
 
 TEACHER = ROOT / "data" / "models" / "tiny-teacher"

@@ -30,7 +30,7 @@ from distill.engines.vllm.engine import VllmEngine, told
 from distill.engines.vllm.processes import KEY, PORTS, free_ports
 from distill.engines.vllm.running import served
 from distill.hardware import Gpu
-from distill.recipe.dataset import Sampling, Teacher
+from distill.recipe import Sampling, Teacher
 from distill.records import Message, Problem
 
 MODEL = ROOT / "data" / "models" / "tiny-teacher"

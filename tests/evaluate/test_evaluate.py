@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.evaluate import assemble, compare, critical_value, decide, measure, pass_rates, score, wilson
-from distill.recipe.dataset import Evaluation, ProblemSource
+from distill.recipe import Evaluation, ProblemSource
 from distill.records import Candidate, Comparison, Problem, Score, Trace, Verdict
 from distill.text.language import share
 

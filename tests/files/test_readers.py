@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 
 from distill.files import readers
 from distill.files.readers import BAD_ROW, content_identity, json_lines, read_rows
-from distill.recipe.dataset import ProblemSource
-from distill.recipe.section import RecipeError
+from distill.recipe import ProblemSource, RecipeError
 
 ROWS = [{"question": f"{number} + 1 = ? 你好", "answer": str(number + 1)} for number in range(5)]
 

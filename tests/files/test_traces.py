@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from distill.files import grouping, traces
-from distill.recipe.dataset import Verification
+from distill.recipe import Verification
 from distill.records import Candidate
 from distill.store import shards
 from distill.text import language

@@ -26,7 +26,7 @@ from sampling_run import (
 )
 
 from distill.engines import EngineError
-from distill.recipe.dataset import Verification
+from distill.recipe import Verification
 from distill.records import Trace
 from distill.store.shards import list_shards, read
 from distill.verify import verify

@@ -10,8 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from distill import verifiers
-from distill.recipe.dataset import Majority, Verification
-from distill.recipe.section import RecipeError
+from distill.recipe import Majority, RecipeError, Verification
 from flows import files
 from flows.files import ROWS_OF_PART
 

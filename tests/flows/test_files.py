@@ -15,10 +15,7 @@ import pytest
 
 from distill.curate import write
 from distill.duplicates import Pair
-from distill.recipe.curation import Selection
-from distill.recipe.dataset import Curation
-from distill.recipe.load import load_dataset, load_made
-from distill.recipe.section import RecipeError
+from distill.recipe import Curation, RecipeError, Selection, load_dataset, load_made
 from distill.store import shards
 from flows import files
 from flows.cli import main

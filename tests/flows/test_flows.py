@@ -16,9 +16,7 @@ import pytest
 
 from distill.engines import Completions
 from distill.plan.preflight import CannotRun
-from distill.recipe.dataset import DatasetRecipe
-from distill.recipe.load import load_dataset
-from distill.recipe.section import RecipeError
+from distill.recipe import DatasetRecipe, RecipeError, load_dataset
 from distill.records import Candidate, Example, Problem, Trace
 from distill.store import Damaged, NotMade, folders, shards
 

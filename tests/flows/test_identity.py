@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from distill.recipe.load import load_dataset, load_student
+from distill import collect
+from distill.recipe import load_dataset, load_student
 from distill.store import Folder
 from flows.identity import Folders
 
@@ -24,7 +25,7 @@ def test_the_fingerprints_of_the_embedded_recipes_are_these() -> None:
     """One that differs means that folders of today are not found again: a `VERSION`, a recipe or a schema may
     change it, a move may not."""
     folders = Folders.of(load_dataset("tiny"))
-    assert folders.problems.fingerprint == "f0e53eecd181"
+    assert folders.problems.fingerprint == "868ef44ffc0e"
     assert folders.verdicts.fingerprint == "d38cdebe29e6"
     assert folders.dataset.fingerprint == "1d5880527e4d"
     assert folders.student(load_student("tiny-qwen2")).fingerprint == "cdbfa38d057d"
@@ -39,3 +40,16 @@ def test_think_tags_make_other_traces_of_the_same_completions() -> None:
 
     plain, other = tagged(None), tagged("mistral")
     assert plain.completions == other.completions and plain.traces.fingerprint != other.traces.fingerprint
+
+
+def test_other_decisions_about_problems_ask_no_teacher_again_where_the_problems_are_equal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recipe = load_dataset("tiny")
+    before = Folders.of(recipe)
+    kept = before.completions, before.traces, before.verdicts, before.dataset
+    made = before.problems.fingerprint, before.compared.fingerprint
+    monkeypatch.setattr(collect, "VERSION", collect.VERSION + 1)
+    after = Folders.of(recipe)
+    assert (after.completions, after.traces, after.verdicts, after.dataset) == kept
+    assert after.problems.fingerprint != made[0] and after.compared.fingerprint != made[1]

@@ -1,16 +1,20 @@
 """Public sets come in: a small file with the columns of each goes through collect, sample, verify and curate."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from distill.collect import collect
+from distill.files import guess
 from distill.files.readers import read_rows
-from distill.recipe.dataset import Verification
-from distill.recipe.load import load_dataset
+from distill.recipe import Verification, load_dataset
+from distill.recipe.dataset import CONFIGS
+from distill.recipe.problems import names
 from distill.store import shards
+from flows import server
 from flows.cli import main
 
 THOUGHT = "I add the numbers one after another and check the sum by counting up from the first one."
@@ -131,3 +135,51 @@ def test_a_file_of_a_public_set_is_verified_and_curated(tmp_path: Path, name: st
         assert main(["curate", "--input", verdicts, "--output", str(tmp_path / "out")]) == 0
         (example, *_) = list(shards.read_rows(str(next((tmp_path / "out/examples").glob("*.parquet")))))
         assert "How many hens" in str(example["prompt"]) and "one after another" in str(example["completion"])
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_shipped_recipe_goes_from_its_columns_to_examples(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    prefect_server: str,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+) -> None:
+    """Each stage by its command with the recipe's own settings; only the places are those of a small file."""
+    monkeypatch.setattr(server, "running", lambda: nullcontext(prefect_server))
+    path = str(written(tmp_path, name))
+    given = [f"problems.0.path={path}", "curation.benchmarks=[]", "verification.workers=1"]
+    if name in WITH_TRACES:
+        given.append(f"teacher.model={path}")
+    else:
+        given += ['teacher={engine="scripted", model="scripted"}']
+    settings = [part for one in given for part in ("--set", one)]
+    for stage in ("collect", "sample", "verify", "curate"):
+        assert main([stage, "--dataset", name, *settings]) == 0, stage
+    made = Path(capsys.readouterr().out.split()[-1])
+    kept = [row for file in (made / "examples").glob("*.parquet") for row in shards.read_rows(str(file))]
+    if name in WITH_TRACES:
+        assert {row["prompt"][-1]["content"].splitlines()[0] for row in kept} == {
+            question(n) for n in range(2, 8)
+        }
+        assert all("one after another" in row["completion"][0]["content"] for row in kept)
+    assert kept
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_shipped_recipe_says_where_its_columns_are_from(name: str) -> None:
+    (source,) = load_dataset(name).problems
+    said = (CONFIGS / "datasets" / f"{name}.toml").read_text(encoding="utf-8").split('description = "')[0]
+    assert f"distill inspect --hub {source.path}" in said and "card" in said
+    assert f"`{source.question}`" in load_dataset(name).description
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_inspect_reads_a_set_as_its_recipe_does(tmp_path: Path, name: str) -> None:
+    (wanted,), teacher = load_dataset(name).problems, load_dataset(name).teacher
+    found = guess.guess([ROWS[name](n) for n in range(2, 8)])
+    assert found.question == wanted.question
+    if name in WITH_TRACES:
+        assert found.response == names(teacher.response) and found.thinking == names(teacher.thinking)
+    if name != "numinamath-cot":
+        assert found.reference == (wanted.reference or "")

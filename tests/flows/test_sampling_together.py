@@ -10,8 +10,7 @@ from teacher_questions import log, serving
 
 from distill.engines import Completion, Completions, Usage
 from distill.progress import Meter
-from distill.recipe.curation import Screens
-from distill.recipe.dataset import Adaptive, Sampling, Teacher, Verification
+from distill.recipe import Adaptive, Sampling, Screens, Teacher, Verification
 from distill.records import Problem
 from distill.sample import Asked, Budget, Cancellation, RunStopped, sample, traces
 from flows.sample import LazyEngine, Looks, Watch

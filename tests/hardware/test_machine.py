@@ -4,7 +4,7 @@ import pytest
 
 from distill import hardware
 from distill.hardware import Gpu, devices
-from distill.recipe.section import RecipeError
+from distill.recipe import RecipeError
 
 
 def test_gpus_are_read_from_the_listing_and_their_visibility() -> None:

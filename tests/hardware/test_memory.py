@@ -6,8 +6,7 @@ import pytest
 
 from distill import train
 from distill.hardware import devices, memory, shapes, this_cpu
-from distill.recipe import load
-from distill.recipe.dataset import StudentRecipe
+from distill.recipe import StudentRecipe, load
 
 H200 = devices()["h200"]
 MEASURED = [

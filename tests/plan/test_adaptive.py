@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from distill.plan import adaptive
-from distill.recipe.dataset import Sampling
+from distill.recipe import Sampling
 from distill.sample import DrawPlan
 
 CASES = [

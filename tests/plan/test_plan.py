@@ -8,9 +8,7 @@ import pytest
 from distill import hardware, plan
 from distill.hardware import Device, Gpu, devices, shapes
 from distill.plan import costs, training
-from distill.recipe import load
-from distill.recipe.dataset import DatasetRecipe, StudentRecipe
-from distill.recipe.section import RecipeError
+from distill.recipe import DatasetRecipe, RecipeError, StudentRecipe, load
 
 TRAINED = [
     # what, shape, rows, epochs, mean tokens of a row (partly assumed: not all are published), GPU, published

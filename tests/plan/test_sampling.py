@@ -8,8 +8,7 @@ from distill.hardware import devices
 from distill.plan import adaptive as odds
 from distill.plan import costs, sampling, serving
 from distill.plan.costs import Estimate, Range
-from distill.recipe.dataset import DatasetRecipe, Teacher
-from distill.recipe.section import RecipeError
+from distill.recipe import DatasetRecipe, RecipeError, Teacher
 
 H200 = devices()["h200"]
 API = {
@@ -188,7 +187,7 @@ def test_the_judge_is_counted_for_what_it_is_asked() -> None:
 
 
 def test_the_lines_are_in_the_plan_with_a_word_about_the_budget() -> None:
-    from distill.recipe.load import load_student
+    from distill.recipe import load_student
 
     made = plan.plan(load_student("qwen2.5-0.5b"), recipe(sampling={"budget_usd": 1.0}), "h100", 1)
     assert made.of("covered by budget_usd").likely < 5

@@ -5,7 +5,7 @@ import pytest
 from distill.hardware import devices
 from distill.plan import serving
 from distill.plan.costs import Range
-from distill.recipe.dataset import Teacher
+from distill.recipe import Teacher
 
 PUBLISHED = [
     # what, model, GPU, mean completion, sequences a GPU, engines a GPU, tokens/s a GPU

@@ -8,8 +8,7 @@ from distill import plan
 from distill.hardware import devices, memory
 from distill.plan import serving, training
 from distill.plan.costs import Range
-from distill.recipe import load
-from distill.recipe.dataset import DatasetRecipe, StudentRecipe
+from distill.recipe import DatasetRecipe, StudentRecipe, load
 
 H200 = devices()["h200"]
 

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from distill.files import readers
-from distill.recipe import load
-from distill.recipe.dataset import CONFIGS, DatasetRecipe, ProblemSource, Sampling
-from distill.recipe.section import RecipeError
+from distill.recipe import DatasetRecipe, ProblemSource, RecipeError, Sampling, load
+from distill.recipe.dataset import CONFIGS
 from flows import cli
 
 DATASETS, STUDENTS, TEACHERS = (load.names(family) for family in ("datasets", "students", "teachers"))

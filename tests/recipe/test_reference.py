@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from distill.recipe import load
-from distill.recipe.section import Section
+from distill.recipe import Section, load
 
 PAGE = (Path(__file__).parents[2] / "configs/README.md").read_text(encoding="utf-8")
 HEADINGS = {

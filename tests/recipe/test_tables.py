@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from distill import hardware
-from distill.recipe import tables
-from distill.recipe.section import RecipeError
+from distill.recipe import RecipeError, tables
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.recipe.dataset import Adaptive, Sampling
+from distill.recipe import Adaptive, Sampling
 from distill.sample.adaptive import DrawPlan
 
 

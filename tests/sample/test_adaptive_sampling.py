@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from distill import verifiers
 from distill.engines import STOPPED, Completion, Completions, EngineError
-from distill.recipe.dataset import Adaptive, Sampling, Teacher, Verification
+from distill.recipe import Adaptive, Sampling, Teacher, Verification
 from distill.records import Problem, Verdict
 from distill.sample import Asked, sample
 from distill.sample.cancellation import Cancellation, RunStopped, StoppedByHand

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from distill import progress
 from distill.engines import Completion, Usage, cost_usd, usage_of
 from distill.progress import dollars
-from distill.recipe.dataset import Sampling, Teacher
-from distill.recipe.section import RecipeError
+from distill.recipe import RecipeError, Sampling, Teacher
 from distill.records import Problem, Trace
 from distill.sample.budget import UNCOUNTED_ALLOWED, Budget
 from distill.sample.cancellation import Cancellation

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from distill.recipe.dataset import Teacher
+from distill.recipe import Teacher
 from distill.records import Message, Problem
 from distill.sample import prompt_checks
 from distill.text import prompts

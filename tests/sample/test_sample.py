@@ -17,8 +17,7 @@ from distill.curate import decide, measure
 from distill.engines import Completion, Completions, EngineError, scripted
 from distill.engines.scripted import ScriptedEngine
 from distill.files.readers import read_rows
-from distill.recipe.dataset import Adaptive, Curation, ProblemSource, Sampling, Teacher, Verification
-from distill.recipe.section import RecipeError
+from distill.recipe import Adaptive, Curation, ProblemSource, RecipeError, Sampling, Teacher, Verification
 from distill.records import Candidate, Kind, Outline, Problem, Trace
 from distill.sample import Asked, sample
 from distill.sample.keys import SamplingKeys
@@ -110,7 +109,7 @@ from distill.engines import Completions
 from distill.sample import Asked, sample
 sys.path.insert(0, sys.argv[1])
 from test_sample import TEACHER, problems
-from distill.recipe.dataset import Sampling
+from distill.recipe import Sampling
 class Killing:
     seen = 0
     def asks(self): return True

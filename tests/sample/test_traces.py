@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from distill.engines import Completion
-from distill.recipe.dataset import Sampling, Teacher
+from distill.recipe import Sampling, Teacher
 from distill.records import Problem
 from distill.sample.keys import SamplingKeys
 from distill.sample.traces import of_tries, ready, refused, token_split

@@ -23,7 +23,7 @@ import fault_server
 
 from distill.engines import Completions, EngineError
 from distill.engines.server import ServerEngine
-from distill.recipe.dataset import Sampling, Teacher, Verification
+from distill.recipe import Sampling, Teacher, Verification
 from distill.records import Problem, Trace
 from distill.sample import Asked, SamplingKeys, sample
 from distill.store import folders, shards

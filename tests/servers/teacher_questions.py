@@ -10,7 +10,7 @@ from pathlib import Path
 
 from distill.engines import Request
 from distill.engines.server import ServerEngine
-from distill.recipe.dataset import Sampling, Teacher
+from distill.recipe import Sampling, Teacher
 from distill.records import Message, Problem
 
 SERVER = Path(__file__).with_name("teacher_server.py")

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from distill.recipe import load
+from distill.recipe import RecipeError, load
 from distill.recipe.dataset import CONFIGS
-from distill.recipe.section import RecipeError
 from distill.text import chat_template as chat
 from distill.text import thinking
 from distill.train import student_template

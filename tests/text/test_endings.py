@@ -8,7 +8,7 @@ from teacher_questions import ask, serving
 
 from distill.engines import Request, open_engine
 from distill.files import traces
-from distill.recipe.dataset import Sampling, Teacher
+from distill.recipe import Sampling, Teacher
 from distill.records import Message, Problem
 from distill.text import endings
 

@@ -7,8 +7,7 @@ from typing import get_args
 
 import pytest
 
-from distill.recipe import load
-from distill.recipe.section import RecipeError
+from distill.recipe import RecipeError, load
 from distill.records import Kind, Problem
 from distill.text import prompts
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from distill.recipe.dataset import Teacher
+from distill.recipe import Teacher
 from distill.recipe.think_tags import FamilyName
 from distill.records import Problem, Trace
 from distill.text import form, think_tags

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from distill.recipe.dataset import Verification
+from distill.recipe import Verification
 from distill.records import Candidate, Problem, Trace, Verdict
 from distill.text.prompts import names
 from distill.train.rewards import accuracy_reward, format_reward, grpo_rows, language_consistency_reward

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.recipe.dataset import Sandbox, Verification
+from distill.recipe import Sandbox, Verification
 from distill.records import Problem, Verdict
 from distill.sandbox import InfraError, Job, SandboxError
 from distill.sandbox.inside import serialise

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from distill.recipe.dataset import Sandbox, Verification
+from distill.recipe import Sandbox, Verification
 from distill.records import Problem, Verdict
 from distill.verifiers import code, sql
 from distill.verifiers.code import blocks

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from distill import collect, curate, verifiers
 from distill.curate import filters
-from distill.recipe.curation import Selection
-from distill.recipe.dataset import Curation, Judge, ProblemSource, Teacher, Verification
+from distill.recipe import Curation, Judge, ProblemSource, Selection, Teacher, Verification
 from distill.records import Candidate, Outline, Problem, Trace, Verdict
 from distill.sample import prompt_checks
 from distill.sandbox import SandboxError

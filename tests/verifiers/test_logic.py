@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.recipe.dataset import Verification
+from distill.recipe import Verification
 from distill.records import Problem, Trace, Verdict
 from distill.verifiers import judge, judge_reference, structured
 

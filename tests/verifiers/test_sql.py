@@ -5,7 +5,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.recipe.dataset import Sandbox, Verification
+from distill.recipe import Sandbox, Verification
 from distill.records import Problem, Verdict
 from distill.verifiers import sql
 

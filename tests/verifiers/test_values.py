@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.recipe.dataset import Verification
+from distill.recipe import Verification
 from distill.records import Problem, Verdict
 from distill.text import boxed
 from distill.verifiers import math

@@ -16,7 +16,7 @@ from types import ModuleType
 import interruptible
 import pytest
 
-from distill.recipe.dataset import Verification
+from distill.recipe import Verification
 from distill.records import Problem
 from distill.verifiers import math
 from distill.verifiers.math import worker

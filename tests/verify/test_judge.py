@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from distill.engines import Completion, Completions, EngineError
-from distill.recipe.dataset import Judge, Teacher
+from distill.recipe import Judge, Teacher
 from distill.records import Candidate, Opinions, Problem, Trace, Verdict
 from distill.verify import judge as judging
 from distill.verify import judge_prompt

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from distill import verifiers
-from distill.recipe.dataset import Majority, Verification
+from distill.recipe import Majority, Verification
 from distill.records import Candidate, Problem, Trace, Verdict
 from distill.verify.majority import MAX_CLASSES, VERSION, agree
 

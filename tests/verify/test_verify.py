@@ -10,7 +10,7 @@ import pytest
 
 from distill.engines import EngineError
 from distill.files import traces
-from distill.recipe.dataset import Judge, Majority, Sandbox, Teacher, Verification
+from distill.recipe import Judge, Majority, Sandbox, Teacher, Verification
 from distill.records import Problem, Trace
 from distill.sandbox import SandboxError
 from distill.verifiers import KINDS, judge, judge_reference

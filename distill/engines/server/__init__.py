@@ -29,7 +29,7 @@ from distill.engines.server.http import Client, shown
 from distill.engines.server.outage import Waits
 from distill.engines.server.retry import Tries
 from distill.engines.server.slots import LOOK, Call, Slots
-from distill.recipe.dataset import Sampling, Teacher
+from distill.recipe import Sampling, Teacher
 
 LOOK_SECONDS = 0.25
 """How long a call whose requests have nothing to ask just now waits before it looks again."""

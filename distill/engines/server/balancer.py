@@ -19,7 +19,7 @@ from distill.engines.protocol import EngineError
 from distill.engines.server.errors import Way
 from distill.engines.server.http import Client, Reply
 from distill.engines.server.outage import OutageTimer
-from distill.recipe.dataset import Teacher
+from distill.recipe import Teacher
 
 LONGEST_WAIT_SECONDS = 60.0
 SICK_AFTER = 3

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from distill.engines.protocol import EngineError
-from distill.recipe.dataset import Teacher
+from distill.recipe import Teacher
 
 Fate = Literal["good", "final", "barred", "unfit", "way", "request", "server", "busy", "gone"]
 """Of a try: a completion; not worth another; not for this key or at this address, although others were

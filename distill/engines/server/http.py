@@ -22,7 +22,7 @@ from distill.engines.protocol import Completion, EngineError, failed
 from distill.engines.server import errors, wire_format
 from distill.engines.server.errors import Fate, Way
 from distill.engines.server.stream import Stream, is_stream
-from distill.recipe.dataset import Teacher
+from distill.recipe import Teacher
 from distill.text import endings
 
 CONNECT_SECONDS = 30.0

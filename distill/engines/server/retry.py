@@ -18,7 +18,7 @@ from distill.engines.server import wire_format
 from distill.engines.server.balancer import SOUND, Endpoint, Endpoints
 from distill.engines.server.http import Client, Reply
 from distill.engines.server.outage import OutageTimer, Waits
-from distill.recipe.dataset import Sampling, Teacher
+from distill.recipe import Sampling, Teacher
 
 FAILURES_IN_A_ROW = 32
 DEAR = ("timeout", "null_content", "empty")  # failures that cost a whole completion each time

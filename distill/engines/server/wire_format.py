@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from distill.engines.protocol import Completion, EngineError, Request
 from distill.engines.server.errors import Way
-from distill.recipe.dataset import Sampling, Teacher
+from distill.recipe import Sampling, Teacher
 from distill.text import endings
 
 LONGEST_RETRY_AFTER_SECONDS = 600.0

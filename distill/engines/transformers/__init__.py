@@ -20,7 +20,7 @@ from typing import Any, Self
 from distill import workers
 from distill.engines.protocol import Completion, EngineError, Request
 from distill.engines.transformers.worker import Settings
-from distill.recipe.dataset import Sampling, Teacher
+from distill.recipe import Sampling, Teacher
 from distill.workers import ROOT
 
 DEFAULTS = {"DO_NOT_TRACK": "1", "OMP_WAIT_POLICY": "PASSIVE"}

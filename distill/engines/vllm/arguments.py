@@ -16,7 +16,7 @@ from distill import hardware
 from distill.engines.protocol import EngineError
 from distill.engines.transformers import model_name
 from distill.hardware import memory, shapes
-from distill.recipe.dataset import Teacher
+from distill.recipe import Teacher
 from distill.workers import ROOT
 
 BESIDE_CACHE_GIB = 4.0

@@ -18,7 +18,7 @@ from distill.engines.server import LOOK_SECONDS, ServerEngine
 from distill.engines.vllm.arguments import hides_tags
 from distill.engines.vllm.processes import ENDED, KEY
 from distill.engines.vllm.running import RUNNING
-from distill.recipe.dataset import Sampling, Teacher
+from distill.recipe import Sampling, Teacher
 
 DOWN = "vllm has stopped; everything finished is saved, so see why and run the same command again"
 

@@ -27,7 +27,7 @@ from distill.engines.transformers import model_name
 from distill.engines.transformers.worker import unloadable
 from distill.engines.vllm.arguments import DEFAULTS, Plan, places, plans, visible_gpus, vllm_python
 from distill.progress import say
-from distill.recipe.dataset import Teacher
+from distill.recipe import Teacher
 from distill.workers import Child, ChildError
 
 KEY = "DISTILL_VLLM_KEY"

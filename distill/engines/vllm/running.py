@@ -8,7 +8,7 @@ from pathlib import Path
 from distill.engines.protocol import EngineError
 from distill.engines.transformers import model_name
 from distill.engines.vllm.processes import ENDED, Servers
-from distill.recipe.dataset import Teacher
+from distill.recipe import Teacher
 
 SERVED = {"model", "revision", "dtype", "trust_remote_code", "concurrency", "context_tokens"}
 SERVED |= {"tensor_parallel", "replicas", "engines_per_gpu", "reasoning_parser", "serve_options"}

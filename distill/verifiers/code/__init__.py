@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from distill.recipe.dataset import Verification
+from distill.recipe import Verification
 from distill.records import Outcome, Problem, Verdict
 from distill.sandbox import Boxes, InfraError, Job, Ran, boxes
 from distill.verifiers.code import blocks, outputs

@@ -18,7 +18,7 @@ from functools import lru_cache
 from time import perf_counter
 from typing import Any, cast
 
-from distill.recipe.dataset import Verification
+from distill.recipe import Verification
 from distill.records import Outcome, Problem, Verdict
 from distill.text import boxed
 from distill.verifiers.math import compare, limits, parse, references, values
