@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from distill.recipe.problems import ProblemSource
-from distill.recipe.section import Section, place
+from distill.recipe.section import Section, later, place
 from distill.recipe.verification import Verification
 
 
@@ -67,13 +67,19 @@ class Training(Section):
     lora_alpha: int | None = Field(None, ge=1)
     max_rows: int | None = Field(None, ge=1)
     """Train on a seeded choice of so many rows; None: all."""
+    validation_rows: int | None = later(None, ge=1)
+    """Hold so many rows out, all of a problem's or none, and take their loss at each checkpoint."""
     seed: int = 0
     device_batch_size: int = place(1, ge=1)
     """Sequences on one device at a time where rows are padded; the rest is gradient accumulation."""
     device_tokens: int = place(16_384, ge=64)
     """Tokens on one device at a time where rows lie end to end; a longer row is alone."""
     checkpoint_steps: int = place(200, ge=1)
-    """Optimizer steps between checkpoints that a killed run goes on from."""
+    """Optimizer steps between checkpoints that a killed run goes on from; the last two are kept."""
+    checkpoint_minutes: float | None = place(30.0, gt=0)
+    """A checkpoint after so many minutes without one, too; None: by steps alone."""
+    report_to: tuple[Literal["tensorboard", "wandb", "trackio", "mlflow"], ...] = place(())
+    """Trackers that get each logged step as well; their packages are installed apart."""
     liger: bool = place(False)
     """Fused loss kernels (GPU, `liger-kernel` installed): at 32k tokens the fp32 logits exceed the
     activations."""
