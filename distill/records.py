@@ -281,6 +281,14 @@ class Checkpoint:
     """Rows left out because the chat template or the tokenizer loses a part of them, or fails."""
     unrenderable: list[str] = field(default_factory=list)
     """`id: cause` of the first few of them."""
+    rows_validation: int = 0
+    """Rows held out for `training.validation_rows`."""
+    validation_loss: float | None = None
+    """Mean loss of a completion token in them, at the end."""
+    generations: int = 0
+    """Prompts of the dataset that the saved student was asked greedily."""
+    generations_stopped: int = 0
+    """Those whose answer ended with the EOS by itself, within the bound."""
 
 
 @dataclass(frozen=True, slots=True)

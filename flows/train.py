@@ -1,10 +1,13 @@
 """The flow of training: one task that trains a student in a child process. A student whose weights are not
 finite is not reused.
 
-students/<name>-<fingerprint>/   model/  checkpoint.json  recipe.json  train.log  plots/loss.png
+students/<name>-<fingerprint>/   model/  README.md  checkpoint.json  metrics.jsonl  recipe.json  train.log
+                                 plots/loss.png
 """
 
+import json
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +18,17 @@ from distill import hardware, plots
 from distill.progress import Meter, say
 from distill.recipe import Base, StudentRecipe, Training
 from distill.records import Checkpoint
-from distill.store import Folder, NotMade, folders, set_aside, write_record, write_text
-from distill.train import train, weights
+from distill.store import (
+    Folder,
+    NotMade,
+    exists,
+    folders,
+    read_text,
+    set_aside,
+    write_record,
+    write_text,
+)
+from distill.train import metrics, model_card, tokens, train, weights
 from flows import runners
 from flows.identity import WITHIN, Folders
 
@@ -45,12 +57,23 @@ def _trained(student: Folder, dataset: Folder, recipe: StudentRecipe) -> str:
     gpus = hardware.gpus()
     device = hardware.device_of(gpus[0]) if gpus else hardware.this_cpu()
     training = hardware.memory.fitted(recipe, device, max(1, len(gpus))).training
-    done, losses = train_student(recipe.base, training, examples, folder, recipe.name, dataset.path)
+    done = train_student(recipe.base, training, examples, folder, recipe.name, dataset.path)
     named = dataset.path.rsplit("/", 1)[1]
     checkpoint = replace(done, student=recipe.name, dataset=named, fingerprint=student.fingerprint)
     write_record(f"{folder}/checkpoint.json", checkpoint)
+    lines = metrics.read(Path(folder, metrics.FILE))
+    losses = {line["step"]: line["loss"] for line in lines if "loss" in line}
     if plots.available() and losses:
         plots.loss(list(losses), list(losses.values()), f"{folder}/plots/loss.png")
+    made_by = f"{dataset.path}/recipe.json"
+    model_card.write(
+        Path(folder),
+        recipe,
+        checkpoint,
+        dataset.fingerprint,
+        json.loads(read_text(made_by)) if exists(made_by) else None,
+        lines,
+    )
     student.finish([], finite=True)
     steps = f"{checkpoint.steps:,} steps, loss {checkpoint.final_loss:.3f}"
     return f"{checkpoint.rows_trained:,} rows, {steps}{left_out(checkpoint)}"
@@ -74,29 +97,43 @@ def left_out(checkpoint: Checkpoint) -> str:
 @task(name="train", **runners.TASK)
 def train_student(
     base: Base, training: Training, examples: list[str], folder: str, name: str, dataset: str
-) -> tuple[Checkpoint, dict[int, float]]:
-    """Trains a student into `folder`/model, and returns its checkpoint and the loss at each step that was
-    reported.
+) -> Checkpoint:
+    """Trains a student into `folder`/model, and returns its checkpoint.
 
     The token ids of a dataset lie in the store's `encoded/`, for every student with the same tokenizer and
-    template; they can be removed at any time.
+    template; they can be removed at any time, and are when no training has used them for
+    `tokens.KEPT_DAYS` days.
     """
-    losses: dict[int, float] = {}
-    with Meter(f"training {name}", 0) as meter:
+    tokens.prune(folders.LOCAL / "encoded")
+    meters: dict[str, Meter] = {}
+    with ExitStack() as shown:
+
+        def meter(work: str, total: int) -> Meter:
+            if work not in meters:
+                shown.close()
+                meters[work] = shown.enter_context(Meter(f"{work} {name}", total))
+            meters[work].expect(total)
+            return meters[work]
 
         def progress(event: Mapping[str, Any]) -> None:
-            losses[event["step"]] = event["loss"]
-            meter.total = event["steps"]
-            if not event["resumed"]:
-                meter.reach(event["step"], f"loss {event['loss']:.3f}")
+            if "encoded" in event:
+                meter("encoding", event["of"]).reach(event["encoded"])
+            elif "started" in event:
+                found = meter("training", event["of"])
+                found.found(max(0, event["started"] - found.done))
+            elif "loss" in event and not event["resumed"]:
+                found = meter("training", event["steps"])
+                note = f"loss {event['loss']:.3f}"
+                note += f", MFU {100 * event['mfu']:.1f} %" if event["mfu"] else ""
+                found.add(max(0, event["step"] - found.done), event["tokens"], note)
 
         examples = [str(Path(path).absolute()) for path in examples]
         encoded = str(folders.LOCAL / "encoded" / dataset.rsplit("/", 1)[1])
         checkpoint = train(
             base, training, examples, f"{folder}/model", f"{folder}/train.log", progress, encoded
         )
-        meter.reach(checkpoint.steps, f"loss {checkpoint.final_loss:.3f}")
-    return checkpoint, losses
+        meter("training", checkpoint.steps).reach(checkpoint.steps, f"loss {checkpoint.final_loss:.3f}")
+    return checkpoint
 
 
 def _refuse_not_finite(student: Folder) -> None:

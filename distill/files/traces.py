@@ -195,6 +195,7 @@ def _trace(row: Row, siblings: Counter[str]) -> Trace:
         raise UnusableRowError(str(row[BAD_ROW]))
     problem = _problem(row)
     parts = _parts(row)
+    ending = endings.ending(row.get("finish_reason")) or endings.UNKNOWN
     index = siblings[problem.problem_id]
     siblings[problem.problem_id] += 1
     return Trace(
@@ -205,14 +206,14 @@ def _trace(row: Row, siblings: Counter[str]) -> Trace:
         thinking=parts.thinking,
         answer=parts.answer,
         think_closed=parts.think_closed,
-        finish_reason=(endings.ending(row.get("finish_reason")) or endings.UNKNOWN).reason,
+        finish_reason=ending.reason,
         prompt_tokens=_number(row, "prompt_tokens", int, None),
         thinking_tokens=_number(row, "thinking_tokens", int, None),
         answer_tokens=_number(row, "answer_tokens", int, None),
         teacher=_text(row, "teacher") or _text(row, "model") or "unknown",
         seed=_number(row, "seed", int, None),
         cost_usd=_number(row, "cost_usd", float, None),
-        failure=_text(row, "failure"),
+        failure=_text(row, "failure") or ending.failure,
     )
 
 
@@ -244,11 +245,11 @@ def _parts(row: Row) -> thinking.Parts:
     response = _text(row, "response")
     if response is not None:
         return thinking.split_any(response)
-    answer = _text(row, "answer")
-    if answer is None:
+    answer, thought = _text(row, "answer"), _text(row, "thinking")
+    closed = row.get("think_closed") is not False
+    if answer is None and (closed or thought is None):
         raise UnusableRowError("no response, and no answer either")
-    closed = row.get("think_closed")
-    return thinking.Parts(_text(row, "thinking"), answer, closed if isinstance(closed, bool) else True)
+    return thinking.Parts(thought, answer or "", closed)
 
 
 def _text(row: Row, name: str) -> str | None:

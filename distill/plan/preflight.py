@@ -121,6 +121,12 @@ def _student_fits(student: StudentRecipe, dataset: DatasetRecipe, device: Device
             f"training.device_batch_size={rows // used}; set one of the two, or show fewer GPUs with "
             "CUDA_VISIBLE_DEVICES"
         )
+    missing = [tracker for tracker in section.report_to if importlib.util.find_spec(tracker) is None]
+    if missing:
+        raise CannotRun(
+            f"{student.name}: training.report_to names {', '.join(missing)}, which is not installed: run "
+            f"`{sys.executable} -m pip install {' '.join(missing)}`, or take it out of training.report_to"
+        )
     if section.optimizer == "adamw_8bit" and importlib.util.find_spec("torchao") is None:
         raise CannotRun(
             f"{student.name}: training.optimizer=adamw_8bit needs the package torchao: "

@@ -73,6 +73,8 @@ class Training(Section):
     lora_alpha: int | None = Field(None, ge=1)
     max_rows: int | None = Field(None, ge=1)
     """Train on a seeded choice of so many rows; None: all."""
+    validation_rows: int | None = later(None, ge=1)
+    """Hold so many rows out, all of a problem's or none, and take their loss at each checkpoint."""
     seed: int = 0
     device_batch_size: int = place(1, ge=1)
     """Sequences on one device at a time where rows are padded; the rest is gradient accumulation."""
@@ -80,7 +82,11 @@ class Training(Section):
     """Tokens on one device at a time where rows lie end to end; a longer row is alone. None: as many as fit,
     up to 65,536 (a 0.5B model on an H200: 82k tokens/s with 16,384, 137k with 65,536)."""
     checkpoint_steps: int = place(200, ge=1)
-    """Optimizer steps between checkpoints that a killed run goes on from."""
+    """Optimizer steps between checkpoints that a killed run goes on from; the last two are kept."""
+    checkpoint_minutes: float | None = place(30.0, gt=0)
+    """A checkpoint after so many minutes without one, too; None: by steps alone."""
+    report_to: tuple[Literal["tensorboard", "wandb", "trackio", "mlflow"], ...] = place(())
+    """Trackers that get each logged step as well; their packages are installed apart."""
 
 
 class Evaluation(Section):

@@ -8,6 +8,7 @@ when all of it is written.
 
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -19,10 +20,13 @@ from distill.progress import say
 from distill.recipe import Base, Training
 from distill.records import Checkpoint
 from distill.store import schema
+from distill.train import checkpoint
 from distill.workers import Child
 
 VERSION = 1
 LOG_TAIL_LINES = 15
+RETRIES = 3
+"""Of a child that crashes."""
 STOP_SECONDS = 10.0
 """What the child may take to end by itself."""
 SHARDED_PARAMETERS = 100_000_000  # smaller models train on one GPU
@@ -32,6 +36,10 @@ Progress = Callable[[Mapping[str, Any]], None]
 
 class TrainingError(RuntimeError):
     """The child process failed; the message has its cause and where its log is."""
+
+
+class Crashed(TrainingError):
+    """The child was killed or ran out of memory: from its last checkpoint it may come further."""
 
 
 def prepare(base: Base, target: str, log: str) -> None:
@@ -57,9 +65,12 @@ def train(
     model.
 
     The examples are encoded first, in a child that takes no GPU, into `encoded` (None: a folder beside
-    `target`), where every later training on them finds their token ids. `on_progress` gets dicts with `step`,
-    `steps`, `loss`, `epoch`, and `resumed`, which is true for what an earlier process logged. Raises
-    TrainingError with the child's last words.
+    `target`), where every later training on them finds their token ids. `on_progress` gets dicts: `encoded`
+    and `of` while rows are encoded; `started` (a step) and `of` when steps begin; then `step`, `steps`,
+    `epoch`, and either `validation_loss`, or `loss`, `tokens`, `tokens_per_second`, `mfu` and `resumed`,
+    which is true for what an earlier process logged. A child that
+    crashes is started again from its last checkpoint, RETRIES times at most, each after progress only.
+    Raises TrainingError with the child's last words.
     """
     job = {
         "job": "train",
@@ -70,8 +81,19 @@ def train(
         "encoded": encoded or str(Path(target).with_name("encoded")),
     }
     if not base.trust_remote_code:  # code of a model may want torch: the training encodes by itself then
-        _run({**job, "job": "encode"}, log)
-    result = _run(job, log, launcher=_launcher(base, training), on_progress=on_progress)
+        job |= _run({**job, "job": "encode"}, log, on_progress=on_progress)
+    launcher, checkpoints = _launcher(base, training), Path(target).with_name("checkpoints")
+    before = checkpoint.reached(checkpoints)
+    for retries in range(RETRIES, -1, -1):
+        try:
+            result = _run(job, log, launcher=launcher, on_progress=on_progress)
+            break
+        except Crashed as error:
+            step = checkpoint.reached(checkpoints)
+            if not retries or step <= before:
+                raise
+            before = step
+            say(f"training goes on from step {step:,} ({retries} retries left): {error}")
     return schema.from_row(Checkpoint, {**result, "fingerprint": "", "dataset": "", "student": ""})
 
 
@@ -109,11 +131,18 @@ def _follow(child: Child, log: str, on_progress: Progress | None) -> dict[str, A
             case "result":
                 result = message
             case "error":
-                raise TrainingError(f"{message['message']} (log: {log})")
+                kind = Crashed if message.get("crash") else TrainingError
+                raise kind(f"{message['message']} (log: {log})")
+            case "started" if on_progress is not None:
+                on_progress({"started": message["step"], "of": message["steps"]})
+            case "encoded" if on_progress is not None:
+                on_progress({"encoded": message["parts"], "of": message["of"]})
     code = child.process.wait()
     if result is None or code != 0:
         last = " | ".join(line.strip() for line in child.tail(LOG_TAIL_LINES) if line.strip())
-        raise TrainingError(f"the training process ended with code {code}: {last} (log: {log})")
+        by_hand = code in (-signal.SIGTERM, -signal.SIGINT)
+        kind = Crashed if code != 0 and not by_hand else TrainingError
+        raise kind(f"the training process ended with code {code}: {last} (log: {log})")
     return result
 
 

@@ -56,6 +56,7 @@ def prepare(base: Base, target: Path) -> None:
     tokenizer.model_max_length = config.max_position_embeddings
     tokenizer.save_pretrained(scratch)
     config.save_pretrained(scratch)
+    guards.write_old_keys(scratch / "config.json")
     ends = sorted({tokenizer.eos_token_id, *([first_eos] if first_eos is not None else [])})
     generation = {"eos_token_id": ends, "pad_token_id": tokenizer.pad_token_id}
     (scratch / "generation_config.json").write_text(json.dumps(generation, indent=2), encoding="utf-8")
@@ -124,6 +125,18 @@ def last_whole_checkpoint(folder: Path) -> str | None:
         if (path / COMPLETE).exists() and not weights.not_finite(path)
     ]
     return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
+
+
+def reached(folder: Path) -> int:
+    """The step of the last checkpoint that was written to its end; removes the torn ones, which the Trainer
+    would count among those that it keeps."""
+    steps = [0]
+    for path in folder.glob("checkpoint-*"):
+        if (path / COMPLETE).exists():
+            steps.append(int(path.name.split("-")[1]))
+        else:
+            shutil.rmtree(path)
+    return max(steps)
 
 
 def _local_folder(base: Base) -> Path:

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from distill.recipe import Training
-from distill.train import attention, batches, checkpoint, guards
+from distill.train import attention, batches, metrics
 from distill.train.tokens import Rows
-from distill.workers import Say
 
 WIDTH_MULTIPLE = 64
 """On a GPU a batch is padded to a multiple of this: each new width costs new allocations."""
@@ -23,8 +22,19 @@ LAST_SHARE = 0.1
 """The final loss is the mean of what was logged in this last share of the steps."""
 
 
-def trainer(model: Any, tokenizer: Any, rows: Rows, training: Training, folder: Path, say: Say) -> Any:
-    """A TRL trainer for rows that are already token ids; a batch reads its rows from their files."""
+def trainer(
+    model: Any,
+    tokenizer: Any,
+    rows: Rows,
+    training: Training,
+    folder: Path,
+    reporter: Any,
+    validation: Rows | None = None,
+) -> Any:
+    """A TRL trainer for rows that are already token ids; a batch reads its rows from their files.
+
+    `validation` are rows whose loss is taken where the reporter asks for an evaluation.
+    """
     import torch
     from datasets import Dataset
     from transformers.trainer_pt_utils import BatchRebalanceSampler
@@ -55,6 +65,8 @@ def trainer(model: Any, tokenizer: Any, rows: Rows, training: Training, folder: 
                 f"{device_batch} sequences"
             )
     arguments = _arguments(training, folder, len(rows), device_batch, accumulation, world, end_to_end)
+    arguments.report_to = list(training.report_to)
+    arguments.run_name, arguments.project = folder.parent.name, "distill"
 
     class FiniteTrainer(SFTTrainer):
         """Ends the training before a loss or a gradient that is not finite reaches the weights."""
@@ -103,13 +115,35 @@ def trainer(model: Any, tokenizer: Any, rows: Rows, training: Training, folder: 
                 )
             return super()._get_train_sampler(*inputs, **named)
 
+        def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+            """The mean loss of a trained token of `validation`; each process takes its share of the rows."""
+            assert validation is not None
+            rank, sums = self.args.process_index, torch.zeros(2, dtype=torch.float64)
+            for at in range(0, len(validation), world):  # as many passes in every process
+                row = validation[min(at + rank, len(validation) - 1)]
+                inputs = self._prepare_inputs(self.data_collator([row]))
+                self.model_wrapped.eval()
+                with torch.no_grad():
+                    own: Any = self
+                    loss = own.compute_loss(self.model_wrapped, inputs)
+                self.model_wrapped.train()
+                if at + rank < len(validation):
+                    count = int((row["labels"] != -100).sum())
+                    sums += torch.tensor([float(loss) * count, count], dtype=torch.float64)
+            self._metrics["eval"].clear()
+            total = self.accelerator.reduce(sums.to(self.args.device), "sum")
+            found = {metrics.VALIDATION: float(total[0] / total[1])}
+            self.log(found)
+            self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)
+            return found
+
     made = FiniteTrainer(
         model=model,
         args=arguments,
         train_dataset=Dataset.from_dict({"row": np.arange(len(rows))}).with_transform(read),
         processing_class=tokenizer,
         peft_config=_lora(training),
-        callbacks=[_callback(say, training)],
+        callbacks=[reporter],
     )
     if sharded := getattr(made.accelerator.state, "fsdp_plugin", None):
         sharded.mixed_precision_policy = _mixed(training.precision)
@@ -194,35 +228,6 @@ def _lora(training: Training) -> Any:
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
-
-
-def _callback(say: Say, training: Training) -> Any:
-    """Reports progress, those of a resumed run's earlier steps first, and marks whole checkpoints."""
-    from transformers import TrainerCallback
-
-    class Reporter(TrainerCallback):
-        def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
-            guards.precision(model, training, args)
-            for logs in state.log_history:
-                self._report(state, logs, resumed=True)
-
-        def on_log(
-            self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any
-        ) -> None:
-            self._report(
-                state, {"step": state.global_step, "epoch": state.epoch, **(logs or {})}, resumed=False
-            )
-
-        def _report(self, state: Any, logs: dict[str, float], *, resumed: bool) -> None:
-            if "loss" in logs:
-                seen = {name: logs[name] for name in ("step", "loss", "epoch")}
-                say("progress", **seen, steps=state.max_steps, resumed=resumed)
-
-        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if state.is_world_process_zero:
-                (Path(args.output_dir) / f"checkpoint-{state.global_step}" / checkpoint.COMPLETE).touch()
-
-    return Reporter()
 
 
 def final_loss(history: list[dict[str, float]], steps: int) -> float:

@@ -4,22 +4,28 @@ Its messages are `encoded`, `progress`, `result` and `error`. The first process 
 and speaks for all. Only training imports torch.
 """
 
+import gc
 import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from distill import hardware, workers
 from distill.recipe import Base, Training
-from distill.train import checkpoint, guards, sft, tokens
+from distill.train import checkpoint, generation_check, guards, metrics, sft, tokens
+from distill.train.metrics import Speed
 from distill.train.tokens import Rows, Source
 from distill.workers import Say
 
 ONE_THREAD_PARAMETERS = 10_000_000
 """Below this a CPU trains on one thread: with two, on a busy machine, a 0.9 M model was measured 2 to 10
 times slower."""
+
+CRASHES = ("OutOfMemoryError", "DistBackendError", "DistNetworkError")
+"""Errors that another attempt from a checkpoint may not meet: memory ran out, or another process died."""
 
 
 def main() -> int:
@@ -43,11 +49,13 @@ def main() -> int:
             if job["job"] == "encode":
                 # Tokenizers load without torch in a third of the time. A `None` here is an import that fails.
                 sys.modules["torch"] = None  # type: ignore[assignment]
-                encode(base, training, job["examples"], target, where, say)
+                found = encode(base, training, job["examples"], target, where, say)
+                result = {"sources": [(one.examples, one.chosen, str(one.folder)) for one in found]}
             else:
-                result = train(base, training, job["examples"], target, say, where)
-    except (OSError, ValueError, RuntimeError) as error:
-        say("error", message=f"{type(error).__name__}: {error}")
+                made = [Source(path, chosen, Path(folder)) for path, chosen, folder in job.get("sources", ())]
+                result = train(base, training, job["examples"], target, say, where, made)
+    except Exception as error:
+        first("error", message=f"{type(error).__name__}: {error}", crash=type(error).__name__ in CRASHES)
         raise
     say("result", **result)
     return 0
@@ -67,7 +75,7 @@ def encode(
     tokens.encode(
         lambda: AutoTokenizer.from_pretrained(prepared, trust_remote_code=base.trust_remote_code),
         wanted,
-        lambda shards, of: say("encoded", shards=shards, of=of),
+        lambda parts, of: say("encoded", parts=parts, of=of),
     )
     return wanted
 
@@ -79,8 +87,12 @@ def train(
     target: Path,
     say: Say,
     where: Path | None = None,
+    made: Sequence[Source] = (),
 ) -> dict[str, Any]:
-    """Fine-tunes and saves; returns the columns of a Checkpoint. Ids missing in `where` are made there."""
+    """Fine-tunes and saves; returns the columns of a Checkpoint.
+
+    `made` says where the ids of the examples lie; without it they are looked for in `where`, and made there.
+    """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -90,7 +102,7 @@ def train(
     if not torch.cuda.is_available() and base.parameters < ONE_THREAD_PARAMETERS:
         torch.set_num_threads(1)
     prepared = target.with_name("base")
-    wanted = encode(base, training, examples, target, where or target.with_name("encoded"), say)
+    wanted = made or encode(base, training, examples, target, where or target.with_name("encoded"), say)
     rows = Rows([source.folder for source in wanted], training.max_length)
     tokenizer = AutoTokenizer.from_pretrained(prepared, trust_remote_code=base.trust_remote_code)
     model = AutoModelForCausalLM.from_pretrained(
@@ -100,22 +112,53 @@ def train(
         use_safetensors=True,
     )
     guards.positions(model.config.get_text_config(), base, training, rows.lengths, say)
-    trainer = sft.trainer(model, tokenizer, rows, training, target.with_name("checkpoints"), say)
-    outcome = trainer.train(
-        resume_from_checkpoint=checkpoint.last_whole_checkpoint(target.with_name("checkpoints"))
-    )
+    trained, validation = rows.apart(wanted, training)
+    speed = Speed.of(base, trained.lengths, int(os.environ.get("WORLD_SIZE", "1")))
+    reporter = metrics.reporter(say, training, target.with_name(metrics.FILE), speed)
+    checkpoints = target.with_name("checkpoints")
+    _name_the_run(target.parent)
+    trainer = sft.trainer(model, tokenizer, trained, training, checkpoints, reporter, validation)
+    outcome = trainer.train(resume_from_checkpoint=checkpoint.last_whole_checkpoint(checkpoints))
     checkpoint.save(trainer, tokenizer, prepared, target, half=training.precision == "bf16")
-    return {
+    history, (peak, taken) = trainer.state.log_history, metrics.peak_memory_gib()
+    done = {
         "base": base.model,
-        **rows.counts,
-        "trained_tokens": rows.trained_tokens,
+        **trained.counts,
+        "trained_tokens": trained.trained_tokens,
         "steps": outcome.global_step,
         "epochs": training.epochs,
-        "final_loss": sft.final_loss(trainer.state.log_history, outcome.global_step),
+        "final_loss": sft.final_loss(history, outcome.global_step),
         "seconds": time.monotonic() - started,
-        **_peak_memory(),
-        "tokens_per_step": training.batch_size * float(rows.lengths.mean(dtype=float)),
+        "peak_memory_gib": peak,
+        "peak_memory_taken_gib": taken,
+        "tokens_per_step": training.batch_size * float(trained.lengths.mean(dtype=float)),
+        "rows_validation": 0 if validation is None else len(validation),
+        "validation_loss": next(
+            (logs[metrics.VALIDATION] for logs in reversed(history) if metrics.VALIDATION in logs), None
+        ),
     }
+    if not _is_first():
+        return done
+    del trainer, model, reporter, outcome  # the GPU is free for the saved student
+    gc.collect()
+    torch.cuda.empty_cache()
+    found = generation_check.check(target, base, trained, say)
+    return {**done, "generations": found.asked, "generations_stopped": found.stopped}
+
+
+def _name_the_run(folder: Path) -> None:
+    """Tells trackers where to write and what the run is called: a resumed training goes on in its run."""
+    named = {
+        "TENSORBOARD_LOGGING_DIR": str(folder / "tensorboard"),
+        "WANDB_DIR": str(folder),
+        "WANDB_PROJECT": "distill",
+        "WANDB_RUN_ID": folder.name,
+        "WANDB_RESUME": "allow",
+        "WANDB_LOG_MODEL": "false",
+        "MLFLOW_EXPERIMENT_NAME": "distill",
+    }
+    for name, value in named.items():
+        os.environ.setdefault(name, value)
 
 
 def _is_first() -> bool:
@@ -126,22 +169,6 @@ def _wait_for(path: Path) -> None:
     """Waits until the first process of a distributed run has made a folder."""
     while not path.exists():
         time.sleep(0.5)
-
-
-def _peak_memory() -> dict[str, float | None]:
-    """Peak memory of what trains, in GiB: allocated on the GPU and taken from it, else resident in this
-    process."""
-    import resource
-
-    import torch
-
-    if torch.cuda.is_available():
-        taken = torch.cuda.max_memory_reserved() / 2**30
-        return {"peak_memory_gib": torch.cuda.max_memory_allocated() / 2**30, "peak_memory_taken_gib": taken}
-    return {
-        "peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-        "peak_memory_taken_gib": None,
-    }
 
 
 if __name__ == "__main__":

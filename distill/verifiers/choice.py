@@ -22,7 +22,7 @@ from distill.text import boxed as boxes
 from distill.verifiers.choice_options import Options, Patterns, fold, options, patterns, plain
 from distill.verifiers.math import normalise
 
-VERSION = "choice/3"
+VERSION = "choice/4"
 Letters = frozenset[str]
 NONE: Letters = frozenset()
 LAST_STATEMENTS = 20
@@ -171,6 +171,8 @@ def named(text: str, listed: Options) -> Letters:
         letter, rest = fold(match.group(2).strip("().:、"), listed.style), match.group(3)
         if letter in listed and _uniform(rest) == _uniform(listed[letter]):
             return frozenset((letter,))
+        if letter in listed and _by_text(rest.strip().strip("().:、-–— "), listed):
+            return NONE  # the letter of one option with the text of another
         others = (
             fold(found.group(1) or found.group(2), listed.style) for found in read.marker.finditer(rest)
         )

@@ -15,6 +15,7 @@ from distill.recipe import Verification
 from distill.records import Candidate
 from distill.store import shards
 from distill.text import language
+from distill.verifiers import incomplete
 from flows import files
 from flows.cli import main
 
@@ -238,3 +239,18 @@ def test_the_language_of_a_question_is_looked_for_once(
     ]
     found = read(tmp_path / "in.jsonl", *rows)
     assert len(asked) == 3 and {candidate.trace.problem.language for candidate in found} == {"de"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"finish_reason": "content_filter"}, "no completion: content_filter"),
+        ({"finish_reason": "length"}, "cut at the token limit"),
+        ({"answer": None, "thinking": "So 5", "think_closed": False}, "the think block is never closed"),
+    ],
+)
+def test_a_completion_that_was_broken_off_is_no_answer_whatever_it_holds(
+    tmp_path: Path, changed: dict[str, Any], why: str
+) -> None:
+    (found,) = read(tmp_path / "in.jsonl", ROW | changed)
+    assert incomplete(found.trace) == why

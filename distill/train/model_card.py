@@ -1,0 +1,92 @@
+"""The model card: a README.md beside a student that the hub reads, made from what made the student.
+
+Its text is `model_card.md.jinja`; here is what the template cannot say. The card names licences as the
+recipes do; it does not check that they permit what a reader has in mind.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from distill.hardware import shapes
+from distill.progress import duration
+from distill.recipe.dataset import StudentRecipe
+from distill.records import Checkpoint
+from distill.store import write_text
+from distill.text.tables import inert
+
+TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
+HUB_LICENCES = re.compile(
+    r"apache-2\.0|mit|bsd-[23]-clause|gemma|cc-by(-nc)?(-sa)?-4\.0|cc0-1\.0|llama\d(\.\d)?"
+)
+"""Licences of models by the hub's names; others are `other` with a name of their own."""
+LLAMA_LICENCE = re.compile(r"llama[ -]?(\d(?:\.\d)?)", re.IGNORECASE)
+LLAMA = re.compile(r"(?:^|[/_-])(?:meta-)?llama-?\d", re.IGNORECASE)
+"""Names of Meta's models and of what is made from them; other models of that architecture are not Llama."""
+PLOT = "plots/loss.png"
+
+
+def write(
+    folder: Path,
+    recipe: StudentRecipe,
+    checkpoint: Checkpoint,
+    fingerprint: str,
+    made_by: Mapping[str, Any] | None,
+    lines: Sequence[Mapping[str, Any]],
+) -> None:
+    """Writes the card of the student in a folder.
+
+    `fingerprint` and `made_by` are those of its dataset and the dataset's resolved recipe (None: traces from
+    elsewhere); `lines` are those of its metrics.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(  # noqa: S701 - the card is Markdown
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined
+    )
+    base, teacher = recipe.base, (made_by or {}).get("teacher")
+    problems = {
+        (source["path"], source.get("revision"), source.get("licence"))
+        for source in (made_by or {}).get("problems", ())
+    }
+    speeds = [line["tokens_per_second"] for line in lines if line.get("tokens_per_second")]
+    shares = [line["mfu"] for line in lines if line.get("mfu")]
+    text = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        name=inert(recipe.name),
+        description=recipe.description.strip(),
+        base=base,
+        hub_base=shapes.local_folder(base.model) is None and not shapes.is_path(base.model),
+        hub_licence=_licence(base.licence),
+        llama=built_with_llama(base.model, base.licence)
+        or bool(teacher and built_with_llama(teacher["model"], teacher.get("licence") or "")),
+        teacher=teacher and {"revision": None, "licence": None, **teacher},
+        problems=[
+            {"path": inert(path), "revision": revision, "licence": licence}
+            for path, revision, licence in sorted(problems, key=str)
+        ],
+        training=recipe.training,
+        sampling=recipe.evaluation,
+        checkpoint=checkpoint,
+        fingerprint=fingerprint,
+        duration=duration(checkpoint.seconds),
+        speed=median(speeds) if speeds else None,
+        mfu=median(shares) if shares else None,
+        plot=PLOT if (folder / PLOT).exists() else None,
+        recipe=json.dumps(recipe.model_dump(mode="json", include={"base", "training"}), indent=1),
+    )
+    write_text(f"{folder}/README.md", text)
+
+
+def built_with_llama(model: str, licence: str) -> bool:
+    """Whether the Llama licence asks for its sentence: of Meta's models and of what is made from them."""
+    return LLAMA.search(model) is not None or "llama" in licence.lower()
+
+
+def _licence(licence: str) -> str:
+    """The hub's name of a model's licence."""
+    found = LLAMA_LICENCE.search(licence)
+    known = f"llama{found[1]}" if found else licence.lower()
+    return known if HUB_LICENCES.fullmatch(known) else "other"
