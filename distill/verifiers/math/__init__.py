@@ -24,7 +24,7 @@ from distill.text import boxed
 from distill.verifiers.math import compare, limits, parse, references, values
 from distill.verifiers.math.worker_pool import pool
 
-VERSION = "math/4"
+VERSION = "math/5"
 MEMO_PAIRS = 65_536
 SHOWN = 100
 """Characters of an answer and of a reference in a detail."""

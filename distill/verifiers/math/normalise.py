@@ -14,6 +14,8 @@ from distill.verifiers.math.words import TABLE
 _CHARACTERS = str.maketrans(
     {chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)} | TABLE["characters"]
 )
+_RAISED = re.compile(r"[⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
+_LINE = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
 LARGEST_CONSTANT_INDEX = 3
 _SMALL_SPACE = r"(?:\\[,!:; ]|\{,\}|,\\!|\\thinspace)"
 
@@ -102,6 +104,7 @@ _BACKWARD = re.compile(r"([\[\]])([^][(),]+,[^][(),]+)([\[\]])")
 def clean(text: str) -> str:
     """The text in one spelling."""
     if not text.isascii():
+        text = _RAISED.sub(lambda m: f"^{{{m.group().translate(_LINE)}}}", text)
         text = _CIRCLED.sub(",", text.translate(_CHARACTERS))
         text = _CHINESE_JOINT.sub(lambda m: r"\text{or}" if "或" in m.group() else r"\text{and}", text)
     text = _THOUSANDS.sub(lambda m: m.group(1) + re.sub(r"\D", "", m.group(2)), text)
