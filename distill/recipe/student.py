@@ -9,6 +9,17 @@ from distill.recipe.section import Section, later, place
 from distill.recipe.verification import Verification
 
 
+class RopeScaling(Section):
+    """More positions than a base was trained with, written into the student's `config.json`."""
+
+    rope_type: Literal["yarn"] = "yarn"
+    """YaRN (arXiv 2309.00071), as Qwen's model cards advise beyond 32,768 tokens."""
+    factor: float = Field(gt=1)
+    """Positions afterwards, as a multiple of those before (Qwen: 4.0, from 32,768 to 131,072 tokens)."""
+    original_max_position_embeddings: int | None = Field(None, ge=1)
+    """Positions that the base was trained with; unset: `max_position_embeddings` of recipe or base."""
+
+
 class Base(Section):
     """The pretrained model that becomes the student."""
 
@@ -32,6 +43,8 @@ class Base(Section):
     """New RoPE base; Qwen2.5-Math needs 300000 (Open-R1) to go from 4k to 32k tokens."""
     max_position_embeddings: int | None = None
     """New context length, with `rope_theta`."""
+    rope_scaling: RopeScaling | None = later(None)
+    """Stretches the positions by YaRN: `{ factor = 4.0 }` makes 131,072 of Qwen's 32,768."""
     trust_remote_code: bool = False
 
 

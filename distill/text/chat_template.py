@@ -54,23 +54,26 @@ def encode_pair(
 
     The prompt is what `encode_prompt` gives at inference, so what is trained is what is served. The
     completion starts where the generation prompt ends (behind `<think>` where the template opens it) and ends
-    with the EOS token. A turn without thinking gets an empty think block where the template opens one, and is
-    trained as it is elsewhere. Decoded, the completion is the row's thinking and answer, exactly but for
-    white space at the ends of each.
+    with the EOS token. Decoded it is the row's thinking and answer, exactly but for white space at the ends
+    of each. A turn without thinking gets an empty think block where the template opens one, and is trained
+    as it is elsewhere. Where the template knows `enable_thinking` (Qwen3, SmolLM3), its prompt is the one
+    that is served with `enable_thinking` off.
     """
     hidden = special_texts(tokenizer)
     before = [_hide(message, hidden) for message in prompt]
-    opened = _render(tokenizer, before, generation=True)
+    (turn,) = completion
+    thinks = _has_block(turn["content"])
+    off = {"enable_thinking": False} if not thinks and _has_switch(tokenizer) else {}
+    opened = _render(tokenizer, before, generation=True, **off)
     for message in before:
         if message["role"] != "assistant" and message["content"].strip() not in opened:
             raise TemplateError(f"the chat template loses or changes what the {message['role']} says")
-    (turn,) = completion
     opens = _ends_with(opened, OPEN)
-    added = EMPTY_BLOCK if opens and not _has_block(turn["content"]) else ""
+    prefilled = bool(off) and _ends_with(opened, EMPTY_BLOCK)
+    added = EMPTY_BLOCK if not thinks and (opens or prefilled) else ""
     answered = _hide(turn, hidden)
-    whole = _render(
-        tokenizer, [*before, {**answered, "content": added + answered["content"]}], generation=False
-    )
+    turns = [*before, {**answered, "content": added + answered["content"]}]
+    whole = _render(tokenizer, turns, generation=False, **off)
     if not whole.startswith(opened):
         raise TemplateError(
             "the chat template does not continue its own generation prompt: it strips or moves the thinking"
@@ -83,7 +86,7 @@ def encode_pair(
             f"the chat template does not end the assistant's turn with {tokenizer.eos_token}: the student "
             "would never stop"
         )
-    wanted = _parts((added + turn["content"]).removeprefix(OPEN if opens else ""))
+    wanted = _parts((added + turn["content"]).removeprefix(OPEN if opens else added if prefilled else ""))
     if _drops_thinking(tokenizer):
         wanted = ("", "", wanted[2])
     _compare(tokenizer, encoded.completion[:-1], wanted)
@@ -117,6 +120,11 @@ def _parts(content: str) -> tuple[str, str, str]:
     return unicodedata.normalize("NFC", thinking.strip()), close, unicodedata.normalize("NFC", answer.strip())
 
 
+def _has_switch(tokenizer: Any) -> bool:
+    """Whether a template can be asked not to think, as vLLM does with `chat_template_kwargs`."""
+    return "enable_thinking" in str(tokenizer.chat_template)
+
+
 def _drops_thinking(tokenizer: Any) -> bool:
     return DROPS_THINKING in str(tokenizer.chat_template)
 
@@ -148,8 +156,11 @@ def _hide(message: Mapping[str, str], hidden: Iterable[str]) -> dict[str, str]:
     return {**message, "content": opener + thinking + closer + answer}
 
 
-def _render(tokenizer: Any, messages: list[dict[str, str]], *, generation: bool) -> str:
-    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generation))
+def _render(tokenizer: Any, messages: list[dict[str, str]], *, generation: bool, **variables: bool) -> str:
+    rendered = tokenizer.apply_chat_template(
+        messages, tokenize=False, add_generation_prompt=generation, **variables
+    )
+    return str(rendered)
 
 
 def _encode(tokenizer: Any, text: str, hidden: Sequence[str]) -> list[int]:

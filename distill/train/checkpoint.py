@@ -13,6 +13,7 @@ from typing import Any
 from distill.recipe import Base
 from distill.recipe.dataset import CONFIGS
 from distill.train import guards, student_template, weights
+from distill.train.encoder import PROOFS
 
 COMPLETE = (
     "distill-complete"  # written last into a checkpoint: one without it is torn and is not resumed from
@@ -22,30 +23,59 @@ COMPLETE = (
 def prepare(base: Base, target: Path) -> None:
     """A folder with the base's weights (linked), and the student's tokenizer, template, EOS and context
     length."""
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoConfig
 
     source = _local_folder(base)
     scratch = target.with_name(f".{target.name}.tmp")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=base.trust_remote_code)
-    vocabulary = tokenizer.get_vocab()
-    for token in (base.end_of_turn, base.pad_token):
-        if token not in vocabulary:
-            raise ValueError(
-                f"{base.model} has no token {token}; set base.end_of_turn and base.pad_token to tokens that "
-                "it has"
-            )
-    if base.end_of_turn == base.pad_token:
-        raise ValueError(
-            "base.pad_token equals base.end_of_turn: the EOS would be masked out of the loss and the student "
-            "never stop"
-        )
+    tokenizer = _tokenizer(source, base)
+    student_template.require_tokens(base, tokenizer.get_added_vocab())
     first_eos = tokenizer.eos_token_id
     tokenizer.eos_token, tokenizer.pad_token = base.end_of_turn, base.pad_token
     tokenizer.chat_template = student_template.read(base.chat_template)
     config = AutoConfig.from_pretrained(source, trust_remote_code=base.trust_remote_code)
     config.eos_token_id, config.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
+    _set_positions(config, base)
+    tokenizer.model_max_length = config.max_position_embeddings
+    tokenizer.save_pretrained(scratch)
+    config.save_pretrained(scratch)
+    guards.write_old_keys(scratch)
+    ends = sorted({tokenizer.eos_token_id, *([first_eos] if first_eos is not None else [])})
+    generation = {"eos_token_id": ends, "pad_token_id": tokenizer.pad_token_id}
+    (scratch / "generation_config.json").write_text(json.dumps(generation, indent=2), encoding="utf-8")
+    for file in source.glob("*.safetensors*"):
+        (scratch / file.name).symlink_to(file.resolve())
+    os.replace(scratch, target)
+
+
+def _tokenizer(source: Path, base: Base) -> Any:
+    """A base's tokenizer, which encodes as its `tokenizer.json` says; raises ValueError where none does.
+
+    transformers 5 builds some classes anew and keeps the vocabulary alone: R1-Distill-Llama names
+    `LlamaTokenizerFast`, which then splits at "▁" and loses the white space.
+    """
+    from tokenizers import Tokenizer
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    named: Any = AutoTokenizer.from_pretrained(source, trust_remote_code=base.trust_remote_code)
+    if base.trust_remote_code or not (source / "tokenizer.json").is_file():
+        return named
+    file = Tokenizer.from_file(str(source / "tokenizer.json"))
+    wanted = [file.encode(text, add_special_tokens=False).ids for text in PROOFS]
+    fast: Any = PreTrainedTokenizerFast
+    for tokenizer in (named, fast.from_pretrained(source)):
+        if [tokenizer.encode(text, add_special_tokens=False) for text in PROOFS] == wanted:
+            return tokenizer
+    raise ValueError(f"{base.model}: transformers reads its tokenizer.json as another tokenizer than it says")
+
+
+def _set_positions(config: Any, base: Base) -> None:
+    """Puts a recipe's RoPE base, context length and scaling into a configuration.
+
+    With YaRN `max_position_embeddings` is what it reaches: transformers compares its ratio to the original
+    positions with the factor, and vLLM takes original positions times factor.
+    """
     if base.rope_theta is not None:
         config.rope_parameters = {
             **(config.rope_parameters or {"rope_type": "default"}),
@@ -53,16 +83,22 @@ def prepare(base: Base, target: Path) -> None:
         }
     if base.max_position_embeddings is not None:
         config.max_position_embeddings = base.max_position_embeddings
-    tokenizer.model_max_length = config.max_position_embeddings
-    tokenizer.save_pretrained(scratch)
-    config.save_pretrained(scratch)
-    guards.write_old_keys(scratch / "config.json")
-    ends = sorted({tokenizer.eos_token_id, *([first_eos] if first_eos is not None else [])})
-    generation = {"eos_token_id": ends, "pad_token_id": tokenizer.pad_token_id}
-    (scratch / "generation_config.json").write_text(json.dumps(generation, indent=2), encoding="utf-8")
-    for file in source.glob("*.safetensors*"):
-        (scratch / file.name).symlink_to(file.resolve())
-    os.replace(scratch, target)
+    if base.rope_scaling is None:
+        return
+    rope = config.rope_parameters or {}
+    if rope.get("rope_type", "default") not in ("default", base.rope_scaling.rope_type):
+        raise ValueError(
+            f"base.rope_scaling: {base.model} has a scaling of its own, {rope['rope_type']}, and "
+            f"{config.max_position_embeddings:,} positions; leave base.rope_scaling out"
+        )
+    before = base.rope_scaling.original_max_position_embeddings or config.max_position_embeddings
+    config.rope_parameters = {
+        "rope_type": base.rope_scaling.rope_type,
+        "rope_theta": rope.get("rope_theta", config.default_theta),
+        "factor": base.rope_scaling.factor,
+        "original_max_position_embeddings": before,
+    }
+    config.max_position_embeddings = int(before * base.rope_scaling.factor)
 
 
 def save(trainer: Any, tokenizer: Any, prepared: Path, target: Path, *, half: bool) -> None:
@@ -82,7 +118,7 @@ def save(trainer: Any, tokenizer: Any, prepared: Path, target: Path, *, half: bo
     (scratch / "training_args.bin").unlink(missing_ok=True)  # a pickle: nobody should load it
     if half:
         _halve(scratch)
-    guards.write_old_keys(scratch / "config.json")
+    guards.write_old_keys(scratch)
     if wrong := weights.not_finite(scratch):
         shutil.rmtree(scratch)
         raise ValueError(

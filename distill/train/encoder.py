@@ -49,11 +49,16 @@ class Encoder:
         return self._added
 
     def apply_chat_template(
-        self, messages: Sequence[Mapping[str, str]], *, tokenize: bool, add_generation_prompt: bool
+        self,
+        messages: Sequence[Mapping[str, str]],
+        *,
+        tokenize: bool,
+        add_generation_prompt: bool,
+        **variables: bool,
     ) -> str:
         return str(
             self._tokenizer.apply_chat_template(
-                messages, tokenize=tokenize, add_generation_prompt=add_generation_prompt
+                messages, tokenize=tokenize, add_generation_prompt=add_generation_prompt, **variables
             )
         )
 

@@ -27,7 +27,7 @@ def positions(config: Any, base: Base, training: Training, lengths: Ints, say: S
         raise ValueError(
             f"{told}, and {beyond:,} of {len(lengths):,} rows are longer than those: the model does not know "
             f"such positions. Set training.max_length={most}, or give the base a longer context with "
-            "base.max_position_embeddings and base.rope_theta"
+            "base.max_position_embeddings and base.rope_theta, or with base.rope_scaling"
         )
     say("note", message=f"{told}; no row is longer than those")
 
@@ -61,12 +61,20 @@ def precision(model: Any, training: Training, arguments: Any) -> None:
             )
 
 
-def write_old_keys(path: Path) -> None:
-    """Adds to a `config.json` what readers before transformers 5 look for: `rope_theta`, `rope_scaling` and
-    `torch_dtype`.
+def write_old_keys(folder: Path) -> None:
+    """Adds to a model's folder what readers before transformers 5 look for.
 
-    Without them transformers 4.57 takes a theta of 10,000 for any other and says nothing.
+    - `rope_theta`, `rope_scaling` and `torch_dtype` in `config.json`. Without them transformers 4.57 takes a
+      theta of 10,000 for any other and says nothing.
+    - A `tokenizer_class` that they know: transformers 5 writes `TokenizersBackend` for its other name.
     """
+    named = folder / "tokenizer_config.json"
+    if named.is_file():
+        settings = json.loads(named.read_text(encoding="utf-8"))
+        if settings.get("tokenizer_class") == "TokenizersBackend":
+            settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+        named.write_text(json.dumps(settings, indent=2, ensure_ascii=False), encoding="utf-8")
+    path = folder / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     for section in (config, config.get("text_config") or {}):
         rope = section.get("rope_parameters")

@@ -8,6 +8,7 @@ dataset: `chat.encode_pair` compares each of those.
 
 import importlib.util
 import json
+from collections.abc import Iterable
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,8 @@ SHAPES = {
     "in Chinese": ("二加二等于多少？", "<think>\n二加二等于四。\n</think>\n\n答案是 \\boxed{4}。"),
 }
 """The shapes of a dataset's rows: a question and its completion."""
+SHOWN = 8
+"""Special tokens that an error names."""
 
 
 def names() -> list[str]:
@@ -53,13 +56,14 @@ def read(name: str) -> str:
 
 
 def check(base: Base, system: str | None = None) -> None:
-    """Raises RecipeError when the template cannot be read or loses a part of a row, or when the base lacks
-    the recipe's tokens.
+    """Raises RecipeError when the template cannot be read or loses a part of a row, when padding would hide
+    the EOS, or when the base lacks the recipe's tokens.
 
     `system` is the system prompt of the dataset. Without the package `tokenizers`, which training needs, only
     the file is read.
     """
     template = read(base.chat_template)
+    require_tokens(base, (base.end_of_turn, base.pad_token))
     if importlib.util.find_spec("tokenizers") is None:
         return
     row = ""
@@ -84,21 +88,34 @@ def check(base: Base, system: str | None = None) -> None:
         ) from error
 
 
+def require_tokens(base: Base, added: Iterable[str]) -> None:
+    """Raises RecipeError unless the tokens that a recipe names are two, and added ones of a tokenizer."""
+    known = list(added)
+    free = [token for token in known if "pad" in token or "reserved" in token] or known
+    if base.end_of_turn == base.pad_token:
+        raise RecipeError(
+            f"base.pad_token equals base.end_of_turn, {base.end_of_turn}: the EOS would be masked out of the "
+            "loss and the student never stop. Set base.pad_token to a token that no text has (shipped: "
+            "<|endoftext|> for Qwen and SmolLM2, <|finetune_right_pad_id|> for Llama, <|fim_pad|> for "
+            "R1-Distill-Qwen)"
+        )
+    for key, token in (("end_of_turn", base.end_of_turn), ("pad_token", base.pad_token)):
+        if token not in known:
+            named = ", ".join((free if key == "pad_token" else known)[:SHOWN]) or "none"
+            raise RecipeError(
+                f"{base.model} has no token {token}; set base.{key} to one of its special tokens: {named}"
+            )
+
+
 class _Preview:
     """What `chat` needs of a tokenizer, without transformers and without a download."""
 
     def __init__(self, base: Base, template: str) -> None:
         from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-        folder = shapes.local_folder(base.model)
-        if folder is not None and (folder / "tokenizer.json").is_file():
-            self.backend = Tokenizer.from_file(str(folder / "tokenizer.json"))
-            for token in (base.end_of_turn, base.pad_token):
-                if self.backend.token_to_id(token) is None:
-                    raise RecipeError(
-                        f"{base.model} has no token {token}; set base.end_of_turn and base.pad_token to "
-                        "tokens that it has"
-                    )
+        if (file := _file(base, "tokenizer.json")) is not None:
+            self.backend = Tokenizer.from_file(str(file))
+            require_tokens(base, self.get_added_vocab())
         else:
             alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
             self.backend = Tokenizer(
@@ -111,7 +128,7 @@ class _Preview:
         self.eos_token_id = self.backend.token_to_id(base.end_of_turn)
         self.names = {
             "bos_token": "",
-            **_special(folder),
+            **_special(base),
             "eos_token": base.end_of_turn,
             "pad_token": base.pad_token,
         }
@@ -121,7 +138,12 @@ class _Preview:
         return {token.content: number for number, token in self.backend.get_added_tokens_decoder().items()}
 
     def apply_chat_template(
-        self, messages: list[dict[str, str]], *, tokenize: bool, add_generation_prompt: bool
+        self,
+        messages: list[dict[str, str]],
+        *,
+        tokenize: bool,
+        add_generation_prompt: bool,
+        **variables: bool,
     ) -> str:
         del tokenize
         return str(
@@ -131,6 +153,7 @@ class _Preview:
                 tools=None,
                 documents=None,
                 **self.names,
+                **variables,
             )
         )
 
@@ -143,10 +166,23 @@ class _Preview:
         return str(self.backend.decode(ids, skip_special_tokens=skip_special_tokens))
 
 
-def _special(folder: Path | None) -> dict[str, str]:
+def _file(base: Base, name: str) -> Path | None:
+    """A file of the base, from its folder or the cache of the hub; None where it is not here yet."""
+    folder = shapes.local_folder(base.model)
+    if folder is not None:
+        return folder / name if (folder / name).is_file() else None
+    if shapes.is_path(base.model) or importlib.util.find_spec("huggingface_hub") is None:
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(base.model, name, revision=base.revision)
+    return Path(found) if isinstance(found, str) else None
+
+
+def _special(base: Base) -> dict[str, str]:
     """The special tokens of a base that is here, by the names that templates know them by."""
-    file = folder / "tokenizer_config.json" if folder is not None else None
-    found = json.loads(file.read_text(encoding="utf-8")) if file is not None and file.is_file() else {}
+    file = _file(base, "tokenizer_config.json")
+    found = json.loads(file.read_text(encoding="utf-8")) if file is not None else {}
     tokens = {
         name: token["content"] if isinstance(token, dict) else token
         for name, token in found.items()

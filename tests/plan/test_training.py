@@ -94,7 +94,7 @@ def test_a_priced_teacher_is_scored_for_its_price_and_takes_no_engine() -> None:
         ("qwen2.5-7b", "h100", 1, "training.lora_rank=16"),
         ("qwen2.5-7b", "h100", 1, "smaller student"),
         ("llama-3.3-70b", "h100", 8, "128 x h100"),
-        ("llama-3.3-70b", "rtx4090", 1, "smaller student, such as --student qwen2.5-0.5b"),
+        ("llama-3.3-70b", "rtx4090", 1, "smaller student, such as --student qwen3-0.6b"),
     ],
 )
 def test_what_does_not_fit_gets_the_next_best_offer(name: str, gpu: str, gpus: int, offered: str) -> None:

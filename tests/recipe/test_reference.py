@@ -29,6 +29,7 @@ HEADINGS = {
     "Preferences": "[curation.preferences]",
     "StudentRecipe": "student",
     "Base": "[base]",
+    "RopeScaling": "[base.rope_scaling]",
     "Training": "[training]",
     "Evaluation": "[evaluation]",
 }

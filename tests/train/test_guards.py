@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distill import train
+from distill import hardware, train
 from distill.recipe import load
 from distill.train import guards
 
@@ -75,9 +75,18 @@ def test_the_precision_that_is_asked_for_is_the_one_that_trains(
             guards.precision(model, training, arguments)
 
 
-def test_several_processes_are_started_in_the_precision_that_is_asked_for() -> None:
-    assert "--mixed_precision=no" in train._launcher(2, "fp32")
-    assert "--mixed_precision=bf16" in train._launcher(2, "bf16")
+def test_several_processes_are_started_in_the_precision_that_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    base = load.load_student("qwen2.5-0.5b", ()).base
+    section = load.load_student("qwen2.5-0.5b", ()).training
+    fp32 = section.model_copy(update={"precision": "fp32"})
+    assert train._launcher(base, section) == ()
+    monkeypatch.setattr(hardware, "gpus", lambda: [None, None])
+    assert "--mixed_precision=no" in train._launcher(base, fp32)
+    assert {"--mixed_precision=bf16", "--use_fsdp"} <= set(train._launcher(base, section))
+    lora = train._launcher(base, section.model_copy(update={"lora_rank": 8}))
+    assert {"--multi_gpu", "--num_processes=2"} <= set(lora) and "--use_fsdp" not in lora
 
 
 def old_reader(folder: Path) -> tuple[float, dict[str, Any] | None, str]:
@@ -105,7 +114,7 @@ def test_a_saved_configuration_says_to_older_readers_what_it_says_to_this_one(tm
         saved.save_pretrained(tmp_path)
         before = AutoConfig.from_pretrained(tmp_path)
         assert "rope_theta" not in json.loads((tmp_path / "config.json").read_text()), "the guard can go"
-        guards.write_old_keys(tmp_path / "config.json")
+        guards.write_old_keys(tmp_path)
         assert old_reader(tmp_path) == (theta, scaling, "bfloat16")
         after = AutoConfig.from_pretrained(tmp_path)
         assert (after.rope_parameters, after.dtype) == (before.rope_parameters, before.dtype)

@@ -327,6 +327,7 @@ def test_weights_that_are_not_finite_are_not_saved_even_where_no_loss_shows_them
         "checkpoints",
         "encoded",
         "examples.parquet",
+        "metrics.jsonl",
         "train.log",
     }
 
@@ -334,7 +335,7 @@ def test_weights_that_are_not_finite_are_not_saved_even_where_no_loss_shows_them
 def test_a_micro_batch_has_rows_of_about_one_length_and_a_step_the_rows_of_a_random_draw(tmp_path):
     import random
 
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
     from distill.train import sft
 
@@ -351,7 +352,7 @@ def test_a_micro_batch_has_rows_of_about_one_length_and_a_step_the_rows_of_a_ran
         rows,
         section,
         tmp_path,
-        lambda *_, **__: None,
+        TrainerCallback(),
     )
     batches = [batch["input_ids"] for batch in made.get_train_dataloader()]
     seen = [[int(row[0]) - 3 for row in batch] for batch in batches]
