@@ -287,7 +287,7 @@ def ours(pairs: Sequence[Pair], workers: int, ready: Callable[[], None]) -> Says
     list(by_rules(traces([boxed(*pair) for pair in WARM_UP]), section))
     given = traces(pairs)
     ready()
-    return [judged.verdict.outcome == "correct" for judged in by_rules(given, section)]
+    return [verdict.outcome == "correct" for _, verdict in by_rules(given, section)]
 
 
 def traces(pairs: Sequence[Pair]) -> list[Trace]:

@@ -48,7 +48,7 @@ def test_its_row_of_the_table_is_all_that_other_modules_need(verifier: ModuleTyp
         Trace(asked, str(n), n, None, rf"\boxed{{{day}}}", True, "stop")
         for n, day in enumerate(["2019-03-01", "2019-03-02"])
     ]
-    assert [one.verdict.outcome for one in verifiers.by_rules(traces, SECTION)] == ["correct", "wrong"]
+    assert [verdict.outcome for _, verdict in verifiers.by_rules(traces, SECTION)] == ["correct", "wrong"]
     assert verifiers.judge_reference(asked, SECTION).outcome == "correct"
     assert verify.versions(["dates"], SECTION) == {"dates": "date/1"}
     assert verifiers.by_majority("dates", None, Verification(majority=Majority()))

@@ -4,13 +4,14 @@ Here is no prompt made and no completion judged. `ENGINES` holds what others ask
 themselves bring heavy libraries, and are imported when one is opened.
 """
 
-from distill.engines.completions import Completions
+from distill.engines.completions import LOOK_SECONDS, Completions
 from distill.engines.protocol import STOPPED, Completion, Engine, EngineError, Request
 from distill.engines.table import ENGINES, open_engine
 from distill.engines.usage import SharedUsage, Usage, cost_usd, usage_of
 
 __all__ = [
     "ENGINES",
+    "LOOK_SECONDS",
     "STOPPED",
     "Completion",
     "Completions",

@@ -84,7 +84,7 @@ def accuracy_reward(
         raise ValueError("a reward is given by rules: take judge and majority out of `verification`")
     turns = _turns(prompts, completions, prefill)
     traces = [_trace(_problem(columns, prompts[row], row), turn.parts) for row, turn in enumerate(turns)]
-    verdicts = [candidate.verdict for candidate in by_rules(traces, verification)]
+    verdicts = [verdict for _, verdict in by_rules(traces, verification)]
     if log_extra is not None:
         log_extra("outcome", [verdict.outcome for verdict in verdicts])
         log_extra("extracted", [verdict.extracted for verdict in verdicts])

@@ -78,4 +78,4 @@ KINDS: dict[str, Rules] = {
 
 def rules(kind: str) -> Rules:
     """The rules of a kind; those of `open` for a name that the table does not have."""
-    return KINDS.get(kind, KINDS["open"])
+    return KINDS.get(kind) or KINDS["open"]

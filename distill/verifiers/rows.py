@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 
 from distill.recipe import Verification
-from distill.records import Candidate, Problem, Trace, Verdict
+from distill.records import Problem, Trace, Verdict
 from distill.text import boxed
 from distill.verifiers import row_errors
 from distill.verifiers.kinds import Pending, rules
@@ -20,7 +20,7 @@ LOOK_AHEAD_TRACES = 256
 """Traces that may be read while an earlier one is still being judged."""
 
 
-def by_rules(traces: Iterable[Trace], section: Verification) -> Iterator[Candidate]:
+def by_rules(traces: Iterable[Trace], section: Verification) -> Iterator[tuple[Trace, Verdict]]:
     """Each trace with the verdict of its kind's verifier, one for one and in order."""
     window: deque[tuple[Trace, Pending]] = deque()
     for trace in traces:
@@ -28,14 +28,16 @@ def by_rules(traces: Iterable[Trace], section: Verification) -> Iterator[Candida
         while window and (
             len(window) > LOOK_AHEAD_TRACES or isinstance(window[0][1], Verdict) or window[0][1].done()
         ):
-            yield _finished(*window.popleft())
-    while window:
-        yield _finished(*window.popleft())
+            ahead, pending = window.popleft()
+            yield ahead, pending if isinstance(pending, Verdict) else pending.result()
+    for ahead, pending in window:
+        yield ahead, pending if isinstance(pending, Verdict) else pending.result()
 
 
 def judge(trace: Trace, section: Verification) -> Verdict:
     """The verdict on one trace."""
-    return _finished(trace, begin(trace, section)).verdict
+    pending = begin(trace, section)
+    return pending if isinstance(pending, Verdict) else pending.result()
 
 
 def judge_reference(problem: Problem, section: Verification) -> Verdict:
@@ -103,7 +105,3 @@ def _promised(pending: Future[Verdict], row: str, verifier: str) -> Future[Verdi
 
 def _unverified(problem: Problem) -> Verdict:
     return Verdict("unverified", None, f"no verifier for kind {problem.kind}")
-
-
-def _finished(trace: Trace, pending: Pending) -> Candidate:
-    return Candidate(trace, pending if isinstance(pending, Verdict) else pending.result())

@@ -5,11 +5,12 @@ Rows come out one for one and in order; replies may come in any order, and only 
 Whatever a rule verifier decided (correct, wrong, timeout, error) stands: the judge's view of it goes into the
 opinions. A reply without a usable verdict is asked for once more; after that an `open` answer is an `error`,
 never `wrong`. Every reply is on disk before it is looked at, behind the nonce of its request, so a run that
-was killed pays for no reply twice; failed requests are not, and are tried again. A judge that is gone is an
-`EngineError`.
+was killed pays for no reply twice; failed requests are not, and are tried again. What another run is asking
+the judge is waited for, not asked. A judge that is gone is an `EngineError`.
 """
 
 import json
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
@@ -18,7 +19,15 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import NamedTuple
 
-from distill.engines import Completion, Completions, Engine, EngineError, Request, open_engine
+from distill.engines import (
+    LOOK_SECONDS,
+    Completion,
+    Completions,
+    Engine,
+    EngineError,
+    Request,
+    open_engine,
+)
 from distill.recipe import Judge, Sampling
 from distill.records import Candidate, Opinions, Trace, Verdict
 from distill.store import digest
@@ -30,6 +39,8 @@ VERSION = "judge/1"
 LOOK_AHEAD_ROWS = 4096
 """Rows that may be held while an earlier one waits for its reply."""
 TRIES = 2
+WAITING_SECONDS = 0.25
+"""How long other runs are waited for at a time, where there is nothing to ask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +68,7 @@ def ask(
     queue = JudgeQueue(iter(candidates), judge, Questions(judge, completions))
     sampling = Sampling(n=1, temperature=0.0, top_p=1.0, max_tokens=judge.max_tokens)
     with ExitStack() as stack:
+        stack.callback(queue.questions.leave)
         engine: Engine | None = None  # opened for the first question: a local judge takes a minute to load
         while not queue.finished():
             requests = queue.requests()
@@ -69,6 +81,8 @@ def ask(
                     raise EngineError(
                         f"the judge returned nothing for {left} requests; run it again to ask once more"
                     )
+            elif queue.questions.aside:
+                time.sleep(WAITING_SECONDS)
             yield from queue.ready()
 
 
@@ -86,7 +100,7 @@ def purpose(trace: Trace, verdict: Verdict, judge: Judge) -> str | None:
 
 class Questions:
     """What to ask: each question until its reply is usable, `TRIES` times at most. A reply that is stored is
-    read again and not asked for, and the same question is asked once."""
+    read again and not asked for, and the same question is asked once, whichever run asks it."""
 
     def __init__(self, judge: Judge, completions: Completions | None) -> None:
         self._judge, self._completions = judge, completions
@@ -94,6 +108,9 @@ class Questions:
         self._posed: deque[_Question] = deque()
         self.asked: dict[str, _Question] = {}
         """Questions whose reply is on its way, by the key of their request."""
+        self.aside: dict[str, _Question] = {}
+        """Those that another run is asking."""
+        self._looked_at = 0.0
 
     def pose(self, trace: Trace) -> "Future[Reading]":
         """Puts a question in line and promises its reading."""
@@ -101,7 +118,12 @@ class Questions:
         return self._posed[-1].reading
 
     def requests(self) -> Iterator[Request]:
-        """The requests of the questions in line that have to be sent."""
+        """The requests of the questions in line that have to be sent; twice a second, those are in line too
+        that other runs were asking."""
+        if self.aside and self._completions and time.monotonic() - self._looked_at >= LOOK_SECONDS:
+            free = self._completions.free(list(self.aside), idle=not self.asked)
+            self._posed.extend(self.aside.pop(key) for key in free)
+            self._looked_at = time.monotonic()
         while self._posed:
             if (request := self._request(self._posed.popleft())) is not None:
                 yield request
@@ -112,10 +134,17 @@ class Questions:
         kept = replace(completion, content=question.nonce + (completion.content or ""))
         if self._completions is not None and completion.failure is None:
             self._completions.append([kept])
+        elif self._completions is not None:
+            self._completions.release([completion.key])
         self._read(question, kept)
 
+    def leave(self) -> None:
+        """Leaves what was asked and not answered to other runs."""
+        if self._completions is not None:
+            self._completions.release(self.asked)
+
     def _request(self, question: _Question) -> Request | None:
-        """The request for a question; None when its reply is stored or the same one is on its way."""
+        """The request for a question; None when its reply is stored or on its way, to this run or another."""
         trace, nonce = question.trace, judge_prompt.new_nonce()
         try:
             messages = judge_prompt.render(trace, nonce, self._judge.max_answer_characters)
@@ -129,8 +158,11 @@ class Questions:
         if kept is not None:
             self._read(question, kept)
             return None
-        if key in self.asked:
-            self.asked[key].reading.add_done_callback(lambda done: question.reading.set_result(done.result()))
+        if same := self.asked.get(key) or self.aside.get(key):
+            same.reading.add_done_callback(lambda done: question.reading.set_result(done.result()))
+            return None
+        if self._completions is not None and not self._completions.claim(key):
+            self.aside[key] = question
             return None
         self.asked[key] = replace(question, nonce=nonce)
         prefill, seed = self._judge.model.prefill, int(key[:8], 16) >> 1
@@ -167,7 +199,8 @@ class JudgeQueue:
         wait for nothing."""
         while True:
             yield from self.questions.requests()
-            if len(self._held) >= LOOK_AHEAD_ROWS or (self._held and not self.questions.asked):
+            waits = self.questions.asked or self.questions.aside
+            if len(self._held) >= LOOK_AHEAD_ROWS or (self._held and not waits):
                 return
             candidate = next(self._candidates, None)
             if candidate is None:

@@ -18,7 +18,7 @@ def verify(
 ) -> Iterator[Candidate]:
     """A candidate for each trace, with the verdict on its answer and the opinions of others; `completions`
     keeps the replies of a judge that is paid for."""
-    candidates = by_rules(traces, section)
+    candidates: Iterator[Candidate] = (Candidate(*judged) for judged in by_rules(traces, section))
     if section.judge:
         candidates = judge.ask(candidates, section.judge, completions)
     return majority.vote(candidates, section, section.majority) if section.majority else candidates

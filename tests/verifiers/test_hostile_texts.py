@@ -269,7 +269,7 @@ def later(error):
 def test_what_a_verifier_raises_is_the_error_of_its_row_alone(monkeypatch, error, fails):
     monkeypatch.setitem(verifiers.KINDS, "logic", replace(verifiers.KINDS["logic"], judge=fails(error)))
     rows = [trace(r"\boxed{42}"), trace("42", kind="logic"), trace(r"\boxed{42}")]
-    verdicts = [row.verdict for row in verifiers.by_rules(rows, SECTION)]
+    verdicts = [verdict for _, verdict in verifiers.by_rules(rows, SECTION)]
     assert [verdict.outcome for verdict in verdicts] == ["correct", "error", "correct"]
     assert (
         verdicts[1].detail

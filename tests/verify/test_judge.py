@@ -1,6 +1,5 @@
 import json
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -364,35 +363,70 @@ def test_a_resumed_run_asks_only_what_the_journal_lacks_and_reads_what_it_holds(
     assert [said.outcome for _, said, _ in first] == ["correct", "correct", "error", "error"] * 10
 
 
-KILLED = """
+ASKING = """
 import sys
 from distill.engines import Completions
-from tests.verify.test_judge import ask, killed_rows, judge
+from tests.verify.test_judge import ask, slow_rows, judge
 
-with Completions(sys.argv[2]) as completions:
-    list(ask(killed_rows(), judge(sys.argv[1], {"concurrency": 4}), completions))
+url, folder, name = sys.argv[1:]
+with Completions(folder) as completions:
+    judged = list(ask(slow_rows(name), judge(url, {"concurrency": 4}), completions))
+    print([said.outcome for _, said, _ in judged].count("correct"))
 """
 
 
-def killed_rows():
-    return [(trace(f"[slow=20] killed {n}", "Paris", identifier=str(n)), UNVERIFIED) for n in range(60)]
+def slow_rows(name):
+    return [(trace(f"[slow=20] {name} {n}", "Paris", identifier=str(n)), UNVERIFIED) for n in range(60)]
+
+
+def start_asking(url, folder, name):
+    """Judges slow rows in a process of its own."""
+    command = [sys.executable, "-c", ASKING, url, str(folder), name]
+    return subprocess.Popen(command, cwd=SERVER.parents[2], stdout=subprocess.PIPE, text=True)
+
+
+def wait_for(url, name, requests):
+    deadline = time.monotonic() + 60
+    while len(log(url, f"{name} ")) < requests and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def test_two_runs_that_judge_the_same_rows_at_once_ask_about_each_once(url, tmp_path):
+    runs = [start_asking(url, tmp_path / "completions", "together") for _ in range(2)]
+    assert [run.communicate(timeout=60)[0] for run in runs] == ["60\n"] * 2
+    assert set(Counter(entry["question"] for entry in log(url, "together ")).values()) == {1}
+    assert len(log(url, "together ")) == 60
+
+
+def test_what_a_killed_run_was_asking_is_asked_by_the_run_that_waits_for_it(url, tmp_path):
+    killed, other = [start_asking(url, tmp_path / "completions", "taken over") for _ in range(2)]
+    wait_for(url, "taken over", 10)
+    killed.kill()
+    killed.communicate()
+    assert other.communicate(timeout=60)[0] == "60\n"
+    assert 60 <= len(log(url, "taken over ")) <= 64
+
+
+def test_a_run_that_stops_leaves_its_questions_to_others_that_share_its_store(url, tmp_path):
+    rows = slow_rows("left")
+    with Completions(tmp_path / "completions") as completions:
+        stopped = ask(rows, judge(url), completions)
+        next(stopped)
+        stopped.close()
+        assert [said.outcome for _, said, _ in ask(rows, judge(url), completions)] == ["correct"] * 60
 
 
 def test_a_killed_run_pays_again_for_what_was_in_flight_only(url, tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, url, str(tmp_path / "completions")], cwd=SERVER.parents[2]
-    )
-    deadline = time.monotonic() + 60
-    while len(log(url, "killed ")) < 20 and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process = start_asking(url, tmp_path / "completions", "killed")
+    wait_for(url, "killed", 20)
+    process.kill()
+    process.communicate()
     time.sleep(0.1)
     sent = len(log(url, "killed "))
     assert 20 <= sent < 60
     with Completions(tmp_path / "completions") as completions:
         held = len(completions)
-        judged = list(ask(killed_rows(), judge(url), completions))
+        judged = list(ask(slow_rows("killed"), judge(url), completions))
     assert [said.outcome for _, said, _ in judged] == ["correct"] * 60
     assert held >= sent - 4
     assert len(log(url, "killed ")) == sent + 60 - held
