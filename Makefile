@@ -54,8 +54,8 @@ eval: setup ## evaluate the student again, or for the first time
 serve: setup ## Prefect server with UI on 127.0.0.1:$(PORT) and the three deployments
 	@$(BIN)/distill serve --port $(PORT)
 
-test: setup ## the tests
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+test: setup ## the tests, a file at a time on each of two cores; the ten slowest are named
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 10
 
 check: setup ## format, lint and strict types
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy

@@ -18,15 +18,17 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+
 from distill import collect, curate, engines, evaluate, sample, train, verify
+from distill.curate.examples import examples as to_examples
 from distill.engines import Completions
 from distill.files import readers
 from distill.recipe import DatasetRecipe, Sampling, StudentRecipe, Teacher, load
-from distill.records import Candidate, Example, Problem
-from distill.store import shards
+from distill.records import Candidate, Problem
+from distill.store import schema, shards
 
 
 def main() -> int:
@@ -92,12 +94,11 @@ def run(
     seed: int,
 ) -> dict[str, float]:
     """Trains on the chosen candidates and scores the student."""
-    kept = (replace(candidate, dropped=None) for candidate in chosen)
+    kept = pa.Table.from_pylist([schema.to_row(candidate) for candidate in chosen], schema.schema(Candidate))
     with tempfile.TemporaryDirectory() as folder:
         examples = f"{folder}/examples.parquet"
-        shards.write(
-            Example, curate.examples(kept, dataset.sampling.prompt, dataset.sampling.system), examples
-        )
+        made = to_examples(kept, dataset.sampling.prompt, dataset.sampling.system)
+        shards.write_tables(made.schema, [made], examples)
         training = student.training.model_copy(update={"seed": seed})
         checkpoint = train.train(student.base, training, [examples], f"{folder}/model", f"{folder}/train.log")
         section = student.evaluation

@@ -240,7 +240,7 @@ def drops(match: Match | Close, section: Decontamination) -> bool:
 
 
 def of_problems(problems: Iterable[Problem], benchmarks: Benchmarks) -> Iterator[Match]:
-    """The usable problems that are close to a benchmark question, before anybody is asked: `id` is empty."""
+    """Usable problems that are close to a benchmark question, before the teacher is asked: `id` is empty."""
     for row, problem in enumerate(problems):
         if problem.unusable is None and (close := benchmarks.match(problem.question)) is not None:
             yield _of_question(row, problem, "", close)

@@ -155,7 +155,7 @@ def training_memory(
     activations, loss = held(tokens)
     overhead = CONTEXT_GIB * (1 if used == 1 else 2)
     low = states + sum(held(max(1, int(tokens * SHORT_ROWS))))
-    high = (states + sum(held(pass_tokens(training, device, used)))) * FRAGMENTATION
+    high = (states + sum(held(pass_tokens(training, device, used, None, longest)))) * FRAGMENTATION
     return TrainingMemory(
         states / GIB, activations / GIB, loss / GIB, overhead, low / GIB + overhead / 2, high / GIB + overhead
     )

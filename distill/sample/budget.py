@@ -20,8 +20,8 @@ from distill.sample.observed import Observed, longest
 UNCOUNTED_ALLOWED = 20
 UNCOUNTED_SHARE = 0.05
 """With a budget, so many and such a share may lack their tokens; they are taken to cost what others do."""
-DEAREST_AT_FIRST = 8
-"""The mean cost of a completion has so many of the dearest kind in it: the first to come are the shortest."""
+LONGEST_AT_FIRST = 8
+"""The mean cost of a completion has so many of the longest kind in it: the first to come are the shortest."""
 ASKED = ("n", "temperature", "top_p", "top_k", "min_p", "max_tokens", "seed", "budget_usd", "budget_tokens")
 
 
@@ -72,15 +72,15 @@ class Budget:
         self._lock = threading.Lock()
 
     def asks(self) -> bool:
-        """Counts a request as in flight, if there is room; cancels the run where there will be none."""
+        """Counts a request as in flight, if the budgets allow it; cancels the run where they never will."""
         with self._lock:
             limits = self._cancel_if_used_up()
             flying = self._in_flight + self._others_in_flight + 1
-            room = self._cancellation.reason is None and all(
+            allowed = self._cancellation.reason is None and all(
                 limit.used + limit.each * flying <= limit.most for limit in limits
             )
-            self._in_flight += room
-            return room
+            self._in_flight += allowed
+            return allowed
 
     def withdraw(self) -> None:
         """Takes a request back that was counted and is not asked after all."""
@@ -155,7 +155,7 @@ class Budget:
         def limit(
             name: str, most: float, known: float, at_most: float, shown: Callable[[float], str]
         ) -> _Limit:
-            each = (known + DEAREST_AT_FIRST * at_most) / (counted + DEAREST_AT_FIRST)
+            each = (known + LONGEST_AT_FIRST * at_most) / (counted + LONGEST_AT_FIRST)
             return _Limit(name, most, known + self._all.uncounted * known / max(1, counted), each, shown)
 
         if (most := self._sampling.budget_usd) is not None:

@@ -1,5 +1,5 @@
-"""How a run is stopped by hand or by its budget: no more is asked, what is in flight comes home, everything
-is saved."""
+"""How a run is stopped by hand or by its budget: no more is asked, what is in flight still arrives and is
+saved."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ class RunStopped(RuntimeError):
 
 
 class StoppedByHand(RunStopped):
-    """Somebody interrupted it."""
+    """A person interrupted it."""
 
 
 class Cancellation:

@@ -40,7 +40,7 @@ HOPELESS_VERDICTS = ("unparsed_reference", "error")
 
 
 class Watch(Protocol):
-    """Whoever wants to know how it goes: the meter and the ledger."""
+    """What is told of the progress of sampling: a progress meter, a budget."""
 
     def asks(self) -> bool:
         """Whether a request may be handed out now; it then is."""
@@ -164,7 +164,7 @@ class _Asking:
                 return
 
     def lacks_any(self) -> bool:
-        """Whether anybody has to be asked, once all that is known already has been seen."""
+        """Whether the teacher has to be asked, once all stored completions have been seen."""
         while True:
             self._look()
             keys = [key for key, _, _ in self._lacking]

@@ -69,7 +69,7 @@ def ready(problem: Problem, response: str) -> Iterator[Trace]:
 
 
 def refused(problem: Problem, teacher: Teacher, reason: str) -> Trace:
-    """The row of a problem whose prompt is not worth its price; nobody was asked."""
+    """The row of a problem whose prompt is not worth its price; the teacher was not asked."""
     identifier = digest(f"{REFUSED}{problem.problem_id}/{reason}")[:16]
     model = thinking.well_formed(teacher.model)
     return Trace(problem, identifier, 0, None, "", False, "error", teacher=model, failure=reason)

@@ -25,7 +25,7 @@ START_SECONDS = 120.0
 
 
 class Box:
-    """A running zygote; `protected` is False for one without namespaces."""
+    """A running fork server; `protected` is False for one without namespaces."""
 
     def __init__(self, limits: dataset.Sandbox, protected: bool = True) -> None:
         self.limits = limits

@@ -78,8 +78,8 @@ def command(interpreter: Interpreter) -> list[str]:
         arguments += ["--ro-bind", folder, folder]
     arguments += ["--dev", "/dev", "--tmpfs", interpreter.scratch, "--chdir", "/"]
     if drop_to():
-        # The zygote mounts /proc: bwrap's own one is partly covered for real root, and then no program could
-        # have its own.
+        # The fork server mounts /proc: bwrap's own one is partly covered for real root, and then no program
+        # could have its own.
         arguments += ["--dir", "/proc", "--cap-drop", "ALL"]
         arguments += [
             word for name in ("SYS_ADMIN", "SETUID", "SETGID") for word in ("--cap-add", f"CAP_{name}")
@@ -101,7 +101,7 @@ def command(interpreter: Interpreter) -> list[str]:
 
 
 def drop_to() -> int:
-    """The user that the zygote must become because this process is real root; 0 where it is not."""
+    """The user that the fork server must become because this process is real root; 0 where it is not."""
     return UNUSED_USER if os.geteuid() == 0 and _capable(CAP_SYS_ADMIN) else 0
 
 

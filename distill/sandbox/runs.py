@@ -14,9 +14,9 @@ from distill.sandbox.jobs import Job, Ran
 
 STDERR_BYTES = 4000
 GRACE_SECONDS = 60.0
-"""Wall seconds that a warden gets beyond its own wall limit before the box counts as dead."""
+"""Wall seconds that a supervisor gets beyond its own wall limit before the box counts as dead."""
 LOAD_FACTOR = 20.0
-"""The warden's wall seconds for each second of a program (`inside/meter.py`)."""
+"""The supervisor's wall seconds for each second of a program (`inside/accounting.py`)."""
 
 
 class BoxDied(Exception):
@@ -38,7 +38,7 @@ class Run:
         for name in self.received:
             reader, writer = os.pipe()
             os.set_blocking(reader, False)
-            os.fchmod(writer, 0o622)  # or `/dev/stdout` opens to nobody but this user
+            os.fchmod(writer, 0o622)  # or `/dev/stdout` opens to this user alone
             self.streams[reader] = name
             self.theirs.append(writer)
         self.theirs.append(sealed(json.dumps(job.data).encode()))
@@ -49,7 +49,7 @@ class Run:
             os.close(self.theirs.pop())
 
     def close(self) -> None:
-        """Closes everything; a run that is still going on is ended by its warden."""
+        """Closes everything; a run that is still going on is ended by its supervisor."""
         self.hand_over()
         with contextlib.suppress(OSError):
             self.control.shutdown(socket.SHUT_RDWR)  # a forked child of this process may hold a copy
@@ -80,16 +80,16 @@ class Run:
             with contextlib.suppress(OSError):
                 self.control.shutdown(
                     socket.SHUT_WR
-                )  # a message that the warden leaves unread would cost us its report
+                )  # a message that the supervisor leaves unread would cost us its report
         return True
 
     def take_report(self, limit: int) -> None:
-        """Takes the warden's word that the program has ended, and what is left in the streams."""
+        """Takes the supervisor's word that the program has ended, and what is left in the streams."""
         try:
             said = self.control.recv(1 << 16)
         except OSError:
             said = b""
-        self.report = json.loads(said) if said else {"failed": "its warden died"}
+        self.report = json.loads(said) if said else {"failed": "its supervisor died"}
         if "failed" in self.report:
             raise BoxDied(f"a run could not be set up or watched: {self.report['failed']}")
         for reader in list(self.streams):
@@ -118,7 +118,7 @@ def prepare(jobs: Sequence[Job], stack: contextlib.ExitStack) -> list[Run]:
 
 
 def connect(first: Run, second: Run) -> None:
-    """Adds inbox, outbox and the page on which the wardens tell each other who sleeps."""
+    """Adds inbox, outbox and the page on which the supervisors tell each other who sleeps."""
     to_second, from_first = os.pipe()
     to_first, from_second = os.pipe()
     bell = os.memfd_create("bell", os.MFD_CLOEXEC)

@@ -12,7 +12,7 @@ column `prefill` or with `functools.partial(format_reward, prefill="<think>")`.
 
 What counts is what stands after one closed think block and is shown to a reader. An answer with boxes that
 differ has no final answer: peers take the last box, here listing guesses earns nothing. Whether an argument
-is sound nobody judges, and a completion that was cut after its box is not recognised as cut: TRL gives no
+is sound is not judged, and a completion that was cut after its box is not recognised as cut: TRL gives no
 finish reason, its `mask_truncated_completions` is for that.
 """
 

@@ -1,4 +1,4 @@
-"""The majority verdict: what most traces of a problem agree on stands in for a reference that nobody has.
+"""The majority verdict: what most traces of a problem agree on, in place of a reference that is missing.
 
 OpenMathReasoning takes the most common of up to 32 answers so. Answers are equal when the kind's own verifier
 finds each correct with the other as the reference. A problem with a reference keeps its verdicts; there the

@@ -128,7 +128,7 @@ def markdown(summaries: list[Summary]) -> str:
 def write(
     read: Callable[[list[str] | None], Iterable[Row]], summary: str, disagreements: str
 ) -> list[Summary]:
-    """Writes the summary of rows of verdicts and, where anybody gave a second opinion, the list of
+    """Writes the summary of rows of verdicts and, where there are second opinions, the list of
     disagreements; returns the summary.
 
     `read` gives the rows anew each time, with the named columns or (None) all of them.
@@ -196,7 +196,7 @@ def _cells(one: Summary) -> tuple[str, ...]:
 
 
 def _opinions(summaries: Iterable[Summary]) -> list[str]:
-    """A line for each summary that somebody gave a second opinion on."""
+    """A line for each summary with second opinions."""
     return [_opinion(one) for one in summaries if one.judge or one.majority]
 
 

@@ -107,7 +107,7 @@ def test_a_hostile_program_harms_nothing_and_gets_at_nothing(
         judge_harmless(case, attempt(one_box, case, marks))
     assert time.monotonic() - started < SLOT_SECONDS
     (box,) = one_box.live
-    assert left_alone(box, 2)  # its first process inside, and the zygote
+    assert left_alone(box, 2)  # its first process inside, and the fork server
     after = one_box.run(Job("stdio", {"source": "print(int(input()) + 1)"}, b"41\n"))
     assert (after.ending, after.code, after.stdout) == ("exit", 0, b"42\n")
 
@@ -244,11 +244,11 @@ def test_a_machine_with_too_few_cores_makes_no_timeouts() -> None:
     assert [ran.ending for ran in rans] == ["exit"] * 6
 
 
-def kill_zygote(box: Box) -> None:
+def kill_fork_server(box: Box) -> None:
     os.kill(processes_below(box.process.pid)[1], signal.SIGKILL)
 
 
-def kill_warden(box: Box) -> None:
+def kill_supervisor(box: Box) -> None:
     os.kill(processes_below(box.process.pid)[2], signal.SIGKILL)
 
 
@@ -271,7 +271,7 @@ def when_running(opened: Boxes, act: Callable[[Box], None], known: set[Box]) -> 
         for box in opened.live - known:
             if (
                 len(processes_below(box.process.pid)) >= 5
-            ):  # bwrap's first, zygote, warden, process 1, program
+            ):  # bwrap's first, fork server, supervisor, process 1, program
                 act(box)
                 return known | {box}
         time.sleep(0.005)
@@ -281,7 +281,7 @@ def when_running(opened: Boxes, act: Callable[[Box], None], known: set[Box]) -> 
 SLOW = Job("stdio", {"source": "import time\ntime.sleep(0.3)\nprint('done')"})
 
 
-@pytest.mark.parametrize("act", [kill_program, kill_first, kill_warden, kill_bwrap])
+@pytest.mark.parametrize("act", [kill_program, kill_first, kill_supervisor, kill_bwrap])
 def test_a_run_that_is_killed_is_tried_once_more(act: Callable[[Box], None]) -> None:
     with Boxes(LIMITS, 1) as opened:
         future = opened.submit(opened.run, SLOW)
@@ -300,11 +300,11 @@ def test_a_run_whose_box_dies_three_times_says_nothing_about_the_program() -> No
         assert opened.run(SLOW).stdout == b"done\n"
 
 
-def test_a_dead_zygote_is_replaced() -> None:
+def test_a_dead_fork_server_is_replaced() -> None:
     with Boxes(LIMITS, 1) as opened:
         opened.run(SLOW)
         (box,) = opened.live
-        kill_zygote(box)
+        kill_fork_server(box)
         assert opened.run(SLOW).stdout == b"done\n" and opened.live.isdisjoint({box})
 
 

@@ -122,10 +122,10 @@ def test_what_a_program_says_of_itself_can_be_stored_as_text():
 
 class BrokenBoxes:
     def run(self, job: Job) -> NoReturn:
-        raise InfraError("its warden died, twice")
+        raise InfraError("its supervisor died, twice")
 
     def run_pair(self, first: Job, second: Job) -> NoReturn:
-        raise InfraError("its warden died, twice")
+        raise InfraError("its supervisor died, twice")
 
     def submit(self, function, *arguments) -> Future[Verdict]:
         promise: Future[Verdict] = Future()
@@ -137,7 +137,7 @@ def test_a_broken_sandbox_is_an_error_and_never_a_wrong_answer(monkeypatch):
     monkeypatch.setattr(code, "boxes", lambda *_: BrokenBoxes())
     for tests in (["assert add(1, 2) == 3"], {"mode": "stdio", "cases": [{"input": "", "output": "3"}]}):
         verdict = settled(code.judge(problem(tests), "```python\nprint(3)\n```", SECTION))
-        assert (verdict.outcome, verdict.detail) == ("error", "infra_error: its warden died, twice")
+        assert (verdict.outcome, verdict.detail) == ("error", "infra_error: its supervisor died, twice")
 
 
 def test_the_interpreter_that_the_recipe_names_brings_its_own_packages():

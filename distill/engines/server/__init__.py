@@ -108,7 +108,7 @@ class ServerEngine:
     def complete(self, requests: Iterable[Request | None], sampling: Sampling) -> Iterator[Completion]:
         """One completion for each request, as they arrive; a request is taken when it can be sent.
 
-        A teacher that is gone is an EngineError once everything that this call has asked has come home.
+        A teacher that is gone is an EngineError, raised once every request of this call has ended.
         """
         call = Call(next(self._numbers))
         with self._lock:

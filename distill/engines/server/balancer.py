@@ -1,9 +1,11 @@
-"""Which of several servers is asked next: the least loaded by its weight, of those that are well.
+"""Load balancer over a teacher's servers: the next request goes to the healthy server with the least load for
+its weight.
 
-A server that cannot be reached, or fails several times with nothing good between, rests. Its rests double,
-with jitter, and after each it is asked a question of one token: what is paid for is not risked on it, and no
-herd comes at once. When none is well for longer than the teacher's patience, all who wait are told. A server
-that lets time run out gets fewer requests. All times are the event loop's, which is monotonic.
+- A server rests when it cannot be reached, or after several failures in a row. Rests double, with jitter.
+- After each rest the server is asked a question of one token, before any request is sent to it.
+- When no server is healthy for longer than the teacher's patience, all waiting requests get an error.
+- A server whose requests time out gets fewer of them.
+- All times are those of the event loop's monotonic clock.
 """
 
 import asyncio
@@ -24,12 +26,12 @@ from distill.recipe import Teacher
 LONGEST_WAIT_SECONDS = 60.0
 SICK_AFTER = 3
 """Failures with nothing good between them after which a server that can be reached rests as well."""
-FEWEST = 6
-"""Halvings of the share of a server that lets time run out, at most."""
+MOST_HALVINGS = 6
+"""How often the share of a server whose requests time out is halved, at most."""
 TELL_SECONDS = 60.0
 TURNS = (("whole", "stream"), ("stream", "bare_stream"))
 """From one way of asking to another; there is no way back, so no request turns for ever."""
-SOUND = ("good", "final", "barred", "unfit", "way", "request")
+SOUND = ("good", "final", "refused", "too_long", "way", "request")
 """Fates of tries that show a server at work."""
 
 log = logging.getLogger(__name__)
@@ -60,7 +62,7 @@ class Endpoint:
 
     def load(self) -> float:
         """What another request would make of it: requests over weight."""
-        return (self.busy + 1) / self.weight * float(2 ** min(self.timeouts, FEWEST))
+        return (self.busy + 1) / self.weight * float(2 ** min(self.timeouts, MOST_HALVINGS))
 
 
 class Endpoints:
@@ -82,7 +84,7 @@ class Endpoints:
         self._told: float | None = None
 
     def open(self, client: Client, outage: OutageTimer) -> None:
-        """Says who asks the questions of one token, and whose patience it is; called in the event loop."""
+        """Sets the client for questions of one token and the timer of outages; called in the event loop."""
         self._client, self._outage, self._loop = client, outage, asyncio.get_running_loop()
 
     async def take(self) -> Endpoint:
@@ -96,8 +98,8 @@ class Endpoints:
             self._tell()
             if self._woken is None:
                 self._woken = self._loop.create_future()
-            await asyncio.shield(self._woken)  # it is shared: a request that is cancelled must not cancel it
-            await asyncio.sleep(random.uniform(0.0, self._first_wait_seconds))  # not as a herd
+            await asyncio.shield(self._woken)  # it is shared: a cancelled request must not cancel it
+            await asyncio.sleep(random.uniform(0.0, self._first_wait_seconds))  # not all at once
 
     def learn(self, endpoint: Endpoint, reply: Reply) -> None:
         """Draws the conclusions from one try."""
@@ -213,7 +215,7 @@ class Endpoints:
         )
 
     def _tell(self) -> None:
-        """Says why nobody is asked, now and then."""
+        """Says why no request is sent, once a minute."""
         if any(endpoint.rest is None for endpoint in self.all):
             return
         now = self._loop.time()

@@ -18,15 +18,15 @@ from typing import Any, Literal, NamedTuple
 from distill.engines.protocol import EngineError
 from distill.recipe import Teacher
 
-Fate = Literal["good", "final", "barred", "unfit", "way", "request", "server", "busy", "gone"]
-"""Of a try: a completion; not worth another; not for this key or at this address, although others were
-served; too long for the context; to be asked in another `Way`; the model's doing; the server's or the
-request's; the server has no time; nothing is there."""
+Fate = Literal["good", "final", "refused", "too_long", "way", "request", "server", "busy", "gone"]
+"""Of a try: a completion; a failure that another try would not change; refused for this key or address,
+although other requests were served; too long for the context; to be asked in another `Way`; a fault of the
+model; a fault of the server or of the request; the server is overloaded; no server is there."""
 Way = Literal["whole", "stream", "bare_stream"]
 """How a completion is sent: whole, in pieces with its tokens counted at the end, or in pieces from servers
 that know no such count."""
 
-BARRED = (403, 404)
+FILTERED = (403, 404)
 """Statuses that, once the teacher has served, may be about one request: gateways filter what is asked."""
 SETTINGS = ("temperature", "top_p", "top_k", "min_p", "seed")
 LIMITS = ("max_completion_tokens", "max_tokens")
@@ -78,7 +78,7 @@ def fate(status: int, text: str) -> Fate:
     if status == 429 and REFUSED["no_credit"].search(text):
         raise EngineError(REMEDIES[402])
     if status in (400, 413, 422, 500) and REFUSED["too_long"].search(text):
-        return "unfit"
+        return "too_long"
     if status == 429:
         return "busy"
     return "server" if status >= 500 or status in (408, 425) else "final"

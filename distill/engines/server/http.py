@@ -172,9 +172,9 @@ class Client:
                 f"{said}"
             )
         if (
-            status in errors.BARRED and self.models and key
+            status in errors.FILTERED and self.models and key
         ):  # the question of one token, which has no key, tells whether it is for all
-            return self._failed(key, f"http_{status}", "barred", said)
+            return self._failed(key, f"http_{status}", "refused", said)
         try:
             fate = errors.fate(status, words)
         except EngineError as error:
@@ -191,7 +191,7 @@ class Client:
             headers.get("Date", ""),
         )
         wait = wire_format.retry_after_seconds(after, date) if fate in ("busy", "server") else None
-        failure = "prompt_too_long" if fate == "unfit" else f"http_{status}"
+        failure = "prompt_too_long" if fate == "too_long" else f"http_{status}"
         return self._failed(key, failure, fate, said, wait or 0.0, wire_format.usage(body))
 
     def _put_together(

@@ -1,7 +1,7 @@
-"""How long requests wait for their teacher: until patience is over, or the run is to end.
+"""How long requests wait for their teacher between tries: until its patience is over, or the run is to end.
 
-A teacher that is only slow fails no try, and is never out of patience. A try itself is no wait: what is sent
-still arrives.
+A slow teacher without failures is never given up. A request that was sent is not cut off: its reply still
+arrives.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ class OutageTimer:
     def __init__(self, seconds: float, now: float) -> None:
         self._seconds = seconds
         self.good = 0
-        """Good replies so far, to anybody."""
+        """Good replies so far, to all requests."""
         self._last_good = now
         self._since: float | None = None
 
@@ -29,13 +29,13 @@ class OutageTimer:
         return self._seconds if self.good else min(self._seconds, FIRST_SECONDS)
 
     def served(self, now: float) -> None:
-        """Somebody got a good reply."""
+        """A good reply arrived."""
         self.good += 1
         self._last_good = now
         self._since = None
 
     def failed(self, began: float) -> None:
-        """A try that began at some time was in vain for a reason that may be the server's."""
+        """A try that began at some time failed, and the server may be the cause."""
         began = max(began, self._last_good)
         self._since = began if self._since is None else min(self._since, began)
 

@@ -1,10 +1,11 @@
-"""The tries of one request: which server, how often, how long to wait, and when to give up.
+"""Retries of one request: which server is asked, how often, after which wait, and when it is given up.
 
-What may pass by itself is tried again after a jittered wait that doubles. A server error proves nothing: a
-request that a server chokes on and a server that is being restarted look alike. When others get their replies
-afterwards, or the server answers a question of one token, it is held against the request, which is a typed
-failure when its tries are used up. Otherwise no try is used up: a teacher that serves nobody is waited for
-with patience, and then stops the run. A reply that was lost on its way back is asked, and paid for, again.
+- A fault that may be temporary is tried again, after a wait with jitter that doubles.
+- A server error has two possible causes: the request, or a server that is down. It counts as a failure of the
+  request if other requests succeed afterwards, or if the server answers a question of one token.
+- A request that has failed more often than `max_retries` is a typed failure.
+- During an outage no retry is used up. The run waits up to `patience_seconds`, and then stops.
+- A reply that is lost on its way back is asked, and paid for, again.
 """
 
 import asyncio
@@ -21,11 +22,12 @@ from distill.engines.server.outage import OutageTimer, Waits
 from distill.recipe import Sampling, Teacher
 
 FAILURES_IN_A_ROW = 32
-DEAR = ("timeout", "null_content", "empty")  # failures that cost a whole completion each time
-DEAR_RETRIES = 2
+COSTLY = ("timeout", "null_content", "empty")
+"""Failures that cost a whole completion each time."""
+COSTLY_RETRIES = 2
 OF_THE_PROBLEM = ("prompt_too_long", "content_filter")
 """Failures that say nothing about the teacher, however many follow each other."""
-SETTLED = ("good", "final", "unfit", "barred")
+SETTLED = ("good", "final", "too_long", "refused")
 
 log = logging.getLogger(__name__)
 
@@ -81,19 +83,20 @@ class Tries:
                 self._endpoints.turn(endpoint, reply)
                 continue
             if (
-                reply.fate == "unfit" and limited
+                reply.fate == "too_long" and limited
             ):  # the prompt may fit without it: the server then goes to the end of its context
                 limited = False
                 continue
-            if reply.fate == "barred":  # raises if the question of one token is refused too
+            if reply.fate == "refused":  # raises if the question of one token is refused too
                 await self._waits.until(self._endpoints.serves(endpoint))
-            settled = reply.fate in SETTLED
+            given_up = False
             try:
-                settled = settled or await self._waits.until(self._is_given_up(reply, endpoint, tried))
-            finally:
-                if not settled:
+                if reply.fate not in SETTLED:
+                    given_up = await self._waits.until(self._is_given_up(reply, endpoint, tried))
+            finally:  # a reply that is asked for once more, or whose wait is ended, is paid for in vain
+                if reply.fate not in SETTLED and not given_up:
                     tried.lose(reply.completion)
-            if settled:
+            if reply.fate in SETTLED or given_up:
                 self._settle(reply)
                 return reply.completion
 
@@ -129,8 +132,8 @@ class Tries:
         elif reply.fate == "server":
             tried.undecided = 1
         most = (
-            min(self._teacher.max_retries, DEAR_RETRIES)
-            if reply.completion.failure in DEAR
+            min(self._teacher.max_retries, COSTLY_RETRIES)
+            if reply.completion.failure in COSTLY
             else self._teacher.max_retries
         )
         return tried.failed > most
@@ -185,9 +188,9 @@ class _Tried:
 
     began: float
     failed: int = 0
-    """Failures that are held against it."""
+    """Failures that count as its own."""
     undecided: int = 0
-    """1 when the last failure will be held against it if it fails again with the server well."""
+    """1 when the last failure will count as its own if it fails again while the server answers."""
     waits: int = 0
     lost_prompt: int = 0
     lost_completion: int = 0

@@ -1,9 +1,7 @@
-"""What passes between an engine's event loop and the threads that call it: slots for requests in flight, and
-what came home.
+"""Slots for requests in flight, shared by the threads that call an engine, and each call's inbox of replies.
 
-Several calls share the slots. One that found none is told when one is free again, the oldest first, so that a
-room's shards end one after another and a younger one fills what an older one leaves. Nothing here knows what
-a completion is.
+A call that found no slot is told when one is free again, the oldest call first: so a stage's shards end one
+after another, and a later shard takes the slots that an earlier one does not need.
 """
 
 import threading
@@ -24,7 +22,7 @@ class Call:
 
     number: int
     inbox: "SimpleQueue[Completion | BaseException | None]" = field(default_factory=SimpleQueue)
-    """Completions as they come home, an error that ends the call, or `LOOK`."""
+    """Completions as they arrive, an error that ends the call, or `LOOK`."""
     open_requests: int = 0
     """Requests that were taken and whose completion was not."""
     tasks: "set[Task[Any]]" = field(default_factory=set)

@@ -67,8 +67,8 @@ def places(teacher: Teacher, gpus: Sequence[str]) -> list[str]:
         return [""] * (teacher.replicas or 1)
     width = teacher.tensor_parallel
     groups = [",".join(gpus[start : start + width]) for start in range(0, len(gpus) - width + 1, width)]
-    room = [group for group in groups for _ in range(teacher.engines_per_gpu)]
-    if not room or (teacher.replicas or 1) > len(room):
+    slots = [group for group in groups for _ in range(teacher.engines_per_gpu)]
+    if not slots or (teacher.replicas or 1) > len(slots):
         wanted = (
             f"teacher.tensor_parallel={width}, teacher.engines_per_gpu={teacher.engines_per_gpu}, "
             f"teacher.replicas={teacher.replicas}"
@@ -77,7 +77,7 @@ def places(teacher: Teacher, gpus: Sequence[str]) -> list[str]:
             f"{wanted} do not fit on {len(gpus)} GPUs: lower one of them, or show more GPUs with "
             "CUDA_VISIBLE_DEVICES"
         )
-    return room[: teacher.replicas]
+    return slots[: teacher.replicas]
 
 
 def visible_gpus() -> list[str]:

@@ -66,7 +66,7 @@ class Servers:
         self.on_end: list[Callable[[], None]] = []
         """Called, in a thread of its own, when the last server is down for good."""
         self.failed = False
-        """Somebody was told of the logs: they stay."""
+        """An error has named the logs: they are kept."""
         os.environ.setdefault(KEY, secrets.token_urlsafe(24))
         python = vllm_python()
         try:

@@ -1,4 +1,4 @@
-"""A Python that has its imports behind it and forks a warden for each run; one of these lives in each box.
+"""The fork server of a box: a Python with its imports done, which forks a supervisor for each run.
 
 It reads no job: data, standard input and results travel through descriptors that only the program of that run
 opens, so there is nothing here that a later run could find in its memory. It ends when the socket to the
@@ -49,7 +49,7 @@ PRELOADED = (
     ),
     *("threading", "time", "traceback", "typing", "queue"),
 )
-"""What most programs import. Each megabyte makes each fork dearer: what few import is not here."""
+"""What most programs import. Each megabyte makes each fork slower: what few import is not here."""
 MAX_DESCRIPTORS = 16
 
 
@@ -64,7 +64,7 @@ def serve(settings: dict[str, Any]) -> None:
         drop_to(settings["drop_to"])
     isolation.prctl(isolation.SET_NO_NEW_PRIVS, 1)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for wardens
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nothing waits for supervisors
     gc.collect()
     gc.freeze()  # keeps the children's pages shared
     parent.send(b"ready")

@@ -78,7 +78,7 @@ def limit(limits: dict[str, Any], in_namespaces: bool) -> None:
         own = int(file.read().split()[0]) * resource.getpagesize()
     wanted = {
         resource.RLIMIT_AS: own + (limits["memory_mb"] << 20),
-        resource.RLIMIT_CPU: 2 * timeout + 10,  # for the case that nobody watches; the warden is stricter
+        resource.RLIMIT_CPU: 2 * timeout + 10,  # where no supervisor watches; the supervisor is stricter
         resource.RLIMIT_FSIZE: scratch,
         resource.RLIMIT_NOFILE: OPEN_FILES,
         resource.RLIMIT_STACK: STACK_BYTES,
@@ -87,7 +87,7 @@ def limit(limits: dict[str, Any], in_namespaces: bool) -> None:
         resource.RLIMIT_MEMLOCK: 0,
     }
     if in_namespaces:
-        wanted[resource.RLIMIT_NPROC] = limits["processes"] + 2  # warden and process 1
+        wanted[resource.RLIMIT_NPROC] = limits["processes"] + 2  # supervisor and process 1
     for kind, value in wanted.items():
         hard = resource.getrlimit(kind)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
@@ -157,7 +157,7 @@ ARCHITECTURE = {"x86_64": (0xC000003E, 41), "aarch64": (0xC00000B7, 198)}
 LOAD, EQUAL, ABOVE, RETURN = 0x20, 0x15, 0x25, 0x06
 ALLOW, REFUSE, KILL = 0x7FFF0000, 0x00050001, 0x80000000
 FAMILIES = (1,)
-"""Unix sockets. Those of the internet could reach nobody, but hold gigabytes that no limit counts, and ports
+"""Unix sockets. Those of the internet could reach nothing, but hold gigabytes that no limit counts, and ports
 beyond their run."""
 X32 = 0x3FFFFFFF
 

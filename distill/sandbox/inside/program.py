@@ -41,7 +41,7 @@ def start(
     try:
         entrance = importlib.import_module("inside." + order["program"]).main
         data = take_data(descriptors[DATA])
-        os.setsid()  # or killpg(0) would reach the warden and the zygote
+        os.setsid()  # or killpg(0) would reach the supervisor and the fork server
         os.chdir(folder)
         os.environ.update(HOME=folder, TMPDIR=folder)
         inbox, outbox = arrange(control.detach(), descriptors)

@@ -107,7 +107,7 @@ def start_init(settings: dict[str, Any], descriptors: list[int]) -> int:
 
 
 def reap() -> None:
-    """Waits for orphans, for ever: their seconds count once somebody has waited for them."""
+    """Waits for orphans, for ever: their seconds count once they have been waited for."""
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
     while True:
         signal.sigwait([signal.SIGCHLD])
