@@ -13,6 +13,8 @@ from distill.verifiers import rules
 
 CONTEXTS = (4096, 16_384, 32_768)
 """Lengths that the table of serving shows."""
+TOKEN_BYTES = 4
+"""Of a dataset's token ids on disk."""
 PROCESS_GIB = 3.0
 """Host memory of a training process with its libraries and CUDA, before weights and rows; assumed."""
 CHECKPOINTS = Range(1, 2, 3)
@@ -119,18 +121,17 @@ def memory_lines(
             Range(used.low, used.likely, used.high),
             f"of {number(device.memory_gib)}",
         ),
-        Estimate("host memory", "GiB", host_gib(student, gpus, tokens.times(1 / student.training.epochs))),
+        Estimate("host memory", "GiB", host_gib(student, gpus)),
         exact("KV cache", "GiB", cache / GIB, f"{student.training.max_length:,} tokens in bf16"),
     ]
 
 
-def host_gib(student: StudentRecipe, gpus: int, row_tokens: Range) -> Range:
-    """Host memory of training: each process with the rows, and on the first one the whole weights, or with
-    several GPUs the whole checkpoint that it gathers."""
+def host_gib(student: StudentRecipe, gpus: int) -> Range:
+    """Host memory of training: its processes, whose rows stay on disk, and on the first one the whole
+    weights, or with several GPUs the whole checkpoint that it gathers."""
     used = memory.gpus_used(student, gpus)
     whole = checkpoint_bytes(student) if used > 1 else student.base.parameters * 4
-    rows = measured("row_bytes_per_token").times(row_tokens.likely * used)
-    return rows.times(1 / GIB).plus(Range(1, 1, 1).times(PROCESS_GIB * used + whole / GIB))
+    return Range(0.8, 1, 1.5).times(PROCESS_GIB * used + whole / GIB)
 
 
 def checkpoint_bytes(student: StudentRecipe) -> float:
@@ -150,10 +151,18 @@ def disk(student: StudentRecipe, dataset: DatasetRecipe, traces: Range) -> list[
     downloads = student.base.parameters * 2 + (teacher.weights if teacher and costs.asked(dataset) else 0)
     checkpoints = CHECKPOINTS.times(checkpoint_bytes(student) / GIB)
     rows = measured("stored_bytes_per_token").times(traces.likely / GIB)
+    encoded = costs.kept_examples(student, dataset).times(
+        TOKEN_BYTES * costs.row_tokens(dataset, student) / GIB
+    )
     kept = Range(1, 1, 1).times((downloads + student_bytes(student)) / GIB)
     return [
         exact("checkpoint", "GiB", checkpoint_bytes(student) / GIB),
-        Estimate("disk", "GiB", total([kept, checkpoints, rows]), "models, checkpoints, rows of all stages"),
+        Estimate(
+            "disk",
+            "GiB",
+            total([kept, checkpoints, rows, encoded]),
+            "models, checkpoints, rows of all stages",
+        ),
     ]
 
 
