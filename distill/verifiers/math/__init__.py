@@ -21,10 +21,10 @@ from typing import Any, cast
 from distill.recipe import Verification
 from distill.records import Outcome, Problem, Verdict
 from distill.text import boxed
-from distill.verifiers.math import compare, limits, parse, references, values
+from distill.verifiers.math import compare, limits, parse, quantifiers, references, values
 from distill.verifiers.math.worker_pool import pool
 
-VERSION = "math/5"
+VERSION = "math/6"
 MEMO_PAIRS = 65_536
 SHOWN = 100
 """Characters of an answer and of a reference in a detail."""
@@ -53,19 +53,23 @@ def judge(problem: Problem, answer: str, section: Verification) -> "Verdict | Fu
             perf_counter() - started,
             VERSION,
         )
-    reference, cause = references.read(problem.reference)
-    if cause:
-        return Verdict("unparsed_reference", extracted, cause, perf_counter() - started, VERSION)
-    quick = _quick(reference, extracted, section)
+    reference = problem.reference or ""
+    quick = _as_numbers(reference, extracted)
+    if quick is None:
+        reference, given = quantifiers.settle(reference, extracted)
+        reference, cause = references.read(reference)
+        if cause:
+            return Verdict("unparsed_reference", extracted, cause, perf_counter() - started, VERSION)
+        quick = _quick(reference, given, section)
     if quick is not None:
         return Verdict(cast(Outcome, quick[0]), extracted, quick[1], perf_counter() - started, VERSION)
-    return _symbolic(reference, extracted, section, strict=False)
+    return _symbolic(reference, given, section, strict=False)
 
 
 def judge_reference(problem: Problem, section: Verification) -> Verdict:
     """The verdict on the reference as its own answer: correct when the verifier can read it and finds it
     equal to itself."""
-    reference, unusable = references.read(problem.reference)
+    reference, unusable = references.read(quantifiers.settle(problem.reference or "", "")[0])
     if unusable:
         return Verdict("unparsed_reference", None, unusable, 0.0, VERSION)
     if cause := limits.too_large(reference, section.max_answer_characters):
@@ -99,13 +103,23 @@ def _quick(reference: str, answer: str, section: Verification) -> tuple[str, str
     """(outcome, detail) where no symbolic algebra is needed, else None."""
     if reference == answer:
         return "correct", "the same text"
-    wanted, given = _PLAIN.fullmatch(reference), _PLAIN.fullmatch(answer)
-    if wanted and given and not _leaves_room(wanted.group(1)):
-        return _found(_value(wanted.group(1)) == _value(given.group(1)), reference, answer, "as numbers")
+    if numbers := _as_numbers(reference, answer):
+        return numbers
     for text, outcome in ((reference, "unparsed_reference"), (answer, "unparsed_answer")):
         if len(text) > section.max_answer_characters:
             return outcome, f"longer than {section.max_answer_characters} characters"
     return _by_reading(reference, answer, section.max_answer_characters)
+
+
+def _as_numbers(reference: str, answer: str) -> tuple[str, str] | None:
+    """(outcome, detail) of two plain numbers, else None."""
+    if reference == answer and reference.isdecimal():
+        return "correct", "the same text"
+    wanted = _PLAIN.fullmatch(reference)
+    given = _PLAIN.fullmatch(answer) if wanted else None
+    if not wanted or not given or _leaves_room(wanted.group(1)):
+        return None
+    return _found(_value(wanted.group(1)) == _value(given.group(1)), reference, answer, "as numbers")
 
 
 def _found(same: bool, reference: str, answer: str, how: str) -> tuple[str, str]:

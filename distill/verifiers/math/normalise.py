@@ -84,6 +84,8 @@ def _rule(example: str, result: str, pattern: str, replacement: str, needed: str
 
 
 RULES = tuple(_rule(*row) for row in TABLE["spelling"])
+_RAISED_METRES = re.compile(r"(\d)(?:\\[,;: ]|\s|~){1,3}([kcmd]?m)([\u00b2\u00b3])$")
+"""A number, white space and `m²`: written so, it is a unit and no product."""
 _CIRCLED = re.compile(r"(?<=[①-⑳])[\s,和]*(?=[①-⑳])")
 _CHINESE_JOINT = re.compile(r"\\[a-z]+\{\s*(?:和|与|且|或者?)\s*\}|(?<![^\W\d_])(?:和|或者?|且)")
 _CONDITION = re.compile(
@@ -104,6 +106,7 @@ _BACKWARD = re.compile(r"([\[\]])([^][(),]+,[^][(),]+)([\[\]])")
 def clean(text: str) -> str:
     """The text in one spelling."""
     if not text.isascii():
+        text = _RAISED_METRES.sub(r"\1\\text{ \2}\3", text)
         text = _RAISED.sub(lambda m: f"^{{{m.group().translate(_LINE)}}}", text)
         text = _CIRCLED.sub(",", text.translate(_CHARACTERS))
         text = _CHINESE_JOINT.sub(lambda m: r"\text{or}" if "或" in m.group() else r"\text{and}", text)
