@@ -16,9 +16,8 @@ from functools import lru_cache
 from distill.verifiers.math import limits, units
 from distill.verifiers.math import words as phrases
 from distill.verifiers.math.inequalities import relation
-from distill.verifiers.math.labels import in_order, labelled
 from distill.verifiers.math.normalise import clean, split_at, unwrap_text
-from distill.verifiers.math.symbols import NAME, numeric, quantity, variable
+from distill.verifiers.math.symbols import NAME, in_order, labelled, numeric, quantity, variable
 from distill.verifiers.math.tree import (
     BUILDER,
     CHAIN,
