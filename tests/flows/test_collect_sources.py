@@ -1,14 +1,14 @@
 """A source that comes in wholly unusable ends the command; one that loses some rows says which, and goes on."""
 
 import json
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flows import server
 from flows.cli import main
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
 
 GOOD = [{"question": f"What is {n} + 4?", "answer": str(n + 4)} for n in range(5)]
 PROSE = [{"question": f"How many are left of {n}?", "answer": f"She has {n} apples left."} for n in range(5)]
@@ -25,12 +25,6 @@ def collect(folder: Path, *sources: tuple[str, list[dict[str, Any]]]) -> int:
         'description = "d"\nteacher = {engine = "scripted", model = "scripted"}\n' + "".join(tables)
     )
     return main(["collect", "--dataset", str(folder / "mixed.toml"), "--set", "verification.workers=1"])
-
-
-@pytest.fixture(autouse=True)
-def one_server(prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands use the server of the session."""
-    monkeypatch.setattr(server, "running", lambda: nullcontext(prefect_server))
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import gzip
 import json
 import tomllib
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from hypothesis import strategies as st
 
 from distill.collect import inspection
 from distill.store import shards
-from flows import server
 from flows.cli import main
 
 TRACE = "<think>\nI add the two numbers and check the sum by counting up.\n</think>\n\nIt is $\\boxed{%s}$."
@@ -39,6 +37,7 @@ def written(folder: Path, rows: list[dict[str, Any]], name: str = "rows.jsonl") 
     return str(folder / name)
 
 
+@pytest.mark.usefixtures("prefect_server")
 @pytest.mark.parametrize(
     ("rows", "examples"),
     [(READY, 4), (SEVERAL, 4), (REPEATED, 4), (TALK, 4), (PLAIN, 4), (PROBLEMS, 4)],
@@ -46,13 +45,10 @@ def written(folder: Path, rows: list[dict[str, Any]], name: str = "rows.jsonl") 
 )
 def test_the_written_recipe_runs_as_it_is(
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    prefect_server: str,
     capsys: pytest.CaptureFixture[str],
     rows: list[dict[str, Any]],
     examples: int,
 ) -> None:
-    monkeypatch.setattr(server, "running", lambda: nullcontext(prefect_server))
     recipe = str(tmp_path / "mine.toml")
     assert main(["inspect", written(tmp_path, rows), "--write", recipe]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == recipe

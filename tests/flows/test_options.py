@@ -1,7 +1,6 @@
 """The four shapes in which public sets keep options: collected, and a right and a wrong answer verified."""
 
 import json
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,6 @@ import pytest
 
 from distill.recipe import load_dataset
 from distill.store import shards
-from flows import server
 from flows.cli import main
 
 FISH = ["cod", "eel", "pike", "tench"]
@@ -41,15 +39,13 @@ SHAPES = {
 }
 
 
+@pytest.mark.usefixtures("prefect_server")
 @pytest.mark.parametrize("name", SHAPES)
 def test_options_are_asked_and_a_right_and_a_wrong_answer_are_told_apart(
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    prefect_server: str,
     capsys: pytest.CaptureFixture[str],
     name: str,
 ) -> None:
-    monkeypatch.setattr(server, "running", lambda: nullcontext(prefect_server))
     shape, keys, question = SHAPES[name]
     rows = [{question: f"Which fish is number {n} of pond {n % 4}?", **shape(n % 4)} for n in range(8)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

@@ -1,7 +1,6 @@
 """Public sets come in: a small file with the columns of each goes through collect, sample, verify and curate."""
 
 import json
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from distill.recipe import Verification, load_dataset
 from distill.recipe.dataset import CONFIGS
 from distill.recipe.problems import names
 from distill.store import shards
-from flows import server
 from flows.cli import main
 
 THOUGHT = "I add the numbers one after another and check the sum by counting up from the first one."
@@ -137,16 +135,14 @@ def test_a_file_of_a_public_set_is_verified_and_curated(tmp_path: Path, name: st
         assert "How many hens" in str(example["prompt"]) and "one after another" in str(example["completion"])
 
 
+@pytest.mark.usefixtures("prefect_server")
 @pytest.mark.parametrize("name", ROWS)
 def test_a_shipped_recipe_goes_from_its_columns_to_examples(
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    prefect_server: str,
     capsys: pytest.CaptureFixture[str],
     name: str,
 ) -> None:
     """Each stage by its command with the recipe's own settings; only the places are those of a small file."""
-    monkeypatch.setattr(server, "running", lambda: nullcontext(prefect_server))
     path = str(written(tmp_path, name))
     given = [f"problems.0.path={path}", "curation.benchmarks=[]", "verification.workers=1"]
     if name in WITH_TRACES:

@@ -17,11 +17,12 @@ from distill.recipe import load
 from distill.recipe.dataset import Base
 from distill.recipe.section import RecipeError
 from distill.recipe.student import RopeScaling
-from distill.records import Example, Message
+from distill.records import Example
 from distill.store import shards
 from distill.text import chat_template
 from distill.train import checkpoint, guards, student_template, worker
 from distill.train.encoder import PROOFS
+from tests.train.test_train import example_of
 
 QWEN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 LLAMA = QWEN.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
@@ -172,32 +173,13 @@ def write_base(name: str, folder: Path) -> Base:
     )
 
 
-def example(number: int, question: str, said: str) -> Example:
-    turns = [Message("user", question), Message("assistant", said)]
-    return Example(
-        id=str(number),
-        problem_id=str(number),
-        source="test",
-        kind="math",
-        language="en",
-        prompt=turns[:1],
-        completion=turns[1:],
-        messages=turns,
-        prompt_tokens=None,
-        completion_tokens=None,
-        pass_rate=None,
-        teacher="test",
-        licence="Apache-2.0",
-    )
-
-
 EXAMPLES = [
     *(
-        example(at, f"What is {at} + 1?", f"<think>\n{at} + 1 = {at + 1}\n</think>\n\n\\boxed{{{at + 1}}}")
+        example_of(at, f"What is {at} + 1?", f"<think>\n{at} + 1 = {at + 1}\n</think>\n\n\\boxed{{{at + 1}}}")
         for at in range(6)
     ),
-    example(6, "Greet me.", "Good morning."),
-    example(7, TYPED, f"<think>\nIt asks: {TYPED}\n</think>\n\nSaid."),
+    example_of(6, "Greet me.", "Good morning."),
+    example_of(7, TYPED, f"<think>\nIt asks: {TYPED}\n</think>\n\nSaid."),
 ]
 TRAINED = [name for name in FAMILIES if name not in ("qwen2.5", "qwen3-base")]
 """Families that are trained here; the others differ from one of these in the EOS of the base alone."""

@@ -30,30 +30,29 @@ QUICK = STUDENT.training.model_copy(
 )
 
 
-def example(number: int, words: int = 3) -> Example:
-    prompt = [Message("user", f"What is {number} + 1?\nPlease reason step by step.")]
-    said = [
-        Message(
-            "assistant",
-            f"<think>\n{number} + 1 = {number + 1}. {'So. ' * words}\n</think>\n\nThe answer is "
-            f"\\boxed{{{number + 1}}}.",
-        )
-    ]
+def example_of(number: int, question: str, said: str) -> Example:
+    turns = [Message("user", question), Message("assistant", said)]
     return Example(
         id=str(number),
         problem_id=str(number),
         source="test",
         kind="math",
         language="en",
-        prompt=prompt,
-        completion=said,
-        messages=[*prompt, *said],
+        prompt=turns[:1],
+        completion=turns[1:],
+        messages=turns,
         prompt_tokens=None,
         completion_tokens=None,
         pass_rate=None,
         teacher="test",
         licence="Apache-2.0",
     )
+
+
+def example(number: int, words: int = 3) -> Example:
+    thinking = f"<think>\n{number} + 1 = {number + 1}. {'So. ' * words}\n</think>\n\n"
+    answer = f"The answer is \\boxed{{{number + 1}}}."
+    return example_of(number, f"What is {number} + 1?\nPlease reason step by step.", thinking + answer)
 
 
 @pytest.fixture(scope="module")
