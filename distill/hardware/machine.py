@@ -99,6 +99,12 @@ def device_of(gpu: Gpu) -> Device:
     return replace(device, memory_gib=gpu.memory_gib)
 
 
+def here() -> Device:
+    """What a model is trained on here: the smallest of this machine's GPUs, or its processor."""
+    found = gpus()
+    return device_of(min(found, key=lambda gpu: gpu.memory_gib)) if found else this_cpu()
+
+
 def this_cpu() -> Device:
     """This machine's processor as a device."""
     cpu = tables.section(TABLE, "cpu")

@@ -30,6 +30,7 @@ FULLEST_STEP = 1.1
 TILE_NUMBERS = 4096 * 32_768
 """TRL's fused head projects so many tokens on so much of the vocabulary at a time, forward and backward."""
 WIDTH_MULTIPLE = 64
+"""A padded batch on a GPU is as wide as a multiple of this: each new width costs new allocations."""
 VLLM_SHARE = 0.9
 """Of a GPU's memory, vLLM's default."""
 NUMBER_BYTES = {"auto": 2, "bfloat16": 2, "float32": 4, "float64": 8}

@@ -43,7 +43,7 @@ def preflight(student: StudentRecipe, dataset: DatasetRecipe) -> None:
         readers.locate(source)
     _base_is_there(student)
     found = hardware.gpus()
-    device = hardware.device_of(min(found, key=lambda gpu: gpu.memory_gib)) if found else hardware.this_cpu()
+    device = hardware.here()
     _student_fits(student, dataset, device, len(found))
     teacher_ready(dataset)
     if costs.asked(dataset) and ENGINES[dataset.teacher.engine].local_weights:

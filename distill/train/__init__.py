@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from distill import hardware, workers
+from distill.hardware.memory import SHARDED_PARAMETERS
 from distill.progress import say
 from distill.recipe import Base, Training
 from distill.records import Checkpoint
@@ -29,7 +30,6 @@ RETRIES = 3
 """Of a child that crashes."""
 STOP_SECONDS = 10.0
 """What the child may take to end by itself."""
-SHARDED_PARAMETERS = 100_000_000  # smaller models train on one GPU
 
 Progress = Callable[[Mapping[str, Any]], None]
 

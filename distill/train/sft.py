@@ -10,14 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from distill.hardware.memory import PASS_TOKENS, WIDTH_MULTIPLE
 from distill.recipe import Training
 from distill.train import attention, batches, metrics
+from distill.train.rows import Ints
 from distill.train.tokens import Rows
 
-WIDTH_MULTIPLE = 64
-"""On a GPU a batch is padded to a multiple of this: each new width costs new allocations."""
-DEVICE_TOKENS = 16_384
-"""Of a pass, where neither the recipe nor the device says."""
 LAST_SHARE = 0.1
 """The final loss is the mean of what was logged in this last share of the steps."""
 
@@ -51,22 +49,8 @@ def trainer(
         found = [rows[row] for row in asked["row"]]
         return {name: [row[name] for row in found] for name in ("input_ids", "labels")}
 
-    if end_to_end:
-        accumulation = batches.passes_of_a_step(
-            lengths, training.batch_size, world, training.device_tokens or DEVICE_TOKENS, training.seed
-        )
-        device_batch = max(2, training.batch_size // (accumulation * world))
-    else:
-        device_batch = min(training.device_batch_size, max(1, training.batch_size // world))
-        accumulation = training.batch_size // (device_batch * world)
-        if accumulation * device_batch * world != training.batch_size:
-            raise ValueError(
-                f"training.batch_size={training.batch_size} is no multiple of {world} devices x "
-                f"{device_batch} sequences"
-            )
+    device_batch, accumulation = _passes(training, lengths, world, end_to_end)
     arguments = _arguments(training, folder, len(rows), device_batch, accumulation, world, end_to_end)
-    arguments.report_to = list(training.report_to)
-    arguments.run_name, arguments.project = folder.parent.name, "distill"
 
     class FiniteTrainer(SFTTrainer):
         """Ends the training before a loss or a gradient that is not finite reaches the weights."""
@@ -150,6 +134,22 @@ def trainer(
     return made
 
 
+def _passes(training: Training, lengths: Ints, world: int, end_to_end: bool) -> tuple[int, int]:
+    """How many rows a process has in a pass, and how many passes make a step; raises ValueError where a step
+    cannot be cut so."""
+    if end_to_end:
+        tokens = training.device_tokens or PASS_TOKENS[-1]
+        passes = batches.passes_of_a_step(lengths, training.batch_size, world, tokens, training.seed)
+        return max(2, training.batch_size // (passes * world)), passes
+    rows = min(training.device_batch_size, max(1, training.batch_size // world))
+    passes = training.batch_size // (rows * world)
+    if passes * rows * world != training.batch_size:
+        raise ValueError(
+            f"training.batch_size={training.batch_size} is no multiple of {world} devices x {rows} sequences"
+        )
+    return rows, passes
+
+
 def _arguments(
     training: Training,
     folder: Path,
@@ -199,7 +199,9 @@ def _arguments(
         save_total_limit=2,
         logging_steps=max(1, min(10, steps // 20)),
         logging_nan_inf_filter=False,
-        report_to=[],
+        report_to=list(training.report_to),
+        run_name=folder.parent.name,
+        project="distill",
         disable_tqdm=True,
         dataloader_pin_memory=on_gpu,
         seed=training.seed,

@@ -34,6 +34,7 @@ from distill import workers
 from distill.recipe import Training
 from distill.records import Example
 from distill.store import folders, shards, write_text
+from distill.store.paths import fsync
 from distill.train import rows
 from distill.train.encoder import Encoder
 from distill.train.rows import Encoded, Failure, Ints
@@ -258,17 +259,9 @@ def write(folder: Path, made: Encoded) -> None:
     told = {"rows": len(made.ends), "tokens": len(made.tokens), "encoder": made.encoder}
     (scratch / TOLD).write_text(json.dumps({**told, "failures": made.failures}), encoding="utf-8")
     for path in (*scratch.iterdir(), scratch):
-        _fsync(path)
+        fsync(path)
     os.rename(scratch, folder)
-    _fsync(folder.parent)
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    fsync(folder.parent)
 
 
 class Rows:
