@@ -140,13 +140,13 @@ class Quotes:
     def _quote(self, one: int, text: str, spaced: str, asked: str) -> Quote | None:
         """The passage of a text that quotes a question, compared word by word; None when it does not."""
         places = list(_WORD.finditer(spaced))
-        there = _stretches([place.group().lower() for place in places], self.gram_words)
-        wanted = _stretches(_WORD.findall(self.texts[one].lower()), self.gram_words)
+        there = stretches([place.group().lower() for place in places], self.gram_words)
+        wanted = stretches(_WORD.findall(self.texts[one].lower()), self.gram_words)
         telling = itertools.compress(wanted, self.rare[self.bounds[one] : self.bounds[one + 1]])
         shared = (
             set(there)
             .intersection(telling)
-            .difference(_stretches(_WORD.findall(asked.lower()), self.gram_words))
+            .difference(stretches(_WORD.findall(asked.lower()), self.gram_words))
         )
         score = _covered(np.array([gram in shared for gram in wanted], dtype=np.bool_), self.gram_words)
         if score < self.least:
@@ -181,5 +181,6 @@ def _covered(present: NDArray[np.bool_], size: int) -> float:
     return float(np.count_nonzero(np.cumsum(edges)[:-1])) / (len(edges) - 1)
 
 
-def _stretches(found: list[str], size: int) -> list[Gram]:
+def stretches(found: list[str], size: int) -> list[Gram]:
+    """Each run of `size` words, in order."""
     return list(zip(*(found[start:] for start in range(size)), strict=False))

@@ -27,7 +27,7 @@ from itertools import groupby
 from operator import attrgetter, itemgetter
 from typing import Any, Literal, NamedTuple
 
-from distill.contamination.quotes import TEXT_CHARACTERS, Batch, Quote, Quotes
+from distill.contamination.quotes import TEXT_CHARACTERS, Batch, Quote, Quotes, stretches
 from distill.recipe import Decontamination
 from distill.records import Problem, Trace
 from distill.text import shingles
@@ -148,7 +148,7 @@ class Benchmarks:
 
     def _add(self, benchmark: str, question: str) -> None:
         number, found, bare = len(self.known), plain_words(question), _bare(question)
-        grams = _stretches(found, self.section.gram_words)
+        grams = set(stretches(found, self.section.gram_words))
         self.known.append(Known(benchmark, question, found, len(grams)))
         self.exact.setdefault(bare, number)
         self.digits.setdefault(_DIGITS.sub("0", bare), number)
@@ -158,7 +158,7 @@ class Benchmarks:
             self.fewer.setdefault(fewer, set()).add(number)
         for gram in grams:
             self.grams.setdefault(gram, []).append(number)
-        for phrase in _stretches(found, PHRASE_WORDS):
+        for phrase in set(stretches(found, PHRASE_WORDS)):
             self.phrases.setdefault(phrase, []).append(number)
 
     def _match(self, question: str) -> Close | None:
@@ -180,7 +180,7 @@ class Benchmarks:
 
     def _shared(self, found: list[str]) -> tuple[float, int]:
         """The largest share of n-grams in common and whose it is; 0 when it is too small."""
-        grams = _stretches(found, self.section.gram_words)
+        grams = set(stretches(found, self.section.gram_words))
         shared = Counter(number for gram in grams & self.grams.keys() for number in self.grams[gram])
         scores = (
             (count / min(len(grams), self.known[number].grams), -number) for number, count in shared.items()
@@ -198,7 +198,7 @@ class Benchmarks:
         nearly = same | self.fewer.get(mine, set())
         if not nearly:
             return 0.0, 0
-        meetings = (self.phrases.get(phrase, ()) for phrase in _stretches(found, PHRASE_WORDS))
+        meetings = (self.phrases.get(phrase, ()) for phrase in set(stretches(found, PHRASE_WORDS)))
         shared = Counter(
             number
             for numbers in meetings
@@ -351,7 +351,3 @@ def _facts(question: str) -> Facts:
 def _fewer(facts: Facts) -> set[Facts]:
     """The facts without one that is no number in digits, for each."""
     return {facts[:place] + facts[place + 1 :] for place, fact in enumerate(facts) if not fact[0].isdigit()}
-
-
-def _stretches(found: list[str], size: int) -> set[Gram]:
-    return set(zip(*(found[start:] for start in range(size)), strict=False))

@@ -17,6 +17,11 @@ ELSEWHERE = {"finish_reasons", "is_reasoning_complete"}
 """Columns that say how a completion ended, under other names than ours."""
 
 
+RESPONSES: tuple[tuple[str, ...], ...] = ((), ("response",), ("answer",))
+THINKING: tuple[tuple[str, ...], ...] = ((), ("thinking",))
+"""Our own columns of completions and of their thinking."""
+
+
 class Reading(NamedTuple):
     """What the columns of a file are, and which of them are not read under our own names."""
 
@@ -30,8 +35,7 @@ class Reading(NamedTuple):
     @property
     def ours(self) -> bool:
         """Whether rows are read under our names, as they are."""
-        plain = ((), ("response",), ("answer",)), ((), ("thinking",))
-        return self.guess.response in plain[0] and self.guess.thinking in plain[1] and not self.several
+        return self.guess.response in RESPONSES and self.guess.thinking in THINKING and not self.several
 
     @property
     def used(self) -> frozenset[str]:
@@ -43,9 +47,9 @@ class Reading(NamedTuple):
         """The columns that are not named as ours are, in a line; empty where all are."""
         given = {"question": self.guess.question, "reference": self.guess.reference}
         found = [f"{ours} from {name}" for ours, name in given.items() if name not in ("", ours)]
-        if self.guess.response not in ((), ("response",), ("answer",)):
+        if self.guess.response not in RESPONSES:
             found.append(f"response from {', '.join(self.guess.response)}")
-        if self.guess.thinking not in ((), ("thinking",)):
+        if self.guess.thinking not in THINKING:
             found.append(f"thinking from {', '.join(self.guess.thinking)}")
         return "; ".join(found)
 

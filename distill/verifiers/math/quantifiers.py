@@ -7,7 +7,7 @@ are. Words about a letter that the formula does not have are not read.
 import re
 from typing import Literal, NamedTuple
 
-Kind = Literal["", "all", "free", "integer"]
+Says = Literal["", "all", "free", "integer"]
 
 MOST_CHARACTERS = 400
 """A longer text is left alone."""
@@ -49,7 +49,7 @@ class Clause(NamedTuple):
     """A formula, and what the words behind it say of one of its letters."""
 
     formula: str
-    kind: Kind = ""
+    kind: Says = ""
     letter: str = ""
     limit: str = ""
 
@@ -85,14 +85,14 @@ def clause(text: str) -> Clause:
     return Clause(text)
 
 
-_KINDS: tuple[tuple[Kind, tuple[re.Pattern[str], ...]], ...] = (
+_KINDS: tuple[tuple[Says, tuple[re.Pattern[str], ...]], ...] = (
     ("integer", _INTEGER),
     ("all", (_ALL,)),
     ("free", _FREE),
 )
 
 
-def _speaks_of(formula: str, kind: Kind, letter: str) -> bool:
+def _speaks_of(formula: str, kind: Says, letter: str) -> bool:
     """Whether a formula has the letter: defines a function or sequence in it, or uses it."""
     if kind != "all":
         return letter in re.sub(r"\\[A-Za-z]+", " ", formula)
