@@ -28,7 +28,7 @@ from distill.engines import Completions
 from distill.files import readers
 from distill.recipe import DatasetRecipe, Sampling, StudentRecipe, Teacher, load
 from distill.records import Candidate, Problem
-from distill.store import schema, shards
+from distill.store import list_shards, schema, shards
 
 
 def main() -> int:
@@ -76,7 +76,7 @@ def dataset_folder(name: str) -> Path:
 
 def read_candidates(folder: Path) -> Iterable[Candidate]:
     """All candidates of a dataset, dropped ones too."""
-    for path in shards.list_shards(f"{folder}/candidates"):
+    for path in list_shards(f"{folder}/candidates"):
         yield from shards.read(Candidate, path)
 
 

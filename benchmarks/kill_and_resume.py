@@ -21,7 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from distill.store import shards
+from distill.store import list_shards, shards
 
 MEASURED = "verify_seconds"
 
@@ -115,7 +115,7 @@ def digest(dataset: Path) -> dict[str, str]:
     found = {}
     for part in ("candidates", "examples"):
         whole = hashlib.sha256()
-        for path in shards.list_shards(f"{dataset}/{part}"):
+        for path in list_shards(f"{dataset}/{part}"):
             for row in shards.read_rows(path):
                 row.pop(MEASURED, None)
                 whole.update(json.dumps(row, sort_keys=True, ensure_ascii=False).encode())

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill.records import Score
-from distill.store import shards
+from distill.store.paths import replacing
 from distill.text.tables import inert
 
 WIDTH_INCHES, DOTS_PER_INCH = 7.0, 110
@@ -334,7 +334,7 @@ def _save(draw: Callable[[Any], None], path: str, height_inches: float) -> None:
     ):
         figure = Figure(figsize=(WIDTH_INCHES, height_inches), dpi=DOTS_PER_INCH, layout="constrained")
         draw(figure.add_subplot())
-        with shards.replacing(path) as file:
+        with replacing(path) as file:
             figure.savefig(file, format=kind, metadata={"Date": None} if kind == "svg" else None)
 
 

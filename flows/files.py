@@ -34,7 +34,7 @@ from distill.files.readers import Row
 from distill.progress import Meter, say
 from distill.recipe import Curation, DatasetRecipe, RecipeError, Verification
 from distill.records import Opinions, Trace, Verdict
-from distill.store import StoreError, folders, shards
+from distill.store import StoreError, exists, folders, list_shards, read_text, remove, shards, write_text
 from distill.store.paths import filesystem
 from distill.store.schema import schema, to_row
 from distill.text import endings, prompts
@@ -157,11 +157,11 @@ def _verifying_key(source: str, section: Verification) -> str:
 def _finished(parts: str, key: str) -> list[str]:
     """The parts of an earlier run with the same key; those of another run are removed."""
     stored = f"{parts}/key.json"
-    if shards.exists(stored) and shards.read_text(stored) == key:
-        return shards.list_shards(parts)
-    for path in shards.list_shards(parts):
-        shards.remove(path)
-    shards.write_text(stored, key)
+    if exists(stored) and read_text(stored) == key:
+        return list_shards(parts)
+    for path in list_shards(parts):
+        remove(path)
+    write_text(stored, key)
     return []
 
 
@@ -217,7 +217,7 @@ def require_verdicts(source: str, target: str) -> None:
 
 def require_examples(folder: str) -> None:
     """Raises NothingLeftError when the dataset in a folder has no example."""
-    dropped.require_examples(funnel.from_json(shards.read_text(f"{folder}/funnel.json")), folder, folder)
+    dropped.require_examples(funnel.from_json(read_text(f"{folder}/funnel.json")), folder, folder)
 
 
 def curate_file(source: str, folder: str, curation: Curation, recipe: DatasetRecipe | None) -> str:
@@ -229,7 +229,7 @@ def curate_file(source: str, folder: str, curation: Curation, recipe: DatasetRec
         work = _work(folder, key)
         if finished(folder):  # killed between the last file and the end
             shutil.rmtree(work)
-            return funnel.table(funnel.from_json(shards.read_text(f"{folder}/funnel.json")))
+            return funnel.table(funnel.from_json(read_text(f"{folder}/funnel.json")))
         stages = steps.stages(_candidates(source, work), curation, partial(_made, source, work, curation))
         found = steps.cut(stages, folder, curation, recipe, on_cores)
         write.describe(
@@ -320,14 +320,14 @@ def _work(folder: str, key: str) -> str:
             shutil.rmtree(one)
         elif one.name != ".lock":
             one.unlink()
-    shards.write_text(f"{work}/{KEY}", key)
+    write_text(f"{work}/{KEY}", key)
     return work
 
 
 def _candidates(source: str, work: str) -> list[str]:
     """The shards of candidates: those of a dataset folder, or what is gathered from files."""
     if is_dataset(source):
-        return shards.list_shards(f"{source}/candidates")
+        return list_shards(f"{source}/candidates")
     with Meter("reading traces", 0) as meter:
         return grouping.gather(meter.over(traces.candidates_from_all(source)), f"{work}/candidates")
 

@@ -29,7 +29,8 @@ from distill.recipe import (
 )
 from distill.records import Candidate, Example, Kind, Problem, Trace
 from distill.sample import keys, prompt_checks
-from distill.store import Folder, digest, fingerprint, folders, schema
+from distill.store import Folder, digest, fingerprint, schema
+from distill.store.keys import model_identity
 from distill.text import prompts
 from distill.train import student_template
 
@@ -278,7 +279,7 @@ def _weights(teacher: Teacher) -> Any:
 
 
 def _files(model: str, revision: str | None) -> dict[str, Any]:
-    return folders.model_identity(str(shapes.local_folder(model) or model), revision)
+    return model_identity(str(shapes.local_folder(model) or model), revision)
 
 
 def _without(settings: dict[str, Any], *names: str) -> dict[str, Any]:

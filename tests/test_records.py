@@ -20,7 +20,7 @@ from distill.records import (
     Trace,
     Verdict,
 )
-from distill.store import folders, schema, shards
+from distill.store import digest, schema, shards
 
 GOLDEN = Path(__file__).parent / "golden" / "schemas.txt"
 STORED = (Problem, Trace, Candidate, Example)
@@ -123,7 +123,7 @@ def test_columns_that_were_added_are_no_part_of_a_schema_s_digest_and_rows_witho
     stored = schema.schema(Candidate)
     for name in ADDED:
         stored = stored.remove(stored.get_field_index(name))
-    assert schema.fingerprint(Candidate) == folders.digest(str(stored))[:8]
+    assert schema.fingerprint(Candidate) == digest(str(stored))[:8]
     candidate = Candidate(
         Trace(Problem("p", "s", "math", "q", "4"), "t", 0, "x", "4", True, "stop"), Verdict("wrong")
     )

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from distill.collect.rows import collect, question_key
-from distill.files import columns, guess, readers
+from distill.files import columns, guess, readers, ready
 from distill.files.traces import UnknownFormatError
 from distill.recipe import ProblemSource, Verification
 from distill.recipe.problems import names
 from distill.records import Problem
-from distill.text import ready, thinking
+from distill.text import thinking
 from distill.text.tables import inert
 from distill.verifiers import choice_options
 

@@ -29,13 +29,13 @@ from typing import Any
 from distill import duplicates, verifiers
 from distill.collect import options
 from distill.contamination import Match
-from distill.files import columns
+from distill.files import columns, ready
 from distill.files.readers import BAD_ROW
 from distill.recipe import Duplicates, ProblemSource, RecipeError, Verification
 from distill.recipe.problems import names
 from distill.records import Problem, Verdict
 from distill.store import digest
-from distill.text import language, ready
+from distill.text import language
 
 VERSION = 4
 MAX_QUESTION_CHARACTERS = 100_000

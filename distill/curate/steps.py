@@ -25,7 +25,7 @@ from distill.duplicates import Pair, pairs
 from distill.progress import Meter
 from distill.recipe import Curation, DatasetRecipe
 from distill.records import Candidate
-from distill.store import shards
+from distill.store import exists, shards
 from distill.text import prompts
 
 Stage = Literal["measures", "pairs", "matches"]
@@ -88,7 +88,7 @@ def make(
     rows = [count(source) for source in sources]
     if stage == "pairs":
         target = f"{folder}/{PAIRS}"
-        if not shards.exists(target):
+        if not exists(target):
             list(run(pair_shards, [Job(sources, target, sum(rows))], section))
         return [target]
     step, label = (
@@ -99,7 +99,7 @@ def make(
     jobs = [
         Job(source, f"{folder}/{_name(source)}", size) for source, size in zip(sources, rows, strict=True)
     ]
-    todo = [job for job in jobs if not shards.exists(job.target)]
+    todo = [job for job in jobs if not exists(job.target)]
     with (
         Meter(label, sum(rows), sum(rows) - sum(job.rows for job in todo)) as meter,
         closing(run(step, todo, section)) as found,
@@ -120,9 +120,9 @@ def cut(
 ) -> Funnel:
     """Decides over all rows, writes the shards of a dataset into a folder, and returns the dataset's
     funnel."""
-    if not shards.exists(f"{folder}/{write.PAIRS}"):
+    if not exists(f"{folder}/{write.PAIRS}"):
         shards.write(Pair, read(Pair, made.pairs), f"{folder}/{write.PAIRS}")
-    if made.matches and not shards.exists(f"{folder}/{write.MATCHES}"):
+    if made.matches and not exists(f"{folder}/{write.MATCHES}"):
         write.gather_matches(made.matches, made.measured, folder)
     jobs = [Job(path, folder, count(path)) for path in made.measured]
     rows = sum(job.rows for job in jobs)
@@ -198,7 +198,7 @@ def cut_shard(
     candidates, kept, preferred = (
         f"{folder}/{part}/{name}" for part in ("candidates", "examples", "preferences")
     )
-    if shards.exists(candidates) and shards.exists(kept):
+    if exists(candidates) and exists(kept):
         found = funnel.funnel(shards.read_tables(candidates))
     else:
         decided = _decided(measured, f"{folder}/{DECISIONS}/{name}")
@@ -207,7 +207,7 @@ def cut_shard(
             shards.writing(EXAMPLE, kept) as to_examples,
         ):
             found = funnel.funnel(_written(decided, to_candidates, to_examples, template, system))
-    if section.preferences is not None and not shards.exists(preferred):
+    if section.preferences is not None and not exists(preferred):
         close = {match.id for match in write.contaminated(folder, section.decontamination).values()}
         rows = preferences(
             shards.read(Candidate, candidates), section.preferences, section.screens, template, system, close

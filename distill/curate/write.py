@@ -27,7 +27,7 @@ from distill.curate.charts import COLUMNS, histograms
 from distill.curate.funnel import Funnel
 from distill.recipe import Curation, DatasetRecipe, Decontamination
 from distill.records import Candidate, Outline
-from distill.store import schema, shards
+from distill.store import exists, list_shards, remove, schema, shards, write_text
 
 CANDIDATE = schema.schema(Candidate)
 DECISION = pa.schema([CANDIDATE.field(name) for name in ("duplicate_of", "dropped", "detail_dropped")])
@@ -98,16 +98,16 @@ def describe(
     `measuring` is what decided the measured columns, so that another cut knows whether it can take them over.
     """
     close = list(matches(folder))
-    shards.write_text(f"{folder}/funnel.json", funnel.to_json(found))
+    write_text(f"{folder}/funnel.json", funnel.to_json(found))
     if curation.benchmarks:
         report = contamination.report(close, curation.decontamination)
-        shards.write_text(f"{folder}/contamination.json", json.dumps(report, indent=1, ensure_ascii=False))
-    shards.write_text(
+        write_text(f"{folder}/contamination.json", json.dumps(report, indent=1, ensure_ascii=False))
+    write_text(
         f"{folder}/{CURATION}",
         json.dumps({"curation": curation.identity(), **measuring}, indent=1, ensure_ascii=False),
     )
     if recipe is not None:
-        shards.write_text(
+        write_text(
             f"{folder}/recipe.json", json.dumps(recipe.identity(), indent=1, ensure_ascii=False)
         )  # no addresses
     drawn = _draw(folder, found, curation, recipe) if plots.available() else []
@@ -119,24 +119,24 @@ def describe(
         fingerprints,
         contamination=contamination.markdown(close, curation.decontamination) if curation.benchmarks else "",
         plots=drawn,
-        preferences=any(shards.count(path) for path in shards.list_shards(f"{folder}/preferences")),
+        preferences=any(shards.count(path) for path in list_shards(f"{folder}/preferences")),
         unasked=unasked,
     )
-    shards.remove(f"{folder}/{DECISIONS}")
-    shards.write_text(f"{folder}/{CARD}", text)
+    remove(f"{folder}/{DECISIONS}")
+    write_text(f"{folder}/{CARD}", text)
 
 
 def matches(folder: str) -> Iterator[Match]:
     """What is close to a benchmark question, with row numbers over all shards."""
     path = f"{folder}/{MATCHES}"
-    return shards.read(Match, path) if shards.exists(path) else iter(())
+    return shards.read(Match, path) if exists(path) else iter(())
 
 
 def _draw(folder: str, found: Funnel, curation: Curation, recipe: DatasetRecipe | None) -> list[str]:
     """Draws the charts of a dataset, and returns their paths inside its folder."""
     paths = [f"plots/{name}.png" for name in ("funnel", "lengths", "pass_rates", "language")]
     stages, lengths, rates, language = (f"{folder}/{path}" for path in paths)
-    candidates = shards.list_shards(f"{folder}/candidates")
+    candidates = list_shards(f"{folder}/candidates")
     by_outcome, by_source, by_fate = histograms(
         table for path in candidates for table in shards.read_tables(path, COLUMNS)
     )

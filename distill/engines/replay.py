@@ -23,7 +23,7 @@ from distill.engines.protocol import Completion, EngineError, Request, failed
 from distill.files import columns, guess, readers
 from distill.recipe import ProblemSource, RecipeError, Sampling, Teacher
 from distill.recipe.problems import names
-from distill.store import digest, shards
+from distill.store import digest, list_shards
 from distill.text import endings
 
 QUESTIONS = tuple(dict.fromkeys(("question", "prompt", "problem", *guess.QUESTIONS, *guess.CONVERSATIONS)))
@@ -151,7 +151,7 @@ def _rows(teacher: Teacher) -> Iterator[Mapping[str, Any]]:
     place = readers.locate(source)
     if place is not None and (place.endswith(readers.KNOWN) or "://" in place):
         yield from readers.file_rows(place)
-    elif place is not None and (found := shards.list_shards(place)):
+    elif place is not None and (found := list_shards(place)):
         for path in found:
             yield from readers.file_rows(path)
     elif place is not None and Path(place).is_file():

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from distill.records import Candidate, Measures
-from distill.store import schema, shards
+from distill.store import list_shards, schema, shards
 
 SHARD_ROWS = 4096
 SHARD_CHARACTERS = 64 << 20
@@ -50,7 +50,7 @@ def gather(candidates: Iterable[Candidate], folder: str) -> list[str]:
         _write(parts, spool)
         rmtree(parts)
         spool.rename(done)
-    return shards.list_shards(folder)
+    return list_shards(folder)
 
 
 def _partition(candidates: Iterable[Candidate], folder: Path) -> None:

@@ -5,12 +5,12 @@ from dataclasses import replace
 from functools import reduce
 
 from distill.engines import ENGINES, Completion, Usage, cost_usd, usage_of
+from distill.files import ready as packed
 from distill.progress import say
 from distill.recipe import Teacher
 from distill.records import Problem, Trace
 from distill.store import digest
 from distill.text import endings, think_tags, thinking
-from distill.text import ready as packed
 
 READY = "ready:"
 """Before the source's name it is the teacher of a trace that came with its problem."""

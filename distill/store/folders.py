@@ -21,10 +21,6 @@ from typing import Any, NamedTuple
 
 from distill.progress import say
 from distill.store.keys import FINGERPRINT_CHARACTERS, Busy, NotMade, differences, fingerprint, slug
-from distill.store.keys import Damaged as Damaged
-from distill.store.keys import StoreError as StoreError
-from distill.store.keys import digest as digest
-from distill.store.keys import model_identity as model_identity
 from distill.store.paths import answering, exists, filesystem, is_elsewhere, read_text, write_text
 
 ROOT = os.environ.get("DISTILL_STORE", str(Path(__file__).parents[2] / "data" / "store"))

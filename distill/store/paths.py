@@ -109,7 +109,7 @@ def replacing(path: str) -> Iterator[IO[bytes]]:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
-    _fsync_folder(target.parent)
+    fsync(target.parent)
 
 
 def remove(folder: str) -> None:
@@ -149,8 +149,9 @@ def _remedy(error: Exception) -> str:
     )
 
 
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def fsync(path: Path) -> None:
+    """Returns when the disk has a file, or what a folder holds."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -18,13 +18,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from distill.store import schema
-from distill.store.paths import answering, filesystem, is_elsewhere
-from distill.store.paths import exists as exists
-from distill.store.paths import list_shards as list_shards
-from distill.store.paths import read_text as read_text
-from distill.store.paths import remove as remove
-from distill.store.paths import replacing as replacing
-from distill.store.paths import write_text as write_text
+from distill.store.paths import (
+    answering,
+    filesystem,
+    is_elsewhere,
+    replacing,
+)
 
 ROW_GROUP_BYTES = 32 << 20
 BATCH_ROWS = 1024

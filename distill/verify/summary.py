@@ -15,7 +15,8 @@ from typing import Any
 from distill.files.traces import DEFAULT_KIND
 from distill.progress import percent, say
 from distill.records import Opinions
-from distill.store import shards
+from distill.store import write_text
+from distill.store.paths import replacing
 from distill.store.schema import columns
 from distill.text.tables import aligned, grid, inert
 
@@ -134,7 +135,7 @@ def write(
     `read` gives the rows anew each time, with the named columns or (None) all of them.
     """
     summaries = summarise(read(list(COUNTED)))
-    shards.write_text(summary, to_json(summaries))
+    write_text(summary, to_json(summaries))
     if any(one.judge or one.majority for one in summaries):
         count = write_disagreements(read(None), disagreements)
         say(f"{count:,} answers on which opinions differ: {disagreements}")
@@ -154,7 +155,7 @@ def disagreements(rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
 def write_disagreements(rows: Iterable[Row], path: str) -> int:
     """Writes the rows on which opinions differ as JSON Lines, and returns how many."""
     count = 0
-    with shards.replacing(path) as file:
+    with replacing(path) as file:
         for row in disagreements(rows):
             file.write(json.dumps(row, ensure_ascii=False, default=str).encode("utf-8", "replace") + b"\n")
             count += 1

@@ -14,7 +14,7 @@ from distill.collect import MAX_QUESTION_CHARACTERS, apart, collect, marked
 from distill.files.readers import BAD_ROW, read_rows
 from distill.recipe import Curation, ProblemSource, RecipeError, Screens, Verification, load_dataset
 from distill.records import Problem, Trace
-from distill.store import folders, schema, shards
+from distill.store import folders, list_shards, schema, shards
 
 VERIFICATION = Verification(workers=1)
 SCALARS = st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.floats() | st.text(max_size=20)
@@ -360,7 +360,7 @@ def test_the_stage_marks_what_stands_apart_and_goes_on_after_a_kill(
         recipe = recipe.model_copy(update={"curation": section})
         folder = collect_stage(Folders(*settings, recipe if section else None)).path
         return folder, [
-            problem.unusable for path in shards.list_shards(folder) for problem in shards.read(Problem, path)
+            problem.unusable for path in list_shards(folder) for problem in shards.read(Problem, path)
         ]
 
     folder, found = reasons(curation)

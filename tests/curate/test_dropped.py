@@ -14,7 +14,7 @@ from distill.curate.dropped import Lookout
 from distill.engines import Completion, Request
 from distill.recipe import Adaptive, Sampling, Screens, Teacher
 from distill.records import Message, Outcome, Problem
-from distill.store import folders, shards
+from distill.store import folders, list_shards, shards
 from flows import cli
 from flows.sample import Looks
 
@@ -148,7 +148,7 @@ def test_a_teacher_that_never_thinks_is_told_at_once_and_its_empty_dataset_is_a_
     (made,) = Path(folders.ROOT, "datasets").glob("*/made.json")
     assert json.loads(made.read_text())["kept"] == 0 and str(made.parent) in last
     assert (made.parent / "funnel.json").is_file() and sum(
-        map(shards.count, shards.list_shards(f"{made.parent}/candidates"))
+        map(shards.count, list_shards(f"{made.parent}/candidates"))
     ) == MANY
 
     assert cli.main(["dataset", recipe]) == 1

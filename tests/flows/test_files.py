@@ -16,7 +16,7 @@ import pytest
 from distill.curate import write
 from distill.duplicates import Pair
 from distill.recipe import Curation, RecipeError, Selection, load_dataset, load_made
-from distill.store import shards
+from distill.store import list_shards, shards
 from flows import files
 from flows.cli import main
 from flows.files import UnfinishedError
@@ -99,7 +99,7 @@ def written(folder: Path) -> dict[str, bytes]:
 def dropped(folder: Path) -> dict[str, str | None]:
     return {
         row["id"]: row["dropped"]
-        for path in shards.list_shards(f"{folder}/candidates")
+        for path in list_shards(f"{folder}/candidates")
         for row in shards.read_rows(path)
     }
 
@@ -116,7 +116,7 @@ def test_every_row_has_its_reason_and_its_columns(tmp_path: Path) -> None:
         "truncated",
         None,
     }
-    paths = shards.list_shards(str(tmp_path / "out" / "candidates"))
+    paths = list_shards(str(tmp_path / "out" / "candidates"))
     extra = {row["id"]: row["extra"] for path in paths for row in shards.read_rows(path)}
     assert json.loads(extra["1-3"]) == {"site": {"page": 1}}
     report = json.loads((tmp_path / "out" / "contamination.json").read_text(encoding="utf-8"))

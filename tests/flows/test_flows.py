@@ -18,7 +18,7 @@ from distill.engines import Completions
 from distill.plan.preflight import CannotRun
 from distill.recipe import DatasetRecipe, RecipeError, load_dataset
 from distill.records import Candidate, Example, Problem, Trace
-from distill.store import Damaged, NotMade, folders, shards
+from distill.store import Damaged, NotMade, folders, list_shards, shards
 
 PROJECT = Path(__file__).parents[2]
 SMALL = ("problems.0.limit=30", "shard_problems=8", "sampling.n=2")
@@ -74,11 +74,9 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefect_server: str) 
 def test_every_row_is_there_and_siblings_stay_together(root: str) -> None:
     folder = make()
     (traces,) = made(root, "traces")
-    candidates = [[*shards.read(Candidate, path)] for path in shards.list_shards(f"{folder}/candidates")]
-    examples = [
-        row for path in shards.list_shards(f"{folder}/examples") for row in shards.read(Example, path)
-    ]
-    asked = [row for path in shards.list_shards(traces["folder"]) for row in shards.read(Trace, path)]
+    candidates = [[*shards.read(Candidate, path)] for path in list_shards(f"{folder}/candidates")]
+    examples = [row for path in list_shards(f"{folder}/examples") for row in shards.read(Example, path)]
+    asked = [row for path in list_shards(traces["folder"]) for row in shards.read(Trace, path)]
     assert [len(shard) for shard in candidates] == [16, 16, 16, 12]
     assert [row.trace for shard in candidates for row in shard] == asked
     for shard in candidates:
@@ -111,9 +109,7 @@ def test_another_policy_cuts_the_same_traces_anew(root: str) -> None:
 def test_more_samples_ask_for_the_new_ones_and_for_what_could_not_be_had(root: str) -> None:
     (traces,) = made(root, "traces")
     failed = sum(
-        row.failure is not None
-        for path in shards.list_shards(traces["folder"])
-        for row in shards.read(Trace, path)
+        row.failure is not None for path in list_shards(traces["folder"]) for row in shards.read(Trace, path)
     )
     make("sampling.n=3")
     assert [summary["calls"] for summary in made(root, "traces")] == [60, 30 + failed]
@@ -124,7 +120,7 @@ def test_other_lists_of_problems_take_over_what_is_there(root: str) -> None:
     make("shard_problems=7", "problems.0.limit=25")
     first, second = made(root, "traces")
     rows = [
-        [row for path in shards.list_shards(one["folder"]) for row in shards.read(Trace, path)]
+        [row for path in list_shards(one["folder"]) for row in shards.read(Trace, path)]
         for one in (first, second)
     ]
     assert rows[0][: len(rows[1])] == rows[1] and len(rows[1]) == 50
@@ -136,7 +132,7 @@ def test_adaptive_sampling_makes_a_dataset_and_another_verifier_setting_another_
     make("sampling.n=1", "sampling.adaptive={enough=2,most=6}")
     make("sampling.n=1", "sampling.adaptive={enough=2,most=6}", "verification.max_answer_characters=100")
     _, adaptive, other = made(root, "traces")
-    rows = [row for path in shards.list_shards(adaptive["folder"]) for row in shards.read(Trace, path)]
+    rows = [row for path in list_shards(adaptive["folder"]) for row in shards.read(Trace, path)]
     drawn = Counter(row.problem.problem_id for row in rows)
     assert min(drawn.values()) == 2 < max(drawn.values()) <= 6
     assert other["rows"] == adaptive["rows"] and other["calls"] <= sum(
@@ -176,7 +172,7 @@ def test_worker_processes_measure_what_this_process_does(root: str, monkeypatch:
 
 def test_a_larger_budget_asks_only_for_what_did_not_come_to_its_end(root: str) -> None:
     (traces,) = made(root, "traces")
-    rows = [row for path in shards.list_shards(traces["folder"]) for row in shards.read(Trace, path)]
+    rows = [row for path in list_shards(traces["folder"]) for row in shards.read(Trace, path)]
     make("sampling.max_tokens=2048")
     unfinished = sum(row.finish_reason != "stop" or row.failure is not None for row in rows)
     assert 0 < unfinished < len(rows)
@@ -330,7 +326,7 @@ def test_a_killed_run_goes_on_and_pays_for_nothing_twice(empty: str, tmp_path: P
     with Completions(next(killed.rglob("completions.sqlite"))) as completions:
         paid = len(completions) - completions.usage().total.failures
     assert 0 < paid < 2400, "the run was killed too early or too late"
-    for path in shards.list_shards(str(next(killed.glob("traces/*")))):
+    for path in list_shards(str(next(killed.glob("traces/*")))):
         assert len(list(shards.read(Trace, path))) == 800
     done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=True)
     undisturbed = make(*more)
@@ -345,13 +341,13 @@ def test_the_store_can_be_elsewhere(monkeypatch: pytest.MonkeyPatch, prefect_ser
     monkeypatch.setattr(folders, "ROOT", f"memory://{uuid4().hex}")
     folder = make()
     assert folder.startswith("memory://")
-    assert sum(shards.count(path) for path in shards.list_shards(f"{folder}/candidates")) == 60
+    assert sum(shards.count(path) for path in list_shards(f"{folder}/candidates")) == 60
     assert make() == folder
 
 
 def test_problems_keep_their_order_and_their_reasons(root: str) -> None:
     (problems,) = made(root, "problems")
-    rows = [row for path in shards.list_shards(problems["folder"]) for row in shards.read(Problem, path)]
+    rows = [row for path in list_shards(problems["folder"]) for row in shards.read(Problem, path)]
     assert len(rows) == problems["rows"] == 30
     assert problems["unusable"] == {}
 

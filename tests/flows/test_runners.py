@@ -14,7 +14,7 @@ import pytest
 from prefect import flow, task
 
 from distill.records import Problem
-from distill.store import checked, folders, shards
+from distill.store import checked, folders, list_shards, shards
 from flows import runners
 
 KINDS = [
@@ -81,7 +81,7 @@ def test_shards_are_the_same_bytes_wherever_they_are_made(
             [Problem(f"{number}-{row}", "s", "math", "q", None) for row in range(50)],
             f"{tmp_path}/{number:05}.parquet",
         )
-    pairs = [(path, path.replace(".parquet", ".copy")) for path in shards.list_shards(str(tmp_path))]
+    pairs = [(path, path.replace(".parquet", ".copy")) for path in list_shards(str(tmp_path))]
     done = copies.with_options(task_runner=runners.runner(2))(pairs)
     assert all(Path(source).read_bytes() == Path(target).read_bytes() for source, target in pairs)
     assert {report["store"] for report in done} == {folders.ROOT}

@@ -26,7 +26,7 @@ from distill.engines.server import ServerEngine
 from distill.recipe import Sampling, Teacher, Verification
 from distill.records import Problem, Trace
 from distill.sample import Asked, SamplingKeys, sample
-from distill.store import folders, shards
+from distill.store import folders, list_shards, shards
 from distill.text import prompts
 
 SERVER = Path(__file__).with_name("fault_server.py")
@@ -180,7 +180,7 @@ def paid_twice(entries: list[dict[str, Any]]) -> Counter[str]:
 
 def rows(folder: Path, without: tuple[str, ...] = ()) -> list[dict[str, Any]]:
     """All rows of a run's shards, some columns left out."""
-    found = [row for path in shards.list_shards(f"{folder}/traces") for row in shards.read_rows(path)]
+    found = [row for path in list_shards(f"{folder}/traces") for row in shards.read_rows(path)]
     return [{name: value for name, value in row.items() if name not in without} for row in found]
 
 

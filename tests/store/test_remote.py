@@ -10,8 +10,18 @@ from pathlib import Path
 import pytest
 
 from distill.records import Problem
-from distill.store import Damaged, Folder, checked, folders, shards
-from distill.store.paths import Unreachable, filesystem
+from distill.store import (
+    Damaged,
+    Folder,
+    checked,
+    exists,
+    folders,
+    list_shards,
+    read_text,
+    shards,
+    write_text,
+)
+from distill.store.paths import Unreachable, filesystem, replacing
 
 s3fs = pytest.importorskip("s3fs")
 pytest.importorskip("moto.server")
@@ -95,9 +105,9 @@ def test_an_object_is_there_only_when_the_shard_is_whole(bucket: str) -> None:
     with pytest.raises(RuntimeError, match="gone"):
         shards.write(Problem, rows(), path)
     assert objects(bucket) == []
-    assert not shards.exists(path)
+    assert not exists(path)
     assert shards.write(Problem, problems(50_000), path) == 50_000
-    assert shards.exists(path)
+    assert exists(path)
     assert shards.count(path) == 50_000
     assert list(shards.read(Problem, path)) == problems(50_000)
 
@@ -106,8 +116,8 @@ def test_an_old_shard_stays_when_its_successor_fails(bucket: str) -> None:
     path = f"{bucket}/00000.parquet"
     shards.write(Problem, problems(3), path)
     with pytest.raises(UnicodeEncodeError):
-        shards.write_text(path, "half of it \ud800")
-    with suppress(ValueError), shards.replacing(path) as file:
+        write_text(path, "half of it \ud800")
+    with suppress(ValueError), replacing(path) as file:
         file.write(b"half a shard")
         raise ValueError
     assert list(shards.read(Problem, path)) == problems(3)
@@ -115,10 +125,10 @@ def test_an_old_shard_stays_when_its_successor_fails(bucket: str) -> None:
 
 def test_what_another_process_writes_is_seen(bucket: str) -> None:
     shards.write(Problem, problems(1), f"{bucket}/a/00000.parquet")
-    assert shards.list_shards(f"{bucket}/a") == [f"{bucket}/a/00000.parquet"]
+    assert list_shards(f"{bucket}/a") == [f"{bucket}/a/00000.parquet"]
     subprocess.run([sys.executable, "-c", WRITER, f"{bucket}/a/00001.parquet"], check=True, cwd=PROJECT)
-    assert shards.list_shards(f"{bucket}/a") == [f"{bucket}/a/00000.parquet", f"{bucket}/a/00001.parquet"]
-    assert shards.list_shards(f"{bucket}/absent") == []
+    assert list_shards(f"{bucket}/a") == [f"{bucket}/a/00000.parquet", f"{bucket}/a/00001.parquet"]
+    assert list_shards(f"{bucket}/absent") == []
 
 
 def test_tables_and_chosen_columns_are_read(bucket: str) -> None:
@@ -147,7 +157,7 @@ def test_the_store_finds_and_explains_its_folders(bucket: str, monkeypatch: pyte
     folder = Folder("traces", "tiny", {"n": 4})
     with folder.held():
         assert not folder.done()
-    assert shards.read_text(f"{folder.path}/key.json") == '{\n "n": 4\n}'
+    assert read_text(f"{folder.path}/key.json") == '{\n "n": 4\n}'
     assert "n (4 -> 5)" in Folder("traces", "tiny", {"n": 5}).why_missing()
 
 
@@ -155,7 +165,7 @@ def test_a_missing_bucket_is_named_with_what_to_do(server: str) -> None:
     with pytest.raises(
         Unreachable, match=r"s3://nowhere/a.json cannot be written: .*[Bb]ucket.*DISTILL_STORE"
     ):
-        shards.write_text("s3://nowhere/a.json", "{}")
+        write_text("s3://nowhere/a.json", "{}")
 
 
 def test_wrong_credentials_are_named_with_what_to_do_and_never_shown(bucket: str) -> None:
@@ -163,8 +173,8 @@ def test_wrong_credentials_are_named_with_what_to_do_and_never_shown(bucket: str
     shards.write(Problem, problems(1), path)
     with serving(INITIAL_NO_AUTH_ACTION_COUNT="0") as url, used(url):
         for ask in (
-            lambda: shards.exists(path),
-            lambda: shards.write_text(path, ""),
+            lambda: exists(path),
+            lambda: write_text(path, ""),
             lambda: list(checked.read(Problem, path)),
         ):
             with pytest.raises(Unreachable, match="Set credentials") as said:
@@ -182,7 +192,7 @@ def test_no_credentials_are_named_with_what_to_do(
         monkeypatch.delenv("AWS_ACCESS_KEY_ID")
         monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
         with pytest.raises(Unreachable, match="Set credentials"):
-            shards.write_text("s3://bucket/a.json", "{}")
+            write_text("s3://bucket/a.json", "{}")
 
 
 def test_a_server_that_does_not_answer_is_named_with_what_to_do() -> None:
@@ -190,7 +200,7 @@ def test_a_server_that_does_not_answer_is_named_with_what_to_do() -> None:
         used("http://127.0.0.1:9"),
         pytest.raises(Unreachable, match=r"cannot be had: .*AWS_ENDPOINT_URL_S3"),
     ):
-        shards.exists("s3://bucket/a.json")
+        exists("s3://bucket/a.json")
 
 
 def test_a_dataset_in_a_bucket_is_the_dataset_in_a_folder(

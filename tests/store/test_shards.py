@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill.records import Candidate, Example, Outline, Problem, Trace
+from distill.store import exists, list_shards, read_text, shards, write_text
 from distill.store import schema as arrow
-from distill.store import shards
 from distill.store.paths import Unreachable
 from tests.test_records import candidates as any_candidates
 from tests.test_records import examples as any_examples
@@ -106,7 +106,7 @@ def test_a_shard_is_not_there_before_it_is_whole(tmp_path: Path) -> None:
 
     def rows() -> Iterator[Problem]:
         yield problem(1)
-        assert not shards.exists(str(path))
+        assert not exists(str(path))
         raise RuntimeError("the teacher has gone")
 
     with pytest.raises(RuntimeError, match="gone"):
@@ -121,7 +121,7 @@ def test_a_killed_write_leaves_no_shard(tmp_path: Path) -> None:
         writer.stdout.readline()
         writer.send_signal(signal.SIGKILL)
     assert not path.exists()
-    assert shards.list_shards(str(tmp_path)) == []
+    assert list_shards(str(tmp_path)) == []
 
 
 def test_a_written_shard_replaces_an_old_one_whole(tmp_path: Path) -> None:
@@ -159,17 +159,17 @@ def test_row_groups_are_cut_by_bytes(tmp_path: Path) -> None:
 def test_shards_are_listed_in_order_and_nothing_else_is(tmp_path: Path) -> None:
     for name in ("00002.parquet", "00000.parquet", "00001.journal", ".00003.parquet.1234.tmp", "made.json"):
         (tmp_path / name).touch()
-    assert [Path(path).name for path in shards.list_shards(str(tmp_path))] == [
+    assert [Path(path).name for path in list_shards(str(tmp_path))] == [
         "00000.parquet",
         "00002.parquet",
     ]
-    assert shards.list_shards(str(tmp_path / "absent")) == []
+    assert list_shards(str(tmp_path / "absent")) == []
 
 
 def test_urls_are_written_and_read_like_paths() -> None:
     folder = f"memory://distill-{time.monotonic_ns()}"
     shards.write(Problem, [problem(1)], f"{folder}/00000.parquet")
-    assert shards.list_shards(folder) == [f"{folder}/00000.parquet"]
+    assert list_shards(folder) == [f"{folder}/00000.parquet"]
     assert list(shards.read(Problem, f"{folder}/00000.parquet")) == [problem(1)]
 
 
@@ -183,13 +183,13 @@ def test_unknown_columns_are_kept_by_rows_and_passed_over_by_records(tmp_path: P
 
 def test_a_small_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     path = str(tmp_path / "a.json")
-    shards.write_text(path, "one 一")
+    write_text(path, "one 一")
     with pytest.raises(UnicodeEncodeError):
-        shards.write_text(path, "\ud800")
-    assert shards.read_text(path) == "one 一"
+        write_text(path, "\ud800")
+    assert read_text(path) == "one 一"
     assert os.listdir(tmp_path) == ["a.json"]
 
 
 def test_a_protocol_without_its_package_is_named_with_the_command_that_installs_it() -> None:
     with pytest.raises(Unreachable, match=r"gs://bucket/a needs .*pip install 'fsspec\[gs\]'"):
-        shards.exists("gs://bucket/a")
+        exists("gs://bucket/a")
