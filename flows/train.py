@@ -54,7 +54,8 @@ def _trained(student: Folder, dataset: Folder, recipe: StudentRecipe) -> str:
     folder = str(student.local())
     write_text(f"{folder}/recipe.json", recipe.model_dump_json(indent=1))
     examples = dataset.shards("examples/")
-    training = hardware.memory.fitted(recipe, hardware.here(), max(1, len(hardware.gpus()))).training
+    gpus = hardware.gpus()
+    training = hardware.memory.fitted(recipe, hardware.here(gpus), max(1, len(gpus))).training
     done = train_student(recipe.base, training, examples, folder, recipe.name, dataset.path)
     named = dataset.path.rsplit("/", 1)[1]
     checkpoint = replace(done, student=recipe.name, dataset=named, fingerprint=student.fingerprint)

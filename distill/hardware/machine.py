@@ -8,6 +8,7 @@ import difflib
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -99,9 +100,8 @@ def device_of(gpu: Gpu) -> Device:
     return replace(device, memory_gib=gpu.memory_gib)
 
 
-def here() -> Device:
-    """What a model is trained on here: the smallest of this machine's GPUs, or its processor."""
-    found = gpus()
+def here(found: Sequence[Gpu]) -> Device:
+    """What a model is trained on with the GPUs of a machine: the smallest of them, or the processor."""
     return device_of(min(found, key=lambda gpu: gpu.memory_gib)) if found else this_cpu()
 
 

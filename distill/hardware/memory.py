@@ -95,7 +95,8 @@ def layout(training: Training, gpus: int) -> Layout:
     half = training.precision == "bf16"
     frozen = 0 if training.lora_rank is None else 2 if half else 4
     moments = 2 if training.optimizer == "adamw_8bit" else 8
-    return Layout(gpus, frozen, moments, training.gradient_checkpointing, half)
+    sharded = gpus if training.lora_rank is None else 1
+    return Layout(sharded, frozen, moments, training.gradient_checkpointing, half)
 
 
 def fitted(

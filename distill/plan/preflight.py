@@ -43,7 +43,7 @@ def preflight(student: StudentRecipe, dataset: DatasetRecipe) -> None:
         readers.locate(source)
     _base_is_there(student)
     found = hardware.gpus()
-    device = hardware.here()
+    device = hardware.here(found)
     _student_fits(student, dataset, device, len(found))
     teacher_ready(dataset)
     if costs.asked(dataset) and ENGINES[dataset.teacher.engine].local_weights:

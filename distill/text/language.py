@@ -15,7 +15,7 @@ from distill.records import Span
 from distill.text import latin, scripts
 from distill.text.latin import Passage
 
-VERSION = 4
+VERSION = 5
 LONE_WORDS = 2
 """So many lone words are let pass: a quotation or a name, and no mixing. More of them count as words in
 another language, every one."""
@@ -75,13 +75,15 @@ _STRETCH = re.compile(
 )
 """From a Latin letter to the next word of another script, the end of the line or of the sentence."""
 _QUOTED = re.compile(r"\"[^\"\n]*\"|'[^'\n]*'|(?:#|//).*")
+_OPERATOR = r"(?:[-+*/%&|^]=|==?|!=|<=?|>=?|->|=>|\+\+|--|&&|\|\|)"
 _CODE_MARK = re.compile(
-    r"\w ?(?:[-+*/%&|^]=|==?|!=|<=?|>=?|->|=>|\+\+|--|&&|\|\|) ?[\w\[({\"'-]"
+    rf"[A-Za-z_)\]]\d* ?{_OPERATOR} ?[\w\[({{\"'-]|\w ?{_OPERATOR} ?[A-Za-z_\[({{\"']"
     r"|\w[(\[]|[A-Za-z]\.[A-Za-z]|\w_\w|[{};]"
     r"|\b(?:SELECT|FROM|WHERE|JOIN|INSERT|UPDATE|GROUP BY|ORDER BY)\b"
     r"|^(?:def|class|return|import|from \w+ import|elif|for \w+ in|while|if|print)\b"
     r"|^(?:async|const|fn|func|function|#include)\b"
 )
+"""What only code has; `60 + 57 = 117` is arithmetic, which stands in prose as well."""
 _WORDS_BESIDE_CODE = 3
 """A stretch with code in it is prose if it has so many different words of a language: fewer may be names of
 variables."""

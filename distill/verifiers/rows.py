@@ -29,15 +29,14 @@ def by_rules(traces: Iterable[Trace], section: Verification) -> Iterator[tuple[T
             len(window) > LOOK_AHEAD_TRACES or isinstance(window[0][1], Verdict) or window[0][1].done()
         ):
             ahead, pending = window.popleft()
-            yield ahead, pending if isinstance(pending, Verdict) else pending.result()
+            yield ahead, _settled(pending)
     for ahead, pending in window:
-        yield ahead, pending if isinstance(pending, Verdict) else pending.result()
+        yield ahead, _settled(pending)
 
 
 def judge(trace: Trace, section: Verification) -> Verdict:
     """The verdict on one trace."""
-    pending = begin(trace, section)
-    return pending if isinstance(pending, Verdict) else pending.result()
+    return _settled(begin(trace, section))
 
 
 def judge_reference(problem: Problem, section: Verification) -> Verdict:
@@ -86,6 +85,11 @@ def begin(trace: Trace, section: Verification) -> Pending:
     except Exception as error:
         return row_errors.verdict(error, trace.id, found.version)
     return pending if isinstance(pending, Verdict) else _promised(pending, trace.id, found.version)
+
+
+def _settled(pending: Pending) -> Verdict:
+    """The verdict, waited for where it is a promise."""
+    return pending if isinstance(pending, Verdict) else pending.result()
 
 
 def _promised(pending: Future[Verdict], row: str, verifier: str) -> Future[Verdict]:

@@ -27,7 +27,7 @@ def test_the_fingerprints_of_the_embedded_recipes_are_these() -> None:
     folders = Folders.of(load_dataset("tiny"))
     assert folders.problems.fingerprint == "438b950c179d"
     assert folders.verdicts.fingerprint == "759fdf731d6e"
-    assert folders.dataset.fingerprint == "4b299a79708d"
+    assert folders.dataset.fingerprint == "f8a888ef83cd"
     assert folders.student(load_student("tiny-qwen2")).fingerprint == "cdbfa38d057d"
 
 
