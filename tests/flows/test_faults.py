@@ -28,7 +28,8 @@ from sampling_run import (
 from distill.engines import EngineError
 from distill.recipe import Verification
 from distill.records import Trace
-from distill.store.shards import list_shards, read
+from distill.store import list_shards
+from distill.store.shards import read
 from distill.verify import verify
 
 KEY = "sk-canary-5f1d7a3b9c"
