@@ -22,7 +22,8 @@ SERVING_GIB = 2.0
 FRAGMENTATION = 1.1
 PASS_TOKENS = (65_536, 32_768, 16_384)
 """Of a forward pass, where the recipe leaves them open: the first that fits is taken."""
-ROOM = 0.9
+MOST_TAKEN = 0.9
+"""Of a device, by a training that is planned to fit."""
 SHORT_ROWS = 0.25
 """Lower end of the band: the longest row is a quarter of what is allowed."""
 FULLEST_STEP = 1.1
@@ -118,7 +119,7 @@ def fitted(
     twice = (False, True) if section.gradient_checkpointing else (False,)
     for checkpointing, tokens in ((one, other) for one in twice for other in asked):
         tried = _with(student, tokens, checkpointing)
-        if training_memory(tried, device, gpus, row_tokens, longest).likely <= ROOM * device.memory_gib:
+        if training_memory(tried, device, gpus, row_tokens, longest).likely <= MOST_TAKEN * device.memory_gib:
             return tried
     return _with(student, asked[-1], section.gradient_checkpointing)
 

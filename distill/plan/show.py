@@ -22,7 +22,7 @@ COUNTS = (
     "tokens per step",
     "evaluation tokens",
 )
-ROOM = ("teacher memory", "training memory", "host memory", "checkpoint", "disk")
+MEMORY = ("teacher memory", "training memory", "host memory", "checkpoint", "disk")
 
 
 def table(plan: Plan) -> str:
@@ -40,7 +40,11 @@ def table(plan: Plan) -> str:
             numbers=(1, 2, 3),
             rule=False,
         ),
-        aligned([("room", "likely", "low to high", ""), *_rows(plan, ROOM)], numbers=(1, 2), rule=False),
+        aligned(
+            [("memory and disk", "likely", "low to high", ""), *_rows(plan, MEMORY)],
+            numbers=(1, 2),
+            rule=False,
+        ),
         _serving(plan),
         "\n".join(inert(sentence) for sentence in plan.verdict),
     ]

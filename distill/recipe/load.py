@@ -185,7 +185,7 @@ def _with_teacher(values: dict[str, Any], path: Path, named: str) -> dict[str, A
 
 
 def _with_template(values: dict[str, Any], section: str, key: str, path: Path) -> dict[str, Any]:
-    """A recipe's values with the path of a template of one's own made absolute: rooms may run in another
+    """A recipe's values with the path of a template of one's own made absolute: stages may run in another
     folder."""
     named = values[section].get(key) if isinstance(values.get(section), dict) else None
     file = TEMPLATE_FILE.fullmatch(named) if isinstance(named, str) else None
