@@ -3,9 +3,9 @@
     Problem -> Trace -> Candidate -> Example            (rows of Parquet shards)
     Checkpoint, Report                                  (small JSON files beside what they describe)
 
-A record holds its predecessor (a Candidate has a Trace has a Problem), so a row carries all that later stages
-need. Every field name is unique across the nesting: in Arrow (`store.schema`) it is flat, and the column has the
-field's name. Nothing here reads or writes files, and nothing validates values: `recipe` does that.
+A record holds its predecessor (a Candidate has a Trace has a Problem), so a row carries all that later
+stages need. Every field name is unique across the nesting: in Arrow (`store.schema`) it is flat, and the
+column has the field's name. Nothing here reads or writes files, and nothing validates values: `recipe` does.
 """
 
 from dataclasses import dataclass, field
