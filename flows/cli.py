@@ -144,6 +144,11 @@ The last line is the path of report.json.""",
         "Prints every column that has a value, then question, thinking and answer.",
         ("e7e3b377",),
     ),
+    "view": Help(
+        "shows the rows of a dataset in a browser, with filters and siblings side by side",
+        "Prints the address of the page, which only this machine can open. It runs until Ctrl-C.",
+        ("tiny", "data/store/datasets/tiny-0a1b2c3d4e5f --port 8300", "verdicts.parquet"),
+    ),
     "inspect": Help(
         "shows how the rows of a file are read, and writes a recipe to start from",
         "Prints columns, their meaning, three rows, and what cannot be used and why.",
@@ -264,6 +269,11 @@ def _look_ups(family: "Family[argparse.ArgumentParser]") -> None:
     inspect.add_argument("--write", metavar="FILE", help="a recipe to start from, such as mine.toml")
     trace = _command(family, "trace")
     trace.add_argument("id", metavar="ID", help="a trace's id, or the start of it")
+    view = _command(family, "view")
+    view.add_argument(
+        "what", metavar="ROWS", help="a dataset's name or folder, a folder of Parquet files, or one of them"
+    )
+    view.add_argument("--port", type=int, default=8265, help="port to listen on (default: 8265)")
 
 
 def _service(family: "Family[argparse.ArgumentParser]") -> None:

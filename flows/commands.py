@@ -243,6 +243,15 @@ def trace(options: Options) -> None:
     print(f"\n{path}")
 
 
+def view(options: Options) -> None:
+    """Rows in a browser."""
+    from distill.evaluate import viewer
+
+    paths = catalogue.rows_of(options.what)
+    print(f"http://127.0.0.1:{options.port}/ shows {options.what}; Ctrl-C ends it", flush=True)
+    viewer.serve(options.what, paths, options.port)
+
+
 def serve(options: Options) -> None:
     """The run page and the deployments."""
     from flows import deployments

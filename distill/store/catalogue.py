@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from distill.records import Comparison, Report, Score
 from distill.store import folders, schema
 from distill.store.keys import NotMade, slug
-from distill.store.paths import exists, filesystem, read_text
+from distill.store.paths import exists, filesystem, list_shards, read_text
 
 STAGES_OF_TRACES = (
     "datasets/*/candidates",
@@ -87,6 +87,26 @@ def report_path(run: str) -> str:
         return max((f"{folder}/report.json" for folder in known), key=_modified)
     there = ", ".join(folder.rsplit("/", 1)[1] for folder in _folders("students", "report.json"))
     raise NotMade(f"no report of {run!r}; there are: {there or 'none yet (run `distill run` first)'}")
+
+
+def rows_of(what: str) -> list[str]:
+    """The Parquet files with rows to look at: a file, a folder, or the newest dataset of a name; raises
+    NotMade when there are none."""
+    if what.endswith(".parquet") and exists(what):
+        return [what]
+    named = [
+        folder
+        for folder in _folders("datasets", "made.json")
+        if what in ((name := folder.rsplit("/", 1)[1]), name.rpartition("-")[0])
+    ]
+    newest = max(named, key=lambda folder: _modified(f"{folder}/made.json"), default=what)
+    for folder in (f"{newest}/candidates", newest):
+        if found := list_shards(folder):
+            return found
+    known = ", ".join(folder.rsplit("/", 1)[1] for folder in _folders("datasets", "made.json"))
+    raise NotMade(
+        f"no rows in {what!r}: name a Parquet file, a folder of them, or a dataset ({known or 'none yet'})"
+    )
 
 
 def trace(identifier: str) -> tuple[str, dict[str, Any]]:
