@@ -26,6 +26,7 @@ BLUE, GREY, ORANGE, GREEN, RED = "#3b6ea5", "#9a9a9a", "#d9822b", "#4a8f5c", "#b
 VERDICT_COLOURS = {"correct": GREEN, "wrong": RED, "no_answer": GREY, "timeout": ORANGE}
 ROLE_COLOURS = {"base": GREY, "student": BLUE, "teacher": GREEN}
 SPARE_COLOURS = ["#8064a2", "#c9a227", "#5aa5a5", "#c77ba5"]
+MARKS = "osD^vPX*<>"
 LONGEST_LABEL = 40
 BARS = 32
 NEAR = 4
@@ -151,6 +152,42 @@ def completion_lengths(
         )
 
     _save(draw, path, 3.2)
+
+
+def accuracy(scores: Sequence[Score], path: str) -> None:
+    """pass@1 with its interval over mean completion tokens: one colour a role, one mark a benchmark."""
+    sources = list(dict.fromkeys(score.source for score in scores))
+
+    def draw(axes: Any) -> None:
+        for score in scores:
+            value, tokens = 100 * score.pass_at_1, score.mean_completion_tokens
+            colour = ROLE_COLOURS.get(score.role, ORANGE)
+            reach = [[value - 100 * score.low], [100 * score.high - value]]
+            axes.errorbar(
+                tokens,
+                value,
+                yerr=reach,
+                color=colour,
+                capsize=3,
+                marker=MARKS[sources.index(score.source) % len(MARKS)],
+            )
+            axes.annotate(
+                _label(score.role), (tokens, value), xytext=(6, 4), textcoords="offset points", fontsize=8
+            )
+        for number, source in enumerate(sources if len(sources) > 1 else ()):
+            axes.plot(
+                [], [], color="black", linestyle="", marker=MARKS[number % len(MARKS)], label=_label(source)
+            )
+        axes.set_xlim(0, 1.2 * max((score.mean_completion_tokens for score in scores), default=0) or 1)
+        axes.set_ylim(0, 105)
+        axes.set_xlabel("mean completion tokens")
+        axes.set_ylabel("pass@1 in percent")
+        axes.set_title("Accuracy and length", loc="left")
+        _integers(axes.xaxis)
+        if len(sources) > 1:
+            axes.legend(fontsize=8, frameon=False)
+
+    _save(draw, path, 3.6)
 
 
 def pass_rates(counts: Mapping[str, NDArray[np.int64]], path: str) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from distill import plots
+from distill.records import Score
 
 PNG = b"\x89PNG"
 pytestmark = pytest.mark.skipif(not plots.available(), reason="matplotlib is optional")
@@ -51,6 +52,13 @@ def test_any_number_of_rows_and_labels_is_drawn(tmp_path: Path) -> None:
         "huge": {"a$b_": one * 10**12, "长" * 60: one},
     }.items():
         plots.completion_lengths(counts, f"{tmp_path}/lengths_{name}.png", 32_768)
+    for count in (0, 1, 30):
+        scores = [
+            Score("m", role, 30, 4, 0.5, 0.1, 0.3, 0.7, 0.0, 0.0, None, 100.0 * place, source=f"长$ {place}")
+            for place in range(count)
+            for role in ("base", "student")
+        ]
+        plots.accuracy(scores, f"{tmp_path}/accuracy_{count}.png")
     rate = plots.PASS_RATES.count(np.array([0.5, 1.0]))
     for sources in (0, plots.MAX_SOURCES, 50):
         plots.pass_rates(
