@@ -157,6 +157,7 @@ def completion_lengths(
 def accuracy(scores: Sequence[Score], path: str) -> None:
     """pass@1 with its interval over mean completion tokens: one colour a role, one mark a benchmark."""
     sources = list(dict.fromkeys(score.source for score in scores))
+    named = 1 < len(sources) <= len(MARKS)
 
     def draw(axes: Any) -> None:
         for score in scores:
@@ -174,7 +175,7 @@ def accuracy(scores: Sequence[Score], path: str) -> None:
             axes.annotate(
                 _label(score.role), (tokens, value), xytext=(6, 4), textcoords="offset points", fontsize=8
             )
-        for number, source in enumerate(sources if len(sources) > 1 else ()):
+        for number, source in enumerate(sources if named else ()):
             axes.plot(
                 [], [], color="black", linestyle="", marker=MARKS[number % len(MARKS)], label=_label(source)
             )
@@ -184,7 +185,7 @@ def accuracy(scores: Sequence[Score], path: str) -> None:
         axes.set_ylabel("pass@1 in percent")
         axes.set_title("Accuracy and length", loc="left")
         _integers(axes.xaxis)
-        if len(sources) > 1:
+        if named:
             axes.legend(fontsize=8, frameon=False)
 
     _save(draw, path, 3.6)
