@@ -74,4 +74,4 @@ def test_any_number_of_rows_and_labels_is_drawn(tmp_path: Path) -> None:
     for name, problems in {"none": {}, "one": {4: 7}, "many": {2: 10**9, 16: 1}}.items():
         plots.draws(problems, f"{tmp_path}/draws_{name}.png")
     drawn = sorted(tmp_path.iterdir())
-    assert len(drawn) == 13 and all(path.read_bytes().startswith(PNG) for path in drawn)
+    assert len(drawn) == 16 and all(path.read_bytes().startswith(PNG) for path in drawn)
