@@ -79,7 +79,7 @@ def markdown(
     lines += [
         "## Settings",
         "",
-        *grid([("setting", "value"), *((name, _plain(value)) for name, value in report.settings.items())]),
+        *grid([("setting", "value"), *((name, plain(value)) for name, value in report.settings.items())]),
         "",
     ]
     named = {
@@ -173,7 +173,7 @@ def _short(name: str) -> str:
     return name if len(name) <= LONGEST_NAME else name[:12] + "..." + name[15 - LONGEST_NAME :]
 
 
-def _plain(value: object) -> str:
+def plain(value: object) -> str:
     """A setting as text; lists of names without quotes and brackets."""
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return ", ".join(value)
