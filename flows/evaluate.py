@@ -2,28 +2,23 @@
 problems.
 
 Each model's traces and verdicts lie in folders of their own under `evaluations/`, so that the base's and the
-teacher's are made once for all students. The report is written beside the student: report.json, report.md,
-plots/pass_at_1.png.
+teacher's are made once for all students. `flows.report` writes the report beside the student.
 """
 
-import os
 import platform
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from prefect import flow, task
 
-from distill import evaluate, hardware, plots, verify
-from distill.curate import funnel
+from distill import evaluate, hardware, verify
 from distill.engines import ENGINES
-from distill.evaluate import Measured, report
-from distill.progress import say
+from distill.evaluate import Measured
 from distill.recipe import Base, Evaluation, StudentRecipe, Teacher
-from distill.records import Candidate, Report, Role
-from distill.store import Folder, checked, read_text, write_record, write_text
+from distill.records import Candidate, Role
+from distill.store import Folder, checked
 from distill.train import prepare
-from flows import runners
+from flows import report, runners
 from flows.collect import collect_stage
 from flows.identity import Folders, Model, prepared_base
 from flows.sample import sample_stage
@@ -37,7 +32,7 @@ def evaluate_stage(folders: Folders, recipe: StudentRecipe) -> str:
     """Scores base, student and teacher on held-out problems, and returns the path of report.json."""
     student, evaluation = folders.student(recipe), recipe.evaluation
     student.needed(f"distill train --student {recipe.name}")
-    scored = list[Measured]()
+    scored, judged = list[Measured](), dict[str, report.Judged]()
     for role, model in models(student, recipe, folders.model):
         held_out = Folders.held_out(evaluation, model)
         if not scored:
@@ -45,7 +40,10 @@ def evaluate_stage(folders: Folders, recipe: StudentRecipe) -> str:
             collect_stage(held_out)
         sample_stage(held_out)
         verify_stage(held_out)
-        scored.append(score(held_out.verdicts.shards(), model.name, role))
+        shards = held_out.verdicts.shards()
+        scored.append(score(shards, model.name, role))
+        if role != "teacher":
+            judged[role] = report.Judged(scored[-1].tallies["all"].pass_rates(), shards)
     found = evaluate.assemble(
         scored,
         evaluation,
@@ -55,7 +53,7 @@ def evaluate_stage(folders: Folders, recipe: StudentRecipe) -> str:
         fingerprint=student.fingerprint,
         recorded=surroundings(),
     )
-    return write_report(found, student.path, folders.dataset.path)
+    return report.write(found, recipe, student, folders.dataset, judged)
 
 
 def ask_teacher(evaluation: Evaluation, teacher: Model) -> None:
@@ -114,32 +112,6 @@ def surroundings() -> dict[str, Any]:
         "versions": {name: version for name, version in versions.items() if version},
         "hardware": gpus or [platform.machine()],
     }
-
-
-def write_report(found: Report, student: str, dataset: str) -> str:
-    """Writes report.json, report.md and the chart beside the student, and puts the tables on the run's
-    page."""
-    path = f"{student}/report.json"
-    yields = funnel.markdown(funnel.from_json(read_text(f"{dataset}/funnel.json")))
-    text = report.markdown(found, yields, {"student": student, "dataset": dataset})
-    if plots.available():
-        plots.pass_at_1(found.scores, f"{student}/plots/pass_at_1.png")
-    write_text(
-        f"{student}/report.md",
-        "\n".join([text, *(f"![{Path(path).stem}]({path})\n" for path in pictures(student, dataset))]),
-    )
-    write_record(path, found)
-    runners.artifact(
-        f"report-{found.student}", text, f"Base, student and teacher of {found.student} on held-out problems"
-    )
-    say(f"evaluated {found.student}: {report.decision(found)}")
-    return path
-
-
-def pictures(student: str, dataset: str) -> list[str]:
-    """Paths of a student's and its dataset's charts, as seen from the student's folder on this machine."""
-    found = [path for folder in (student, dataset) for path in sorted(Path(folder).glob("plots/*.png"))]
-    return [os.path.relpath(path, student) for path in found]
 
 
 def _version(library: str) -> str | None:

@@ -247,17 +247,17 @@ def from_json(text: str) -> Funnel:
 
 def table(found: Funnel) -> str:
     """The funnel as aligned text for a terminal."""
-    parts = [aligned(rows, numbers, rule=False) for rows, numbers in _tables(found)]
-    return "\n\n".join([*parts, _spent(found)])
+    parts = [aligned(rows, numbers, rule=False) for rows, numbers in tables(found)]
+    return "\n\n".join([*parts, spent(found)])
 
 
 def markdown(found: Funnel) -> str:
     """The funnel as Markdown tables, for dataset cards and run pages."""
-    parts = ["\n".join(grid(rows, shown=lambda text: text.replace("|", "\\|"))) for rows, _ in _tables(found)]
-    return "\n\n".join([*parts, _spent(found)])
+    parts = ["\n".join(grid(rows, shown=lambda text: text.replace("|", "\\|"))) for rows, _ in tables(found)]
+    return "\n\n".join([*parts, spent(found)])
 
 
-def _tables(found: Funnel) -> list[tuple[list[list[str]], range]]:
+def tables(found: Funnel) -> list[tuple[list[list[str]], range]]:
     """The tables that have rows, each with its columns of numbers."""
     tables = [
         (_stage_rows(found), range(1, 4)),
@@ -300,7 +300,7 @@ def _source_rows(found: Funnel) -> list[list[str]]:
     return rows
 
 
-def _spent(found: Funnel) -> str:
+def spent(found: Funnel) -> str:
     """What was spent for what came of it, in sentences."""
     stages = found.stages()
     kept, asked = stages["selected"], stages["asked"]
