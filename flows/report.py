@@ -104,7 +104,7 @@ def page(
 ) -> str:
     """The report as one HTML file."""
     place, made = student.local(), Path(dataset.path)
-    tables = [Table("what became of every trace", rows, numbers) for rows, numbers in funnel.tables(yields)]
+    tables = [Table(f"traces by {rows[0][0]}", rows, numbers) for rows, numbers in funnel.tables(yields)]
     return sections.render(
         found,
         pictures=pictures(place, ("pass_at_1", "accuracy")),
