@@ -14,7 +14,7 @@ equally well, and what differs between their tables is not known.
 The draws asked are decided by the project's own `DrawPlan`, without an engine. With `enough` = k and `most` =
 m it finds the same first k right ones as m draws of every problem do: the same coverage and the same kept
 traces, so one figure says what is saved at equal both. `--embedded` samples the recipe `tiny` through the
-real rooms, adaptively and then with `most` for every problem, in a store of its own.
+real stages, adaptively and then with `most` for every problem, in a store of its own.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def main() -> int:
     )
     parser.add_argument("--traces", help="JSON lines (also .gz) with four traces a problem")
     parser.add_argument("--output", help="folder for the chart")
-    parser.add_argument("--embedded", action="store_true", help="sample the recipe `tiny` through the rooms")
+    parser.add_argument("--embedded", action="store_true", help="sample the recipe `tiny` through the stages")
     parser.add_argument("--problems", type=int, help="no more than so many problems")
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
@@ -315,12 +315,12 @@ def chart(curves: Curves, path: Path, model: str) -> None:
     print(f"chart: {path}")
 
 
-# The embedded teacher, through the rooms
+# The embedded teacher, through the stages
 
 
 @dataclass(slots=True)
 class Count:
-    """What the engine was asked, as the sampling room tells it."""
+    """What the engine was asked, as the sampling stage tells it."""
 
     requests: int = 0
     tokens: int = 0

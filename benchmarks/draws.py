@@ -65,7 +65,7 @@ class Policy(Protocol):
 
 
 def read(path: str) -> list[list[Draw]]:
-    """The draws of each problem; a cut one is never right, as in the sampling room."""
+    """The draws of each problem; a cut one is never right, as in the sampling stage."""
     found: dict[str, list[Draw]] = defaultdict(list)
     with (
         gzip.open(path, "rt", encoding="utf-8")

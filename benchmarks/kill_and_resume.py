@@ -98,13 +98,13 @@ def disturb(
 
 
 def survey(folder: str) -> str:
-    """How far the store has come: finished shards in each room."""
-    rooms = sorted(Path(folder).glob("*/*/")) if Path(folder).exists() else []
+    """How far the store has come: finished shards in each stage."""
+    stages = sorted(Path(folder).glob("*/*/")) if Path(folder).exists() else []
     return (
         ", ".join(
-            f"{room.parent.name} {len(list(room.rglob('*.parquet')))}"
-            for room in rooms
-            if list(room.rglob("*.parquet"))
+            f"{stage.parent.name} {len(list(stage.rglob('*.parquet')))}"
+            for stage in stages
+            if list(stage.rglob("*.parquet"))
         )
         or "nothing yet"
     )

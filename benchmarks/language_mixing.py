@@ -132,14 +132,9 @@ def corpus(documents: int, seed: int) -> dict[str, tuple[str, list[str]]]:
         "clean, much LaTeX": ("en", [trace(dice, PROSE[:4] + FORMULAS * 2) for _ in range(documents)]),
         "clean, much code": ("en", [trace(dice, PROSE[:4] + CODE * 2) for _ in range(documents)]),
     }
+    bases = [PROSE + FORMULAS[:1] if number % 2 else PROSE for number in range(documents)]
     for name, passage in passages.items():
-        texts[name] = (
-            "en",
-            [
-                trace(dice, PROSE + FORMULAS[:1] if number % 2 else PROSE, passage())
-                for number in range(documents)
-            ],
-        )
+        texts[name] = ("en", [trace(dice, base, passage()) for base in bases])
     texts["English in Spanish"] = (
         "es",
         [trace(dice, sentences["es"], dice.choice(PROSE[:4])) for _ in range(documents)],

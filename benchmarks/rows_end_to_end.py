@@ -1,16 +1,16 @@
 r"""What a row costs from the request to a fsynced Parquet file, beside distilabel and curator at the same
 server, in one run.
 
-    python3 -m venv A && A/bin/pip install distilabel==1.5.3 requests openai python3 -m venv B && B/bin/pip
-    install bespokelabs-curator==0.1.31 .venv/bin/python benchmarks/rows_end_to_end.py --distilabel-python
-    A/bin/python --curator-python B/bin/python
+    python3 -m venv A && A/bin/pip install distilabel==1.5.3 requests openai
+    python3 -m venv B && B/bin/pip install bespokelabs-curator==0.1.31
+    .venv/bin/python benchmarks/rows_end_to_end.py --distilabel-python A/bin/python --curator-python B/bin/python
 
 The teacher is an OpenAI-compatible process on loopback that answers 8 KB after 50 ms; its CPU is not counted.
 A contender is a process of its own at two sizes; CPU is that of it and of all its children, user and system,
-and what counts is the slope between the sizes: start-up drops out. `distill rooms` is engine, journal,
-sampling room and shards without Prefect; `distill sample` is the command, its flow and Prefect with it
-(Prefect's server, where one is shared, runs beside and is not counted); `plain loop` is what a user writes:
-aiohttp, no journal, no resume. Curator's token counter is replaced by one that needs no network. All keep 256
+and what counts is the slope between the sizes: start-up drops out. `distill stages` is engine, kept
+completions, sampling stage and shards without Prefect; `distill sample` is the command, its flow and Prefect
+with it (Prefect's server, where one is shared, runs beside and is not counted); `plain loop` is what a user
+writes: aiohttp, nothing kept, no resume. Curator's token counter is replaced by one that needs no network. All keep 256
 requests in flight; distilabel sends its batch of 256 and waits for all of it. Server and client share the
 cores: CPU is the figure, wall time a hint.
 """
@@ -125,19 +125,6 @@ def tell(name: str, pairs: list[tuple[Run, Run]]) -> None:
 def measured(name: str, python: str, url: str, rows: int) -> Run:
     """One run of a contender; raises RuntimeError with what it said when it fails."""
     with tempfile.TemporaryDirectory() as folder, open(f"{folder}/said", "w+", encoding="utf-8") as said:
-        home = {
-            "DISTILL_STORE": f"{folder}/store",
-            "PREFECT_HOME": f"{folder}/prefect",
-            "HF_HOME": f"{folder}/hf",
-            "HOME": folder,
-        }
-        environment = {
-            **os.environ,
-            **home,
-            "OPENAI_API_KEY": "none",
-            "CURATOR_DISABLE_RICH_DISPLAY": "1",
-            "TELEMETRY_ENABLED": "0",
-        }
         command = [
             python,
             __file__,
@@ -152,7 +139,11 @@ def measured(name: str, python: str, url: str, rows: int) -> Run:
         ]
         started = time.monotonic()
         child = subprocess.Popen(
-            command, stdout=said, stderr=subprocess.STDOUT, env=environment, cwd=Path(__file__).parents[1]
+            command,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            env=environment(folder),
+            cwd=Path(__file__).parents[1],
         )
         _, status, used = os.wait4(child.pid, 0)
         wall = time.monotonic() - started
@@ -164,6 +155,13 @@ def measured(name: str, python: str, url: str, rows: int) -> Run:
         run = Run(rows, wall, used.ru_utime + used.ru_stime)
     note = [json.loads(line.removeprefix(NOTE)) for line in told.splitlines() if line.startswith(NOTE)]
     return Run(rows, run.wall_seconds - note[0][0], run.cpu_seconds - note[0][1]) if note else run
+
+
+def environment(folder: str) -> dict[str, str]:
+    """Everything that a contender keeps is in the folder, and nothing is sent anywhere."""
+    kept = {"DISTILL_STORE": "store", "PREFECT_HOME": "prefect", "HF_HOME": "hf", "HOME": ""}
+    quiet = {"OPENAI_API_KEY": "none", "CURATOR_DISABLE_RICH_DISPLAY": "1", "TELEMETRY_ENABLED": "0"}
+    return os.environ | {name: f"{folder}/{place}" for name, place in kept.items()} | quiet
 
 
 NOTE = "not counted: "
@@ -204,16 +202,8 @@ def replies() -> list[bytes]:
         message = {"role": "assistant", "content": f"<think>\n{text}\n</think>\n\n\\boxed{{{number}}}"}
         usage = {"prompt_tokens": 20, "completion_tokens": 2000, "total_tokens": 2020}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        body = json.dumps(
-            {
-                "id": "x",
-                "object": "chat.completion",
-                "created": 1,
-                "model": MODEL,
-                "choices": [choice],
-                "usage": usage,
-            }
-        )
+        told = {"id": "x", "object": "chat.completion", "created": 1, "model": MODEL}
+        body = json.dumps(told | {"choices": [choice], "usage": usage})
         limits = "x-ratelimit-limit-requests: 100000000\r\nx-ratelimit-limit-tokens: 100000000000\r\n"
         head = (
             f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{limits}Content-Length: "
@@ -267,8 +257,8 @@ def questions(rows: int) -> list[str]:
     ]
 
 
-def rooms(url: str, rows: int, folder: str) -> None:
-    """This project's rooms, shard after shard."""
+def stages(url: str, rows: int, folder: str) -> None:
+    """This project's stages, shard after shard."""
     from distill.engines import Completions
     from distill.engines.server import ServerEngine
     from distill.recipe import Sampling, Teacher
@@ -283,8 +273,8 @@ def rooms(url: str, rows: int, folder: str) -> None:
     written = 0
     with ServerEngine(asked.teacher) as engine:
         for first in range(0, len(problems), SHARD_PROBLEMS):
-            with Completions(f"{folder}/{first}.journal") as journal:
-                traces = sample(problems[first : first + SHARD_PROBLEMS], asked, engine, journal)
+            with Completions(f"{folder}/{first}.sqlite") as kept:
+                traces = sample(problems[first : first + SHARD_PROBLEMS], asked, engine, kept)
                 written += shards.write(Trace, traces, f"{folder}/{first}.parquet")
     assert written == rows
 
@@ -398,7 +388,7 @@ def curator(url: str, rows: int, folder: str) -> None:
 
 STARTED = os.times().elapsed
 CONTENDERS: dict[str, Callable[[str, int, str], None]] = {
-    "distill rooms": rooms,
+    "distill stages": stages,
     "distill sample": command,
     "plain loop": plain,
     "distilabel": distilabel,

@@ -1,8 +1,9 @@
 r"""Measures how fast mathematical answers are judged, beside the ways in which peers judge the same answers,
 in one run.
 
-    .venv/bin/python benchmarks/verify_math.py .venv/bin/python benchmarks/verify_math.py --gsm8k
-    golds.jsonl.gz --math golds.jsonl --traces traces.jsonl.gz --show 20
+    .venv/bin/python benchmarks/verify_math.py
+    .venv/bin/python benchmarks/verify_math.py --gsm8k golds.jsonl.gz --math golds.jsonl \
+        --traces traces.jsonl.gz --show 20
 
 Sets, with about 30 % wrong answers: `gsm8k` (integers, money, thousands separators), `math` (8 answers a
 problem, repeated as samples repeat, some symbolic), `symbolic` (nothing that spelling or arithmetic decides)
@@ -18,11 +19,9 @@ on some pairs, and `--show` lists those on which it and this project differ.
 """
 
 import argparse
-import gzip
 import json
 import logging
 import multiprocessing
-import os
 import random
 import re
 import statistics
@@ -32,10 +31,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing.connection import Connection
-from pathlib import Path
-from typing import Any
+from itertools import islice
+from string import Template
+from typing import Any, NamedTuple
 
+import fsspec
+import psutil
 from latex2sympy2_extended import NormalizationConfig
 from math_verify import LatexExtractionConfig, parse, verify
 
@@ -50,22 +51,50 @@ WRONG_SHARE = 0.3
 POOL_CHUNK = 64
 """Pairs a message of the process pool: at 1 the messages cost more than plain answers."""
 WARM_UP = (
-    *(
-        (r"\sqrt{8}", r"2\sqrt{2}"),
-        ("x^{2}-1", "(x-1)(x+1)"),
-        (r"\frac{\pi}{2}", r"\arcsin(1)"),
-        (r"\frac{x^{2}-1}{x-1}", "x+1"),
-    ),
-    *(
-        (r"\frac{\sqrt{2}}{2}", r"\sin(\frac{\pi}{4})"),
-        ("y=2x-3", "2x-y=3"),
-        (r"2e^{3}-\ln(5)", r"2e^{3}-\log_{10}(5)"),
-    ),
+    (r"\sqrt{8}", r"2\sqrt{2}"),
+    ("x^{2}-1", "(x-1)(x+1)"),
+    (r"\frac{\pi}{2}", r"\arcsin(1)"),
+    (r"\frac{x^{2}-1}{x-1}", "x+1"),
+    (r"\frac{\sqrt{2}}{2}", r"\sin(\frac{\pi}{4})"),
+    ("y=2x-3", "2x-y=3"),
+    (r"2e^{3}-\ln(5)", r"2e^{3}-\log_{10}(5)"),
 )
 """What every way judges before the clock starts: parser and algebra fill their caches with the first pairs of
 a form."""
 STEP = "We add $\\frac{a}{b}$ and $x^{2}$, so that the sum is {} and we go on with the next part of it. "
+INVENTED = r"""
+$product : $product ; x = $product ; $product.0 : $sum ; $product_1
+\frac{$a}{$b_19} : \dfrac{$a}{$b_19} ; $a/$b_19 : \frac{$a_1}{$b_19} ; $b
+${a}000 : $a,000 ; $a{,}000 : ${a}00 ; $a,001
+$a : $a\text{ cm} ; $a : $b_20 ; -$a
+$a\sqrt{$c} : \sqrt{$aac} ; $a \sqrt $c : $a_1\sqrt{$c} ; $a\sqrt{$c_6}
+\frac{$a\pi}{$b} : \frac{$a}{$b}\pi ; \dfrac{$a\pi}{$b} : \frac{$a\pi}{$b_1} ; $a\pi
+x^2+${a}x+$b : $b + ${a}x + x^2 ; x^{2} + ${a}x + $b : x^2-${a}x+$b ; x^2+${a}x
+($a,$b) : \left($a, $b\right) ; ($a, $b) : ($b,$a) ; ($a,-$b)
+[$a,\infty) : \left[$a, \infty\right) ; x \geq $a : ($a,\infty) ; (-\infty,$a]
+\frac{$a+\sqrt{$c}}{2} : \frac{$a}{2}+\frac{\sqrt{$c}}{2} : \frac{$a-\sqrt{$c}}{2}
+y=${a}x-$b : y = ${a}x - $b ; ${a}x - y = $b : y=${a}x+$b
+$a^\circ : $a^{\circ} ; $a : $a_30^\circ ; $b_40
+"""
+"""About the mix of competition mathematics, half plain numbers: reference : right spellings : wrong answers."""
+ALGEBRA = r"""
+\ln $product : \ln $a+\ln $b : \ln $product_1 ; \ln $a
+y=${a}x-$b : y = ${a}x - $b ; ${a}x - y = $b : y=${a}x+$b
+\cos(${a}x) : \cos ${a}x ; \sin(\frac{\pi}{2}-${a}x) : \cos(${a_1}x) ; \sin(${a}x)
+$a+${b}i : ${b}i + $a : $a-${b}i ; $b+${a}i
+${a}e^{$b} : $a \cdot e^{$b} : ${b}e^{$a} ; ${a}e^{-$b}
+2x+$a>$b : $b < 2x + $a : 2x+$a<$b ; 2x+$a>$b_1
+"""
+"""The same, of what only symbolic algebra can decide."""
 Says = list[bool]
+
+
+class Question(NamedTuple):
+    """A reference, other right answers, wrong answers."""
+
+    reference: str
+    right: list[str]
+    wrong: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +119,8 @@ def main() -> int:
     chosen = arguments()
     logging.disable(logging.CRITICAL)  # math-verify warns for each timeout
     for name, pairs in sets(chosen).items():
-        contenders = {
-            who: way
-            for who, way in WAYS.items()
-            if name in ("math", "symbolic", "traces") or "2 workers" not in who
-        }
+        slow = name in ("math", "symbolic", "traces")
+        contenders = {who: way for who, way in WAYS.items() if slow or "2 workers" not in who}
         if name == "long":
             contenders |= {REFERENCE: partial(plain, whole=True)}
         costs: dict[str, list[Cost]] = {who: [] for who in contenders}
@@ -116,9 +142,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, default=480, help="pairs a set (long: an eighth of it)")
     parser.add_argument("--repeats", type=int, default=3, help="passes of each peer over each set")
     parser.add_argument("--only", nargs="+", help="names of sets")
-    parser.add_argument(
-        "--show", type=int, default=0, help="list so many pairs a set on which math-verify differs"
-    )
+    parser.add_argument("--show", type=int, default=0, help="list so many pairs on which math-verify differs")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
@@ -129,42 +153,33 @@ def arguments() -> argparse.Namespace:
 def sets(chosen: argparse.Namespace) -> dict[str, list[Pair]]:
     """The pairs of each set that is asked for."""
     rng, count = random.Random(chosen.seed), chosen.pairs
-    gsm8k = (
-        draw(lines(chosen.gsm8k), count, rng)
-        if chosen.gsm8k
-        else [str(rng.choice((5, 60, 900, 40_000, 3_000_000)) + n) for n in range(count)]
-    )
-    found = {"gsm8k": [boxed(gold, money(gold, rng)) for gold in gsm8k]}
-    problems = (
-        [spelled(gold, rng) for gold in draw(lines(chosen.math), count // SAMPLES, rng)]
-        if chosen.math
-        else invented(count, rng)
-    )
-    found["math"] = [pair for problem in problems for pair in sampled(*problem, rng)]
-    found["symbolic"] = [pair for problem in algebra(count, rng) for pair in sampled(*problem, rng)]
-    found["long"] = [
-        boxed(pair.reference, pair.answer, LONG_CHARACTERS)
-        for pair in rng.sample(found["gsm8k"], max(1, count // 8))
-    ]
+    if chosen.gsm8k:
+        golds = draw(chosen.gsm8k, count, rng)
+    else:
+        golds = [str(rng.choice((5, 60, 900, 40_000, 3_000_000)) + n) for n in range(count)]
+    found = {"gsm8k": [boxed(gold, money(gold, rng)) for gold in golds]}
+    if chosen.math:
+        questions = [spelled(gold) for gold in draw(chosen.math, count // SAMPLES, rng)]
+    else:
+        questions = invented(INVENTED, (19, 23), count, rng)
+    found["math"] = [pair for question in questions for pair in sampled(question, rng)]
+    symbolic = invented(ALGEBRA, (99, 99), count, rng)
+    found["symbolic"] = [pair for question in symbolic for pair in sampled(question, rng)]
+    some = rng.sample(found["gsm8k"], max(1, count // 8))
+    found["long"] = [boxed(pair.reference, pair.answer, LONG_CHARACTERS) for pair in some]
     if chosen.traces:
-        rows = list(lines(chosen.traces))[:count]
-        found["traces"] = [
-            Pair(str(row["answer"]), last_box(row["response"]), row["response"]) for row in rows
-        ]
+        rows = [(row["answer"], row["response"]) for row in islice(lines(chosen.traces), count)]
+        found["traces"] = [Pair(str(answer), last_box(text), text) for answer, text in rows]
     return {name: pairs for name, pairs in found.items() if not chosen.only or name in chosen.only}
 
 
 def lines(path: str) -> Iterator[dict[str, Any]]:
-    with (
-        gzip.open(path, "rt", encoding="utf-8")
-        if path.endswith(".gz")
-        else open(path, encoding="utf-8") as file
-    ):
+    with fsspec.open(path, "rt", encoding="utf-8", compression="infer") as file:
         yield from map(json.loads, file)
 
 
-def draw(rows: Iterator[dict[str, Any]], count: int, rng: random.Random) -> list[str]:
-    golds = [str(row["answer"]) for row in rows]
+def draw(path: str, count: int, rng: random.Random) -> list[str]:
+    golds = [str(row["answer"]) for row in lines(path)]
     return rng.sample(golds, min(count, len(golds)))
 
 
@@ -174,8 +189,7 @@ def boxed(gold: str, answer: str, characters: int = 300) -> Pair:
 
 
 def last_box(text: str) -> str:
-    """The last box without braces inside, which is all that short answers need; the whole text where there is
-    none."""
+    """The last box with at most two levels of braces inside, which short answers need; "" where there is none."""
     found = re.findall(r"\\boxed\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}", text)
     return found[-1] if found else ""
 
@@ -189,8 +203,9 @@ def money(gold: str, rng: random.Random) -> str:
     return rng.choice((number, number, number, grouped, rf"\${number}", rf"\${grouped}", f"{number}.00"))
 
 
-def sampled(gold: str, right: Sequence[str], wrong: Sequence[str], rng: random.Random) -> list[Pair]:
+def sampled(problem: Question, rng: random.Random) -> list[Pair]:
     """A problem's samples: most say the same in the same way."""
+    gold, right, wrong = problem
     answers = (
         rng.choice(wrong) if rng.random() < WRONG_SHARE else gold if rng.random() < 0.6 else rng.choice(right)
         for _ in range(SAMPLES)
@@ -198,7 +213,7 @@ def sampled(gold: str, right: Sequence[str], wrong: Sequence[str], rng: random.R
     return [boxed(gold, answer) for answer in answers]
 
 
-def spelled(gold: str, rng: random.Random) -> tuple[str, list[str], list[str]]:
+def spelled(gold: str) -> Question:
     """Other spellings of any reference, and answers near it."""
     first, digits, rest = re.fullmatch(r"(\D*)(\d*)(.*)", gold, re.DOTALL).groups()
     wrong = [f"{first}{int(digits or 0) + step}{rest}" for step in (1, 2)]
@@ -208,71 +223,22 @@ def spelled(gold: str, rng: random.Random) -> tuple[str, list[str], list[str]]:
         gold.replace(",", ", "),
         f"{gold} ",
     ]
-    return gold, right, wrong
+    return Question(gold, right, wrong)
 
 
-def invented(pairs: int, rng: random.Random) -> list[tuple[str, list[str], list[str]]]:
-    """Problems with a reference, right spellings and wrong answers, in about the mix of competition
-    mathematics: half plain numbers."""
-    found = []
+def invented(table: str, most: tuple[int, int], pairs: int, rng: random.Random) -> list[Question]:
+    """The lines of a table in turn, filled with numbers a and b up to these, and what is made of them."""
+    found, templates = [], table.strip().split("\n")
     for number in range(pairs // SAMPLES):
-        a, b, c = rng.randint(2, 19), rng.randint(3, 23), rng.choice((2, 3, 5, 7))
-        problems = (
-            (f"{a * b}", [f"{a * b}", f"x = {a * b}", f"{a * b}.0"], [f"{a + b}", f"{a * b + 1}"]),
-            (
-                rf"\frac{{{a}}}{{{b * 19}}}",
-                [rf"\dfrac{{{a}}}{{{b * 19}}}", f"{a}/{b * 19}"],
-                [rf"\frac{{{a + 1}}}{{{b * 19}}}", f"{b}"],
-            ),
-            (f"{a * 1000}", [f"{a},000", rf"{a}{{,}}000"], [f"{a}00", f"{a},001"]),
-            (f"{a}", [rf"{a}\text{{ cm}}", f"{a}"], [f"{b + 20}", f"-{a}"]),
-            (
-                rf"{a}\sqrt{{{c}}}",
-                [rf"\sqrt{{{a * a * c}}}", rf"{a} \sqrt {c}"],
-                [rf"{a + 1}\sqrt{{{c}}}", rf"{a}\sqrt{{{c + 6}}}"],
-            ),
-            (
-                rf"\frac{{{a}\pi}}{{{b}}}",
-                [rf"\frac{{{a}}}{{{b}}}\pi", rf"\dfrac{{{a}\pi}}{{{b}}}"],
-                [rf"\frac{{{a}\pi}}{{{b + 1}}}", rf"{a}\pi"],
-            ),
-            (f"x^2+{a}x+{b}", [f"{b} + {a}x + x^2", f"x^{{2}} + {a}x + {b}"], [f"x^2-{a}x+{b}", f"x^2+{a}x"]),
-            (f"({a},{b})", [rf"\left({a}, {b}\right)", f"({a}, {b})"], [f"({b},{a})", f"({a},-{b})"]),
-            (
-                rf"[{a},\infty)",
-                [rf"\left[{a}, \infty\right)", rf"x \geq {a}"],
-                [rf"({a},\infty)", rf"(-\infty,{a}]"],
-            ),
-            (
-                rf"\frac{{{a}+\sqrt{{{c}}}}}{{2}}",
-                [rf"\frac{{{a}}}{{2}}+\frac{{\sqrt{{{c}}}}}{{2}}"],
-                [rf"\frac{{{a}-\sqrt{{{c}}}}}{{2}}"],
-            ),
-            (f"y={a}x-{b}", [f"y = {a}x - {b}", f"{a}x - y = {b}"], [f"y={a}x+{b}"]),
-            (rf"{a}^\circ", [rf"{a}^{{\circ}}", f"{a}"], [rf"{a + 30}^\circ", f"{b + 40}"]),
-        )
-        found.append(problems[number % len(problems)])
-    return found
-
-
-def algebra(pairs: int, rng: random.Random) -> list[tuple[str, list[str], list[str]]]:
-    """Problems like those of `invented` that only symbolic algebra can decide."""
-    found = []
-    for number in range(pairs // SAMPLES):
-        a, b = rng.randint(2, 99), rng.randint(3, 99)
-        problems = (
-            (rf"\ln {a * b}", [rf"\ln {a}+\ln {b}"], [rf"\ln {a * b + 1}", rf"\ln {a}"]),
-            (f"y={a}x-{b}", [f"y = {a}x - {b}", f"{a}x - y = {b}"], [f"y={a}x+{b}"]),
-            (
-                rf"\cos({a}x)",
-                [rf"\cos {a}x", rf"\sin(\frac{{\pi}}{{2}}-{a}x)"],
-                [rf"\cos({a + 1}x)", rf"\sin({a}x)"],
-            ),
-            (f"{a}+{b}i", [f"{b}i + {a}"], [f"{a}-{b}i", f"{b}+{a}i"]),
-            (f"{a}e^{{{b}}}", [rf"{a} \cdot e^{{{b}}}"], [f"{b}e^{{{a}}}", f"{a}e^{{-{b}}}"]),
-            (f"2x+{a}>{b}", [f"{b} < 2x + {a}"], [f"2x+{a}<{b}", f"2x+{a}>{b + 1}"]),
-        )
-        found.append(problems[number % len(problems)])
+        a, b = rng.randint(2, most[0]), rng.randint(3, most[1])
+        numbers = {"a": a, "b": b, "sum": a + b, "product": a * b, "product_1": a * b + 1, "b_19": b * 19}
+        if table is INVENTED:
+            c = rng.choice((2, 3, 5, 7))
+            numbers |= {"c": c, "c_6": c + 6, "aac": a * a * c}
+        numbers |= {"a_1": a + 1, "a_30": a + 30, "b_1": b + 1, "b_20": b + 20, "b_40": b + 40}
+        filled = Template(templates[number % len(templates)]).substitute(numbers)
+        reference, right, wrong = filled.split(" : ")
+        found.append(Question(reference, right.split(" ; "), wrong.split(" ; ")))
     return found
 
 
@@ -282,7 +248,9 @@ def algebra(pairs: int, rng: random.Random) -> list[tuple[str, list[str], list[s
 def ours(pairs: Sequence[Pair], workers: int, ready: Callable[[], None]) -> Says:
     """This project, from traces to verdicts."""
     section = Verification(workers=workers)
-    for future in [pool(workers).submit(task(*pair)) for pair in WARM_UP for _ in range(2 * workers)]:
+    limits = {"strict": False, "timeout_seconds": 5.0, "memory_mb": 2048}
+    tasks = [{"reference": reference, "answer": answer} | limits for reference, answer in WARM_UP]
+    for future in [pool(workers).submit(task) for task in tasks for _ in range(2 * workers)]:
         future.result()
     list(by_rules(traces([boxed(*pair) for pair in WARM_UP]), section))
     given = traces(pairs)
@@ -291,24 +259,11 @@ def ours(pairs: Sequence[Pair], workers: int, ready: Callable[[], None]) -> Says
 
 
 def traces(pairs: Sequence[Pair]) -> list[Trace]:
-    problems = (
-        Problem(str(number // SAMPLES), "benchmark", "math", "", pair.reference)
-        for number, pair in enumerate(pairs)
-    )
-    return [
-        Trace(problem, "t", 0, None, pair.completion, True, "stop")
-        for problem, pair in zip(problems, pairs, strict=True)
-    ]
-
-
-def task(reference: str, answer: str) -> dict[str, Any]:
-    return {
-        "reference": reference,
-        "answer": answer,
-        "strict": False,
-        "timeout_seconds": 5.0,
-        "memory_mb": 2048,
-    }
+    found = []
+    for number, pair in enumerate(pairs):
+        problem = Problem(str(number // SAMPLES), "benchmark", "math", "", pair.reference)
+        found.append(Trace(problem, "t", 0, None, pair.completion, True, "stop"))
+    return found
 
 
 def plain(pairs: Sequence[Pair], ready: Callable[[], None], whole: bool = False) -> Says:
@@ -326,14 +281,9 @@ def pooled(pairs: Sequence[Pair], ready: Callable[[], None]) -> Says:
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork")) as executor:
         list(executor.map(plain_one, *zip(*WARM_UP * 2, strict=True)))
         ready()
-        return list(
-            executor.map(
-                plain_one,
-                [p.reference for p in pairs],
-                [rf"\boxed{{{p.answer}}}" for p in pairs],
-                chunksize=POOL_CHUNK,
-            )
-        )
+        answers = [rf"\boxed{{{pair.answer}}}" for pair in pairs]
+        references = [pair.reference for pair in pairs]
+        return list(executor.map(plain_one, references, answers, chunksize=POOL_CHUNK))
 
 
 def open_r1(pairs: Sequence[Pair], ready: Callable[[], None]) -> Says:
@@ -376,7 +326,6 @@ def nemo_skills(pairs: Sequence[Pair], ready: Callable[[], None]) -> Says:
 
 
 def warm(one: Callable[[str, str], bool]) -> None:
-    """Fills what a first call fills, as our worker's is filled."""
     for reference, answer in WARM_UP:
         one(reference, rf"\boxed{{{answer}}}")
 
@@ -400,36 +349,21 @@ WAYS: dict[str, Callable[..., Says]] = {
 
 def measured(way: Callable[..., Says], pairs: Sequence[Pair]) -> Cost:
     """One pass over the pairs in a process of its own."""
-    context = multiprocessing.get_context("fork")
-    receiving, sending = context.Pipe(duplex=False)
-    child = context.Process(target=_pass, args=(way, pairs, sending))
-    child.start()
-    cost: Cost = receiving.recv()
-    child.join()
-    return cost
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as executor:
+        return executor.submit(one_pass, way, pairs).result()
 
 
-def _pass(way: Callable[..., Says], pairs: Sequence[Pair], sending: Connection) -> None:
+def one_pass(way: Callable[..., Says], pairs: Sequence[Pair]) -> Cost:
     marks: list[tuple[float, float]] = []
     says = way(pairs, ready=lambda: marks.append((cpu_seconds(), time.perf_counter())))
-    sending.send(Cost(cpu_seconds() - marks[0][0], time.perf_counter() - marks[0][1], says))
+    return Cost(cpu_seconds() - marks[0][0], time.perf_counter() - marks[0][1], says)
 
 
 def cpu_seconds() -> float:
     """CPU seconds of this process and of its children, living and ended."""
-    used = os.times()
-    living = sum(
-        _ticks(int(pid))
-        for path in Path("/proc/self/task").glob("*/children")
-        for pid in path.read_text().split()
-    )
-    return time.process_time() + used.children_user + used.children_system + living
-
-
-def _ticks(pid: int) -> float:
-    """CPU seconds of another process."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    process = psutil.Process()
+    living = (seconds for child in process.children(recursive=True) for seconds in child.cpu_times()[:4])
+    return time.process_time() + sum(process.cpu_times()[2:4]) + sum(living)
 
 
 def report(name: str, pairs: Sequence[Pair], costs: dict[str, list[Cost]]) -> None:

@@ -1,12 +1,12 @@
-"""Measures how much of a vLLM server's speed the sampling room gets out of it, beside raw load on the same
+r"""Measures how much of a vLLM server's speed the sampling stage gets out of it, beside raw load on the same
 server in the same run.
 
-    DISTILL_VLLM_PYTHON=.../bin/python .venv/bin/python benchmarks/vllm_serving.py .venv/bin/python
-    benchmarks/vllm_serving.py --model FOLDER --dtype bfloat16 --concurrency 512 --requests 2048 --engines 1 2
-    4
+    DISTILL_VLLM_PYTHON=.../bin/python .venv/bin/python benchmarks/vllm_serving.py
+    .venv/bin/python benchmarks/vllm_serving.py --model FOLDER --dtype bfloat16 --concurrency 512 \
+        --requests 2048 --engines 1 2 4
 
-For each number in `--engines` so many copies share a GPU (without a GPU, the processor). `room`: the sampling
-room with its journal, through to a finished shard on disk. `raw`: a bare aiohttp loop that posts the very
+For each number in `--engines` so many copies share a GPU (without a GPU, the processor). `stage`: the sampling
+stage with its kept completions, through to a finished shard on disk. `raw`: a bare aiohttp loop that posts the very
 same bodies (prompts, seeds, lengths; every completion is `--max-tokens` long) at the same concurrency and
 counts the tokens of the replies. They take turns after a warm-up of each; the figure is the median of the
 ratios of neighbours. `bench`: vLLM's own `vllm bench serve`, which streams, with random prompts of the same
@@ -55,7 +55,7 @@ main(parser.parse_args())
 
 @dataclass(slots=True)
 class Recorder:
-    """An engine that answers nothing real: it shows what the room asks."""
+    """An engine that answers nothing real: it shows what the stage asks."""
 
     asked: list[Request] = field(default_factory=list)
 
@@ -81,19 +81,7 @@ class Run:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--model", default="data/models/tiny-teacher")
-    parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--context", type=int, default=1024)
-    parser.add_argument("--concurrency", type=int, default=32)
-    parser.add_argument("--requests", type=int, default=256, help="a multiple of 4: samples of one problem")
-    parser.add_argument("--max-tokens", type=int, default=64)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--engines", type=int, nargs="+", default=[1])
-    parser.add_argument("--output", type=Path, help="a file for the figures as JSON")
-    chosen = parser.parse_args()
+    chosen = arguments()
     problems = [
         Problem(
             f"p{number}",
@@ -107,8 +95,8 @@ def main() -> int:
     sampling = Sampling(n=SAMPLES, max_tokens=chosen.max_tokens)
     found = []
     print(
-        "| servers | start s | room tok/s | raw tok/s | room / raw | bench serve tok/s | CPU ms a "
-        "completion, room and raw |",
+        "| servers | start s | stage tok/s | raw tok/s | stage / raw | bench serve tok/s | CPU ms a "
+        "completion, stage and raw |",
         flush=True,
     )
     print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
@@ -129,52 +117,68 @@ def main() -> int:
     return 0
 
 
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", default="data/models/tiny-teacher")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--context", type=int, default=1024)
+    parser.add_argument("--concurrency", type=int, default=32)
+    parser.add_argument("--requests", type=int, default=256, help="a multiple of 4: samples of one problem")
+    parser.add_argument("--max-tokens", type=int, default=64)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--engines", type=int, nargs="+", default=[1])
+    parser.add_argument("--output", type=Path, help="a file for the figures as JSON")
+    return parser.parse_args()
+
+
 def measure(teacher: Teacher, sampling: Sampling, problems: list[Problem], repeats: int) -> dict[str, Any]:
-    """Starts the servers and lets room and raw loop take turns."""
+    """Starts the servers and lets stage and raw loop take turns."""
     began = time.monotonic()
     with showing(sys.stderr):
         servers = Servers(teacher)
     start_seconds = time.monotonic() - began
     client = told(teacher, servers.urls)
     try:
-        rooms, raws = [], []
+        stages, raws = [], []
         for _ in range(1 + repeats):
-            rooms.append(room(client, sampling, problems))
+            stages.append(stage(client, sampling, problems))
             raws.append(raw(client, sampling, problems))
-            print(f"room {rooms[-1].rate:,.0f}, raw {raws[-1].rate:,.0f} tok/s", file=sys.stderr, flush=True)
-        rooms, raws = rooms[1:], raws[1:]
-        bench = (
-            vllm_bench(servers, teacher, sampling, len(problems) * SAMPLES)
-            if len(servers.urls) == 1
-            else None
-        )
+            print(
+                f"stage {stages[-1].rate:,.0f}, raw {raws[-1].rate:,.0f} tok/s", file=sys.stderr, flush=True
+            )
+        stages, raws = stages[1:], raws[1:]
+        one, requests = len(servers.urls) == 1, len(problems) * SAMPLES
+        bench = vllm_bench(servers, teacher, sampling, requests) if one else None
     except BaseException:
         servers.failed = True  # its logs stay
         raise
     finally:
         servers.stop()
-    assert len({run.tokens for run in [*rooms, *raws]}) == 1, "both sides are given the same number of tokens"
+    assert len({run.tokens for run in [*stages, *raws]}) == 1, (
+        "both sides are given the same number of tokens"
+    )
     return {
         "servers": len(servers.urls),
         "start_seconds": start_seconds,
-        "room": [run.rate for run in rooms],
+        "stage": [run.rate for run in stages],
         "raw": [run.rate for run in raws],
-        "ratios": [one.rate / other.rate for one, other in zip(rooms, raws, strict=True)],
+        "ratios": [one.rate / other.rate for one, other in zip(stages, raws, strict=True)],
         "bench": bench,
         "cpu_ms": [
-            1000 * statistics.median(run.cpu_seconds for run in runs) / (len(problems) * SAMPLES)
-            for runs in (rooms, raws)
+            1000 * statistics.median(run.cpu_seconds for run in runs) / requests for runs in (stages, raws)
         ],
     }
 
 
-def room(teacher: Teacher, sampling: Sampling, problems: list[Problem]) -> Run:
-    """The sampling room from the first request to a shard on disk."""
+def stage(teacher: Teacher, sampling: Sampling, problems: list[Problem]) -> Run:
+    """The sampling stage from the first request to a shard on disk."""
     with tempfile.TemporaryDirectory() as folder, ServerEngine(teacher) as engine:
         began = clock()
-        with Completions(f"{folder}/0.journal") as journal:
+        with Completions(f"{folder}/0.sqlite") as kept:
             shards.write(
-                Trace, sample(problems, Asked(teacher, sampling), engine, journal), f"{folder}/0.parquet"
+                Trace, sample(problems, Asked(teacher, sampling), engine, kept), f"{folder}/0.parquet"
             )
         ended = clock()
         tokens = sum(
@@ -187,8 +191,8 @@ def room(teacher: Teacher, sampling: Sampling, problems: list[Problem]) -> Run:
 def raw(teacher: Teacher, sampling: Sampling, problems: list[Problem]) -> Run:
     """The same bodies from a bare loop."""
     recorder = Recorder()
-    with tempfile.TemporaryDirectory() as folder, Completions(f"{folder}/0.journal") as journal:
-        list(sample(problems, Asked(teacher, sampling), recorder, journal))
+    with tempfile.TemporaryDirectory() as folder, Completions(f"{folder}/0.sqlite") as kept:
+        list(sample(problems, Asked(teacher, sampling), recorder, kept))
     bodies = [json.dumps(wire_format.body(request, teacher, sampling)).encode() for request in recorder.asked]
     began = clock()
     tokens = asyncio.run(post(bodies, teacher))
@@ -241,26 +245,9 @@ def clock() -> tuple[float, float]:
 def vllm_bench(servers: Servers, teacher: Teacher, sampling: Sampling, count: int) -> float | None:
     """Output tokens a second that `vllm bench serve` reports, or None with a word where it does not run."""
     url = servers.urls[0].removesuffix("/v1")
-    told = [
-        "--backend",
-        "openai-chat",
-        "--base-url",
-        url,
-        "--endpoint",
-        "/v1/chat/completions",
-        "--tokenizer",
-        servers.model,
-    ]
-    told += [
-        "--model",
-        servers.model,
-        "--served-model-name",
-        teacher.model,
-        "--dataset-name",
-        "random",
-        "--random-input-len",
-        "40",
-    ]
+    told = ["--backend", "openai-chat", "--base-url", url, "--endpoint", "/v1/chat/completions"]
+    told += ["--tokenizer", servers.model, "--model", servers.model, "--served-model-name", teacher.model]
+    told += ["--dataset-name", "random", "--random-input-len", "40"]
     told += ["--random-output-len", str(sampling.max_tokens), "--num-prompts", str(count), "--ignore-eos"]
     told += ["--max-concurrency", str(teacher.concurrency), "--temperature", str(sampling.temperature)]
     done = subprocess.run(
@@ -283,7 +270,7 @@ def vllm_bench(servers: Servers, teacher: Teacher, sampling: Sampling, count: in
 def row(found: dict[str, Any]) -> str:
     """The figures of one number of servers: medians, and the ends of the ratios."""
     low, *_, high = sorted(found["ratios"])
-    rates = [f"{statistics.median(found[side]):,.0f}" for side in ("room", "raw")]
+    rates = [f"{statistics.median(found[side]):,.0f}" for side in ("stage", "raw")]
     ratio = f"{statistics.median(found['ratios']):.3f} ({low:.3f} to {high:.3f})"
     bench = "-" if found["bench"] is None else f"{found['bench']:,.0f}"
     cpu = f"{found['cpu_ms'][0]:.2f}, {found['cpu_ms'][1]:.2f}"

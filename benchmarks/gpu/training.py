@@ -17,6 +17,7 @@ Needs one NVIDIA GPU, and what `pip install -e '.[train,gpu]'` brings.
 """
 
 import argparse
+import math
 import random
 import re
 import sys
@@ -54,7 +55,27 @@ TEXT = "so we add the two numbers and find that each part is three more than hal
 
 def main() -> None:
     """Trains and prints the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    options = arguments()
+    shape = SHAPES[options.shape]
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = options.folder or Path(scratch)
+        model = folder / f"random-{options.shape}"
+        parameters = make_base(model, shape)
+        attended = shape["num_hidden_layers"] * shape["hidden_size"] * (options.least + options.most) / 2
+        flops, peak = 6 * (parameters + attended), hardware.device_of(hardware.gpus()[0]).tflops * 1e12
+        if options.plain:
+            name, rate = "plain loop: ", plain_loop(model, options)
+        elif options.trl or options.trl_half:
+            name, rate = trl(model, options)
+        else:
+            name, rate = "", stage(folder, model, parameters, options)
+        print(f"{name}{rate:,.0f} tokens/s, MFU {rate * flops / peak:.1%}")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--shape", choices=SHAPES, default="0.5b")
     parser.add_argument("--least", type=int, default=100, help="tokens of the shortest row")
     parser.add_argument("--most", type=int, default=700, help="tokens of the longest row")
@@ -69,71 +90,42 @@ def main() -> None:
     parser.add_argument("--trl", action="store_true")
     parser.add_argument("--trl-half", action="store_true")
     parser.add_argument("--folder", type=Path, default=None)
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = options.folder or Path(scratch)
-        model = folder / f"random-{options.shape}"
-        parameters = make_base(model, SHAPES[options.shape])
-        flops = 6 * parameters + 6 * SHAPES[options.shape]["num_hidden_layers"] * SHAPES[options.shape][
-            "hidden_size"
-        ] * ((options.least + options.most) / 2)
-        peak = hardware.device_of(hardware.gpus()[0]).tflops * 1e12
-        if options.plain or options.trl or options.trl_half:
-            name, rate = ("plain loop", plain_loop(model, options)) if options.plain else trl(model, options)
-            print(f"{name}: {rate:,.0f} tokens/s, MFU {rate * flops / peak:.1%}")
-            return
-        tokens = make_rows(folder / "examples.parquet", model, options)
-        base = Base(
-            model=str(model),
-            parameters=parameters,
-            chat_template="qwen2-think",
-            end_of_turn="<|im_end|>",
-            pad_token="<|endoftext|>",
-        )
-        training = Training(
-            learning_rate=1e-4,
-            epochs=1,
-            batch_size=options.batch,
-            device_batch_size=options.device_batch,
-            max_length=max(8192, options.most + 64),
-            device_tokens=options.device_tokens,
-            gradient_checkpointing=options.checkpointing,
-            optimizer=options.optimizer,
-            checkpoint_steps=options.checkpoint_steps,
-        )
-        seen: list[tuple[float, Mapping[str, Any]]] = []
-        started = time.monotonic()
+    return parser.parse_args()
 
-        def heard(event: Mapping[str, Any]) -> None:
-            seen.append((time.monotonic(), event))
-            if "step" in event:
-                print(
-                    f"{time.monotonic() - started:.0f} s: step {event['step']}", file=sys.stderr, flush=True
-                )
 
-        files = [str(folder / "examples.parquet")]
-        made = train.train(
-            base,
-            training,
-            files,
-            str(folder / "model"),
-            str(folder / "train.log"),
-            heard,
-        )
-        seen = [(when, event) for when, event in seen if "loss" in event]
-        losses = [event["loss"] for _, event in seen]
-        (first, last) = seen[0], seen[-1]
-        rate = made.tokens_per_step * (last[1]["step"] - first[1]["step"]) / (last[0] - first[0])
-        print(
-            f"{made.steps} steps of {made.tokens_per_step:,.0f} tokens ({tokens / made.rows_trained:.0f} a "
-            f"row), {made.seconds:.0f} s"
-        )
-        print(
-            f"losses {losses[0]:.3f} ... {losses[-1]:.3f}, all finite: "
-            f"{all(loss == loss and abs(loss) < 1e30 for loss in losses)}"
-        )
-        print(f"{rate:,.0f} tokens/s, MFU {rate * flops / peak:.1%}")
-        print(f"GPU memory: {made.peak_memory_gib:.1f} GiB allocated, {made.peak_memory_taken_gib} GiB taken")
+def stage(folder: Path, model: Path, parameters: int, options: argparse.Namespace) -> float:
+    """Tokens a second of the training stage; prints its losses and its memory."""
+    tokens = make_rows(folder / "examples.parquet", model, options)
+    tokenizer = {"chat_template": "qwen2-think", "end_of_turn": "<|im_end|>", "pad_token": "<|endoftext|>"}
+    base = Base.model_validate({"model": str(model), "parameters": parameters} | tokenizer)
+    training = Training(
+        learning_rate=1e-4,
+        epochs=1,
+        batch_size=options.batch,
+        device_batch_size=options.device_batch,
+        max_length=max(8192, options.most + 64),
+        device_tokens=options.device_tokens,
+        gradient_checkpointing=options.checkpointing,
+        optimizer=options.optimizer,
+        checkpoint_steps=options.checkpoint_steps,
+    )
+    seen, started = list[tuple[float, Mapping[str, Any]]](), time.monotonic()
+
+    def heard(event: Mapping[str, Any]) -> None:
+        seen.append((time.monotonic(), event))
+        if "step" in event:
+            print(f"{seen[-1][0] - started:.0f} s: step {event['step']}", file=sys.stderr, flush=True)
+
+    files, log = [str(folder / "examples.parquet")], str(folder / "train.log")
+    made = train.train(base, training, files, str(folder / "model"), log, heard)
+    logged = [(when, event["step"], event["loss"]) for when, event in seen if "loss" in event]
+    (began, first, loss), (ended, last, last_loss) = logged[0], logged[-1]
+    finite = all(math.isfinite(loss) for _, _, loss in logged)
+    row = f"{made.steps} steps of {made.tokens_per_step:,.0f} tokens ({tokens / made.rows_trained:.0f} a row)"
+    print(f"{row}, {made.seconds:.0f} s")
+    print(f"losses {loss:.3f} ... {last_loss:.3f}, all finite: {finite}")
+    print(f"GPU memory: {made.peak_memory_gib:.1f} GiB allocated, {made.peak_memory_taken_gib} GiB taken")
+    return made.tokens_per_step * (last - first) / (ended - began)
 
 
 def plain_loop(folder: Path, options: argparse.Namespace) -> float:
@@ -227,7 +219,7 @@ def trl(folder: Path, options: argparse.Namespace) -> tuple[str, float]:
     tokens = sum(len(row["input_ids"]) for row in rows) / len(marks)
     rate = tokens * (len(marks) - 1 - first) / (marks[-1] - marks[first])
     taken = torch.cuda.max_memory_reserved() / 2**30
-    what = f"TRL ({kernel}, weights {weights}, {each} x {packed} tokens, {len(marks)} steps, {taken:.1f} GiB taken)"
+    what = f"TRL ({kernel}, weights {weights}, {each} x {packed} tokens, {len(marks)} steps, {taken:.1f} GiB taken): "
     return what, rate
 
 

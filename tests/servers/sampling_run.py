@@ -1,5 +1,5 @@
-"""One run of the sampling room without Prefect, quick enough to be killed again and again, and what its books
-say afterwards.
+"""One run of the sampling stage without Prefect, quick enough to be killed again and again, and what was asked,
+paid and kept.
 
 `python tests/servers/sampling_run.py FOLDER RUN` samples made-up sums into `FOLDER/traces/*.parquet` over
 `FOLDER/completions.sqlite`, as the flow does: shards side by side, one engine, finished shards left alone.
