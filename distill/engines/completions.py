@@ -101,7 +101,7 @@ class Completions:
             self._file.do(work)
             self._claimed.difference_update(ended)
 
-    def free(self, keys: Iterable[str], idle: bool) -> list[str]:
+    def free(self, keys: Iterable[str], idle: bool, what: str = "completions") -> list[str]:
         """Keys that no run alive had claimed half a second ago; an `idle` run says whom it waits for."""
         with self._file.lock:
             held = self._file.do(self._claims)
@@ -109,7 +109,7 @@ class Completions:
             others = {run.partition("-")[0] for _, run in claims if run not in (None, self._run)}
             if idle and others and not self._told:
                 self._told = True
-                say(f"waiting for completions that process {', '.join(sorted(others))} is sampling")
+                say(f"waiting for {what} that process {', '.join(sorted(others))} is sampling")
         return [key for key, run in claims if run is None]
 
     def usage(self) -> SharedUsage:
