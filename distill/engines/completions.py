@@ -14,12 +14,10 @@ import uuid
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 from distill.engines import old_journals
 from distill.engines.completion_file import CompletionFile, decode, encode, hashed, locks
-from distill.engines.protocol import Completion
-from distill.engines.usage import SharedUsage
+from distill.engines.protocol import Completion, SharedUsage
 from distill.progress import say
 from distill.store import StoreError
 
@@ -47,9 +45,7 @@ class Completions:
     def __enter__(self) -> "Completions":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __len__(self) -> int:

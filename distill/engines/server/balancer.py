@@ -13,14 +13,13 @@ import logging
 import random
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from yarl import URL
 
 from distill.engines.protocol import EngineError
 from distill.engines.server.errors import Way
 from distill.engines.server.http import Client, Reply
-from distill.engines.server.outage import OutageTimer
 from distill.recipe import Teacher
 
 LONGEST_WAIT_SECONDS = 60.0
@@ -34,7 +33,71 @@ TURNS = (("whole", "stream"), ("stream", "bare_stream"))
 SOUND = ("good", "final", "refused", "too_long", "way", "request")
 """Fates of tries that show a server at work."""
 
+FIRST_SECONDS = 300.0
+"""The longest wait for a teacher that has not answered once: most likely its address is wrong."""
+
+T = TypeVar("T")
 log = logging.getLogger(__name__)
+
+
+class OutageTimer:
+    """How long requests wait for their teacher: until its patience is over. One that is slow without
+    failures is never given up."""
+
+    def __init__(self, seconds: float, now: float) -> None:
+        self._seconds = seconds
+        self.good = 0
+        """Good replies so far, to all requests."""
+        self._last_good = now
+        self._since: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long it lasts."""
+        return self._seconds if self.good else min(self._seconds, FIRST_SECONDS)
+
+    def served(self, now: float) -> None:
+        """A good reply arrived."""
+        self.good += 1
+        self._last_good = now
+        self._since = None
+
+    def failed(self, began: float) -> None:
+        """A try that began at some time failed, and the server may be the cause."""
+        began = max(began, self._last_good)
+        self._since = began if self._since is None else min(self._since, began)
+
+    def is_over(self, now: float) -> bool:
+        """Whether it has been too long."""
+        return self._since is not None and now - self._since > self.seconds
+
+
+class Waits:
+    """What requests wait for between two tries, ended together; a reply on its way still arrives."""
+
+    def __init__(self) -> None:
+        self.over = False
+        """Nothing is waited for any more."""
+        self._limits: set[asyncio.Timeout] = set()
+
+    async def until(self, step: Coroutine[Any, Any, T]) -> T:
+        """What a step between two tries comes to; raises TimeoutError when the waits are over before that."""
+        if self.over:
+            step.close()
+            raise TimeoutError
+        async with asyncio.timeout(None) as limit:
+            self._limits.add(limit)
+            try:
+                return await step
+            finally:
+                self._limits.discard(limit)
+
+    def end(self) -> None:
+        """Ends all waits, those to come too."""
+        self.over = True
+        limits, self._limits = self._limits, set()
+        for limit in limits:
+            limit.reschedule(asyncio.get_running_loop().time())
 
 
 @dataclass(slots=True, eq=False)

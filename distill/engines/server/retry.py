@@ -16,9 +16,8 @@ from dataclasses import dataclass, replace
 
 from distill.engines.protocol import STOPPED, Completion, EngineError, Request, failed
 from distill.engines.server import wire_format
-from distill.engines.server.balancer import SOUND, Endpoint, Endpoints
+from distill.engines.server.balancer import SOUND, Endpoint, Endpoints, OutageTimer, Waits
 from distill.engines.server.http import Client, Reply
-from distill.engines.server.outage import OutageTimer, Waits
 from distill.recipe import Sampling, Teacher
 
 FAILURES_IN_A_ROW = 32
