@@ -8,7 +8,7 @@
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from distill.recipe import Sampling, Teacher
 from distill.records import FinishReason, Message, Problem
@@ -66,11 +66,9 @@ class Completion:
     """Why there is no usable completion (`"null_content"`, `"bad_response"`, `"timeout"`, ...), or None."""
 
 
-def failed(key: str, failure: str, model: str, prompt_tokens: int | None = None) -> Completion:
-    """The completion of a request that came to nothing."""
-    return Completion(
-        key, None, finish_reason="error", prompt_tokens=prompt_tokens, model=model, failure=failure
-    )
+def failed(key: str, failure: str, model: str, **counts: Any) -> Completion:
+    """The completion of a request that came to nothing, with the tokens that were counted."""
+    return Completion(key, None, finish_reason="error", model=model, failure=failure, **counts)
 
 
 @dataclass(frozen=True, slots=True)

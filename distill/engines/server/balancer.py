@@ -45,27 +45,23 @@ class OutageTimer:
     failures is never given up."""
 
     def __init__(self, seconds: float, now: float) -> None:
-        self._seconds = seconds
+        self._patience = seconds
+        self.seconds = min(seconds, FIRST_SECONDS)
+        """How long it lasts."""
         self.good = 0
         """Good replies so far, to all requests."""
         self._last_good = now
         self._since: float | None = None
 
-    @property
-    def seconds(self) -> float:
-        """How long it lasts."""
-        return self._seconds if self.good else min(self._seconds, FIRST_SECONDS)
-
     def served(self, now: float) -> None:
         """A good reply arrived."""
         self.good += 1
-        self._last_good = now
-        self._since = None
+        self.seconds, self._last_good, self._since = self._patience, now, None
 
     def failed(self, began: float) -> None:
         """A try that began at some time failed, and the server may be the cause."""
         began = max(began, self._last_good)
-        self._since = began if self._since is None else min(self._since, began)
+        self._since = min(began, self._since or began)
 
     def is_over(self, now: float) -> bool:
         """Whether it has been too long."""
@@ -168,11 +164,11 @@ class Endpoints:
         """Draws the conclusions from one try."""
         if reply.fate in SOUND:
             endpoint.failures = endpoint.timeouts = 0
-            if reply.fate == "good":
-                self._tell_end()
-            if (
-                self._loop.time() >= endpoint.left_alone_until
-            ):  # before that, it is what was on its way when it asked
+            if reply.fate == "good" and self._told is not None:
+                self._told = None
+                log.info("the teacher answers again")
+            # before that, it is what was on its way when it asked
+            if self._loop.time() >= endpoint.left_alone_until:
                 self._end_rest(endpoint)
             return
         endpoint.said = reply.detail
@@ -216,11 +212,6 @@ class Endpoints:
         endpoint.rest = self._loop.create_task(rest)
         endpoint.rest.add_done_callback(lambda task: None if task.cancelled() else self._end_rest(endpoint))
 
-    def _tell_end(self) -> None:
-        if self._told is not None:
-            self._told = None
-            log.info("the teacher answers again")
-
     def _end_rest(self, endpoint: Endpoint) -> None:
         if endpoint.rest is None:
             return
@@ -245,7 +236,13 @@ class Endpoints:
             try:
                 if await self._ask(endpoint):
                     return
-                gone = self._gone(endpoint) if self._outage.is_over(self._loop.time()) else None
+                gone = None
+                if self._outage.is_over(self._loop.time()):  # patience is over, which stops the run
+                    gone = EngineError(
+                        f"no server answers as it should, for {self._outage.seconds:g} s now "
+                        f"(teacher.patience_seconds): {endpoint.said}. Everything finished is saved; see to "
+                        "the server or teacher.urls, then run the same command again"
+                    )
             except EngineError as error:
                 gone = error
             if gone is None:
@@ -269,14 +266,6 @@ class Endpoints:
         self._outage.failed(began)
         return False
 
-    def _gone(self, endpoint: Endpoint) -> EngineError:
-        """What stops the run when patience is over."""
-        return EngineError(
-            f"no server answers as it should, for {self._outage.seconds:g} s now "
-            f"(teacher.patience_seconds): {endpoint.said}. "
-            "Everything finished is saved; see to the server or teacher.urls, then run the same command again"
-        )
-
     def _tell(self) -> None:
         """Says why no request is sent, once a minute."""
         if any(endpoint.rest is None for endpoint in self.all):
@@ -285,11 +274,8 @@ class Endpoints:
         if self._told is None or now - self._told >= TELL_SECONDS:
             self._told = now
             said = "; ".join(endpoint.said for endpoint in self.all if endpoint.said)
-            log.warning(
-                "no server can be asked just now: waiting for up to %g s without a good reply. %s",
-                self._outage.seconds,
-                said,
-            )
+            what = "no server can be asked just now: waiting for up to %g s without a good reply. %s"
+            log.warning(what, self._outage.seconds, said)
 
 
 def endpoint(base: str, weight: float) -> Endpoint:
