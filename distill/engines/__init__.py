@@ -5,9 +5,18 @@ themselves bring heavy libraries, and are imported when one is opened.
 """
 
 from distill.engines.completions import LOOK_SECONDS, Completions
-from distill.engines.protocol import STOPPED, Completion, Engine, EngineError, Request
+from distill.engines.protocol import (
+    STOPPED,
+    Completion,
+    Engine,
+    EngineError,
+    Request,
+    SharedUsage,
+    Usage,
+    cost_usd,
+    usage_of,
+)
 from distill.engines.table import ENGINES, open_engine
-from distill.engines.usage import SharedUsage, Usage, cost_usd, usage_of
 
 __all__ = [
     "ENGINES",

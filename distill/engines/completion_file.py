@@ -27,8 +27,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from distill.engines import completion_salvage
 from distill.engines.completion_salvage import PAGE_BYTES
-from distill.engines.protocol import Completion
-from distill.engines.usage import Usage, usage_of
+from distill.engines.protocol import Completion, Usage, usage_of
 from distill.progress import say
 from distill.store import StoreError
 

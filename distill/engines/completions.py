@@ -14,12 +14,10 @@ import uuid
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 from distill.engines import old_journals
 from distill.engines.completion_file import CompletionFile, decode, encode, hashed, locks
-from distill.engines.protocol import Completion
-from distill.engines.usage import SharedUsage
+from distill.engines.protocol import Completion, SharedUsage
 from distill.progress import say
 from distill.store import StoreError
 
@@ -47,9 +45,7 @@ class Completions:
     def __enter__(self) -> "Completions":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __len__(self) -> int:
@@ -101,7 +97,7 @@ class Completions:
             self._file.do(work)
             self._claimed.difference_update(ended)
 
-    def free(self, keys: Iterable[str], idle: bool) -> list[str]:
+    def free(self, keys: Iterable[str], idle: bool, what: str = "completions") -> list[str]:
         """Keys that no run alive had claimed half a second ago; an `idle` run says whom it waits for."""
         with self._file.lock:
             held = self._file.do(self._claims)
@@ -109,7 +105,7 @@ class Completions:
             others = {run.partition("-")[0] for _, run in claims if run not in (None, self._run)}
             if idle and others and not self._told:
                 self._told = True
-                say(f"waiting for completions that process {', '.join(sorted(others))} is sampling")
+                say(f"waiting for {what} that process {', '.join(sorted(others))} is sampling")
         return [key for key, run in claims if run is None]
 
     def usage(self) -> SharedUsage:

@@ -13,13 +13,11 @@ memory does not grow with them but the temporary folder must hold them.
 import json
 import sqlite3
 import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-from distill.engines.protocol import Completion, EngineError, Request, failed
+from distill.engines.protocol import Completion, EngineError, Request, failed, waited_for
 from distill.files import columns, guess, readers
 from distill.recipe import ProblemSource, RecipeError, Sampling, Teacher
 from distill.recipe.problems import names
@@ -30,8 +28,6 @@ QUESTIONS = tuple(dict.fromkeys(("question", "prompt", "problem", *guess.QUESTIO
 NO_MORE_TRACES = "no_more_traces"
 MOST_COLUMNS = 1_000
 """Names that are remembered for a message."""
-LOOK_SECONDS = 0.02
-"""Between looks for requests when there is nothing to ask just now."""
 
 
 class ReplayEngine:
@@ -43,9 +39,8 @@ class ReplayEngine:
 
     def __enter__(self) -> "ReplayEngine":
         """Reads the traces; raises EngineError when they cannot be read or hold no completion."""
-        self._index = sqlite3.connect(
-            "", check_same_thread=False
-        )  # "": a private file on disk, gone when closed
+        # "": a private file on disk, gone when closed
+        self._index = sqlite3.connect("", check_same_thread=False)
         try:
             self._fill()
         except BaseException:
@@ -53,33 +48,24 @@ class ReplayEngine:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._index.close()
 
     def complete(self, requests: Iterable[Request | None], sampling: Sampling) -> Iterator[Completion]:
         """The stored completion of each request, in order; the sampling settings have no effect on it."""
-        for request in requests:
-            if request is None:
-                time.sleep(LOOK_SECONDS)
-                continue
-            stored = self._stored(request)
-            if stored is None:
+        for request in waited_for(requests):
+            asked = (_question_key(request.problem.question), request.sample_index)
+            with self._lock:
+                found = self._index.execute(
+                    "SELECT completion FROM traces WHERE question = ? AND position = ?", asked
+                ).fetchone()
+            if found is None:
                 yield failed(request.key, NO_MORE_TRACES, self._teacher.model)
             else:
-                yield Completion(request.key, **stored)
+                yield Completion(request.key, **json.loads(found[0]))
 
     def drain(self) -> None:
         """Nothing is ever tried again here."""
-
-    def _stored(self, request: Request) -> dict[str, Any] | None:
-        asked = (_question_key(request.problem.question), request.sample_index)
-        with self._lock:
-            found = self._index.execute(
-                "SELECT completion FROM traces WHERE question = ? AND position = ?", asked
-            ).fetchone()
-        return json.loads(found[0]) if found else None
 
     def _fill(self) -> None:
         self._index.execute("PRAGMA synchronous = OFF")

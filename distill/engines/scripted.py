@@ -8,16 +8,14 @@ pipeline and teach nothing. Tokens are counted as four characters each.
 
 import json
 import random
-import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-from distill.engines.protocol import Completion, Request, failed
+from distill.engines.protocol import Completion, Request, failed, waited_for
 from distill.recipe import Sampling, Teacher
 from distill.records import Problem
 from distill.store import digest
@@ -25,8 +23,6 @@ from distill.store import digest
 MODEL = "scripted"
 CHARACTERS_PER_TOKEN = 4
 RIGHT_SHARE = 0.55
-LOOK_SECONDS = 0.02
-"""Between looks for requests when there is nothing to ask just now."""
 FAILURES: dict[str, str | None] = {
     "only_closing_tag": None,
     "two_opening_tags": None,
@@ -65,19 +61,13 @@ class ScriptedEngine:
     def __enter__(self) -> "ScriptedEngine":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        return None
+    def __exit__(self, *_: object) -> None:
+        """Nothing is open."""
 
     def complete(self, requests: Iterable[Request | None], sampling: Sampling) -> Iterator[Completion]:
         """The scripted completion of each request, in order."""
-        for request in requests:
-            if request is None:
-                time.sleep(LOOK_SECONDS)
-                continue
-            name = choose(request.problem, request.sample_index, sampling.seed)
-            yield write(request, name, sampling)
+        for request in waited_for(requests):
+            yield write(request, choose(request.problem, request.sample_index, sampling.seed), sampling)
 
     def drain(self) -> None:
         """Nothing is ever tried again here."""

@@ -1,6 +1,7 @@
 """The table of engines: how each is opened, and all that other modules ask about one."""
 
-from collections.abc import Callable, Mapping
+import pkgutil
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -8,14 +9,13 @@ from types import MappingProxyType
 from distill.engines.protocol import Engine
 from distill.recipe import Teacher
 
-Opened = AbstractContextManager[Engine]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineKind:
     """What holds for every teacher of an engine."""
 
-    open: Callable[[Teacher], Opened]
+    opens: str
+    """Its class, which is imported when a teacher is opened: it may bring heavy libraries."""
     draws: bool = True
     """Completions depend on the settings; else they are a file's (`replay`) or a fake's (`scripted`)."""
     stored: bool = False
@@ -30,48 +30,25 @@ class EngineKind:
     """It takes the requests of several shards at a time."""
 
 
-def _server(teacher: Teacher) -> Opened:
-    from distill.engines.server import ServerEngine
-
-    return ServerEngine(teacher)
-
-
-def _vllm(teacher: Teacher) -> Opened:
-    from distill.engines.vllm.engine import VllmEngine
-
-    return VllmEngine(teacher)
-
-
-def _transformers(teacher: Teacher) -> Opened:
-    from distill.engines.transformers import LocalEngine
-
-    return LocalEngine(teacher)
-
-
-def _replay(teacher: Teacher) -> Opened:
-    from distill.engines.replay import ReplayEngine
-
-    return ReplayEngine(teacher)
-
-
-def _scripted(teacher: Teacher) -> Opened:
-    from distill.engines.scripted import ScriptedEngine
-
-    return ScriptedEngine(teacher)
-
-
 ENGINES: Mapping[str, EngineKind] = MappingProxyType(
     {
-        "server": EngineKind(open=_server, served=True, overlaps=True),
-        "vllm": EngineKind(open=_vllm, served=True, local_weights=True, starts_servers=True, overlaps=True),
-        "transformers": EngineKind(open=_transformers, local_weights=True),
-        "replay": EngineKind(open=_replay, draws=False, stored=True),
-        "scripted": EngineKind(open=_scripted, draws=False),
+        "server": EngineKind(opens="distill.engines.server:ServerEngine", served=True, overlaps=True),
+        "vllm": EngineKind(
+            opens="distill.engines.vllm.engine:VllmEngine",
+            served=True,
+            local_weights=True,
+            starts_servers=True,
+            overlaps=True,
+        ),
+        "transformers": EngineKind(opens="distill.engines.transformers:LocalEngine", local_weights=True),
+        "replay": EngineKind(opens="distill.engines.replay:ReplayEngine", draws=False, stored=True),
+        "scripted": EngineKind(opens="distill.engines.scripted:ScriptedEngine", draws=False),
     }
 )
 """By `teacher.engine`."""
 
 
-def open_engine(teacher: Teacher) -> Opened:
+def open_engine(teacher: Teacher) -> AbstractContextManager[Engine]:
     """The engine of a teacher, closed (and its process ended) when the block is left."""
-    return ENGINES[teacher.engine].open(teacher)
+    opened: AbstractContextManager[Engine] = pkgutil.resolve_name(ENGINES[teacher.engine].opens)(teacher)
+    return opened

@@ -3,15 +3,16 @@ template.
 
 Special tokens come from the template only. Text that merely *says* `<|im_end|>` (in a problem, or in a trace)
 is encoded as text: it is hidden from the template's output while that is parsed, and encoded piece by piece.
-This module needs a tokenizer and nothing else; it imports no library. Each training row is decoded again and
-compared with what it says.
+Each training row is decoded again and compared with what it says. Heavy libraries are imported to load a
+tokenizer only.
 """
 
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 SHOWN, CAUSE_CHARACTERS = 30, 300  # of a difference in an error, and of an error
 FIRST_SENTINEL = 0xF0000  # a private-use plane: no tokenizer knows these characters, no problem contains them
@@ -22,6 +23,12 @@ open-instruct train it so."""
 DROPS_THINKING = "distill: the thinking is dropped"
 """A template that has these words in a comment renders an assistant's answer alone, and rows are compared
 with the answer."""
+PROOFS = (
+    "The answer is \\boxed{42}.\n\n\tSo: x_1 + x_2 = 3,141.59  (I'm sure; they'LL see)\r\n   \n",
+    "二加二等于四。Ünïcödé — ½ ≠ ¾ 🤔👩‍🔬 \u00a0\u3000 कि  ا ١٢٣",
+    "def f(x):\n    return {'a': [1, 22, 333, 4444]}  # 'S 'd\n\n\n\n",
+)
+"""Texts on which two ways of encoding are compared."""
 
 
 class TemplateError(ValueError):
@@ -34,6 +41,38 @@ class Encoded:
 
     prompt: list[int]
     completion: list[int]
+
+
+def load_tokenizer(model: str, *, revision: str | None = None, trust_remote_code: bool = False) -> Any:
+    """The tokenizer of a folder or a hub id, which encodes as its `tokenizer.json` says; raises ValueError
+    where none does, and what `from_pretrained` raises.
+
+    transformers 5 builds some classes anew and keeps the vocabulary alone: R1-Distill-Llama names
+    `LlamaTokenizerFast`, which then splits at "▁" and loses the white space.
+    """
+    from tokenizers import Tokenizer
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    named: Any = AutoTokenizer.from_pretrained(model, revision=revision, trust_remote_code=trust_remote_code)
+    path = tokenizer_file(model, "tokenizer.json", revision)
+    if trust_remote_code or path is None:
+        return named
+    file, fast = Tokenizer.from_file(str(path)), cast(Any, PreTrainedTokenizerFast)
+    wanted = [file.encode(text, add_special_tokens=False).ids for text in PROOFS]
+    for tokenizer in (named, fast.from_pretrained(model, revision=revision)):
+        if [tokenizer.encode(text, add_special_tokens=False) for text in PROOFS] == wanted:
+            return tokenizer
+    raise ValueError(f"{model}: transformers reads its tokenizer.json as another tokenizer than it says")
+
+
+def tokenizer_file(model: str, name: str, revision: str | None = None) -> Path | None:
+    """A file of a model folder, or of the hub's cache once it was loaded from there; None where it is not."""
+    if (path := Path(model)).is_dir():
+        return path / name if (path / name).is_file() else None
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(model, name, revision=revision)
+    return Path(found) if isinstance(found, str) else None
 
 
 def encode_prompt(tokenizer: Any, messages: Sequence[Mapping[str, str]], prefill: str = "") -> list[int]:

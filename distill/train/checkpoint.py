@@ -12,8 +12,8 @@ from typing import Any
 
 from distill.recipe import Base
 from distill.recipe.dataset import CONFIGS
+from distill.text.chat_template import load_tokenizer
 from distill.train import guards, student_template, weights
-from distill.train.encoder import PROOFS
 
 COMPLETE = (
     "distill-complete"  # written last into a checkpoint: one without it is torn and is not resumed from
@@ -29,7 +29,7 @@ def prepare(base: Base, target: Path) -> None:
     scratch = target.with_name(f".{target.name}.tmp")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    tokenizer = _tokenizer(source, base)
+    tokenizer = load_tokenizer(str(source), trust_remote_code=base.trust_remote_code)
     student_template.require_tokens(base, tokenizer.get_added_vocab())
     first_eos = tokenizer.eos_token_id
     tokenizer.eos_token, tokenizer.pad_token = base.end_of_turn, base.pad_token
@@ -47,27 +47,6 @@ def prepare(base: Base, target: Path) -> None:
     for file in source.glob("*.safetensors*"):
         (scratch / file.name).symlink_to(file.resolve())
     os.replace(scratch, target)
-
-
-def _tokenizer(source: Path, base: Base) -> Any:
-    """A base's tokenizer, which encodes as its `tokenizer.json` says; raises ValueError where none does.
-
-    transformers 5 builds some classes anew and keeps the vocabulary alone: R1-Distill-Llama names
-    `LlamaTokenizerFast`, which then splits at "▁" and loses the white space.
-    """
-    from tokenizers import Tokenizer
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
-
-    named: Any = AutoTokenizer.from_pretrained(source, trust_remote_code=base.trust_remote_code)
-    if base.trust_remote_code or not (source / "tokenizer.json").is_file():
-        return named
-    file = Tokenizer.from_file(str(source / "tokenizer.json"))
-    wanted = [file.encode(text, add_special_tokens=False).ids for text in PROOFS]
-    fast: Any = PreTrainedTokenizerFast
-    for tokenizer in (named, fast.from_pretrained(source)):
-        if [tokenizer.encode(text, add_special_tokens=False) for text in PROOFS] == wanted:
-            return tokenizer
-    raise ValueError(f"{base.model}: transformers reads its tokenizer.json as another tokenizer than it says")
 
 
 def _set_positions(config: Any, base: Base) -> None:

@@ -15,11 +15,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
-PROOFS = (
-    "The answer is \\boxed{42}.\n\n\tSo: x_1 + x_2 = 3,141.59  (I'm sure; they'LL see)\r\n   \n",
-    "二加二等于四。Ünïcödé — ½ ≠ ¾ 🤔👩‍🔬 \u00a0\u3000 कि  ا ١٢٣",
-    "def f(x):\n    return {'a': [1, 22, 333, 4444]}  # 'S 'd\n\n\n\n",
-)
+from distill.text.chat_template import PROOFS
 
 
 class Encoder:

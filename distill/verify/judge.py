@@ -121,7 +121,7 @@ class Questions:
         """The requests of the questions in line that have to be sent; twice a second, those are in line too
         that other runs were asking."""
         if self.aside and self._completions and time.monotonic() - self._looked_at >= LOOK_SECONDS:
-            free = self._completions.free(list(self.aside), idle=not self.asked)
+            free = self._completions.free(list(self.aside), not self.asked, "the judge's replies")
             self._posed.extend(self.aside.pop(key) for key in free)
             self._looked_at = time.monotonic()
         while self._posed:

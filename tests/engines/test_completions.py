@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from distill.engines import Completion, completion_file, completion_salvage
 from distill.engines.completion_salvage import PAGE_BYTES
 from distill.engines.completions import Completions
-from distill.engines.usage import SharedUsage, Usage, usage_of
+from distill.engines.protocol import SharedUsage, Usage, usage_of
 from distill.store import StoreError
 
 PROJECT = Path(__file__).parents[2]

@@ -5,6 +5,7 @@ The committed tiny teacher runs for real, in its child process. Not tested: a GP
 """
 
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -262,6 +263,21 @@ def test_a_tokenizer_without_a_usable_template_is_an_error(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(BackendError, match=r"cannot open nobody/nothing: .*folder"):
         open_chat(settings(Path("nobody/nothing")))
+
+
+def test_a_tokenizer_encodes_as_its_file_says_whatever_class_its_folder_names(tmp_path: Path) -> None:
+    folder = shutil.copytree(TEACHER, tmp_path / "model")
+    named = {
+        "tokenizer_config.json": {"tokenizer_class": "LlamaTokenizerFast"},
+        "config.json": {"model_type": "llama"},
+    }
+    for name, values in named.items():  # as R1-Distill-Llama has them
+        written = json.loads((folder / name).read_text()) | values
+        (folder / name).write_text(json.dumps(written))
+    turns = (("user", "a  b c\n d"),)
+    chat = open_chat(settings(folder))
+    assert chat.prompt(turns, "") == open_chat(settings(TEACHER)).prompt(turns, "")
+    assert chat.text(chat.tokenizer.encode(turns[0][1])) == turns[0][1]
 
 
 def test_control_tokens_in_a_question_are_text() -> None:

@@ -27,8 +27,7 @@ from distill.engines.transformers import ROOT, LocalEngine
 from distill.engines.vllm import kept
 from distill.engines.vllm.arguments import hides_tags, places, plans, vllm_python
 from distill.engines.vllm.engine import VllmEngine, told
-from distill.engines.vllm.processes import KEY, PORTS, free_ports
-from distill.engines.vllm.running import served
+from distill.engines.vllm.processes import KEY, PORTS, free_ports, served
 from distill.hardware import Gpu
 from distill.recipe import Sampling, Teacher
 from distill.records import Message, Problem

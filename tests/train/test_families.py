@@ -21,7 +21,6 @@ from distill.records import Example
 from distill.store import shards
 from distill.text import chat_template
 from distill.train import checkpoint, guards, student_template, worker
-from distill.train.encoder import PROOFS
 from tests.train.test_train import example_of
 
 QWEN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -303,7 +302,7 @@ def test_the_tokenizer_is_the_bases_own(prepared: tuple[str, Path]) -> None:
 
     _, folder = prepared
     own = Tokenizer.from_file(str(folder.with_name("hub") / "tokenizer.json"))
-    for text in (TYPED, "Two  and 1234 é — x\n\n  so", *PROOFS):
+    for text in (TYPED, "Two  and 1234 é — x\n\n  so", *chat_template.PROOFS):
         ids = own.encode(text, add_special_tokens=False).ids
         assert tokenizer_of(folder).encode(text, add_special_tokens=False) == ids
 

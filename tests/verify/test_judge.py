@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import subprocess
 import sys
@@ -414,6 +415,18 @@ def test_a_run_that_stops_leaves_its_questions_to_others_that_share_its_store(ur
         next(stopped)
         stopped.close()
         assert [said.outcome for _, said, _ in ask(rows, judge(url), completions)] == ["correct"] * 60
+
+
+def test_a_run_that_waits_for_another_says_what_for(url, tmp_path, monkeypatch):
+    said, rows, path = [], slow_rows("waits"), tmp_path / "completions"
+    with Completions(path) as theirs, Completions(path) as mine:
+        other = ask(rows, judge(url), theirs)
+        next(other)
+        monkeypatch.setattr(
+            "distill.engines.completions.say", lambda text: said.append(text) or other.close()
+        )
+        assert [said.outcome for _, said, _ in ask(rows, judge(url), mine)] == ["correct"] * 60
+    assert said == [f"waiting for the judge's replies that process {os.getpid()} is sampling"]
 
 
 def test_a_killed_run_pays_again_for_what_was_in_flight_only(url, tmp_path):

@@ -4,7 +4,8 @@ An event loop in a thread of its own keeps at most `concurrency` requests in fli
 and sends the next one when a completion has been taken; nothing waits for a batch. What is in flight when a
 call is left, or the engine closed, is cancelled and was paid for in vain. The parts:
 
-- `slots` (threads), `balancer` (which server), `outage` (waits between tries, and when to stop)
+- here: a slot for each request in flight, shared by the threads that call
+- `balancer` (which server, waits between tries, when the teacher is gone)
 - `retry` (when to ask again, when to give up a request)
 - `http` (one try), `errors` (what a refusal means)
 - `wire_format` (bodies and replies, text and thinking), `stream` (a completion in pieces)
@@ -18,17 +19,16 @@ import queue
 import threading
 from collections import Counter
 from collections.abc import Coroutine, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
-from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 from distill.engines.protocol import Completion, EngineError, Request
 from distill.engines.server import wire_format
-from distill.engines.server.balancer import Endpoints
+from distill.engines.server.balancer import Endpoints, Waits
 from distill.engines.server.http import Client, shown
-from distill.engines.server.outage import Waits
 from distill.engines.server.retry import Tries
-from distill.engines.server.slots import LOOK, Call, Slots
 from distill.recipe import Sampling, Teacher
 
 LOOK_SECONDS = 0.25
@@ -38,8 +38,63 @@ GC_THRESHOLD = 20_000
 """New objects between two collections while an engine is open. Every request in flight holds some fifty that
 live long: with Python's 700, half of the CPU time at 4,096 in flight went into looking through them."""
 
-T = TypeVar("T")
+LOOK = None
+"""In an inbox: there may be a free slot."""
+
 log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One call of `complete`, read by the thread that made it."""
+
+    number: int
+    inbox: "queue.SimpleQueue[Completion | BaseException | None]" = field(default_factory=queue.SimpleQueue)
+    """Completions as they arrive, an error that ends the call, or `LOOK`."""
+    open_requests: int = 0
+    """Requests that were taken and whose completion was not."""
+    tasks: "set[asyncio.Task[Any]]" = field(default_factory=set)
+    """What the loop works on; the loop's thread alone touches it."""
+
+
+class Slots:
+    """How many requests may be in flight together; safe to use from any thread."""
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._wanting: list[Call] = []
+        self._lock = threading.Lock()
+
+    def take(self, call: Call) -> bool:
+        """Takes a slot if one is free; if none is, the call will be told to look again."""
+        with self._lock:
+            wanting = call in self._wanting
+            if self._free:
+                self._free -= 1
+                if wanting:
+                    self._wanting.remove(call)
+                return True
+            if not wanting:
+                self._wanting.append(call)
+            return False
+
+    def give(self, count: int = 1) -> None:
+        """Frees slots; tells the oldest call that wanted one, and those that wait for nothing else."""
+        with self._lock:
+            self._free += count
+            if not self._free or not self._wanting:
+                return
+            oldest = min(self._wanting, key=lambda call: call.number)
+            for call in [call for call in self._wanting if call is oldest or not call.open_requests]:
+                self._wanting.remove(call)
+                call.inbox.put(LOOK)
+
+    def leave(self, call: Call) -> None:
+        """Forgets that a call wanted a slot; one that it was told of is passed on."""
+        with self._lock:
+            if call in self._wanting:
+                self._wanting.remove(call)
+        self.give(0)
 
 
 class ServerEngine:
@@ -84,9 +139,7 @@ class ServerEngine:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with self._lock:
             self._closed = True
             for call in self._calls:
@@ -116,13 +169,21 @@ class ServerEngine:
         waiting, more, paused = iter(requests), True, False
         try:
             while True:
-                while more and not paused and self._has_place(call):
+                while (
+                    more
+                    and not paused
+                    and self._gone is None
+                    and call.open_requests < self._teacher.concurrency
+                    and self._slots.take(call)
+                ):
                     more, paused = self._pull(call, waiting, sampling)
                 if not call.open_requests and self._gone is not None:
                     raise self._gone
                 if not more and not call.open_requests:
                     return
-                arrived = _arrived(call, LOOK_SECONDS if paused else None)
+                arrived: Completion | BaseException | None = LOOK
+                with suppress(queue.Empty):
+                    arrived = call.inbox.get(timeout=LOOK_SECONDS if paused else None)
                 paused = False
                 if isinstance(arrived, BaseException):
                     raise arrived
@@ -135,12 +196,6 @@ class ServerEngine:
                         self._slots.give()
         finally:
             self._leave(call)
-
-    def _has_place(self, call: Call) -> bool:
-        """Whether a call may ask for one more; a slot was taken for it then."""
-        return (
-            self._gone is None and call.open_requests < self._teacher.concurrency and self._slots.take(call)
-        )
 
     def _pull(self, call: Call, waiting: Iterator[Request | None], sampling: Sampling) -> tuple[bool, bool]:
         """Sends the next request in a slot taken for it: (may there be more, wait first)."""
@@ -169,7 +224,7 @@ class ServerEngine:
         with self._lock:
             self._calls.remove(call)
             if call.open_requests and not self._closed:
-                self._loop.call_soon_threadsafe(_cancel, call)
+                self._loop.call_soon_threadsafe(lambda: [task.cancel() for task in call.tasks])
         while not call.inbox.empty():
             if isinstance(call.inbox.get(), Completion):
                 self._slots.give()
@@ -203,17 +258,14 @@ class ServerEngine:
             self._gone = error
             calls = list(self._calls)
         self._waits.end()
-        if self._tries.on_the_wire:
-            log.error(
-                "the teacher is of no use: %s. Waiting for %d completions that are on their way",
-                error,
-                self._tries.on_the_wire,
-            )
+        if sent := self._tries.on_the_wire:
+            what = "the teacher is of no use: %s. Waiting for %d completions that are on their way"
+            log.error(what, error, sent)
         for call in calls:
             call.inbox.put(LOOK)
 
-    def _wait_for(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+    def _wait_for(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     async def _open(self) -> None:
         await self._client.open()
@@ -221,21 +273,16 @@ class ServerEngine:
             *(self._client.listed(endpoint.models) for endpoint in self._endpoints.all)
         )
         for endpoint, entries in zip(self._endpoints.all, listed, strict=True):
-            lengths = {
-                str(entry.get("id")): entry["max_model_len"]
-                for entry in entries
-                if type(entry.get("max_model_len")) is int
-            }
+            told = {str(entry.get("id")): entry.get("max_model_len") for entry in entries}
+            lengths = {name: length for name, length in told.items() if type(length) is int}
             if lengths and self._teacher.model not in lengths:
-                there = ", ".join(sorted(lengths))
                 raise EngineError(
                     f"{shown(endpoint.chat)} does not serve {self._teacher.model}: set teacher.model to one "
-                    f"of {there}"
+                    f"of {', '.join(sorted(lengths))}"
                 )
             if lengths:
-                self.context_tokens = min(
-                    lengths[self._teacher.model], self.context_tokens or lengths[self._teacher.model]
-                )
+                length = lengths[self._teacher.model]
+                self.context_tokens = min(length, self.context_tokens or length)
         self._tries = Tries(
             self._teacher, self._client, self._endpoints, self._waits, self.context_tokens, self._give_up
         )
@@ -246,16 +293,3 @@ class ServerEngine:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._client.close()
-
-
-def _arrived(call: Call, seconds: float | None) -> Completion | BaseException | None:
-    """What arrives next for a call; `LOOK` when nothing does in time."""
-    try:
-        return call.inbox.get(timeout=seconds)
-    except queue.Empty:
-        return LOOK
-
-
-def _cancel(call: Call) -> None:
-    for task in call.tasks:
-        task.cancel()

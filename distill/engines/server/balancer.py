@@ -13,14 +13,13 @@ import logging
 import random
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from yarl import URL
 
 from distill.engines.protocol import EngineError
 from distill.engines.server.errors import Way
 from distill.engines.server.http import Client, Reply
-from distill.engines.server.outage import OutageTimer
 from distill.recipe import Teacher
 
 LONGEST_WAIT_SECONDS = 60.0
@@ -34,7 +33,67 @@ TURNS = (("whole", "stream"), ("stream", "bare_stream"))
 SOUND = ("good", "final", "refused", "too_long", "way", "request")
 """Fates of tries that show a server at work."""
 
+FIRST_SECONDS = 300.0
+"""The longest wait for a teacher that has not answered once: most likely its address is wrong."""
+
+T = TypeVar("T")
 log = logging.getLogger(__name__)
+
+
+class OutageTimer:
+    """How long requests wait for their teacher: until its patience is over. One that is slow without
+    failures is never given up."""
+
+    def __init__(self, seconds: float, now: float) -> None:
+        self._patience = seconds
+        self.seconds = min(seconds, FIRST_SECONDS)
+        """How long it lasts."""
+        self.good = 0
+        """Good replies so far, to all requests."""
+        self._last_good = now
+        self._since: float | None = None
+
+    def served(self, now: float) -> None:
+        """A good reply arrived."""
+        self.good += 1
+        self.seconds, self._last_good, self._since = self._patience, now, None
+
+    def failed(self, began: float) -> None:
+        """A try that began at some time failed, and the server may be the cause."""
+        began = max(began, self._last_good)
+        self._since = min(began, self._since or began)
+
+    def is_over(self, now: float) -> bool:
+        """Whether it has been too long."""
+        return self._since is not None and now - self._since > self.seconds
+
+
+class Waits:
+    """What requests wait for between two tries, ended together; a reply on its way still arrives."""
+
+    def __init__(self) -> None:
+        self.over = False
+        """Nothing is waited for any more."""
+        self._limits: set[asyncio.Timeout] = set()
+
+    async def until(self, step: Coroutine[Any, Any, T]) -> T:
+        """What a step between two tries comes to; raises TimeoutError when the waits are over before that."""
+        if self.over:
+            step.close()
+            raise TimeoutError
+        async with asyncio.timeout(None) as limit:
+            self._limits.add(limit)
+            try:
+                return await step
+            finally:
+                self._limits.discard(limit)
+
+    def end(self) -> None:
+        """Ends all waits, those to come too."""
+        self.over = True
+        limits, self._limits = self._limits, set()
+        for limit in limits:
+            limit.reschedule(asyncio.get_running_loop().time())
 
 
 @dataclass(slots=True, eq=False)
@@ -105,11 +164,11 @@ class Endpoints:
         """Draws the conclusions from one try."""
         if reply.fate in SOUND:
             endpoint.failures = endpoint.timeouts = 0
-            if reply.fate == "good":
-                self._tell_end()
-            if (
-                self._loop.time() >= endpoint.left_alone_until
-            ):  # before that, it is what was on its way when it asked
+            if reply.fate == "good" and self._told is not None:
+                self._told = None
+                log.info("the teacher answers again")
+            # before that, it is what was on its way when it asked
+            if self._loop.time() >= endpoint.left_alone_until:
                 self._end_rest(endpoint)
             return
         endpoint.said = reply.detail
@@ -153,11 +212,6 @@ class Endpoints:
         endpoint.rest = self._loop.create_task(rest)
         endpoint.rest.add_done_callback(lambda task: None if task.cancelled() else self._end_rest(endpoint))
 
-    def _tell_end(self) -> None:
-        if self._told is not None:
-            self._told = None
-            log.info("the teacher answers again")
-
     def _end_rest(self, endpoint: Endpoint) -> None:
         if endpoint.rest is None:
             return
@@ -182,7 +236,13 @@ class Endpoints:
             try:
                 if await self._ask(endpoint):
                     return
-                gone = self._gone(endpoint) if self._outage.is_over(self._loop.time()) else None
+                gone = None
+                if self._outage.is_over(self._loop.time()):  # patience is over, which stops the run
+                    gone = EngineError(
+                        f"no server answers as it should, for {self._outage.seconds:g} s now "
+                        f"(teacher.patience_seconds): {endpoint.said}. Everything finished is saved; see to "
+                        "the server or teacher.urls, then run the same command again"
+                    )
             except EngineError as error:
                 gone = error
             if gone is None:
@@ -206,14 +266,6 @@ class Endpoints:
         self._outage.failed(began)
         return False
 
-    def _gone(self, endpoint: Endpoint) -> EngineError:
-        """What stops the run when patience is over."""
-        return EngineError(
-            f"no server answers as it should, for {self._outage.seconds:g} s now "
-            f"(teacher.patience_seconds): {endpoint.said}. "
-            "Everything finished is saved; see to the server or teacher.urls, then run the same command again"
-        )
-
     def _tell(self) -> None:
         """Says why no request is sent, once a minute."""
         if any(endpoint.rest is None for endpoint in self.all):
@@ -222,11 +274,8 @@ class Endpoints:
         if self._told is None or now - self._told >= TELL_SECONDS:
             self._told = now
             said = "; ".join(endpoint.said for endpoint in self.all if endpoint.said)
-            log.warning(
-                "no server can be asked just now: waiting for up to %g s without a good reply. %s",
-                self._outage.seconds,
-                said,
-            )
+            what = "no server can be asked just now: waiting for up to %g s without a good reply. %s"
+            log.warning(what, self._outage.seconds, said)
 
 
 def endpoint(base: str, weight: float) -> Endpoint:

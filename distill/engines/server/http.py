@@ -12,8 +12,9 @@ import os
 import resource
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 from yarl import URL
@@ -28,13 +29,22 @@ from distill.text import endings
 CONNECT_SECONDS = 30.0
 LOOK_SECONDS = 5.0
 CONTROL_SECONDS = 60.0
-KEEPALIVE_SECONDS = (
-    4.0  # below uvicorn's 5 s: a connection that the server is about to close is not used again
-)
+KEEPALIVE_SECONDS = 4.0  # below uvicorn's 5 s, or a connection that is about to be closed is used again
 OTHER_FILES = 1024
 """Files that this process may have open besides the connections."""
 
 log = logging.getLogger(__name__)
+
+
+class Asked(NamedTuple):
+    """One try, as far as its reply depends on it."""
+
+    url: URL
+    key: str = ""
+    """Of the request; empty for the question of one token."""
+    way: Way = "whole"
+    max_tokens: int | None = None
+    """What its body allows, for a completion that may be cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +74,12 @@ class Client:
 
     async def open(self) -> None:
         """Makes the session; `close` follows."""
-        _allow_files(self._teacher.concurrency + OTHER_FILES)
+        # a connection is a file, and many limits begin with 1,024
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = self._teacher.concurrency + OTHER_FILES
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
         total = self._teacher.timeout_seconds
         self._limit = aiohttp.ClientTimeout(total=total, sock_connect=min(CONNECT_SECONDS, total))
         self._session = aiohttp.ClientSession(
@@ -77,63 +92,56 @@ class Client:
     async def close(self) -> None:
         await self._session.close()
 
-    async def post(
-        self,
-        url: URL,
-        key: str,
-        body: bytes,
-        seconds: float | None = None,
-        max_tokens: int | None = None,
-        way: Way = "whole",
-    ) -> Reply:
+    async def post(self, asked: Asked, body: bytes, seconds: float | None = None) -> Reply:
         """The reply to one request, in so many seconds or the teacher's; raises EngineError when asking on is
-        of no use at all.
-
-        `max_tokens` is what the body allows, for a completion that may be cut; `way` is how it asks for it.
-        """
+        of no use at all."""
         limit = self._limit if seconds is None else aiohttp.ClientTimeout(total=seconds)
+        pieces, where = Stream(), shown(asked.url)
         try:
-            async with self._session.post(url, data=body, allow_redirects=False, timeout=limit) as response:
+            async with self._session.post(
+                asked.url, data=body, allow_redirects=False, timeout=limit
+            ) as response:
                 if response.status == 200 and "event-stream" in response.headers.get("Content-Type", ""):
-                    return self._put_together(
-                        key, url, await _streamed(response), max_tokens, response.headers
-                    )
+                    async for data in response.content.iter_any():
+                        pieces.feed(data)
+                        if pieces.done or pieces.fault:  # a server may leave the connection open behind it
+                            break
+                    return self._put_together(asked, pieces, response.headers)
                 text = await response.read()
         except (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError) as error:
-            return self._failed(key, "no_connection", "gone", f"{shown(url)}: {error}")
+            return self._failed(asked.key, "no_connection", "gone", f"{where}: {error}")
         except aiohttp.ClientError as error:
-            words = (
-                error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
-            )  # its text has the query
-            return self._failed(
-                key, "broken_connection", "server", f"{shown(url)}: {type(error).__name__} {words}"
-            )
+            # the text of a ClientResponseError has the query
+            words = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+            said = f"{where}: {type(error).__name__} {words}"
+            return self._failed(asked.key, "broken_connection", "server", said)
         except TimeoutError:
-            return self._failed(
-                key,
-                "timeout",
-                "server",
-                f"{shown(url)}: no completion in {self._teacher.timeout_seconds:g} s",
-            )
+            said = f"{where}: no completion in {self._teacher.timeout_seconds:g} s"
+            return self._failed(asked.key, "timeout", "server", said)
         if response.status != 200:
-            return self._refused(key, url, response.status, text, response.headers, way)
+            return self._refused(asked, response.status, text, response.headers)
         if is_stream(text):
-            pieces = Stream()
             pieces.feed(text)
-            return self._put_together(key, url, pieces, max_tokens, response.headers)
-        return self._read(key, url, text, max_tokens, response.headers, way)
+            return self._put_together(asked, pieces, response.headers)
+        try:
+            whole = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            said = f"{type(error).__name__}: {error} in {self._quoted(text)}"
+            return self._failed(asked.key, "bad_response", "server", said)
+        return self._made(asked, whole, response.headers, text)
 
     async def control(self, url: URL, way: Way = "whole") -> Reply:
         """The reply to a question of two letters, in one token: does the server serve at all?"""
         self._controls += 1
-        asked = {
+        question = {
             "model": self._teacher.model,
             "messages": [{"role": "user", "content": "Hi"}],
             "seed": self._controls,
+            self._teacher.max_tokens_field: 1,
+            **({} if way == "whole" else wire_format.WAYS[way]),
         }
-        more = {} if way == "whole" else wire_format.WAYS[way]
-        body = json.dumps(asked | more | {self._teacher.max_tokens_field: 1}).encode()
-        return await self.post(url, "", body, min(CONTROL_SECONDS, self._teacher.timeout_seconds), way=way)
+        seconds = min(CONTROL_SECONDS, self._teacher.timeout_seconds)
+        return await self.post(Asked(url, way=way), json.dumps(question).encode(), seconds)
 
     async def listed(self, url: URL) -> list[dict[str, Any]]:
         """The models that a server lists; empty without a readable answer. EngineError for a refused key."""
@@ -150,111 +158,77 @@ class Client:
             return []
         return [entry for entry in data if isinstance(entry, dict)] if isinstance(data, list) else []
 
-    def _refused(
-        self, key: str, url: URL, status: int, text: bytes, headers: Mapping[str, str], way: Way
-    ) -> Reply:
+    def _refused(self, asked: Asked, status: int, text: bytes, headers: Mapping[str, str]) -> Reply:
         """A reply that is no 200, or that says in a 200 that it should be none."""
-        said, words, body = self._said(url, status, text), text.decode(errors="replace"), _parsed(text)
+        said, words, body = self._said(asked.url, status, text), text.decode(errors="replace"), None
+        with suppress(ValueError, RecursionError):
+            body = json.loads(text)
         if errors.moderated(status, body):
-            return self._failed(key, "content_filter", "final", said)
+            return self._failed(asked.key, "content_filter", "final", said)
         told = errors.told(status, body)
         if told is not None:
             status = told.status
-        if (other := errors.other_way(status, words, way)) is not None:
-            if way == "whole" and self._teacher.stream is False:
+        if (other := errors.other_way(status, words, asked.way)) is not None:
+            if asked.way == "whole" and self._teacher.stream is False:
                 raise EngineError(
                     f'the server sends completions in pieces only: set teacher.stream = "auto"; {said}'
                 )
-            return replace(self._failed(key, f"http_{status}", "way", said), way=other)
-        if way != "whole" and errors.other_way(status, words, "whole") is not None:
+            return replace(self._failed(asked.key, f"http_{status}", "way", said), way=other)
+        if asked.way != "whole" and errors.other_way(status, words, "whole") is not None:
             raise EngineError(
                 "the server wants completions in pieces and refuses those too: correct teacher.extra_body; "
                 f"{said}"
             )
-        if (
-            status in errors.FILTERED and self.models and key
-        ):  # the question of one token, which has no key, tells whether it is for all
-            return self._failed(key, f"http_{status}", "refused", said)
+        if status in errors.FILTERED and self.models and asked.key:
+            # the question of one token, which has no key, tells whether it is for all
+            return self._failed(asked.key, f"http_{status}", "refused", said)
         try:
             fate = errors.fate(status, words)
         except EngineError as error:
             raise EngineError(f"{error}; {said}") from None
-        remedy = (
-            errors.refused_setting(status, words, self._teacher)
-            if fate == "final" and not self.models
-            else None
-        )
-        if remedy is not None:
+        unproven = fate == "final" and not self.models
+        if unproven and (remedy := errors.refused_setting(status, words, self._teacher)) is not None:
             raise EngineError(f"{remedy}; {said}")
-        after, date = (
-            headers.get("Retry-After") or (told.retry_after if told else ""),
-            headers.get("Date", ""),
-        )
-        wait = wire_format.retry_after_seconds(after, date) if fate in ("busy", "server") else None
+        wait = None
+        if fate in ("busy", "server"):
+            after = headers.get("Retry-After") or (told.retry_after if told else "")
+            wait = wire_format.retry_after_seconds(after, headers.get("Date", ""))
         failure = "prompt_too_long" if fate == "too_long" else f"http_{status}"
-        return self._failed(key, failure, fate, said, wait or 0.0, wire_format.usage(body))
+        return self._failed(asked.key, failure, fate, said, wait or 0.0, **wire_format.usage(body))
 
-    def _put_together(
-        self, key: str, url: URL, pieces: Stream, max_tokens: int | None, headers: Mapping[str, str]
-    ) -> Reply:
+    def _put_together(self, asked: Asked, pieces: Stream, headers: Mapping[str, str]) -> Reply:
         """The reply that came in pieces."""
         pieces.end()
         whole = pieces.reply()
         if pieces.fault or pieces.broken:
             failure = "bad_response" if pieces.fault else "broken_connection"
-            detail = f"{shown(url)}: {pieces.fault or 'the stream ended before its completion did'}"
-            return self._failed(key, failure, "server", detail, tokens=wire_format.usage(whole))
-        return self._made(key, url, whole, max_tokens, headers, "stream")
+            said = f"{shown(asked.url)}: {pieces.fault or 'the stream ended before its completion did'}"
+            return self._failed(asked.key, failure, "server", said, **wire_format.usage(whole))
+        return self._made(asked._replace(way="stream"), whole, headers)
 
-    def _read(
-        self, key: str, url: URL, text: bytes, max_tokens: int | None, headers: Mapping[str, str], way: Way
-    ) -> Reply:
-        """The completion in the body of a good reply; what is none is a failure to try again."""
-        try:
-            data = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            return self._failed(
-                key, "bad_response", "server", f"{type(error).__name__}: {error} in {self._quoted(text)}"
-            )
-        return self._made(key, url, data, max_tokens, headers, way, text)
-
-    def _made(
-        self,
-        key: str,
-        url: URL,
-        data: Any,
-        max_tokens: int | None,
-        headers: Mapping[str, str],
-        way: Way,
-        text: bytes | None = None,
-    ) -> Reply:
+    def _made(self, asked: Asked, data: Any, headers: Mapping[str, str], text: bytes | None = None) -> Reply:
         """What a reply of 200 (`text` as it came) comes to: a completion, another status, or a failure."""
         completion, cause = None, ""
         try:
-            completion = wire_format.completion(key, data, self._teacher.model, max_tokens)
+            completion = wire_format.completion(asked.key, data, self._teacher.model, asked.max_tokens)
         except (ValueError, RecursionError) as error:
             cause = f"{type(error).__name__}: {error}"
-        if completion is None or (
-            completion.failure is not None and not completion.content and not completion.reasoning
+        if completion is None or not (
+            completion.failure is None or completion.content or completion.reasoning
         ):
             said = json.dumps(data).encode() if text is None else text
             if errors.told(200, data) is not None or errors.moderated(200, data):
-                return self._refused(key, url, 200, said, headers, way)
+                return self._refused(asked, 200, said, headers)
             if completion is None:
-                return self._failed(
-                    key,
-                    "bad_response",
-                    "server",
-                    f"{cause} in {self._quoted(said)}",
-                    tokens=wire_format.usage(data),
-                )
+                cause += f" in {self._quoted(said)}"
+                return self._failed(asked.key, "bad_response", "server", cause, **wire_format.usage(data))
         if completion.failure is not None:
             fate: Fate = "final" if completion.failure == "content_filter" else "request"
             return Reply(completion, fate, f"finish_reason {completion.finish_reason}")
         if not self.models[completion.model]:
             self._meet(completion.model)
         self.models[completion.model] += 1
-        if key:  # the question of one token has none
+        if asked.key:
             self._untold.see(wire_format.finish_word(data))
         return Reply(completion, "good")
 
@@ -274,18 +248,9 @@ class Client:
             )
 
     def _failed(
-        self,
-        key: str,
-        failure: str,
-        fate: Fate,
-        detail: str,
-        rest_seconds: float = 0.0,
-        tokens: dict[str, Any] | None = None,
+        self, key: str, failure: str, fate: Fate, detail: str, rest_seconds: float = 0.0, **counts: Any
     ) -> Reply:
-        completion = failed(key, failure, self._teacher.model)
-        if tokens is not None:
-            completion = replace(completion, **tokens)
-        return Reply(completion, fate, detail, rest_seconds)
+        return Reply(failed(key, failure, self._teacher.model, **counts), fate, detail, rest_seconds)
 
     def _said(self, url: URL, status: int, text: bytes) -> str:
         return f"{shown(url)} answered {status} {self._quoted(text)}"
@@ -312,30 +277,3 @@ def api_key(teacher: Teacher) -> str | None:
 def shown(url: URL) -> str:
     """An address without its query, which may be secret."""
     return str(url.with_query(None))
-
-
-async def _streamed(response: aiohttp.ClientResponse) -> Stream:
-    """The pieces of a completion as they come; a server may leave the connection open behind the last one."""
-    pieces = Stream()
-    async for data in response.content.iter_any():
-        pieces.feed(data)
-        if pieces.done or pieces.fault:
-            break
-    return pieces
-
-
-def _parsed(text: bytes) -> Any:
-    """A body as JSON; None where it is none."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _allow_files(wanted: int) -> None:
-    """Raises the limit of open files where it may: a connection is one, and many begin with 1,024."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(
-            resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
-        )

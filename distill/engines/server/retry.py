@@ -16,9 +16,8 @@ from dataclasses import dataclass, replace
 
 from distill.engines.protocol import STOPPED, Completion, EngineError, Request, failed
 from distill.engines.server import wire_format
-from distill.engines.server.balancer import SOUND, Endpoint, Endpoints
-from distill.engines.server.http import Client, Reply
-from distill.engines.server.outage import OutageTimer, Waits
+from distill.engines.server.balancer import SOUND, Endpoint, Endpoints, OutageTimer, Waits
+from distill.engines.server.http import Asked, Client, Reply
 from distill.recipe import Sampling, Teacher
 
 FAILURES_IN_A_ROW = 32
@@ -63,14 +62,12 @@ class Tries:
         self._open_requests += 1
         try:
             found = await self._ask(request, sampling, tried)
-        except EngineError as error:
-            self._give_up(error)
-            found = failed(request.key, STOPPED, self._teacher.model)
-        except TimeoutError:  # the waits are over
+        except (EngineError, TimeoutError) as error:  # TimeoutError: the waits are over
+            if isinstance(error, EngineError):
+                self._give_up(error)
             found = failed(request.key, STOPPED, self._teacher.model)
         finally:
             self._open_requests -= 1
-
         return replace(
             found, lost_prompt_tokens=tried.lost_prompt, lost_completion_tokens=tried.lost_completion
         )
@@ -82,10 +79,8 @@ class Tries:
             if reply.fate == "way":
                 self._endpoints.turn(endpoint, reply)
                 continue
-            if (
-                reply.fate == "too_long" and limited
-            ):  # the prompt may fit without it: the server then goes to the end of its context
-                limited = False
+            if reply.fate == "too_long" and limited:
+                limited = False  # the prompt may fit so: the server then goes to the end of its context
                 continue
             if reply.fate == "refused":  # raises if the question of one token is refused too
                 await self._waits.until(self._endpoints.serves(endpoint))
@@ -116,45 +111,38 @@ class Tries:
     async def _is_given_up(self, reply: Reply, endpoint: Endpoint, tried: "_Tried") -> bool:
         """Whether a request is given up, told after a wait: its tries or its time are used up."""
         good_before = self._outage.good
-        if (
-            reply.fate != "gone" and not reply.rest_seconds
-        ):  # otherwise it is the server that rests, and another may be asked
+        if reply.fate != "gone" and not reply.rest_seconds:
+            # otherwise it is the server that rests, and another may be asked
             await asyncio.sleep(self._endpoints.wait_seconds(tried.waits))
             tried.waits += 1
         if reply.fate == "busy":
             late = self._clock() - tried.began > self._teacher.patience_seconds
             return late and await self._endpoints.serves(endpoint)
+        # the request counts as the cause if others were served since, the server answers, or nothing tells
         if reply.fate == "request" or (
-            reply.fate == "server" and await self._is_to_blame(endpoint, good_before)
+            reply.fate == "server"
+            and (
+                (self._open_requests == 1 and not self._client.models)
+                or self._outage.good > good_before
+                or await self._endpoints.serves(endpoint)
+            )
         ):
             tried.failed += 1 + tried.undecided
             tried.undecided = 0
         elif reply.fate == "server":
             tried.undecided = 1
-        most = (
-            min(self._teacher.max_retries, COSTLY_RETRIES)
-            if reply.completion.failure in COSTLY
-            else self._teacher.max_retries
-        )
-        return tried.failed > most
-
-    async def _is_to_blame(self, endpoint: Endpoint, good_before: int) -> bool:
-        """Whether a failure counts against its request: others were served since, or the server answers."""
-        never_served = (
-            self._open_requests == 1 and not self._client.models
-        )  # then there is nothing to tell it by
-        return never_served or self._outage.good > good_before or await self._endpoints.serves(endpoint)
+        costly, most = reply.completion.failure in COSTLY, self._teacher.max_retries
+        return tried.failed > (min(most, COSTLY_RETRIES) if costly else most)
 
     async def _try(self, request: Request, sampling: Sampling, limited: bool) -> tuple[Reply, Endpoint]:
         """One request at the server whose turn it is, in the way that this one wants."""
         endpoint = await self._waits.until(self._endpoints.take())
         self.on_the_wire += 1
         try:
-            began, way = self._clock(), endpoint.way
-            body = json.dumps(wire_format.body(request, self._teacher, sampling, limited, way)).encode()
-            reply = await self._client.post(
-                endpoint.chat, request.key, body, None, request.max_tokens if limited else None, way
-            )
+            began, most = self._clock(), request.max_tokens if limited else None
+            asked = Asked(endpoint.chat, request.key, endpoint.way, most)
+            body = wire_format.body(request, self._teacher, sampling, limited, asked.way)
+            reply = await self._client.post(asked, json.dumps(body).encode())
         finally:
             self.on_the_wire -= 1
             endpoint.busy -= 1
@@ -173,9 +161,9 @@ class Tries:
             return
         self._failed_in_a_row += failure not in OF_THE_PROBLEM
         if self._failed_in_a_row >= FAILURES_IN_A_ROW:
-            row = f"{self._failed_in_a_row} completions in a row failed, the last with {failure}"
             raise EngineError(
-                f"{row}: {reply.detail}; see to the server or the recipe, then run the same command again"
+                f"{self._failed_in_a_row} completions in a row failed, the last with {failure}: "
+                f"{reply.detail}; see to the server or the recipe, then run the same command again"
             )
         if failure not in self._kinds_logged:
             self._kinds_logged.add(failure)

@@ -12,6 +12,8 @@ from typing import Any
 from distill.engines.server.wire_format import FIELDS, said, thinking
 
 DONE = b"[DONE]"
+ABOUT = ("model", "usage", "system_fingerprint", "error", "code", "type", "message", "status", "base_resp")
+"""What events tell beside their pieces."""
 
 
 class Stream:
@@ -69,25 +71,10 @@ class Stream:
     def _event(self, event: Any) -> None:
         if not isinstance(event, dict):
             raise ValueError(f"an event is {type(event).__name__}, not an object")
-        for name in (
-            "model",
-            "usage",
-            "system_fingerprint",
-            "error",
-            "code",
-            "type",
-            "message",
-            "status",
-            "base_resp",
-        ):
-            if event.get(name) is not None:
-                self._about[name] = event[name]
-        choices = event.get("choices")
-        choice = (
-            next((one for one in choices if isinstance(one, dict) and not one.get("index")), None)
-            if isinstance(choices, list)
-            else None
-        )
+        self._about |= {name: event[name] for name in ABOUT if event.get(name) is not None}
+        choices: Any = event.get("choices")
+        listed = choices if isinstance(choices, list) else []
+        choice = next((one for one in listed if isinstance(one, dict) and not one.get("index")), None)
         if choice is None:
             return
         self._began = True
@@ -96,12 +83,9 @@ class Stream:
         if choice.get("error"):
             self._about["error"] = choice["error"]
         delta = choice.get("delta") or choice.get("message")
-        if isinstance(delta, dict):
-            self._piece(delta)
-
-    def _piece(self, delta: dict[str, Any]) -> None:
-        content = delta.get("content")
-        if content is not None:
+        if not isinstance(delta, dict):
+            return
+        if (content := delta.get("content")) is not None:
             parts = said({"content": content})
             self._content.append(parts.content or "")
             if parts.reasoning:

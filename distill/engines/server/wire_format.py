@@ -10,6 +10,7 @@ tokens; those differences end here. A completion in pieces is put together in `s
 - Parts of one block are joined as they are; an empty line parts blocks of thinking.
 """
 
+import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
@@ -39,20 +40,18 @@ def body(
         "messages": messages,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
+        "top_k": sampling.top_k,
+        "min_p": sampling.min_p,
+        teacher.max_tokens_field: request.max_tokens if limited else None,
+        "seed": request.seed,
+        "n": 1,
+        **WAYS[way],
     }
-    if sampling.top_k is not None:
-        asked["top_k"] = sampling.top_k
-    if sampling.min_p is not None:
-        asked["min_p"] = sampling.min_p
-    if limited:
-        asked[teacher.max_tokens_field] = request.max_tokens
-    asked |= {"seed": request.seed, "n": 1, **WAYS[way]}
     if request.prefill:
         messages.append({"role": "assistant", "content": request.prefill})
         asked |= {"continue_final_message": True, "add_generation_prompt": False}
-    for name in teacher.ignores:
-        asked.pop(name, None)
-    return asked | teacher.extra_body
+    sent = {name: value for name, value in asked.items() if value is not None and name not in teacher.ignores}
+    return sent | teacher.extra_body
 
 
 def check_extra_body(teacher: Teacher) -> None:
@@ -105,48 +104,34 @@ def finish_word(reply: Any) -> Any:
 def usage(reply: Any) -> dict[str, Any]:
     """The tokens that a reply counts, by the fields of `Completion`; None for what it does not say."""
     counts = _inner(reply, "usage")
-    if not counts:
-        return _ollama_usage(reply)
-    if "prompt_tokens" not in counts and "input_tokens" in counts:
-        counts = counts | _anthropic_prompt(counts)
+    if not counts and isinstance(reply, dict):  # Ollama counts beside the message
+        counts = {
+            "prompt_tokens": reply.get("prompt_eval_count"),
+            "completion_tokens": reply.get("eval_count"),
+        }
+    if (
+        "prompt_tokens" not in counts and "input_tokens" in counts
+    ):  # Anthropic counts those of its cache apart
+        read, written = (_count(counts.get(f"cache_{name}_input_tokens")) for name in ("read", "creation"))
+        asked = _count(counts["input_tokens"])
+        counts = counts | {
+            "prompt_tokens": None if asked is None else asked + (read or 0) + (written or 0),
+            "prompt_tokens_details": counts.get("input_tokens_details") or {"cached_tokens": read},
+        }
     if "completion_tokens" not in counts:
         counts = counts | {
             "completion_tokens": counts.get("output_tokens"),
             "completion_tokens_details": counts.get("output_tokens_details"),
         }
     cached = _count(_inner(counts, "prompt_tokens_details").get("cached_tokens"))  # OpenAI, vLLM
-    if cached is None:
-        cached = _count(
-            counts.get("prompt_cache_hit_tokens", counts.get("cached_tokens"))
-        )  # DeepSeek, Moonshot
+    if cached is None:  # DeepSeek, Moonshot
+        cached = _count(counts.get("prompt_cache_hit_tokens", counts.get("cached_tokens")))
     reasoning = _count(_inner(counts, "completion_tokens_details").get("reasoning_tokens"))
     return {
         "prompt_tokens": _count(counts.get("prompt_tokens")),
         "completion_tokens": _count(counts.get("completion_tokens")),
         "reasoning_tokens": _count(counts.get("reasoning_tokens")) if reasoning is None else reasoning,
         "cached_prompt_tokens": cached,
-    }
-
-
-def _anthropic_prompt(counts: dict[str, Any]) -> dict[str, Any]:
-    """A prompt's tokens by OpenAI's names: Anthropic counts those of its cache apart."""
-    read, written = (_count(counts.get(f"cache_{name}_input_tokens")) for name in ("read", "creation"))
-    asked = _count(counts["input_tokens"])
-    total = None if asked is None else asked + (read or 0) + (written or 0)
-    return {
-        "prompt_tokens": total,
-        "prompt_tokens_details": counts.get("input_tokens_details") or {"cached_tokens": read},
-    }
-
-
-def _ollama_usage(reply: Any) -> dict[str, Any]:
-    """The tokens that Ollama counts beside the message."""
-    counts = reply if isinstance(reply, dict) else {}
-    return {
-        "prompt_tokens": _count(counts.get("prompt_eval_count")),
-        "completion_tokens": _count(counts.get("eval_count")),
-        "reasoning_tokens": None,
-        "cached_prompt_tokens": None,
     }
 
 
@@ -161,6 +146,8 @@ FIELDS = (
 """vLLM, OpenRouter, Groq; DeepSeek, Qwen; Ollama; Copilot; LiteLLM; OpenRouter."""
 INSIDE = ("text", "thinking", "reasoning", "summary", "content")
 """Where an object of thinking has its text, in this order."""
+THOUGHT = re.compile(r".*thinking|reasoning|(?:thought|analysis)\Z", re.DOTALL)
+"""Types of parts that are thinking."""
 
 
 class Said(NamedTuple):
@@ -203,26 +190,15 @@ def _content(value: Any) -> tuple[str, str]:
         raise ValueError(f"{type(value).__name__} where text was expected")
     texts, thoughts = list[str](), list[str]()
     for part in value:
-        if isinstance(part, dict) and _is_thinking(part):
-            thoughts.append(thinking(part))
-        elif isinstance(part, str):
-            texts.append(part)
-        elif isinstance(part, dict):
-            text = part.get("text", part.get("refusal"))
-            texts.append(text if isinstance(text, str) else "")
-        else:
+        if isinstance(part, str):
+            part = {"text": part}
+        elif not isinstance(part, dict):
             raise ValueError(f"{type(part).__name__} where a part of a text was expected")
+        if part.get("thought") is True or THOUGHT.match(str(part.get("type") or "")):
+            thoughts.append(thinking(part))
+        elif isinstance(text := part.get("text", part.get("refusal")), str):
+            texts.append(text)
     return "".join(texts), "\n\n".join(filter(None, thoughts))
-
-
-def _is_thinking(part: dict[str, Any]) -> bool:
-    kind = str(part.get("type") or "")
-    return (
-        part.get("thought") is True
-        or "thinking" in kind
-        or kind.startswith("reasoning")
-        or kind in ("thought", "analysis")
-    )
 
 
 def retry_after_seconds(header: str, date: str = "") -> float | None:

@@ -11,12 +11,13 @@ import json
 import queue
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from distill import hardware, workers
-from distill.text.chat_template import THINK_TAGS, encode_prompt
+from distill.text.chat_template import THINK_TAGS, encode_prompt, load_tokenizer
 
 if TYPE_CHECKING:
     from distill.engines.transformers.generation import Row
@@ -185,9 +186,7 @@ def too_long(row: "Row") -> dict[str, Any]:
 
 def open_chat(settings: Settings) -> Chat:
     """The chat of the settings' model; BackendError says why there is none."""
-    from transformers import AutoTokenizer
-
-    return Chat(_loaded(AutoTokenizer, settings))
+    return Chat(_loaded(load_tokenizer, settings))
 
 
 def open_model(settings: Settings) -> Any:
@@ -197,15 +196,15 @@ def open_model(settings: Settings) -> Any:
 
     hardware.without_cudnn_attention()
     dtype = settings.dtype if settings.dtype == "auto" else getattr(torch, settings.dtype)
-    model = _loaded(AutoModelForCausalLM, settings, use_safetensors=True, dtype=dtype)
+    model = _loaded(AutoModelForCausalLM.from_pretrained, settings, use_safetensors=True, dtype=dtype)
     model.eval()
     return model.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _loaded(kind: Any, settings: Settings, **options: Any) -> Any:
+def _loaded(load: Callable[..., Any], settings: Settings, **options: Any) -> Any:
     told = {"revision": settings.revision, "trust_remote_code": settings.trust_remote_code, **options}
     try:
-        return kind.from_pretrained(settings.model, **told)
+        return load(settings.model, **told)
     except (OSError, ValueError, KeyError) as error:
         raise unloadable(settings.model, error) from error
 

@@ -4,6 +4,6 @@
 """
 
 from distill.engines.vllm.arguments import places, vllm_python
-from distill.engines.vllm.running import kept
+from distill.engines.vllm.processes import kept
 
 __all__ = ["kept", "places", "vllm_python"]

@@ -10,13 +10,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from distill import hardware
 from distill.engines.protocol import EngineError
 from distill.engines.transformers import model_name
 from distill.hardware import memory, shapes
 from distill.recipe import Teacher
+from distill.text.chat_template import tokenizer_file
 from distill.workers import ROOT
 
 BESIDE_CACHE_GIB = 4.0
@@ -96,24 +96,13 @@ def vllm_python() -> str:
 def hides_tags(teacher: Teacher) -> bool:
     """Whether think or answer tags are special tokens, which vLLM leaves out of a text unless told not to."""
     for name in ("tokenizer.json", "tokenizer_config.json"):
-        path = _tokenizer_file(teacher, name)
+        path = tokenizer_file(model_name(teacher), name, teacher.revision)
         if path is not None:
             held = json.loads(path.read_text(encoding="utf-8"))
             tokens = [*held.get("added_tokens", ()), *held.get("added_tokens_decoder", {}).values()]
             if any(token["special"] and token["content"] in SHOWN_TAGS for token in tokens):
                 return True
     return False
-
-
-def _tokenizer_file(teacher: Teacher, name: str) -> Path | None:
-    """A tokenizer's file: of the model's folder, or of the hub's cache once a server has loaded it."""
-    model = model_name(teacher)
-    if Path(model).is_dir():
-        return Path(model, name) if Path(model, name).is_file() else None
-    from huggingface_hub import try_to_load_from_cache
-
-    found: Any = try_to_load_from_cache(model, name, revision=teacher.revision)
-    return Path(found) if isinstance(found, str) else None
 
 
 def _options(teacher: Teacher, port: int, servers: int) -> list[str]:

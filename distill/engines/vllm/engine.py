@@ -7,17 +7,14 @@
 """
 
 import threading
-import time
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from types import TracebackType
 from typing import Any, Self
 
-from distill.engines.protocol import STOPPED, Completion, EngineError, Request, failed
+from distill.engines.protocol import STOPPED, Completion, EngineError, Request, failed, waited_for
 from distill.engines.server import LOOK_SECONDS, ServerEngine
 from distill.engines.vllm.arguments import hides_tags
-from distill.engines.vllm.processes import ENDED, KEY
-from distill.engines.vllm.running import RUNNING
+from distill.engines.vllm.processes import ENDED, KEY, RUNNING
 from distill.recipe import Sampling, Teacher
 
 DOWN = "vllm has stopped; everything finished is saved, so see why and run the same command again"
@@ -46,9 +43,7 @@ class VllmEngine:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._closed = True
         self._ending.set()
         self._hang_up()
@@ -66,10 +61,7 @@ class VllmEngine:
     def complete(self, requests: Iterable[Request | None], sampling: Sampling) -> Iterator[Completion]:
         """One completion for each request, as they arrive; the first request starts the servers."""
         asked = iter(requests)
-        for first in asked:
-            if first is None:
-                time.sleep(LOOK_SECONDS)
-                continue
+        for first in waited_for(asked, LOOK_SECONDS):
             try:
                 client = self._started()
                 if client is not None:

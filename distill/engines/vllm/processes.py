@@ -1,5 +1,5 @@
-"""The `vllm serve` processes of one model: started under a supervisor, waited for with progress said, ended
-together.
+"""The `vllm serve` processes of this process: those of one model are started under a supervisor, waited for
+with progress said, and ended together. Engines with the same settings share them.
 
 vLLM runs in the Python of its own environment, because vllm and prefect cannot share one. Each server writes
 a log in the folder `DISTILL_LOGS` (else the platform's temporary folder), which is removed at a clean end.
@@ -17,8 +17,8 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from distill import workers
@@ -46,6 +46,10 @@ CONSEQUENCE = re.compile(
     r"Engine core initialization failed|Failed core proc|WorkerProc initialization failed|See root cause"
 )
 """What vLLM's outer processes say when an inner one has failed for a cause of its own."""
+
+SERVED = {"model", "revision", "dtype", "trust_remote_code", "concurrency", "context_tokens"}
+SERVED |= {"tensor_parallel", "replicas", "engines_per_gpu", "reasoning_parser", "serve_options"}
+"""The settings of a teacher that its servers are started with."""
 
 _numbers = itertools.count()
 
@@ -192,6 +196,64 @@ class Servers:
             told()
 
 
+class RunningServers:
+    """Servers by what they were started with, and how many engines use each; safe to use from any thread."""
+
+    def __init__(self) -> None:
+        self.by_settings: dict[str, Servers] = {}
+        self._users: dict[str, int] = {}
+        self._keeping = 0
+        """Blocks of `kept()` that are entered."""
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """While the block lasts, idle servers stay up for the next engine with the same settings."""
+        with self._lock:
+            self._keeping += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._keeping -= 1
+                self._end_idle()
+
+    def take(self, teacher: Teacher, ending: threading.Event) -> str:
+        """The settings of servers that are up for one more engine: as they were, or started in place of idle
+        ones, whose memory they may need."""
+        settings = served(teacher)
+        with self._lock:
+            servers = self.by_settings.get(settings)
+            if not self._users.get(settings) and (servers is None or not servers.usable()):
+                if ending.is_set():
+                    raise EngineError(ENDED)
+                self._end_idle(all_of_them=True)
+                self.by_settings[settings] = Servers(teacher, ending)
+            self._users[settings] = self._users.get(settings, 0) + 1
+        return settings
+
+    def give_back(self, settings: str) -> None:
+        """One engine less uses some servers; unless they are kept, idle ones end."""
+        with self._lock:
+            self._users[settings] -= 1
+            self._end_idle()
+
+    def _end_idle(self, all_of_them: bool = False) -> None:
+        """Ends the servers that no engine uses, kept ones only where `all_of_them` says so."""
+        if self._keeping and not all_of_them:
+            return
+        for settings in [settings for settings, users in self._users.items() if not users]:
+            del self._users[settings]
+            self.by_settings.pop(settings).stop()
+
+
+def served(teacher: Teacher) -> str:
+    """What decides whether engines can share servers: their settings, and the weights on disk."""
+    files = sorted(Path(model_name(teacher)).glob("*.safetensors"))
+    weights = [(path.name, path.stat().st_mtime_ns) for path in files]
+    return f"{teacher.model_dump_json(include=SERVED)} {weights}"
+
+
 def free_ports(count: int) -> list[int]:
     """Ports of the loopback address without a listener."""
     found: list[int] = []
@@ -218,3 +280,7 @@ def _answers(port: int) -> bool:
 def _end(log: Path) -> str:
     with log.open("rb") as stream:
         return workers.read_end(stream)
+
+
+RUNNING = RunningServers()
+kept = RUNNING.kept
