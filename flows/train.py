@@ -28,7 +28,7 @@ from distill.store import (
     write_record,
     write_text,
 )
-from distill.train import metrics, model_card, tokens, train, weights
+from distill.train import guards, metrics, model_card, tokens, train
 from flows import runners
 from flows.identity import WITHIN, Folders
 
@@ -151,7 +151,7 @@ def _refuse_not_finite(student: Folder) -> None:
     with student.held():
         if not unread():  # another run has read it meanwhile
             return
-        wrong = weights.not_finite(student.local() / "model")
+        wrong = guards.not_finite(student.local() / "model")
         if wrong is None:
             student.finish([], finite=True)
             return

@@ -12,7 +12,7 @@ from typing import Any
 
 from distill.recipe import Base
 from distill.recipe.dataset import CONFIGS
-from distill.train import guards, student_template, weights
+from distill.train import guards, student_template
 from distill.train.encoder import PROOFS
 
 COMPLETE = (
@@ -119,7 +119,7 @@ def save(trainer: Any, tokenizer: Any, prepared: Path, target: Path, *, half: bo
     if half:
         _halve(scratch)
     guards.write_old_keys(scratch)
-    if wrong := weights.not_finite(scratch):
+    if wrong := guards.not_finite(scratch):
         shutil.rmtree(scratch)
         raise ValueError(
             f"the trained weights are not finite ({wrong}): no student was saved. Lower "
@@ -158,7 +158,7 @@ def last_whole_checkpoint(folder: Path) -> str | None:
     whole = [
         path
         for path in folder.glob("checkpoint-*")
-        if (path / COMPLETE).exists() and not weights.not_finite(path)
+        if (path / COMPLETE).exists() and not guards.not_finite(path)
     ]
     return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
 

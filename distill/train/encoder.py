@@ -1,9 +1,9 @@
 """A tokenizer as the encoding pass uses it: the ids of `tokenizer(text)`, in less time.
 
 - The Rust tokenizer is asked without the offsets of each token, which cost about as much as the ids.
-- Where the tokenizer is a byte-level BPE of tiktoken's kind, tiktoken encodes text in NFC. Its ids are compared
-  with the tokenizer's own on `PROOFS`, on the first texts of each process and on some of the later ones. After
-  one difference it is not asked again.
+- Where the tokenizer is a byte-level BPE of tiktoken's kind, tiktoken encodes text in NFC. Its ids are
+  compared with the tokenizer's own on `PROOFS`, on the first texts of each process and on some of the later
+  ones. After one difference it is not asked again.
 
 It does not batch: one process encodes on one core, and there are as many processes as cores.
 """
@@ -21,8 +21,8 @@ PROOFS = (
     "def f(x):\n    return {'a': [1, 22, 333, 4444]}  # 'S 'd\n\n\n\n",
 )
 PROVEN_FIRST, PROVEN_EACH = 64, 127
-"""The first texts of a process, and one of so many, are encoded by the tokenizer itself too, and compared. The
-second is odd, because a row is two texts."""
+"""The first texts of a process, and one of so many, are encoded by the tokenizer itself too, and compared.
+The second is odd, because a row is two texts."""
 
 
 class Encoder:
