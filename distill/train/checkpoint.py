@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from distill.recipe import Base
+from distill.recipe import Base, Training
 from distill.recipe.dataset import CONFIGS
 from distill.train import guards, student_template
 from distill.train.encoder import PROOFS
@@ -99,6 +99,22 @@ def _set_positions(config: Any, base: Base) -> None:
         "original_max_position_embeddings": before,
     }
     config.max_position_embeddings = int(before * base.rope_scaling.factor)
+
+
+def load(prepared: Path, base: Base, training: Training) -> tuple[Any, Any]:
+    """Tokenizer and model of the base as it is trained: weights that train in fp32, and the frozen ones under
+    a LoRA as the recipe computes."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    half = training.lora_rank is not None and training.precision == "bf16"
+    model = AutoModelForCausalLM.from_pretrained(
+        prepared,
+        dtype=torch.bfloat16 if half else torch.float32,
+        trust_remote_code=base.trust_remote_code,
+        use_safetensors=True,
+    )
+    return AutoTokenizer.from_pretrained(prepared, trust_remote_code=base.trust_remote_code), model
 
 
 def save(trainer: Any, tokenizer: Any, prepared: Path, target: Path, *, half: bool) -> None:

@@ -82,12 +82,12 @@ def test_several_processes_are_started_in_the_precision_that_is_asked_for(
 ) -> None:
     base = load.load_student("qwen2.5-0.5b", ()).base
     section = load.load_student("qwen2.5-0.5b", ()).training
-    fp32 = section.model_copy(update={"precision": "fp32"})
-    assert train._launcher(base, section) == ()
+    fp32, alone = section.model_copy(update={"precision": "fp32"}), train.Host.here()
+    assert train._launcher(base, section, alone) == ()
     monkeypatch.setattr(hardware, "gpus", lambda: [None, None])
-    assert "--mixed_precision=no" in train._launcher(base, fp32)
-    assert {"--mixed_precision=bf16", "--use_fsdp"} <= set(train._launcher(base, section))
-    lora = train._launcher(base, section.model_copy(update={"lora_rank": 8}))
+    assert "--mixed_precision=no" in train._launcher(base, fp32, alone)
+    assert {"--mixed_precision=bf16", "--use_fsdp"} <= set(train._launcher(base, section, alone))
+    lora = train._launcher(base, section.model_copy(update={"lora_rank": 8}), alone)
     assert {"--multi_gpu", "--num_processes=2"} <= set(lora) and "--use_fsdp" not in lora
 
 
