@@ -28,7 +28,7 @@ from distill.store import (
     write_record,
     write_text,
 )
-from distill.train import metrics, model_card, tokens, train, weights
+from distill.train import Host, guards, metrics, model_card, tokens, train
 from flows import runners
 from flows.identity import WITHIN, Folders
 
@@ -37,6 +37,8 @@ from flows.identity import WITHIN, Folders
 def train_stage(folders: Folders, recipe: StudentRecipe) -> Folder:
     """Makes or reuses the student of a finished dataset."""
     dataset, student = folders.dataset, folders.student(recipe)
+    if Host.here().rank:
+        return _joined(student, dataset, recipe)
     _refuse_not_finite(student)
     if not dataset.needed("distill curate")["kept"]:
         raise NotMade(
@@ -49,14 +51,31 @@ def train_stage(folders: Folders, recipe: StudentRecipe) -> Folder:
     return student
 
 
+def _joined(student: Folder, dataset: Folder, recipe: StudentRecipe) -> Folder:
+    """Trains along with the first host, which holds the lock of the student and writes it, unless it is made.
+
+    The store lies in a folder that all hosts share.
+    """
+    if student.done() is None:
+        _train(student, dataset, recipe, f"train-{Host.here().rank}.log")
+    return student
+
+
+def _train(student: Folder, dataset: Folder, recipe: StudentRecipe, log: str) -> Checkpoint:
+    """Trains the student on the GPUs of this host, and of those that it shares the training with."""
+    gpus = hardware.gpus()
+    count = max(1, len(gpus)) * Host.here().hosts
+    training = hardware.memory.fitted(recipe, hardware.here(gpus), count).training
+    folder = str(student.local())
+    examples = [str(Path(path).absolute()) for path in dataset.shards("examples/")]
+    return train_student(recipe.base, training, examples, folder, recipe.name, dataset.path, log)
+
+
 def _trained(student: Folder, dataset: Folder, recipe: StudentRecipe) -> str:
     """Trains the student, closes its folder, and says how it went."""
     folder = str(student.local())
     write_text(f"{folder}/recipe.json", recipe.model_dump_json(indent=1))
-    examples = dataset.shards("examples/")
-    gpus = hardware.gpus()
-    training = hardware.memory.fitted(recipe, hardware.here(gpus), max(1, len(gpus))).training
-    done = train_student(recipe.base, training, examples, folder, recipe.name, dataset.path)
+    done = _train(student, dataset, recipe, "train.log")
     named = dataset.path.rsplit("/", 1)[1]
     checkpoint = replace(done, student=recipe.name, dataset=named, fingerprint=student.fingerprint)
     write_record(f"{folder}/checkpoint.json", checkpoint)
@@ -95,13 +114,18 @@ def left_out(checkpoint: Checkpoint) -> str:
 
 @task(name="train", **runners.TASK)
 def train_student(
-    base: Base, training: Training, examples: list[str], folder: str, name: str, dataset: str
+    base: Base,
+    training: Training,
+    examples: list[str],
+    folder: str,
+    name: str,
+    dataset: str,
+    log: str,
 ) -> Checkpoint:
     """Trains a student into `folder`/model, and returns its checkpoint.
 
     The token ids of a dataset lie in the store's `encoded/`, for every student with the same tokenizer and
-    template; they can be removed at any time, and are when no training has used them for
-    `tokens.KEPT_DAYS` days.
+    template; they are removed when no training has used them for `tokens.KEPT_DAYS` days.
     """
     tokens.prune(folders.LOCAL / "encoded")
     meters: dict[str, Meter] = {}
@@ -126,11 +150,8 @@ def train_student(
                 note += f", MFU {100 * event['mfu']:.1f} %" if event["mfu"] else ""
                 found.add(max(0, event["step"] - found.done), event["tokens"], note)
 
-        examples = [str(Path(path).absolute()) for path in examples]
         encoded = str(folders.LOCAL / "encoded" / dataset.rsplit("/", 1)[1])
-        checkpoint = train(
-            base, training, examples, f"{folder}/model", f"{folder}/train.log", progress, encoded
-        )
+        checkpoint = train(base, training, examples, f"{folder}/model", f"{folder}/{log}", progress, encoded)
         meter("training", checkpoint.steps).reach(checkpoint.steps, f"loss {checkpoint.final_loss:.3f}")
     return checkpoint
 
@@ -151,7 +172,7 @@ def _refuse_not_finite(student: Folder) -> None:
     with student.held():
         if not unread():  # another run has read it meanwhile
             return
-        wrong = weights.not_finite(student.local() / "model")
+        wrong = guards.not_finite(student.local() / "model")
         if wrong is None:
             student.finish([], finite=True)
             return

@@ -2,8 +2,8 @@
 
 Training runs in a child process (`python -m distill.train.worker`), so GPU memory is free when the stage is
 left and this module never imports torch. With several GPUs the child is started through `accelerate launch`
-with FSDP. A killed run goes on from its last whole checkpoint; the finished model appears under its name only
-when all of it is written.
+with FSDP; several hosts that run the same command share one training. A killed run goes on from its last
+whole checkpoint; the finished model appears under its name only when all of it is written.
 """
 
 import json
@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from distill import hardware, workers
 from distill.hardware.memory import SHARDED_PARAMETERS
@@ -28,6 +28,8 @@ VERSION = 1
 LOG_TAIL_LINES = 15
 RETRIES = 3
 """Of a child that crashes."""
+PORT = "29500"
+"""Where processes of several hosts meet, unless DISTILL_HOSTS names another port."""
 STOP_SECONDS = 10.0
 """What the child may take to end by itself."""
 
@@ -40,6 +42,35 @@ class TrainingError(RuntimeError):
 
 class Crashed(TrainingError):
     """The child was killed or ran out of memory: from its last checkpoint it may come further."""
+
+
+class Host(NamedTuple):
+    """This machine among those that train one student together."""
+
+    rank: int
+    """The first, 0, prepares the base, encodes the rows and writes the student."""
+    hosts: int
+    """How many there are."""
+    address: str
+    """Of the first."""
+    port: str
+
+    @classmethod
+    def here(cls) -> "Host":
+        """As DISTILL_HOSTS (addresses, the first with a port or not) and DISTILL_HOST_RANK say; else alone.
+
+        Raises TrainingError for a rank that there is not.
+        """
+        hosts = [host.strip() for host in os.environ.get("DISTILL_HOSTS", "").split(",") if host.strip()]
+        if len(hosts) < 2:
+            return cls(0, 1, "", "")
+        rank, (address, _, port) = os.environ.get("DISTILL_HOST_RANK", ""), hosts[0].partition(":")
+        if rank not in map(str, range(len(hosts))):
+            raise TrainingError(
+                f"DISTILL_HOSTS names {len(hosts)} hosts: set DISTILL_HOST_RANK to 0 on {address}, where the "
+                f"student is written, and to 1 to {len(hosts) - 1} on the others, in their order"
+            )
+        return cls(int(rank), len(hosts), address, port or PORT)
 
 
 def prepare(base: Base, target: str, log: str) -> None:
@@ -82,19 +113,26 @@ def train(
     }
     if not base.trust_remote_code:  # code of a model may want torch: the training encodes by itself then
         job |= _run({**job, "job": "encode"}, log, on_progress=on_progress)
-    launcher, checkpoints = _launcher(base, training), Path(target).with_name("checkpoints")
+    result = _train(job, log, _launcher(base, training, Host.here()), on_progress)
+    return schema.from_row(Checkpoint, {**result, "fingerprint": "", "dataset": "", "student": ""})
+
+
+def _train(
+    job: dict[str, Any], log: str, launcher: tuple[str, ...], on_progress: Progress | None
+) -> dict[str, Any]:
+    """Runs a training, again from its last checkpoint where it crashed and had come further."""
+    checkpoints = Path(job["target"]).with_name("checkpoints")
     before = checkpoint.reached(checkpoints)
-    for retries in range(RETRIES, -1, -1):
+    for retries in range(RETRIES, 0, -1):
         try:
-            result = _run(job, log, launcher=launcher, on_progress=on_progress)
-            break
+            return _run(job, log, launcher=launcher, on_progress=on_progress)
         except Crashed as error:
             step = checkpoint.reached(checkpoints)
-            if not retries or step <= before:
+            if step <= before:
                 raise
             before = step
             say(f"training goes on from step {step:,} ({retries} retries left): {error}")
-    return schema.from_row(Checkpoint, {**result, "fingerprint": "", "dataset": "", "student": ""})
+    return _run(job, log, launcher=launcher, on_progress=on_progress)
 
 
 def _run(
@@ -146,18 +184,31 @@ def _follow(child: Child, log: str, on_progress: Progress | None) -> dict[str, A
     return result
 
 
-def _launcher(base: Base, training: Training) -> tuple[str, ...]:
+def _launcher(base: Base, training: Training, host: Host) -> tuple[str, ...]:
     """What starts the training's processes, one a GPU; empty for plain Python.
 
-    FSDP shards the model over the GPUs. A LoRA's trained parts are small: each GPU has them all.
+    FSDP shards the model over the GPUs. A LoRA's trained parts are small, and so is a small model: each GPU
+    has them all. Hosts without a GPU have one process each.
     """
-    gpus = len(hardware.gpus())
-    if gpus < 2 or base.parameters < SHARDED_PARAMETERS:
+    gpus, small = len(hardware.gpus()), base.parameters < SHARDED_PARAMETERS
+    if host.hosts == 1 and (gpus < 2 or small):
         return ()
+    if not gpus:
+        meet = (f"--nnodes={host.hosts}", f"--node_rank={host.rank}", "--nproc_per_node=1")
+        return (
+            "-m",
+            "torch.distributed.run",
+            *meet,
+            f"--master_addr={host.address}",
+            f"--master_port={host.port}",
+        )
     half = training.precision == "bf16"
-    common = (f"--num_processes={gpus}", f"--mixed_precision={'bf16' if half else 'no'}")
+    common = [f"--num_processes={gpus * host.hosts}", f"--mixed_precision={'bf16' if half else 'no'}"]
+    if host.hosts > 1:
+        common += [f"--num_machines={host.hosts}", f"--machine_rank={host.rank}"]
+        common += [f"--main_process_ip={host.address}", f"--main_process_port={host.port}"]
     launch = ("-m", "accelerate.commands.launch", *common)
-    if training.lora_rank is not None:
+    if training.lora_rank is not None or small:
         return (*launch, "--multi_gpu")
     return (
         *launch,
@@ -169,7 +220,8 @@ def _launcher(base: Base, training: Training) -> tuple[str, ...]:
 
 
 def _environment(launcher: tuple[str, ...]) -> dict[str, str]:
-    """The child's environment: no telemetry, this checkout first on its path, and one GPU for one process.
+    """The child's environment: no telemetry, this checkout first on its path, and one GPU for one process,
+    which is of its host's rank.
 
     GPU memory grows in segments that can be extended: batches of many widths took 132 GiB for 45 GiB of
     tensors without that.
@@ -178,9 +230,6 @@ def _environment(launcher: tuple[str, ...]) -> dict[str, str]:
     grows = (
         {} if "PYTORCH_CUDA_ALLOC_CONF" in os.environ else {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
     )
-    visible = (
-        {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]}
-        if not launcher
-        else {}
-    )
-    return {**grows, **workers.environment(), **quiet, **visible}
+    host, first = Host.here(), os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    alone = {"CUDA_VISIBLE_DEVICES": first, **({"RANK": str(host.rank)} if host.hosts > 1 else {})}
+    return {**grows, **workers.environment(), **quiet, **({} if launcher else alone)}

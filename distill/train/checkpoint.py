@@ -10,10 +10,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from distill.recipe import Base
+from distill.recipe import Base, Training
 from distill.recipe.dataset import CONFIGS
 from distill.text.chat_template import load_tokenizer
-from distill.train import guards, student_template, weights
+from distill.train import guards, student_template
 
 COMPLETE = (
     "distill-complete"  # written last into a checkpoint: one without it is torn and is not resumed from
@@ -80,6 +80,22 @@ def _set_positions(config: Any, base: Base) -> None:
     config.max_position_embeddings = int(before * base.rope_scaling.factor)
 
 
+def load(prepared: Path, base: Base, training: Training) -> tuple[Any, Any]:
+    """Tokenizer and model of the base as it is trained: weights that train in fp32, and the frozen ones under
+    a LoRA as the recipe computes."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    half = training.lora_rank is not None and training.precision == "bf16"
+    model = AutoModelForCausalLM.from_pretrained(
+        prepared,
+        dtype=torch.bfloat16 if half else torch.float32,
+        trust_remote_code=base.trust_remote_code,
+        use_safetensors=True,
+    )
+    return AutoTokenizer.from_pretrained(prepared, trust_remote_code=base.trust_remote_code), model
+
+
 def save(trainer: Any, tokenizer: Any, prepared: Path, target: Path, *, half: bool) -> None:
     """Writes the finished model under a temporary name (`half`: in bf16), puts it in place, and removes
     checkpoints."""
@@ -98,7 +114,7 @@ def save(trainer: Any, tokenizer: Any, prepared: Path, target: Path, *, half: bo
     if half:
         _halve(scratch)
     guards.write_old_keys(scratch)
-    if wrong := weights.not_finite(scratch):
+    if wrong := guards.not_finite(scratch):
         shutil.rmtree(scratch)
         raise ValueError(
             f"the trained weights are not finite ({wrong}): no student was saved. Lower "
@@ -137,7 +153,7 @@ def last_whole_checkpoint(folder: Path) -> str | None:
     whole = [
         path
         for path in folder.glob("checkpoint-*")
-        if (path / COMPLETE).exists() and not weights.not_finite(path)
+        if (path / COMPLETE).exists() and not guards.not_finite(path)
     ]
     return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
 

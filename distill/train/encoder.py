@@ -1,9 +1,9 @@
 """A tokenizer as the encoding pass uses it: the ids of `tokenizer(text)`, in less time.
 
 - The Rust tokenizer is asked without the offsets of each token, which cost about as much as the ids.
-- Where tiktoken is installed and the tokenizer is a byte-level BPE of its kind, tiktoken encodes. It is asked
-  only for text in NFC. Its ids are compared with the tokenizer's own on `PROOFS` here, and on rows of each
-  shard by `rows`; after one difference it is not asked again.
+- Where the tokenizer is a byte-level BPE of tiktoken's kind, tiktoken encodes text in NFC. Its ids are
+  compared with the tokenizer's own on `PROOFS`, on the first texts of each process and on some of the later
+  ones. After one difference it is not asked again.
 
 It does not batch: one process encodes on one core, and there are as many processes as cores.
 """
@@ -17,6 +17,10 @@ from typing import Any, Literal
 
 from distill.text.chat_template import PROOFS
 
+PROVEN_FIRST, PROVEN_EACH = 64, 127
+"""The first texts of a process, and one of so many, are encoded by the tokenizer itself too, and compared.
+The second is odd, because a row is two texts."""
+
 
 class Encoder:
     """What `distill.text.chat_template` asks of a tokenizer. `exact` turns tiktoken off."""
@@ -24,15 +28,14 @@ class Encoder:
     def __init__(self, tokenizer: Any) -> None:
         self.chat_template = tokenizer.chat_template
         self.eos_token, self.eos_token_id = tokenizer.eos_token, tokenizer.eos_token_id
-        self.exact = False
+        self.exact, self._asked = False, 0
         self._tokenizer = tokenizer
         self._added: dict[str, int] = dict(tokenizer.get_added_vocab())
         self._rust = getattr(tokenizer, "backend_tokenizer", None)
         self._tiktoken = None if self._rust is None else like_tiktoken(json.loads(self._rust.to_str()))
         if self._tiktoken is not None:
             proofs = (*PROOFS, *self._added, *(f"a {text}\n\n{text}b" for text in self._added))
-            if any(self._own(text) != self._fast(text) for text in proofs):
-                self._tiktoken = None
+            self.exact = any(self._own(text) != self._fast(text) for text in proofs)
 
     @property
     def name(self) -> Literal["tiktoken", "tokenizers", "python"]:
@@ -64,7 +67,12 @@ class Encoder:
                 text, add_special_tokens=add_special_tokens, split_special_tokens=split_special_tokens
             )
             return ids
-        return self._own(text) if self.name != "tiktoken" else self._fast(text)
+        if self.name != "tiktoken":
+            return self._own(text)
+        ids, self._asked = self._fast(text), self._asked + 1
+        if self._asked <= PROVEN_FIRST or self._asked % PROVEN_EACH == 0:
+            self.exact = ids != self._own(text)
+        return ids
 
     def decode(self, ids: list[int], *, skip_special_tokens: bool, clean_up_tokenization_spaces: bool) -> str:
         if self.name == "tiktoken" and not skip_special_tokens:

@@ -5,6 +5,7 @@ loss shows that. It says nothing about whether an answer is right. It fails no t
 steps has not learned to stop.
 """
 
+import gc
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,6 +60,8 @@ def _ask(folder: Path, base: Base, rows: Rows, chosen: list[int]) -> Stopped:
     import torch
     from transformers import AutoModelForCausalLM, GenerationConfig
 
+    gc.collect()
+    torch.cuda.empty_cache()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         folder, dtype="auto", trust_remote_code=base.trust_remote_code, use_safetensors=True

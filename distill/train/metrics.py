@@ -11,20 +11,19 @@ Seconds leave out checkpoints and validations.
 import json
 import os
 import resource
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from distill import hardware
 from distill.hardware import Gpu, memory
-from distill.recipe.dataset import Base, Training
+from distill.recipe.dataset import Base
 from distill.store import write_text
-from distill.train import checkpoint, guards
 from distill.train.rows import Ints
-from distill.workers import Say
 
 FILE = "metrics.jsonl"
 VALIDATION = "validation_loss"
+LAST_SHARE = 0.1
+"""The final loss is the mean of what was logged in this last share of the steps."""
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -71,13 +70,14 @@ class Speed(NamedTuple):
     """FLOPs a second of all GPUs; None: not known."""
 
     @classmethod
-    def of(cls, base: Base, lengths: Ints, world: int) -> "Speed":
-        """The speed of a base on this machine's GPUs."""
+    def of(cls, base: Base, lengths: Ints) -> "Speed":
+        """The speed of a base on the GPUs of all processes."""
         import torch
 
         peak = None
         if torch.cuda.is_available():
             found = torch.cuda.get_device_properties(0)
+            world = int(os.environ.get("WORLD_SIZE", "1"))
             peak = world * 1e12 * hardware.device_of(Gpu(found.name, found.total_memory / 2**30)).tflops
         mean = float((lengths.astype(float) ** 2).sum() / lengths.sum(dtype=float))
         return cls(memory.shape_of(base), mean, peak)
@@ -97,80 +97,10 @@ def peak_memory_gib() -> tuple[float, float | None]:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, None
 
 
-def reporter(say: Say, training: Training, path: Path, speed: Speed) -> Any:
-    """The Trainer's callback: it logs into `path`, says progress, and decides when there is a checkpoint.
-
-    A step with a checkpoint is logged and validated too: a resumed run starts a mean of losses anew there.
-    """
-    import torch
-    from transformers import TrainerCallback
-
-    class Reporter(TrainerCallback):
-        def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
-            guards.precision(model, training, args)
-            self.since = self.saved = time.monotonic()
-            self.step, self.tokens = state.global_step, 0.0
-            if state.is_world_process_zero:
-                resume(path, state.global_step, state.log_history)
-            say("started", step=state.global_step, steps=state.max_steps)
-            for logs in state.log_history:
-                if "loss" in logs:
-                    self._progress(state, logs, resumed=True)
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-            if training.checkpoint_minutes is not None:
-                due = time.monotonic() - self.saved >= 60 * training.checkpoint_minutes
-                if torch.distributed.is_initialized():  # all processes save, or none
-                    told = torch.tensor([due], dtype=torch.int32, device=args.device)
-                    torch.distributed.broadcast(told, 0)
-                    due = bool(told)
-                control.should_save = control.should_save or due
-            if control.should_save:
-                control.should_log = True
-                control.should_evaluate = training.validation_rows is not None
-            return control
-
-        def on_log(
-            self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any
-        ) -> None:
-            logs, now = logs or {}, time.monotonic()
-            told: dict[str, Any] = {"step": state.global_step, "epoch": state.epoch}
-            if VALIDATION in logs:
-                self._line(state, told | {VALIDATION: logs[VALIDATION]})
-                say("progress", **told, validation_loss=logs[VALIDATION], steps=state.max_steps)
-            if "loss" not in logs:
-                return
-            seconds, seen = max(now - self.since, 1e-9), logs.get("num_tokens", 0.0)
-            tokens, steps = seen - self.tokens, max(1, state.global_step - self.step)
-            told |= {
-                "loss": logs["loss"],
-                "tokens": round(tokens),
-                "tokens_per_second": tokens / seconds,
-                "mfu": speed.mfu(tokens / seconds),
-                "learning_rate": logs.get("learning_rate"),
-                "grad_norm": logs.get("grad_norm"),
-                "memory_gib": peak_memory_gib()[0],
-                "step_seconds": seconds / steps,
-            }
-            self.since, self.step, self.tokens = now, state.global_step, seen
-            self._line(state, told)
-            self._progress(state, told, resumed=False)
-
-        def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            self.since = time.monotonic()
-
-        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if state.is_world_process_zero:
-                (Path(args.output_dir) / f"checkpoint-{state.global_step}" / checkpoint.COMPLETE).touch()
-            self.since = self.saved = time.monotonic()
-
-        def _line(self, state: Any, line: dict[str, Any]) -> None:
-            if state.is_world_process_zero:
-                append(path, line)
-
-        def _progress(self, state: Any, logs: dict[str, Any], *, resumed: bool) -> None:
-            names = ("step", "loss", "epoch", "tokens", "tokens_per_second", "mfu")
-            seen = {name: logs[name] for name in names if name in logs}
-            say("progress", **seen, steps=state.max_steps, resumed=resumed)
-
-    return Reporter()
+def final_loss(history: list[dict[str, float]], steps: int) -> float:
+    """Mean of the losses that were logged in the last tenth of the steps, or the last one that was."""
+    logged = [(entry["step"], entry["loss"]) for entry in history if "loss" in entry]
+    last = [loss for step, loss in logged if step > (1 - LAST_SHARE) * steps] or [
+        loss for _, loss in logged[-1:]
+    ]
+    return sum(last) / len(last)

@@ -42,47 +42,58 @@ def write(
     `fingerprint` and `made_by` are those of its dataset and the dataset's resolved recipe (None: traces from
     elsewhere); `lines` are those of its metrics.
     """
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(  # noqa: S701 - the card is Markdown
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined
-    )
     base, teacher = recipe.base, (made_by or {}).get("teacher")
-    problems = {
-        (source["path"], source.get("revision"), source.get("licence"))
-        for source in (made_by or {}).get("problems", ())
-    }
-    speeds = [line["tokens_per_second"] for line in lines if line.get("tokens_per_second")]
-    shares = [line["mfu"] for line in lines if line.get("mfu")]
-    text = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+
+    def middle(name: str) -> float | None:
+        found = [line[name] for line in lines if line.get(name)]
+        return median(found) if found else None
+
+    text = _template().render(
         name=inert(recipe.name),
         description=recipe.description.strip(),
         base=base,
         hub_base=shapes.local_folder(base.model) is None and not shapes.is_path(base.model),
         hub_licence=_licence(base.licence),
-        llama=built_with_llama(base.model, base.licence)
-        or bool(teacher and built_with_llama(teacher["model"], teacher.get("licence") or "")),
+        llama=any(map(built_with_llama, (base.model_dump(), teacher or {"model": ""}))),
         teacher=teacher and {"revision": None, "licence": None, **teacher},
-        problems=[
-            {"path": inert(path), "revision": revision, "licence": licence}
-            for path, revision, licence in sorted(problems, key=str)
-        ],
+        problems=_problems(made_by or {}),
         training=recipe.training,
         sampling=recipe.evaluation,
         checkpoint=checkpoint,
         fingerprint=fingerprint,
         duration=duration(checkpoint.seconds),
-        speed=median(speeds) if speeds else None,
-        mfu=median(shares) if shares else None,
+        speed=middle("tokens_per_second"),
+        mfu=middle("mfu"),
         plot=PLOT if (folder / PLOT).exists() else None,
         recipe=json.dumps(recipe.model_dump(mode="json", include={"base", "training"}), indent=1),
     )
     write_text(f"{folder}/README.md", text)
 
 
-def built_with_llama(model: str, licence: str) -> bool:
+def _template() -> Any:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(  # noqa: S701 - the card is Markdown
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined
+    )
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+
+
+def _problems(made_by: Mapping[str, Any]) -> list[dict[str, str | None]]:
+    """Each source of a dataset's problems once."""
+    found = {
+        (source["path"], source.get("revision"), source.get("licence"))
+        for source in made_by.get("problems", ())
+    }
+    return [
+        {"path": inert(path), "revision": revision, "licence": licence}
+        for path, revision, licence in sorted(found, key=str)
+    ]
+
+
+def built_with_llama(model: Mapping[str, Any]) -> bool:
     """Whether the Llama licence asks for its sentence: of Meta's models and of what is made from them."""
-    return LLAMA.search(model) is not None or "llama" in licence.lower()
+    return LLAMA.search(model["model"]) is not None or "llama" in (model.get("licence") or "").lower()
 
 
 def _licence(licence: str) -> str:

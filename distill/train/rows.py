@@ -16,8 +16,6 @@ from distill.train.encoder import Encoder
 
 Ints = np.ndarray[Any, np.dtype[np.signedinteger[Any]]]
 
-PROVEN_FIRST, PROVEN_EACH = 32, 64
-"""The first rows of a shard, and one of so many, are encoded by the tokenizer itself too, and compared."""
 PLACEHOLDER = "x"
 
 
@@ -42,18 +40,13 @@ class Encoded(NamedTuple):
 def encode_rows(encoder: Encoder, examples: Sequence[Example]) -> Encoded:
     """The rows of a shard in order; one that cannot be rendered has no tokens.
 
-    Rows that tiktoken encodes otherwise than the tokenizer make the shard anew without it.
+    A text that tiktoken encodes otherwise than the tokenizer makes all rows anew without it.
     """
-    controls = Controls(encoder)
+    controls, asked = Controls(encoder), encoder.name
     tokens, prompts, failures = list[Ints](), list[int](), list[Failure]()
     for number, example in enumerate(examples):
         try:
             pair = _pair(encoder, example)
-            if encoder.name == "tiktoken" and (number < PROVEN_FIRST or number % PROVEN_EACH == 0):
-                encoder.exact = True
-                if _pair(encoder, example) != pair:
-                    return encode_rows(encoder, examples)
-                encoder.exact = False
             row = np.array(pair.prompt + pair.completion, np.int32)
             controls.check(example, row, len(pair.prompt))
         except Exception as error:  # a template may raise anything; one row never ends a training
@@ -61,6 +54,8 @@ def encode_rows(encoder: Encoder, examples: Sequence[Example]) -> Encoded:
             row, pair = np.empty(0, np.int32), chat.Encoded([], [])
         tokens.append(row)
         prompts.append(len(pair.prompt))
+    if encoder.name != asked:
+        return encode_rows(encoder, examples)
     return Encoded(
         np.concatenate([np.empty(0, np.int32), *tokens]),
         np.cumsum([len(row) for row in tokens], dtype=np.int64),
@@ -78,7 +73,10 @@ class Controls:
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
-        self._ids = np.array(sorted(encoder.get_added_vocab().values()), np.int32)
+        ids = sorted(encoder.get_added_vocab().values())
+        self._added = np.zeros(max(ids, default=0) + 2, bool)
+        """Of each id whether it is an added token's; the last is that of all larger ones."""
+        self._added[ids] = True
         self._wanted: dict[tuple[Any, ...], list[int] | None] = {}
 
     def check(self, example: Example, row: Ints, prompt: int) -> None:
@@ -108,8 +106,8 @@ class Controls:
 
     def _of(self, row: Ints, prompt: int) -> list[int]:
         """Added tokens in their order, with -1 where the completion starts."""
-        before, after = (part[np.isin(part, self._ids)].tolist() for part in (row[:prompt], row[prompt:]))
-        return [*before, -1, *after]
+        added = np.take(self._added, row, mode="clip")
+        return [*row[:prompt][added[:prompt]].tolist(), -1, *row[prompt:][added[prompt:]].tolist()]
 
 
 def _pair(encoder: Encoder, example: Example) -> chat.Encoded:

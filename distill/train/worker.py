@@ -1,10 +1,9 @@
 """The training stage's child process: `python -m distill.train.worker JOB.json`.
 
-Its messages are `encoded`, `progress`, `result` and `error`. The first process of several prepares the base
-and speaks for all. Only training imports torch.
+Its messages are `encoded`, `progress`, `result` and `error`. The first process of several prepares the base,
+encodes and saves; the first of each host speaks. Only training imports torch.
 """
 
-import gc
 import json
 import os
 import sys
@@ -15,7 +14,7 @@ from typing import Any
 
 from distill import hardware, workers
 from distill.recipe import Base, Training
-from distill.train import checkpoint, generation_check, guards, metrics, sft, tokens
+from distill.train import checkpoint, generation_check, guards, metrics, tokens
 from distill.train.metrics import Speed
 from distill.train.tokens import Rows, Source
 from distill.workers import Say
@@ -34,7 +33,7 @@ def main() -> int:
     first = workers.begin()
 
     def say(kind: str, **values: object) -> None:
-        if _is_first():
+        if os.environ.get("LOCAL_RANK", "0") == "0":
             first(kind, **values)
 
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
@@ -64,13 +63,21 @@ def main() -> int:
 def encode(
     base: Base, training: Training, examples: list[str], target: Path, where: Path, say: Say
 ) -> list[Source]:
-    """Prepares the base, and encodes the examples for it; what is there is left alone."""
+    """Prepares the base, and encodes the examples for it; what is there is left alone.
+
+    Any process but the first waits until it is there.
+    """
     from transformers import AutoTokenizer
 
     prepared = target.with_name("base")
-    if not prepared.exists() and _is_first():
+    if not _is_first():
+        say("note", message=f"waiting for the first host to prepare {prepared} and the token ids")
+        _wait_for([prepared])
+        wanted = tokens.sources(prepared, examples, training, where)
+        _wait_for([source.folder for source in wanted])
+        return wanted
+    if not prepared.exists():
         checkpoint.prepare(base, prepared)
-    _wait_for(prepared)
     wanted = tokens.sources(prepared, examples, training, where)
     tokens.encode(
         lambda: AutoTokenizer.from_pretrained(prepared, trust_remote_code=base.trust_remote_code),
@@ -91,59 +98,54 @@ def train(
 ) -> dict[str, Any]:
     """Fine-tunes and saves; returns the columns of a Checkpoint.
 
-    `made` says where the ids of the examples lie; without it they are looked for in `where`, and made there.
-    """
+    `made` says where the ids of the examples lie; else they are looked for in `where`, and made there."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from distill.train import sft
 
     started = time.monotonic()
     torch.manual_seed(training.seed)
     hardware.without_cudnn_attention()
     if not torch.cuda.is_available() and base.parameters < ONE_THREAD_PARAMETERS:
         torch.set_num_threads(1)
-    prepared = target.with_name("base")
+    prepared, checkpoints = target.with_name("base"), target.with_name("checkpoints")
     wanted = made or encode(base, training, examples, target, where or target.with_name("encoded"), say)
     rows = Rows([source.folder for source in wanted], training.max_length)
-    tokenizer = AutoTokenizer.from_pretrained(prepared, trust_remote_code=base.trust_remote_code)
-    model = AutoModelForCausalLM.from_pretrained(
-        prepared,
-        dtype=torch.bfloat16 if training.lora_rank and training.precision == "bf16" else torch.float32,
-        trust_remote_code=base.trust_remote_code,
-        use_safetensors=True,
-    )
+    tokenizer, model = checkpoint.load(prepared, base, training)
     guards.positions(model.config.get_text_config(), base, training, rows.lengths, say)
     trained, validation = rows.apart(wanted, training)
-    speed = Speed.of(base, trained.lengths, int(os.environ.get("WORLD_SIZE", "1")))
-    reporter = metrics.reporter(say, training, target.with_name(metrics.FILE), speed)
-    checkpoints = target.with_name("checkpoints")
+    speed = Speed.of(base, trained.lengths)
+    reporter = sft.Reporter(say, training, target.with_name(metrics.FILE), speed)
     _name_the_run(target.parent)
     trainer = sft.trainer(model, tokenizer, trained, training, checkpoints, reporter, validation)
-    outcome = trainer.train(resume_from_checkpoint=checkpoint.last_whole_checkpoint(checkpoints))
+    trainer.train(resume_from_checkpoint=checkpoint.last_whole_checkpoint(checkpoints))
     checkpoint.save(trainer, tokenizer, prepared, target, half=training.precision == "bf16")
-    history, (peak, taken) = trainer.state.log_history, metrics.peak_memory_gib()
-    done = {
-        "base": base.model,
+    told = _told(training, trained, validation, trainer.state)
+    done = {**told, "base": base.model, "seconds": time.monotonic() - started}
+    if not _is_first():
+        return done
+    del trainer, model, reporter  # the GPU is free for the saved student
+    found = generation_check.check(target, base, trained, say)
+    return {**done, "generations": found.asked, "generations_stopped": found.stopped}
+
+
+def _told(training: Training, trained: Rows, validation: Rows | None, state: Any) -> dict[str, Any]:
+    """What a Checkpoint says of the steps and of their rows."""
+    history, steps = state.log_history, state.global_step
+    peak, taken = metrics.peak_memory_gib()
+    validated = [logs[metrics.VALIDATION] for logs in history if metrics.VALIDATION in logs]
+    return {
         **trained.counts,
         "trained_tokens": trained.trained_tokens,
-        "steps": outcome.global_step,
+        "steps": steps,
         "epochs": training.epochs,
-        "final_loss": sft.final_loss(history, outcome.global_step),
-        "seconds": time.monotonic() - started,
+        "final_loss": metrics.final_loss(history, steps),
         "peak_memory_gib": peak,
         "peak_memory_taken_gib": taken,
         "tokens_per_step": training.batch_size * float(trained.lengths.mean(dtype=float)),
         "rows_validation": 0 if validation is None else len(validation),
-        "validation_loss": next(
-            (logs[metrics.VALIDATION] for logs in reversed(history) if metrics.VALIDATION in logs), None
-        ),
+        "validation_loss": validated[-1] if validated else None,
     }
-    if not _is_first():
-        return done
-    del trainer, model, reporter, outcome  # the GPU is free for the saved student
-    gc.collect()
-    torch.cuda.empty_cache()
-    found = generation_check.check(target, base, trained, say)
-    return {**done, "generations": found.asked, "generations_stopped": found.stopped}
 
 
 def _name_the_run(folder: Path) -> None:
@@ -165,9 +167,9 @@ def _is_first() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _wait_for(path: Path) -> None:
-    """Waits until the first process of a distributed run has made a folder."""
-    while not path.exists():
+def _wait_for(paths: Sequence[Path]) -> None:
+    """Waits until the first process of a distributed run has made all of these."""
+    while not all(path.exists() for path in paths):
         time.sleep(0.5)
 
 

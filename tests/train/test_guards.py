@@ -7,10 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from distill import hardware, train
 from distill.recipe import load
+from distill.store import Folder, folders
 from distill.train import guards
+from flows import train as flow
 
 STUDENT = load.load_student("tiny-qwen2")
 
@@ -63,8 +67,6 @@ def test_positions_count_the_scaling_of_rope(rope: dict[str, Any], positions: in
 def test_the_precision_that_is_asked_for_is_the_one_that_trains(
     precision: str, lora: int | None, weights: str, autocast: bool, right: bool
 ) -> None:
-    import torch
-
     training = STUDENT.training.model_copy(update={"precision": precision, "lora_rank": lora})
     model = torch.nn.Linear(2, 2).to(getattr(torch, weights))
     arguments = SimpleNamespace(bf16=autocast, fp16=False)
@@ -80,12 +82,12 @@ def test_several_processes_are_started_in_the_precision_that_is_asked_for(
 ) -> None:
     base = load.load_student("qwen2.5-0.5b", ()).base
     section = load.load_student("qwen2.5-0.5b", ()).training
-    fp32 = section.model_copy(update={"precision": "fp32"})
-    assert train._launcher(base, section) == ()
+    fp32, alone = section.model_copy(update={"precision": "fp32"}), train.Host.here()
+    assert train._launcher(base, section, alone) == ()
     monkeypatch.setattr(hardware, "gpus", lambda: [None, None])
-    assert "--mixed_precision=no" in train._launcher(base, fp32)
-    assert {"--mixed_precision=bf16", "--use_fsdp"} <= set(train._launcher(base, section))
-    lora = train._launcher(base, section.model_copy(update={"lora_rank": 8}))
+    assert "--mixed_precision=no" in train._launcher(base, fp32, alone)
+    assert {"--mixed_precision=bf16", "--use_fsdp"} <= set(train._launcher(base, section, alone))
+    lora = train._launcher(base, section.model_copy(update={"lora_rank": 8}), alone)
     assert {"--multi_gpu", "--num_processes=2"} <= set(lora) and "--use_fsdp" not in lora
 
 
@@ -118,3 +120,62 @@ def test_a_saved_configuration_says_to_older_readers_what_it_says_to_this_one(tm
         assert old_reader(tmp_path) == (theta, scaling, "bfloat16")
         after = AutoConfig.from_pretrained(tmp_path)
         assert (after.rope_parameters, after.dtype) == (before.rope_parameters, before.dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_one_value_that_is_not_finite_is_found_and_named(
+    tmp_path: Path, dtype: torch.dtype, value: float
+) -> None:
+    tensors = {
+        "a": torch.randn(7, dtype=torch.float32),
+        "b": torch.randn(1000, 33).to(dtype),
+        "c": torch.zeros(0, dtype=dtype),
+    }
+    save_file(tensors, tmp_path / "model.safetensors")
+    assert guards.not_finite(tmp_path) is None
+    tensors["b"][999, 32] = value
+    save_file(tensors, tmp_path / "model.safetensors")
+    assert guards.not_finite(tmp_path) == "b in model.safetensors"
+
+
+def test_the_largest_finite_values_are_finite(tmp_path: Path) -> None:
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        save_file(
+            {"a": torch.tensor([torch.finfo(dtype).max, torch.finfo(dtype).min], dtype=dtype)},
+            tmp_path / "model.safetensors",
+        )
+        assert guards.not_finite(tmp_path) is None
+
+
+def test_a_value_behind_the_first_chunk_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guards, "CHUNK_BYTES", 64)
+    tensor = torch.zeros(100)
+    tensor[99] = float("nan")
+    save_file({"a": tensor, "ids": torch.full((3,), -1)}, tmp_path / "model.safetensors")
+    assert guards.not_finite(tmp_path) == "a in model.safetensors"
+
+
+@pytest.mark.parametrize("value", [1.0, float("nan")])
+def test_a_student_that_was_made_before_weights_were_checked_is_read_once_and_set_aside_if_they_are_not_finite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    monkeypatch.setattr(folders, "ROOT", str(tmp_path))
+    student = Folder("students", "small", {"train": 1})
+    folder = Path(student.path)
+
+    def sampled(by: str) -> Path:
+        traces = Folder("evaluations/traces", "small", {"teacher": {"model": {"student": by}}})
+        with traces.held():
+            return Path(traces.path)
+
+    evaluated, other = sampled(student.fingerprint), sampled("another")
+    (folder / "model").mkdir(parents=True)
+    save_file({"a": torch.tensor([value])}, folder / "model" / "model.safetensors")
+    (folder / "made.json").write_text(json.dumps({"rows": 0, "shards": {}}))
+    flow._refuse_not_finite(student)
+    assert (folder.exists(), evaluated.exists(), other.exists()) == (value == 1.0, value == 1.0, True)
+    if value == 1.0:
+        assert json.loads((folder / "made.json").read_text())["finite"] is True
+    else:
+        assert Path(f"{folder}.damaged", "model", "model.safetensors").exists()

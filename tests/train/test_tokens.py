@@ -179,4 +179,29 @@ def test_tiktoken_has_the_ids_of_the_tokenizer(prepared: Path) -> None:
     assert encoder.name == "tiktoken"
     texts = [TYPED, "  \n\n x", "e\u0301 \u212b", "二加二", "a" * 5000, "\t\t\r\n" * 99]
     for text in texts:
-        assert encoder.encode(text, add_special_tokens=False) == encoder._own(text)
+        assert encoder._fast(text) == encoder._own(text)
+
+
+@pytest.mark.parametrize("at", [0, 70])
+def test_one_text_that_tiktoken_encodes_otherwise_makes_all_rows_by_the_tokenizer(
+    prepared: Path, at: int
+) -> None:
+    tiktoken = pytest.importorskip("tiktoken")
+    encoder = Encoder(loaded(prepared))
+    other, encoder._asked = encoder._tiktoken, at
+    encoder._tiktoken = tiktoken.Encoding(
+        "other",
+        pat_str=r"[\s\S]",
+        mergeable_ranks=other._mergeable_ranks,
+        special_tokens=other._special_tokens,
+    )
+    examples = [example(number) for number in range(80)]
+    made, wanted = rows.encode_rows(encoder, examples), rows.encode_rows(by_tokenizer(prepared), examples)
+    assert made.encoder == wanted.encoder == "tokenizers" and not made.failures
+    assert made.tokens.tolist() == wanted.tokens.tolist()
+
+
+def by_tokenizer(prepared: Path) -> Encoder:
+    encoder = Encoder(loaded(prepared))
+    encoder.exact = True
+    return encoder

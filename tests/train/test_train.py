@@ -19,7 +19,7 @@ from distill.recipe import load
 from distill.records import Checkpoint, Example, Message
 from distill.store import schema, shards
 from distill.text import chat_template
-from distill.train import tokens
+from distill.train import metrics, tokens
 from distill.train.rows import Encoded
 from distill.train.tokens import Rows
 
@@ -380,14 +380,12 @@ def test_the_child_trains_without_cudnn_attention_and_lets_gpu_memory_grow_in_pl
     )
     assert done.stdout.strip().endswith("False")
     monkeypatch.delenv("PYTORCH_CUDA_ALLOC_CONF", raising=False)
-    assert train._environment(1)["PYTORCH_ALLOC_CONF"] == "expandable_segments:True"
+    assert train._environment(("-m",))["PYTORCH_ALLOC_CONF"] == "expandable_segments:True"
     monkeypatch.setenv("PYTORCH_ALLOC_CONF", "backend:cudaMallocAsync")
-    assert train._environment(1)["PYTORCH_ALLOC_CONF"] == "backend:cudaMallocAsync"
+    assert train._environment(("-m",))["PYTORCH_ALLOC_CONF"] == "backend:cudaMallocAsync"
 
 
 def test_the_final_loss_is_that_of_the_last_steps():
-    from distill.train import sft
-
     history = [{"step": step, "loss": 10.0 - step / 10} for step in range(10, 101, 10)]
-    assert sft.final_loss([*history, {"step": 100, "train_runtime": 1.0}], 100) == 0.0
-    assert sft.final_loss([{"step": 5, "loss": 2.0}], 100) == 2.0
+    assert metrics.final_loss([*history, {"step": 100, "train_runtime": 1.0}], 100) == 0.0
+    assert metrics.final_loss([{"step": 5, "loss": 2.0}], 100) == 2.0
