@@ -13,7 +13,7 @@ import re
 from dataclasses import replace
 from functools import lru_cache
 
-from distill.verifiers.math import limits, units
+from distill.verifiers.math import limits
 from distill.verifiers.math import words as phrases
 from distill.verifiers.math.inequalities import relation
 from distill.verifiers.math.normalise import clean, split_at, unwrap_text
@@ -89,7 +89,7 @@ def _node(text: str) -> Node:
         return node
     if text.startswith(r"\text{"):
         lead = None if labelled(split_at(text, ",", r"\text{and}")) else _LEAD.match(text)
-        if lead and not units.qualified(lead.group(1)):
+        if lead and not phrases.qualified(lead.group(1)):
             return _node(text[lead.end() :])
         if choice := _CHOICE.fullmatch(text):
             return Group(CHOICE, "", (Leaf(choice.group(1)), _node(choice.group(2))))
@@ -341,7 +341,7 @@ def _leaf_of(text: str) -> Leaf:
     words: list[str] = []
 
     def collect(match: re.Match[str]) -> str:
-        words.append(units.signs(match.group(1)) + (match.group(2) or ""))
+        words.append(phrases.signs(match.group(1)) + (match.group(2) or ""))
         return " "
 
     text = re.sub(r"\\text\{((?:[^{}]|\{[^{}]*\})*)\}(\^\{-?[123]\})?", collect, text).strip()
@@ -379,7 +379,7 @@ def _is_words(text: str, apart: bool) -> bool:
         return True
     first = re.match(r"[^\W\d_]+|", text)
     token = first.group() if first else ""
-    return units.is_unit(token) or len(token) >= (3 if apart else 4) or not token.isascii()
+    return phrases.is_unit(token) or len(token) >= (3 if apart else 4) or not token.isascii()
 
 
 def _compact(text: str) -> str:
