@@ -41,15 +41,11 @@ def by_spelling(gold: Leaf, answer: Leaf, trust_equal_texts: bool = True) -> boo
         or (_LETTERS.fullmatch(gold.text) and _LETTERS.fullmatch(answer.text))
     ):
         return _words(gold, answer)
-    if not words.agree(gold.words, answer.words) or (
-        gold.percent != answer.percent and gold.words + answer.words
-    ):
+    beside = gold.words + answer.words
+    if not words.agree(gold.words, answer.words) or (gold.percent != answer.percent and beside):
         return False
-    if (
-        ":" in gold.text
-        and _CLOCK.fullmatch(gold.text)
-        and words.half_of_day(gold.words) != words.half_of_day(answer.words)
-    ):
+    is_time = ":" in gold.text and _CLOCK.fullmatch(gold.text)
+    if is_time and words.half_of_day(gold.words) != words.half_of_day(answer.words):
         return False
     if gold.words and _SEVERAL.fullmatch(gold.text):  # 2 hours 30 minutes
         return gold.text == answer.text and words.order(gold.words) == words.order(answer.words)
@@ -60,9 +56,8 @@ def by_spelling(gold: Leaf, answer: Leaf, trust_equal_texts: bool = True) -> boo
     if left is not None and right is not None:
         return _same_number(gold, left, answer, right)
     if trust_equal_texts and gold.text == answer.text and gold.percent == answer.percent:
-        return r"\pi" not in gold.text or ("degree" in gold.words) == (
-            "degree" in answer.words
-        )  # else one is in radians
+        in_degrees = ("degree" in gold.words, "degree" in answer.words)
+        return r"\pi" not in gold.text or in_degrees[0] == in_degrees[1]  # else one is in radians
     if _NAMED_FIGURE.search(gold.text + answer.text):
         return False  # the order of letters counts, and algebra would take them for a product
     if ":" in gold.text or ":" in answer.text:
@@ -95,11 +90,7 @@ def _with_unit(leaf: Leaf, other: Leaf) -> Leaf:
     match = _UNIT.fullmatch(leaf.text)
     if match is None or leaf.words or not other.words or _UNIT.fullmatch(other.text):
         return leaf
-    return (
-        leaf
-        if match[2] not in words.SYMBOLS
-        else Leaf(match[1], match[2] + match[3], leaf.name, leaf.percent)
-    )
+    return Leaf(match[1], match[2] + match[3], leaf.name, leaf.percent) if match[2] in words.SYMBOLS else leaf
 
 
 def _words(gold: Leaf, answer: Leaf) -> bool | None:
@@ -117,13 +108,10 @@ def _words(gold: Leaf, answer: Leaf) -> bool | None:
         return folded[0] == folded[1] if _SHORT_WORDS.intersection(folded) else None
     if any(leaf.text and len(leaf.text) > 1 and not _LETTERS.fullmatch(leaf.text) for leaf in (gold, answer)):
         return False
-    return words.phrase(first) == words.phrase(second) or (
-        words.agree(first, second) and _stem(first) == _stem(second)
-    )
-
-
-def _stem(text: str) -> str:
-    return re.sub(r"^(?:the|an|a) |[^\w]", "", text.casefold()).rstrip("s")
+    if words.phrase(first) == words.phrase(second):
+        return True
+    stems = {re.sub(r"^(?:the|an|a) |[^\w]", "", text.casefold()).rstrip("s") for text in (first, second)}
+    return len(stems) == 1 and words.agree(first, second)
 
 
 def _on_the_hour(leaf: Leaf) -> str:

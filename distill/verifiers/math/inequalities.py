@@ -21,12 +21,9 @@ def relation(text: str, read: Callable[[str], Node]) -> Node | None:
     """The set of numbers that a solved inequality describes, named as its variable; None for others."""
     unequal = [side.strip() for side in split_at(text, r"\neq")]
     if len(unequal) == 2 and variable(unequal[0]):
-        excluded = read(unequal[1])
-        points = (
-            excluded
-            if isinstance(excluded, Group) and excluded.left == ""
-            else Group(r"\{", r"\}", (excluded,))
-        )
+        points = read(unequal[1])
+        if not isinstance(points, Group) or points.left:
+            points = Group(r"\{", r"\}", (points,))
         return Group(DIFFERENCE, "", (REALS, points), unequal[0])
     operators = _RELATION.findall(text)
     sides = [side.strip() for side in split_at(text, r"\leq", r"\geq", "<", ">")]
@@ -45,16 +42,10 @@ def _interval(sides: list[str], closed: list[bool], read: Callable[[str], Node])
     if len(sides) == 3:
         if match := _ABSOLUTE.fullmatch(sides[1]):
             outside, inside = _interval(sides[:2], closed[:1], read), _interval(sides[1:], closed[1:], read)
-            return (
-                None
-                if outside is None or inside is None
-                else Group(INTERSECTION, "", (outside, inside), match.group(1))
-            )
-        return (
-            _between(read(sides[0]), closed[0], read(sides[2]), closed[1], sides[1])
-            if variable(sides[1])
-            else None
-        )
+            return Group(INTERSECTION, "", (outside, inside), match[1]) if outside and inside else None
+        if not variable(sides[1]):
+            return None
+        return _between(read(sides[0]), closed[0], read(sides[2]), closed[1], sides[1])
     lower, upper = sides
     if variable(lower):
         return _between(_MINUS_INFINITY, False, read(upper), closed[0], lower)

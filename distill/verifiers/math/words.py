@@ -47,6 +47,7 @@ _PRODUCT = re.compile(r"(.*[WA])(h)|(.*N)(m)")
 _BARE = frozenset("cm mm km kg mg ml hz um".split())  # noqa: SIM905
 """Symbols of two letters that stand for a unit even outside `\\text`."""
 _DEGREES = {"C": "celsius", "F": "fahrenheit"}
+_NO_NOUNS = frozenset(("of", "in", "at"))
 
 
 def _prefixed() -> None:
@@ -151,8 +152,10 @@ def _split(words: str) -> Words:
         if token[0] == "^" or lower in TABLE["powers_after"]:
             if last:
                 powers[last] *= TABLE["powers_after"].get(lower) or int(token.strip("^{}"))
-        elif token[0] == "\\" or (token in {"A"} and _is_article(after)):
+        elif token[0] == "\\":
             continue
+        elif token in {"A"} and after.isalpha() and not {after} & _NO_NOUNS and measure(after) is None:
+            continue  # an article and no ampere
         elif token in _DEGREES and "degree" in powers:
             powers[_DEGREES[token]] = powers.pop("degree")
         elif unit := measure(token):
@@ -162,24 +165,14 @@ def _split(words: str) -> Words:
                 put(measure(part) or part)
         elif not token.isascii():
             things.update(_unknown_chinese(lower, put))
-        elif _singular(lower) not in FILLER and lower not in FILLER:
-            things.add(
-                token
-                if len(_FOLDED.get(lower, ())) > 1
-                else lower
-                if lower in QUALIFIERS
-                else _singular(lower)
-            )
+        elif not {lower, _singular(lower)} & FILLER:
+            several = len(_FOLDED.get(lower, ())) > 1
+            things.add(token if several else lower if lower in QUALIFIERS else _singular(lower))
     if "celsius" in powers or "fahrenheit" in powers:
         powers.pop("degree", None)
     if factor != 1:
         powers["1"] = factor  # `15 square` without its unit
     return Words(powers, frozenset(things))
-
-
-def _is_article(following: str) -> bool:
-    """True where the `A` before a word is no ampere."""
-    return following.isalpha() and following not in ("of", "in", "at") and measure(following) is None
 
 
 def _qualifies(thing: str) -> bool:
@@ -222,11 +215,7 @@ def label(text: str) -> str:
     first, second, third = (int(group[:5]) for group in groups)
     if len(groups[0]) == 4 and len(groups[2]) < 3 and 1 <= second <= 12 and 1 <= third <= 31:
         return f"{_MONTHS[second - 1]} {third} {first}"
-    return (
-        sign.join(map(str, (first, second, third)))
-        if len(groups[2]) == 4 and max(first, second) <= 31
-        else text
-    )
+    return f"{first}{sign}{second}{sign}{third}" if len(groups[2]) == 4 and max(first, second) <= 31 else text
 
 
 def no_solution(words: str) -> bool:
@@ -248,11 +237,8 @@ def date(text: str) -> str | None:
     match = next((match for form in _DATES if (match := form.fullmatch(text))), None)
     if match is None:
         return None
-    month = (
-        int(match["month"])
-        if match["month"].isdigit()
-        else 1 + [name[:3] for name in _MONTHS].index(match["month"][:3])
-    )
-    if not (1 <= month <= 12 and 1 <= int(match["day"]) <= 31):
+    written, day = match["month"], int(match["day"])
+    month = int(written) if written.isdigit() else 1 + [name[:3] for name in _MONTHS].index(written[:3])
+    if not (1 <= month <= 12 and 1 <= day <= 31):
         return None
-    return f"{_MONTHS[month - 1]} {int(match['day'])}" + (f" {match['year']}" if match["year"] else "")
+    return f"{_MONTHS[month - 1]} {day}" + (f" {match['year']}" if match["year"] else "")
