@@ -62,6 +62,6 @@ def _tower(text: str) -> bool:
             return True
         power = (
             str(int(base) ** int(exponent)) if digits <= 15 else "9" * digits
-        )  # Python refuses to write longer ones out
+        )  # Python refuses longer ones
         text = text[: match.start()] + power + text[match.end() :]
     return True
