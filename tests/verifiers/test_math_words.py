@@ -2,7 +2,7 @@
 
 import pytest
 
-from distill.verifiers.math import normalise, units, words
+from distill.verifiers.math import normalise, words
 from distill.verifiers.math.normalise import RULES, Rule
 
 
@@ -26,16 +26,16 @@ def test_no_rule_of_spelling_could_be_left_out(rule: Rule, monkeypatch: pytest.M
 def test_a_spelling_is_of_one_unit_and_no_word_is_both_filler_and_qualifier() -> None:
     spellings = [spelling for row in words.TABLE["units"].values() for spelling in row.split()]
     assert len(spellings) == len(set(spellings))
-    assert not units.FILLER & units.QUALIFIERS
+    assert not words.FILLER & words.QUALIFIERS
     terms = {word for term in words.TABLE["terms"].values() for word in term.split()} - {"beats"}
-    assert all(map(units.measure, terms | set(words.TABLE["powers_before"])))
+    assert all(map(words.measure, terms | set(words.TABLE["powers_before"])))
 
 
 def test_no_symbol_of_a_unit_with_its_prefix_is_that_of_another() -> None:
     rows = words.TABLE["prefixed"]
-    assert len(units.SYMBOLS) == len(set(units.SYMBOLS))
+    assert len(words.SYMBOLS) == len(set(words.SYMBOLS))
     for symbol, (spellings, names, _) in rows.items():
-        assert {units.measure(spelling) for spelling in spellings.split()} == {symbol}
-        assert {units.measure(name) for name in names.split()} == {symbol}
-    assert units.measure("mW") != units.measure("MW") != units.measure("W")
-    assert units.measure("mw") is None
+        assert {words.measure(spelling) for spelling in spellings.split()} == {symbol}
+        assert {words.measure(name) for name in names.split()} == {symbol}
+    assert words.measure("mW") != words.measure("MW") != words.measure("W")
+    assert words.measure("mw") is None

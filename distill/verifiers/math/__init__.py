@@ -16,12 +16,13 @@ from concurrent.futures import Future
 from decimal import Decimal
 from functools import lru_cache
 from time import perf_counter
-from typing import Any, cast
+from typing import Any
 
 from distill.recipe import Verification
 from distill.records import Outcome, Problem, Verdict
 from distill.text import boxed
 from distill.verifiers.math import compare, limits, parse, quantifiers, references, values
+from distill.verifiers.math.tree import Node
 from distill.verifiers.math.worker_pool import pool
 
 VERSION = "math/6"
@@ -34,6 +35,8 @@ _PLAIN = re.compile(
 )
 """A number with or without thousands separators and a dollar sign, as prose and LaTeX write them."""
 _SEPARATORS = re.compile(r"[{},\\!]+")
+Finding = tuple[Outcome, str]
+"""Outcome and detail."""
 _memo: "OrderedDict[tuple[Any, ...], Future[Verdict]]" = OrderedDict()
 _remembering = threading.Lock()
 
@@ -41,44 +44,40 @@ _remembering = threading.Lock()
 def judge(problem: Problem, answer: str, section: Verification) -> "Verdict | Future[Verdict]":
     """The verdict on an answer's last box, or a future of it where symbolic algebra is needed."""
     started = perf_counter()
+
+    def verdict(outcome: Outcome, detail: str) -> Verdict:
+        return Verdict(outcome, extracted or None, detail, perf_counter() - started, VERSION)
+
+    extracted = None
     try:
         extracted = last_boxed(answer)
     except ValueError as error:
-        return Verdict("unparsed_answer", None, str(error), perf_counter() - started, VERSION)
+        return verdict("unparsed_answer", str(error))
     if not extracted:
-        return Verdict(
-            "no_answer",
-            None,
-            "no box" if extracted is None else "empty box",
-            perf_counter() - started,
-            VERSION,
-        )
+        return verdict("no_answer", "no box" if extracted is None else "empty box")
     reference = problem.reference or ""
     quick = _as_numbers(reference, extracted)
     if quick is None:
         reference, given = quantifiers.settle(reference, extracted)
         reference, cause = references.read(reference)
         if cause:
-            return Verdict("unparsed_reference", extracted, cause, perf_counter() - started, VERSION)
-        quick = _quick(reference, given, section)
-    if quick is not None:
-        return Verdict(cast(Outcome, quick[0]), extracted, quick[1], perf_counter() - started, VERSION)
-    return _symbolic(reference, given, section, strict=False)
+            return verdict("unparsed_reference", cause)
+        quick = _quick(reference, given, section.max_answer_characters)
+    return verdict(*quick) if quick else _symbolic(reference, given, section, strict=False)
 
 
 def judge_reference(problem: Problem, section: Verification) -> Verdict:
     """The verdict on the reference as its own answer: correct when the verifier can read it and finds it
     equal to itself."""
-    reference, unusable = references.read(quantifiers.settle(problem.reference or "", "")[0])
-    if unusable:
-        return Verdict("unparsed_reference", None, unusable, 0.0, VERSION)
-    if cause := limits.too_large(reference, section.max_answer_characters):
-        return Verdict("unparsed_reference", None, cause, 0.0, VERSION)
+    reference, cause = references.read(quantifiers.settle(problem.reference or "", "")[0])
+    cause = cause or limits.too_large(reference, section.max_answer_characters) or ""
     try:
-        tree = parse.read(reference)
+        leaves = [] if cause else parse.leaves(parse.read(reference))
     except parse.TooDeepError as error:
-        return Verdict("unparsed_reference", None, str(error), 0.0, VERSION)
-    if all(compare.by_spelling(leaf, leaf, trust_equal_texts=False) for leaf in parse.leaves(tree)):
+        cause = str(error)
+    if cause:
+        return Verdict("unparsed_reference", None, cause, 0.0, VERSION)
+    if all(compare.by_spelling(leaf, leaf, trust_equal_texts=False) for leaf in leaves):
         return Verdict("correct", reference, "", 0.0, VERSION)
     return _symbolic(reference, reference, section, strict=True).result()
 
@@ -87,77 +86,57 @@ def last_boxed(answer: str) -> str | None:
     """What `boxes.last_boxed` finds, sooner where the only box holds neither braces nor commands."""
     start = answer.rfind("\\boxed{")
     end = answer.find("}", start) if start >= 0 else -1
-    if end > 0:
-        content = answer[start + len("\\boxed{") : end]
-        if (
-            "{" not in content
-            and "\\" not in content
-            and answer.rfind("boxed", 0, start) < 0
-            and "\\fbox" not in answer
-        ):
-            return content.strip()
-    return boxed.last_boxed(answer)
+    content = answer[start + len("\\boxed{") : end]
+    only = end > 0 and answer.rfind("boxed", 0, start) < 0 and "\\fbox" not in answer
+    return (
+        content.strip() if only and "{" not in content and "\\" not in content else boxed.last_boxed(answer)
+    )
 
 
-def _quick(reference: str, answer: str, section: Verification) -> tuple[str, str] | None:
-    """(outcome, detail) where no symbolic algebra is needed, else None."""
-    if reference == answer:
-        return "correct", "the same text"
-    if numbers := _as_numbers(reference, answer):
-        return numbers
-    for text, outcome in ((reference, "unparsed_reference"), (answer, "unparsed_answer")):
-        if len(text) > section.max_answer_characters:
-            return outcome, f"longer than {section.max_answer_characters} characters"
-    return _by_reading(reference, answer, section.max_answer_characters)
-
-
-def _as_numbers(reference: str, answer: str) -> tuple[str, str] | None:
-    """(outcome, detail) of two plain numbers, else None."""
+def _as_numbers(reference: str, answer: str) -> Finding | None:
+    """The finding on two plain numbers, else None: a decimal that is long enough stands for all that rounds
+    to it."""
     if reference == answer and reference.isdecimal():
         return "correct", "the same text"
     wanted = _PLAIN.fullmatch(reference)
     given = _PLAIN.fullmatch(answer) if wanted else None
-    if not wanted or not given or _leaves_room(wanted.group(1)):
+    if not wanted or not given or len(wanted[1].partition(".")[2]) >= compare.ROUNDED_DECIMALS:
         return None
-    return _found(_value(wanted.group(1)) == _value(given.group(1)), reference, answer, "as numbers")
-
-
-def _found(same: bool, reference: str, answer: str, how: str) -> tuple[str, str]:
-    return (
-        ("correct", f"equal {how}")
-        if same
-        else ("wrong", f"{answer[:SHOWN]!r} is not {reference[:SHOWN]!r} {how}")
+    first, second = (
+        Decimal(_SEPARATORS.sub("", number) if "," in number else number) for number in (wanted[1], given[1])
     )
+    return _found(first == second, reference, answer, "as numbers")
 
 
-def _leaves_room(number: str) -> bool:
-    """True for a decimal long enough to stand for all that rounds to it."""
-    point = number.find(".")
-    return point >= 0 and len(number) - point > compare.ROUNDED_DECIMALS
-
-
-def _value(number: str) -> Decimal:
-    return Decimal(_SEPARATORS.sub("", number) if "," in number else number)
+def _found(same: bool, reference: str, answer: str, how: str) -> Finding:
+    if same:
+        return "correct", f"equal {how}"
+    return "wrong", f"{answer[:SHOWN]!r} is not {reference[:SHOWN]!r} {how}"
 
 
 @lru_cache(maxsize=8192)
-def _by_reading(reference: str, answer: str, most_characters: int) -> tuple[str, str] | None:
-    """(outcome, detail) where spelling or plain values decide, or where a text is too deep or too large for
-    algebra; else None."""
-    outcome = "unparsed_reference"
-    try:
-        gold = parse.read(reference)
-        outcome = "unparsed_answer"
-        given = parse.read(answer)
-    except parse.TooDeepError as error:
-        return outcome, str(error)
-    same = parse.compare(gold, given, values.compare)
+def _quick(reference: str, answer: str, most_characters: int) -> Finding | None:
+    """The finding where spelling or plain values decide, or where a text is too long, too deep or too large
+    for algebra; else None."""
+    if reference == answer:
+        return "correct", "the same text"
+    if numbers := _as_numbers(reference, answer):
+        return numbers
+    sides: tuple[tuple[str, Outcome], ...] = (reference, "unparsed_reference"), (answer, "unparsed_answer")
+    trees = list[Node]()
+    for text, outcome in sides:
+        if len(text) > most_characters:
+            return outcome, f"longer than {most_characters} characters"
+    for text, outcome in sides:
+        try:
+            trees.append(parse.read(text))
+        except parse.TooDeepError as error:
+            return outcome, str(error)
+    same = parse.compare(trees[0], trees[1], values.compare)
     if same is not None:
         return _found(same, reference, answer, "as written")
-    for text, outcome in ((reference, "unparsed_reference"), (answer, "unparsed_answer")):
-        if cause := limits.too_large(text, most_characters):
-            return outcome, cause
-    return None
+    causes = ((outcome, limits.too_large(text, most_characters)) for text, outcome in sides)
+    return next(((outcome, cause) for outcome, cause in causes if cause), None)
 
 
 def _symbolic(reference: str, answer: str, section: Verification, strict: bool) -> "Future[Verdict]":
@@ -172,8 +151,6 @@ def _symbolic(reference: str, answer: str, section: Verification, strict: bool) 
         _memo[key] = promise
         if len(_memo) > MEMO_PAIRS:
             _memo.popitem(last=False)
-    task = {"reference": reference, "answer": answer, "strict": strict}
-    limits = {"timeout_seconds": section.timeout_seconds, "memory_mb": section.memory_mb}
 
     def settle(finished: "Future[dict[str, Any]]") -> None:
         failure = finished.exception()
@@ -189,7 +166,8 @@ def _symbolic(reference: str, answer: str, section: Verification, strict: bool) 
             detail = _found(result["outcome"] == "correct", reference, answer, "by algebra")[1]
         promise.set_result(Verdict(result["outcome"], answer, detail, result["seconds"], VERSION))
 
-    pool(section.workers).submit(task | limits).add_done_callback(settle)
+    task = dict(zip(("reference", "answer", "timeout_seconds", "memory_mb", "strict"), key, strict=True))
+    pool(section.workers).submit(task).add_done_callback(settle)
     return promise
 
 

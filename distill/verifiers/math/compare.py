@@ -9,9 +9,8 @@ import re
 from fractions import Fraction
 
 from distill.text import numbers
-from distill.verifiers.math import units
+from distill.verifiers.math import words
 from distill.verifiers.math.tree import Leaf
-from distill.verifiers.math.words import TABLE, label, no_solution, phrase
 
 ROUNDED_DECIMALS = 6
 """math_verify's `float_rounding`."""
@@ -19,7 +18,7 @@ ROUNDED_OR_CUT = Fraction(999, 1000)
 """Of a unit in the last place: what rounding and cutting off stay below."""
 RELATIONS = re.compile(r"=|<|>|\\leq|\\geq|\\neq")
 _LETTERS = re.compile(r"[^\W\d_]{2,3}")
-_SHORT_WORDS = frozenset(TABLE["short_words"].split())
+_SHORT_WORDS = frozenset(words.TABLE["short_words"].split())
 _UNIT = re.compile(r"(\d+(?:\.\d+)?)([A-Za-z]{1,5})((?:/[A-Za-z]{1,4})?(?:\^\{\d\})?)")
 _NAMED_FIGURE = re.compile(
     r"\\(?:angle|triangle|overline|overrightarrow|overleftrightarrow|overset|widehat|vec|hat)"
@@ -32,7 +31,7 @@ _RATIO = re.compile(r"\d+(?:\.\d+)?(?::\d+(?:\.\d+)?)+")
 def by_spelling(gold: Leaf, answer: Leaf, trust_equal_texts: bool = True) -> bool | None:
     """True or False where spelling or plain numbers decide, else None."""
     if gold.label or answer.label:
-        return label(gold.text or gold.words) == label(answer.text or answer.words)
+        return words.label(gold.text or gold.words) == words.label(answer.text or answer.words)
     gold, answer = _with_unit(gold, answer), _with_unit(answer, gold)
     if answer.rounded and not gold.nearly and numbers.decimals(gold.text) is None:
         return False  # an exact reference needs an exact answer
@@ -42,18 +41,14 @@ def by_spelling(gold: Leaf, answer: Leaf, trust_equal_texts: bool = True) -> boo
         or (_LETTERS.fullmatch(gold.text) and _LETTERS.fullmatch(answer.text))
     ):
         return _words(gold, answer)
-    if not units.agree(gold.words, answer.words) or (
-        gold.percent != answer.percent and gold.words + answer.words
-    ):
+    beside = gold.words + answer.words
+    if not words.agree(gold.words, answer.words) or (gold.percent != answer.percent and beside):
         return False
-    if (
-        ":" in gold.text
-        and _CLOCK.fullmatch(gold.text)
-        and units.half_of_day(gold.words) != units.half_of_day(answer.words)
-    ):
+    is_time = ":" in gold.text and _CLOCK.fullmatch(gold.text)
+    if is_time and words.half_of_day(gold.words) != words.half_of_day(answer.words):
         return False
     if gold.words and _SEVERAL.fullmatch(gold.text):  # 2 hours 30 minutes
-        return gold.text == answer.text and units.order(gold.words) == units.order(answer.words)
+        return gold.text == answer.text and words.order(gold.words) == words.order(answer.words)
     bases = numbers.based(gold.text), numbers.based(answer.text)
     if any(bases):
         return _in_base(gold.text, bases[0]) == _in_base(answer.text, bases[1])
@@ -61,9 +56,8 @@ def by_spelling(gold: Leaf, answer: Leaf, trust_equal_texts: bool = True) -> boo
     if left is not None and right is not None:
         return _same_number(gold, left, answer, right)
     if trust_equal_texts and gold.text == answer.text and gold.percent == answer.percent:
-        return r"\pi" not in gold.text or ("degree" in gold.words) == (
-            "degree" in answer.words
-        )  # else one is in radians
+        in_degrees = ("degree" in gold.words, "degree" in answer.words)
+        return r"\pi" not in gold.text or in_degrees[0] == in_degrees[1]  # else one is in radians
     if _NAMED_FIGURE.search(gold.text + answer.text):
         return False  # the order of letters counts, and algebra would take them for a product
     if ":" in gold.text or ":" in answer.text:
@@ -96,36 +90,33 @@ def _with_unit(leaf: Leaf, other: Leaf) -> Leaf:
     match = _UNIT.fullmatch(leaf.text)
     if match is None or leaf.words or not other.words or _UNIT.fullmatch(other.text):
         return leaf
-    return (
-        leaf
-        if match[2] not in units.SYMBOLS
-        else Leaf(match[1], match[2] + match[3], leaf.name, leaf.percent)
-    )
+    return Leaf(match[1], match[2] + match[3], leaf.name, leaf.percent) if match[2] in words.SYMBOLS else leaf
 
 
 def _words(gold: Leaf, answer: Leaf) -> bool | None:
     """Answers that are words, or two or three letters, which may also be a product of variables."""
     first, second = (leaf.text or leaf.words for leaf in (gold, answer))
-    empty = [text == r"\emptyset" or no_solution(text) for text in (first, second)]
+    empty = [text == r"\emptyset" or words.no_solution(text) for text in (first, second)]
     if any(empty):
         return all(empty)
     if gold.text and answer.text:
         if first.isupper() and second.isupper():
             return first == second  # a figure, a name or choices: no product
-        words = {first.casefold(), second.casefold()} & _SHORT_WORDS
-        return True if first == second else first.casefold() == second.casefold() if words else None
+        if first == second:
+            return True
+        folded = first.casefold(), second.casefold()
+        return folded[0] == folded[1] if _SHORT_WORDS.intersection(folded) else None
     if any(leaf.text and len(leaf.text) > 1 and not _LETTERS.fullmatch(leaf.text) for leaf in (gold, answer)):
         return False
-    return phrase(first) == phrase(second) or (units.agree(first, second) and _stem(first) == _stem(second))
-
-
-def _stem(words: str) -> str:
-    return re.sub(r"^(?:the|an|a) |[^\w]", "", words.casefold()).rstrip("s")
+    if words.phrase(first) == words.phrase(second):
+        return True
+    stems = {re.sub(r"^(?:the|an|a) |[^\w]", "", text.casefold()).rstrip("s") for text in (first, second)}
+    return len(stems) == 1 and words.agree(first, second)
 
 
 def _on_the_hour(leaf: Leaf) -> str:
     """`10:00` for the 10 of `10 a.m.`."""
-    return f"{leaf.text}:00" if leaf.text.isdigit() and units.half_of_day(leaf.words) else leaf.text
+    return f"{leaf.text}:00" if leaf.text.isdigit() and words.half_of_day(leaf.words) else leaf.text
 
 
 def _in_base(text: str, based: tuple[str, str] | None) -> tuple[str, str]:

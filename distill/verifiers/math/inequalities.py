@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from distill.verifiers.math.normalise import split_at
 from distill.verifiers.math.symbols import variable
-from distill.verifiers.math.tree import DIFFERENCE, INTERSECTION, REALS, UNION, Group, Leaf, Node, named
+from distill.verifiers.math.tree import REALS, Group, Leaf, Node, Shape, named
 
 _RELATION = re.compile(r"\\leq|\\geq|<|>")
 _ABSOLUTE = re.compile(r"\|(\\?[A-Za-z]+)\|")
@@ -21,13 +21,10 @@ def relation(text: str, read: Callable[[str], Node]) -> Node | None:
     """The set of numbers that a solved inequality describes, named as its variable; None for others."""
     unequal = [side.strip() for side in split_at(text, r"\neq")]
     if len(unequal) == 2 and variable(unequal[0]):
-        excluded = read(unequal[1])
-        points = (
-            excluded
-            if isinstance(excluded, Group) and excluded.left == ""
-            else Group(r"\{", r"\}", (excluded,))
-        )
-        return Group(DIFFERENCE, "", (REALS, points), unequal[0])
+        points = read(unequal[1])
+        if not isinstance(points, Group) or points.left:
+            points = Group(r"\{", r"\}", (points,))
+        return Group(Shape.DIFFERENCE, "", (REALS, points), unequal[0])
     operators = _RELATION.findall(text)
     sides = [side.strip() for side in split_at(text, r"\leq", r"\geq", "<", ">")]
     if len(operators) != len(sides) - 1 or not 1 <= len(operators) <= 2:
@@ -45,16 +42,10 @@ def _interval(sides: list[str], closed: list[bool], read: Callable[[str], Node])
     if len(sides) == 3:
         if match := _ABSOLUTE.fullmatch(sides[1]):
             outside, inside = _interval(sides[:2], closed[:1], read), _interval(sides[1:], closed[1:], read)
-            return (
-                None
-                if outside is None or inside is None
-                else Group(INTERSECTION, "", (outside, inside), match.group(1))
-            )
-        return (
-            _between(read(sides[0]), closed[0], read(sides[2]), closed[1], sides[1])
-            if variable(sides[1])
-            else None
-        )
+            return Group(Shape.INTERSECTION, "", (outside, inside), match[1]) if outside and inside else None
+        if not variable(sides[1]):
+            return None
+        return _between(read(sides[0]), closed[0], read(sides[2]), closed[1], sides[1])
     lower, upper = sides
     if variable(lower):
         return _between(_MINUS_INFINITY, False, read(upper), closed[0], lower)
@@ -65,7 +56,9 @@ def _interval(sides: list[str], closed: list[bool], read: Callable[[str], Node])
     if match := _ABSOLUTE.fullmatch(upper):
         name = match.group(1)
         left = _between(_MINUS_INFINITY, False, _negative(lower, read), closed[0], name)
-        return named(Group(UNION, "", (left, _between(read(lower), closed[0], _INFINITY, False, name))), name)
+        return named(
+            Group(Shape.UNION, "", (left, _between(read(lower), closed[0], _INFINITY, False, name))), name
+        )
     return None
 
 

@@ -51,7 +51,7 @@ def _tower(text: str) -> bool:
     """True when some power of plain numbers has more than MOST_DIGITS digits, or there are many; innermost
     powers are worked out first."""
     for _ in range(MOST_POWERS):
-        match = _last(text)
+        match = max(_POWER.finditer(text), key=re.Match.start, default=None)
         if match is None:
             return any(len(digits) > MOST_DIGITS for digits in re.findall(r"\d+", text))
         base, exponent = match.group(1), match.group(2) or match.group(3)
@@ -62,10 +62,6 @@ def _tower(text: str) -> bool:
             return True
         power = (
             str(int(base) ** int(exponent)) if digits <= 15 else "9" * digits
-        )  # Python refuses to write longer ones out
+        )  # Python refuses longer ones
         text = text[: match.start()] + power + text[match.end() :]
     return True
-
-
-def _last(text: str) -> re.Match[str] | None:
-    return max(_POWER.finditer(text), key=lambda match: match.start(), default=None)

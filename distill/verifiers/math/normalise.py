@@ -20,16 +20,6 @@ LARGEST_CONSTANT_INDEX = 3
 _SMALL_SPACE = r"(?:\\[,!:; ]|\{,\}|,\\!|\\thinspace)"
 
 
-def _choose(match: re.Match[str]) -> str:
-    """`C_5^2` of school books as a binomial coefficient; `C_1^2` is the square of a constant."""
-    above, below = match.groups()
-    return (
-        rf"\binom{{{above}}}{{{below}}}"
-        if int(below) <= int(above) > LARGEST_CONSTANT_INDEX
-        else match.group()
-    )
-
-
 def _rows(match: re.Match[str]) -> str:
     """The equations of a system as a list, the branches of a function as a set of (value, condition)."""
     body = re.sub(r"&(?=\s*(?:[=<>]|\\[lg]eq?(?![a-z])|\\in(?![a-z])))", "", match.group(1))
@@ -43,17 +33,18 @@ def _rows(match: re.Match[str]) -> str:
     return rf"\{{{', '.join('(' + ', '.join(row).strip(' ,.;') + ')' for row in rows)}\}}"
 
 
-def _large(match: re.Match[str]) -> str:
-    return rf"\times 10^{{{TABLE['large'][match[1].strip()]}}}"
-
-
-def _together(match: re.Match[str]) -> str:
-    """Two units in one `\\text`."""
-    return match[1] + (f"^{{{match[2]}}} " if match[2] else " ")
-
-
-def _base(match: re.Match[str]) -> str:
-    return f"_{{{TABLE['bases'][match[1]]}}}"
+_MADE: dict[str, Callable[[re.Match[str]], str]] = {
+    "rows": _rows,
+    "choose": lambda found: (  # `C_5^2` of school books; `C_1^2` is the square of a constant
+        rf"\binom{{{found[1]}}}{{{found[2]}}}"
+        if int(found[2]) <= int(found[1]) > LARGEST_CONSTANT_INDEX
+        else found[0]
+    ),
+    "large": lambda found: rf"\times 10^{{{TABLE['large'][found[1].strip()]}}}",
+    "base": lambda found: f"_{{{TABLE['bases'][found[1]]}}}",
+    "together": lambda found: found[1] + (f"^{{{found[2]}}} " if found[2] else " "),  # units in one `\text`
+}
+"""The replacements that `words.toml` calls."""
 
 
 class Rule(NamedTuple):
@@ -69,18 +60,8 @@ class Rule(NamedTuple):
 
 def _rule(example: str, result: str, pattern: str, replacement: str, needed: str) -> Rule:
     call = re.fullmatch(r"@([a-z]+)(.*)", replacement)
-    made = (
-        {"rows": _rows, "choose": _choose, "large": _large, "base": _base, "together": _together}[call[1]]
-        if call
-        else None
-    )
-    return Rule(
-        example,
-        result,
-        re.compile(pattern),
-        (lambda match: made(match) + call[2]) if call and made else replacement,
-        needed,
-    )
+    made = (lambda match: _MADE[call[1]](match) + call[2]) if call else replacement
+    return Rule(example, result, re.compile(pattern), made, needed)
 
 
 RULES = tuple(_rule(*row) for row in TABLE["spelling"])
@@ -113,9 +94,7 @@ def clean(text: str) -> str:
     text = _THOUSANDS.sub(lambda m: m.group(1) + re.sub(r"\D", "", m.group(2)), text)
     text = text.replace("{,}", ".").replace(r"\!", "")
     text = re.sub(r"(?<!\\)\\(?:[,:; ]|$)|~", " ", text)
-    text = re.sub(
-        r"\s{2,}", " ", text
-    )  # patterns that look for spaces twice would take the square of a long run
+    text = re.sub(r"\s{2,}", " ", text)  # else patterns that look for spaces twice take the square of a run
     for rule in RULES:
         if rule.needed in text:
             text = rule.pattern.sub(rule.replacement, text)
@@ -141,19 +120,12 @@ def split_at(text: str, *separators: str) -> list[str]:
     parts: list[str] = []
     depth = start = position = 0
     while position < len(text):
-        if depth == 0:
-            found = next(
-                (
-                    s
-                    for s in separators
-                    if text.startswith(s, position) and not _inside_command(text, position, s)
-                ),
-                None,
-            )
-            if found:
-                parts.append(text[start:position])
-                start = position = position + len(found)
-                continue
+        found = next((s for s in separators if text.startswith(s, position)), "") if depth == 0 else ""
+        after = position + len(found)
+        if found and not (found[0] == "\\" and found[1:].isalpha() and text[after : after + 1].isalpha()):
+            parts.append(text[start:position])  # not at the start of a longer command, \le of \leftarrow
+            start = position = after
+            continue
         if text.startswith(("\\{", "\\}"), position):
             depth += 1 if text[position + 1] == "{" else -1
             position += 2
@@ -171,12 +143,3 @@ def unwrap_text(text: str) -> str | None:
     r"""The content when the whole text is one `\text{...}`."""
     match = re.fullmatch(r"\\text\{([^{}]*)\}", text)
     return match.group(1) if match else None
-
-
-def _inside_command(text: str, position: int, separator: str) -> bool:
-    """True when `\\le` is only the start of a longer command such as `\\leftarrow`."""
-    return (
-        separator.startswith("\\")
-        and separator[1:].isalpha()
-        and text[position + len(separator) : position + len(separator) + 1].isalpha()
-    )

@@ -13,30 +13,12 @@ import re
 from dataclasses import replace
 from functools import lru_cache
 
-from distill.verifiers.math import limits, units
+from distill.verifiers.math import limits
 from distill.verifiers.math import words as phrases
 from distill.verifiers.math.inequalities import relation
 from distill.verifiers.math.normalise import clean, split_at, unwrap_text
 from distill.verifiers.math.symbols import NAME, in_order, labelled, numeric, quantity, variable
-from distill.verifiers.math.tree import (
-    BUILDER,
-    CHAIN,
-    CHOICE,
-    DIFFERENCE,
-    EITHER,
-    EMPTY,
-    INTERSECTION,
-    JOINED,
-    REALS,
-    RESIDUE,
-    ROUNDED,
-    SET_OPERATORS,
-    UNION,
-    Group,
-    Leaf,
-    Node,
-    named,
-)
+from distill.verifiers.math.tree import EMPTY, REALS, SET_OPERATORS, Group, Leaf, Node, Shape, named
 from distill.verifiers.math.tree import compare as compare
 from distill.verifiers.math.tree import leaves as leaves
 
@@ -89,10 +71,10 @@ def _node(text: str) -> Node:
         return node
     if text.startswith(r"\text{"):
         lead = None if labelled(split_at(text, ",", r"\text{and}")) else _LEAD.match(text)
-        if lead and not units.qualified(lead.group(1)):
+        if lead and not phrases.qualified(lead.group(1)):
             return _node(text[lead.end() :])
         if choice := _CHOICE.fullmatch(text):
-            return Group(CHOICE, "", (Leaf(choice.group(1)), _node(choice.group(2))))
+            return Group(Shape.CHOICE, "", (Leaf(choice.group(1)), _node(choice.group(2))))
         if names := _NAMES.fullmatch(text):
             return _listed(
                 [part.strip() for part in re.split(r",|\\text\{and\}", names.group(1)) if part.strip()]
@@ -105,13 +87,16 @@ def _node(text: str) -> Node:
     if (operation := _set_operation(text)) is not None:
         return operation
     if len(parts := split_at(text, r"\text{or}")) > 1:
-        return _listed(parts, UNION)
+        return _listed(parts, Shape.UNION)
     if len(parts := split_at(text, ",", r"\text{and}")) > 1:
-        return _listed(parts, INTERSECTION if r"\text{and}" in text else JOINED)
+        return _listed(parts, Shape.INTERSECTION if r"\text{and}" in text else Shape.JOINED)
     if member := _MEMBER.fullmatch(text):
         return named(_node(member.group(2)), member.group(1))
-    if len(sides := split_at(text, r"\approx")) > 1:
-        return _rounded([side.strip() for side in sides])
+    if len(sides := [side.strip() for side in split_at(text, r"\approx")]) > 1:
+        if sides[0] and not _NAMED.fullmatch(sides[0]):
+            return Group(Shape.ROUNDED, "", (_node(sides[0]), *map(_written, sides[1:])))
+        name = sides[0] if r"\text" not in sides[0] else ""  # x \approx 3 is a named 3, and so is \approx 3
+        return named(_written(sides[-1]), name) if name else _node(sides[-1])
     return _equation(text) or relation(text, _node) or _bracketed(text) or _leaf(text)
 
 
@@ -121,23 +106,19 @@ def _residue(name: str, value: str, modulus: str, computed: bool) -> Node:
     if numbers and computed and not name:
         return Leaf(str(int(value) % int(modulus)))
     if numbers and name.isdecimal() and (int(name) - int(value)) % int(modulus):
-        return Group(EITHER, "", ())  # a false congruence equals nothing
-    return named(Group(RESIDUE, "", (_node(value), _node(modulus))), "" if name.isdecimal() else name)
+        return Group(Shape.EITHER, "", ())  # a false congruence equals nothing
+    return named(Group(Shape.RESIDUE, "", (_node(value), _node(modulus))), "" if name.isdecimal() else name)
 
 
 def _set_operation(text: str) -> Node | None:
-    for symbol, operator in ((r"\cup", UNION), (r"\cap", INTERSECTION), (r"\setminus", DIFFERENCE)):
+    for symbol, operator in (
+        (r"\cup", Shape.UNION),
+        (r"\cap", Shape.INTERSECTION),
+        (r"\setminus", Shape.DIFFERENCE),
+    ):
         if symbol in text and len(parts := split_at(text, symbol)) > 1 and len(split_at(text, "=")) == 1:
             return Group(operator, "", tuple(_node(part) for part in parts))
     return None
-
-
-def _rounded(sides: list[str]) -> Node:
-    r"""`5/13 \approx 0.385` as a group; `x \approx 3` is a named 3, and so is `\approx 3`."""
-    if not sides[0] or _NAMED.fullmatch(sides[0]):
-        name = sides[0] if r"\text" not in sides[0] else ""
-        return named(_written(sides[-1]), name) if name else _node(sides[-1])
-    return Group(ROUNDED, "", (_node(sides[0]), *map(_written, sides[1:])))
 
 
 def _written(text: str) -> Node:
@@ -165,30 +146,21 @@ def _chain(sides: list[str]) -> Node:
     values = [_node(side) for side in sides if numeric(side)] if numeric(sides[-1]) else [_node(sides[-1])]
     if len(values) == 1:
         return values[0]
-    return Group(
-        CHAIN,
-        "",
-        tuple(replace(value, label=False) if isinstance(value, Leaf) else value for value in values),
-    )
+    items = (replace(value, label=False) if isinstance(value, Leaf) else value for value in values)
+    return Group(Shape.CHAIN, "", tuple(items))
 
 
 def _matrix(
     factor: str, left: str, environment: str, body: str, right: str, transposed: str | None
 ) -> Node | None:
     """A matrix, with a factor before it multiplied into its cells; a determinant as an expression."""
-    if (
-        r"\begin" in body
-        or re.search("[=,<>]", factor)
-        or len(split_at(factor.strip().lstrip("+-"), "+", "-")) > 1
-    ):
-        return None
+    several = re.search("[=,<>]", factor) or len(split_at(factor.strip().lstrip("+-"), "+", "-")) > 1
     rows = [split_at(row, "&") for row in split_at(body, r"\\") if row.strip()]
-    if not rows or len({len(row) for row in rows}) > 1:
+    if r"\begin" in body or several or len({len(row) for row in rows}) != 1:
         return None
     if "v" in environment.casefold() or left == right == "|":
-        return (
-            _leaf(factor + _determinant(rows)) if len(rows) == len(rows[0]) <= LARGEST_DETERMINANT else None
-        )
+        square = len(rows) == len(rows[0]) <= LARGEST_DETERMINANT
+        return _leaf(factor + _determinant(rows)) if square else None
     if transposed:
         rows = [list(column) for column in zip(*rows, strict=True)]
     cells = [cell for row in rows for cell in row]
@@ -209,7 +181,7 @@ def _determinant(rows: list[list[str]]) -> str:
     return f"({''.join(terms).removeprefix('+')})"
 
 
-def _listed(parts: list[str], joined: str = JOINED) -> Node:
+def _listed(parts: list[str], joined: str = Shape.JOINED) -> Node:
     r"""A bare list, with each `a \pm b` as its two values; a set of numbers for inequalities."""
     items: list[Node] = []
     if labels := labelled(parts):
@@ -221,27 +193,20 @@ def _listed(parts: list[str], joined: str = JOINED) -> Node:
         return items[0] if items else Group("", "", ())
     *described, domain = items
     if domain == Leaf(r"\mathbb{Z}", name=domain.name) and len(domain.name) == 1:  # x = 2k + 1, k an integer
-        return Group(
-            BUILDER, "", (described[0] if len(described) == 1 else Group("", "", tuple(described)), domain)
-        )
+        values = described[0] if len(described) == 1 else Group("", "", tuple(described))
+        return Group(Shape.BUILDER, "", (values, domain))
     names = [item.name for item in items]
     if len(set(names)) == 1 and names[0] and any(map(_is_range, items)):  # m < 1 or m = 3
         sets = (item if _is_range(item) else Group(r"\{", r"\}", (item,), names[0]) for item in items)
         return Group(joined, "", tuple(sets), names[0])
-    several = len(set(names)) if all(names) else 0
-    if 1 < several < len(items) and names == names[:several] * (
-        len(items) // several
+    count = len(set(names)) if all(names) else 0
+    if 1 < count < len(items) and names == names[:count] * (
+        len(items) // count
     ):  # x = 1, y = 2 or x = 3, y = 4
-        return Group(
-            "",
-            "",
-            tuple(Group("(", ")", tuple(items[n : n + several])) for n in range(0, len(items), several)),
-        )
-    return Group(
-        EITHER if several > 1 and joined == UNION and not all(map(_INDEXED_NAME.fullmatch, names)) else "",
-        "",
-        tuple(items),
-    )
+        points = (Group("(", ")", tuple(items[n : n + count])) for n in range(0, len(items), count))
+        return Group("", "", tuple(points))
+    either = count > 1 and joined == Shape.UNION and not all(map(_INDEXED_NAME.fullmatch, names))
+    return Group(Shape.EITHER if either else "", "", tuple(items))
 
 
 def _is_range(node: Node) -> bool:
@@ -273,13 +238,8 @@ def _bracketed(text: str) -> Node | None:
             if condition and condition[0]:
                 return _builder(head.strip(), "|".join(condition))
         listed = _listed(parts)
-        return Group(
-            left,
-            right,
-            tuple(dict.fromkeys(listed.items))
-            if isinstance(listed, Group) and not listed.left
-            else (listed,),
-        )
+        bare = listed.items if isinstance(listed, Group) and not listed.left else (listed,)
+        return Group(left, right, tuple(dict.fromkeys(bare)))
     if len(parts) > 1:
         return Group(left, right, tuple(_node(part) for part in parts))
     return _node(inner) if (left, right) == ("(", ")") else None
@@ -289,16 +249,12 @@ def _builder(head: str, condition: str) -> Node:
     """The set of what the condition says of the head, a variable with its domain, or an expression."""
     variable_of, domain = member.groups() if (member := _MEMBER.fullmatch(head)) else (head, None)
     described = _node(condition)
-    listed = (
-        isinstance(described, Group)
-        and described.left == ""
-        and all(item.name == variable_of for item in described.items)
-    )
-    if not variable(variable_of) or not (listed or described.name == variable_of):
-        return Group(BUILDER, "", (_node(head), described))
+    bare = described.items if isinstance(described, Group) and described.left == "" else (described,)
+    if not variable(variable_of) or {item.name for item in bare} - {variable_of}:
+        return Group(Shape.BUILDER, "", (_node(head), described))
     described = named(described, "")
     within = _node(domain) if domain else REALS
-    return described if within == REALS else Group(INTERSECTION, "", (within, described))
+    return described if within == REALS else Group(Shape.INTERSECTION, "", (within, described))
 
 
 def _closes_early(text: str, left: str) -> bool:
@@ -322,10 +278,8 @@ def _text(content: str) -> Node:
 
 
 def _leaf(text: str) -> Node:
-    signed = _signs(text)
-    if len(signed) == 1:
-        return _leaf_of(text)
-    return Group("", "", tuple(dict.fromkeys(_leaf_of(each) for each in signed)))
+    leaves = [_leaf_of(each) for each in _signs(text)]
+    return Group("", "", tuple(dict.fromkeys(leaves))) if len(leaves) > 1 else leaves[0]
 
 
 def _signs(text: str) -> list[str]:
@@ -341,7 +295,7 @@ def _leaf_of(text: str) -> Leaf:
     words: list[str] = []
 
     def collect(match: re.Match[str]) -> str:
-        words.append(units.signs(match.group(1)) + (match.group(2) or ""))
+        words.append(phrases.signs(match.group(1)) + (match.group(2) or ""))
         return " "
 
     text = re.sub(r"\\text\{((?:[^{}]|\{[^{}]*\})*)\}(\^\{-?[123]\})?", collect, text).strip()
@@ -351,13 +305,12 @@ def _leaf_of(text: str) -> Leaf:
     if text.endswith(r"^{\circ}") and not _FUNCTION_WORDS & set(re.findall(r"\\([a-z]+)", text)):
         text, words = text.removesuffix(r"^{\circ}"), ["degree", *words]
     trailing = _TRAILING_WORDS.fullmatch(text)
-    if (
-        trailing
-        and not _FUNCTION_WORDS & set(trailing.group(2).split())
-        and _is_words(trailing.group(2), text[trailing.end(1)].isspace())
-    ):
-        text = trailing.group(1)
-        words.append(trailing.group(2))
+    if trailing and not _FUNCTION_WORDS & set(trailing[2].split()):
+        token = re.split(r"[\W\d_]", trailing[2], maxsplit=1)[0]  # no product: a unit or a long word
+        long = len(token) >= (3 if text[trailing.end(1)].isspace() else 4) or not token.isascii()
+        if long or phrases.is_unit(token) or re.match(r"[ap]\.?m\b", trailing[2]):
+            text = trailing[1]
+            words.append(trailing[2])
     if re.fullmatch(r"(?:[^\W\d_]{4,}|[^\W\d_]{2,}(?=\W)|[^\W\d_\x00-\x7f]+)(?:[\s'.-]+[^\W\d_]*)*", text):
         return Leaf("", _words(" ".join([text, *words])))
     if phrases.is_label(text.strip()):
@@ -365,31 +318,15 @@ def _leaf_of(text: str) -> Leaf:
     if r"\pi" in text and {word.strip() for word in words} <= {"radian", "radians", "rad"}:
         words = []  # an angle without a unit is in radians
     percent = text.rstrip().endswith("%") or any("percent" in word.casefold() for word in words)
-    return Leaf(
-        _compact(text.replace("%", "").rstrip(". ")),
-        _words(" ".join(words)).replace("percent", "").strip(),
-        percent=percent,
-    )
-
-
-def _is_words(text: str, apart: bool) -> bool:
-    """True for words that are no product of variables: a known unit, or a word of three letters (four where
-    no space is before it)."""
-    if re.match(r"[ap]\.?m\b", text):
-        return True
-    first = re.match(r"[^\W\d_]+|", text)
-    token = first.group() if first else ""
-    return units.is_unit(token) or len(token) >= (3 if apart else 4) or not token.isascii()
+    beside = _words(" ".join(words)).replace("percent", "").strip()
+    return Leaf(_compact(text.replace("%", "").rstrip(". ")), beside, percent=percent)
 
 
 def _compact(text: str) -> str:
     """Without spaces, but one where it separates a command from a letter or two numbers."""
     text = re.sub(r"_(\d) (?=\d)", r"_{\1}", re.sub(r"\s+", " ", text.strip()))
-    return (
-        re.sub(r"(\\[A-Za-z]+(?= [A-Za-z])|\d(?= \d)) ", "\\1\x00", text)
-        .replace(" ", "")
-        .replace("\x00", " ")
-    )
+    text = re.sub(r"(\\[A-Za-z]+(?= [A-Za-z])|\d(?= \d)) ", "\\1\x00", text)
+    return text.replace(" ", "").replace("\x00", " ")
 
 
 def _words(text: str) -> str:

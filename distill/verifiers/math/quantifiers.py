@@ -53,15 +53,19 @@ class Clause(NamedTuple):
     letter: str = ""
     limit: str = ""
 
+    @property
+    def of_integers(self) -> str:
+        """The formula with its letter as an integer."""
+        return rf"{self.formula}, {self.letter} \in \mathbb{{Z}}"
+
 
 def settle(reference: str, answer: str) -> tuple[str, str]:
     """Both texts without words that only one of them has, or that say the same in both."""
     if not (_may_speak(reference) or _may_speak(answer)):
         return reference, answer
     wanted, given = clause(reference), clause(answer)
-    if wanted.kind and given.kind:
-        return (_both(wanted, given, reference), _both(given, wanted, answer))
-    return _alone(wanted, reference, answer), _alone(given, answer, reference)
+    way = _both if wanted.kind and given.kind else _alone
+    return way(wanted, given, reference, answer), way(given, wanted, answer, reference)
 
 
 def _may_speak(text: str) -> bool:
@@ -101,23 +105,17 @@ def _speaks_of(formula: str, kind: Says, letter: str) -> bool:
     return re.match(defined, formula) is not None
 
 
-def _both(own: Clause, other: Clause, text: str) -> str:
+def _both(own: Clause, other: Clause, text: str, other_text: str) -> str:
     """The text of one side where both have words."""
     if own[1:] == other[1:] and own.kind != "integer":
         return own.formula
-    if own.kind == "integer" and not own.limit:
-        return _of_integers(own)
-    return text
+    return text if own.kind != "integer" or own.limit else own.of_integers
 
 
-def _alone(own: Clause, text: str, other: str) -> str:
+def _alone(own: Clause, other: Clause, text: str, other_text: str) -> str:
     """The text of one side where the other has no words that are read."""
     if not own.kind:
         return text
-    if own.kind == "integer" and re.search(r"\\in\b|∈|[<>≤≥]|\\[gl]eq?\b", other):
-        return text if own.limit else _of_integers(own)
+    if own.kind == "integer" and re.search(r"\\in\b|∈|[<>≤≥]|\\[gl]eq?\b", other_text):
+        return text if own.limit else own.of_integers
     return own.formula
-
-
-def _of_integers(own: Clause) -> str:
-    return rf"{own.formula}, {own.letter} \in \mathbb{{Z}}"

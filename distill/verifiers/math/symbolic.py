@@ -18,7 +18,7 @@ from typing import Any
 
 from distill.verifiers.math import parse
 from distill.verifiers.math.compare import RELATIONS, by_spelling, tolerance
-from distill.verifiers.math.tree import DIFFERENCE, JOINED, SET_OPERATORS, UNION, Group, Leaf, Node, whole
+from distill.verifiers.math.tree import SET_OPERATORS, Group, Leaf, Node, Shape, whole
 
 POINTS = (
     ("1.37", "0.83", "2.19"),
@@ -35,6 +35,7 @@ _PRODUCT = re.compile(r"(?<![_\d])\d+(?=\()|\\pi(?=\()|[)\]](?=[(\[\d]|\\frac|\\
 _BEFORE_FRACTION = re.compile(r"(?<=[}!])(?=\\frac)")
 """The same for fractions: the parser adds one to a whole number before it, as in `2^{3}\\frac{1}{2}`."""
 _FUNCTION = re.compile(r"\\[A-Za-z]+(?:[_^](?:\{[^{}]*\}|\w))*$")
+_DECIMAL = re.compile(r"(?<![\d.])(\d*)\.(\d+)")
 EQUATION_DIGITS = 60
 LIKELY_INTEGERS = ("3", "4", "7")
 MOST_INTEGERS = 1000
@@ -53,20 +54,15 @@ def judge(reference: str, answer: str, strict: bool) -> tuple[str, str]:
     """(outcome, detail) for two written answers; `strict` asks for a parse even where spellings are equal."""
     gold = parse.read(reference)
     try:
-        if strict:
-            for leaf in parse.leaves(gold):
-                _check(leaf)
+        for leaf in parse.leaves(gold) if strict else ():
+            if leaf.text and by_spelling(leaf, leaf, trust_equal_texts=False) is None:
+                _parse(leaf.text, "reference")
         same = parse.compare(gold, parse.read(answer), _compare, _same_set)
     except UnparsedError as unparsed:
         return f"unparsed_{unparsed.side}", f"cannot read {str(unparsed)[:200]!r}"
     if same is None:
         return "error", "the two forms cannot be compared"
     return ("correct", "") if same else ("wrong", "")
-
-
-def _check(leaf: Leaf) -> None:
-    if leaf.text and by_spelling(leaf, leaf, trust_equal_texts=False) is None:
-        _parse(leaf.text, "reference")
 
 
 def _compare(gold: Leaf, answer: Leaf) -> bool:
@@ -82,11 +78,8 @@ def _compare(gold: Leaf, answer: Leaf) -> bool:
     digits = 60 + len(gold_text) + len(answer_text)
     if gold.percent != answer.percent:
         left, right = (left / 100 if gold.percent else left), (right / 100 if answer.percent else right)
-    if (
-        "degree" in gold.words + answer.words
-        and r"\pi" in gold_text + answer_text
-        and not (gold.words and answer.words)
-    ):
+    one_in_degrees = "degree" in gold.words + answer.words and not (gold.words and answer.words)
+    if one_in_degrees and r"\pi" in gold_text + answer_text:
         left, right = (left * pi / 180 if gold.words else left), (right * pi / 180 if answer.words else right)
     allowed = tolerance(gold, answer)
     if allowed is not None and _is_number(left) and _is_number(right):
@@ -112,27 +105,18 @@ def _same_set(gold: Group, answer: Group) -> bool:
             if number == known[-1] or _close(number, known[-1], EQUATION_DIGITS + len(text))
         )
 
-    return _same_elements(gold, answer, endpoint)
-
-
-def _same_elements(gold: Group, answer: Group, value: Value) -> bool:
-    """True when both are sets of numbers with the same elements."""
-    first, second = _set(gold, value), _set(answer, value)
-    return (
-        first is not None
-        and second is not None
-        and bool(first == second or first.symmetric_difference(second).is_empty)
-    )
+    first, second = _set(gold, endpoint), _set(answer, endpoint)
+    known_sets = first is not None and second is not None
+    return known_sets and bool(first == second or first.symmetric_difference(second).is_empty)
 
 
 def _set(node: Node, value: Value) -> Any:
     """The sympy set of a node, or None when an end or element is no number."""
     import sympy
 
+    named = {r"\emptyset": sympy.EmptySet, r"\mathbb{Z}": sympy.Integers, r"\mathbb{R}": sympy.Reals}
     if isinstance(node, Leaf):
-        return {r"\emptyset": sympy.EmptySet, r"\mathbb{Z}": sympy.Integers, r"\mathbb{R}": sympy.Reals}.get(
-            node.text
-        )
+        return named.get(node.text)
     if node.left in SET_OPERATORS:
         return _set_operation(node.left, [_set(item, value) for item in node.items])
     ends: list[Any] = [
@@ -143,10 +127,8 @@ def _set(node: Node, value: Value) -> Any:
         return None
     if node.left in (r"\{", ""):
         return sympy.FiniteSet(*ends)
-    closed_infinity = (node.left == "[" and ends[0].is_infinite) or (
-        node.right == "]" and ends[-1].is_infinite
-    )
-    if node.left in ("(", "[") and len(ends) == 2 and not closed_infinity:
+    closed = [end for end, side in zip(ends, (node.left, node.right), strict=False) if side in ("[", "]")]
+    if node.left in ("(", "[") and len(ends) == 2 and not any(end.is_infinite for end in closed):
         return sympy.Interval(*ends, left_open=node.left == "(", right_open=node.right == ")")
     return None
 
@@ -158,14 +140,14 @@ def _set_operation(operator: str, operands: list[Any]) -> Any:
 
     if any(operand is None for operand in operands):
         return None
-    if operator == UNION:
+    if operator == Shape.UNION:
         return sympy.Union(*operands)
-    if operator == DIFFERENCE:
+    if operator == Shape.DIFFERENCE:
         return operands[0] - sympy.Union(*operands[1:])
     common = sympy.Intersection(*operands)
     if isinstance(common, sympy.Range) and common.size <= MOST_INTEGERS:
         return sympy.FiniteSet(*common)
-    return sympy.Union(*operands) if operator == JOINED and common.is_empty else common
+    return sympy.Union(*operands) if operator == Shape.JOINED and common.is_empty else common
 
 
 def _in_words_of(gold: str, answer: str) -> str:
@@ -174,11 +156,9 @@ def _in_words_of(gold: str, answer: str) -> str:
     if r"\ln" in gold and r"\ln" not in answer:
         answer = re.sub(r"\\log(?![A-Za-z_])", r"\\ln", answer)
     constant = re.search(r"(?<=\+)(?:([cKk])|C_\{?\w\}?)$", answer) if gold.endswith("+C") else None
-    if constant and (constant[1] or "C") not in re.sub(
-        r"\\[A-Za-z]+", "", gold[:-1] + answer[: constant.start()]
-    ):
-        answer = answer[: constant.start()] + "C"
-    return answer
+    rest = answer[: constant.start()] if constant else ""
+    used = constant and (constant[1] or "C") in re.sub(r"\\[A-Za-z]+", "", gold[:-1] + rest)
+    return rest + "C" if constant and not used else answer
 
 
 @lru_cache(maxsize=4096)
@@ -195,21 +175,13 @@ def _parsed(text: str) -> Any:
     text = re.sub(r"(\d+(?:\.\d+)?)\^\{\\circ\}", r"(\\frac{\1\\pi}{180})", text)
     text = _BEFORE_FRACTION.sub(lambda m: "" if _FUNCTION.search(text, 0, m.start()) else r"\cdot ", text)
     text = _PRODUCT.sub(lambda m: m.group() + r"\cdot ", text)
-    exact = re.sub(
-        r"(?<![\d.])(\d*)\.(\d+)",
-        lambda m: rf"\frac{{{m.group(1)}{m.group(2)}}}{{1{'0' * len(m.group(2))}}}",
-        text,
-    )
+    exact = _DECIMAL.sub(lambda m: rf"\frac{{{m[1]}{m[2]}}}{{1{'0' * len(m[2])}}}", text)
     spelling = NormalizationConfig(
         basic_latex=True, units=False, malformed_operators=True, nits=False, boxed="none", equations=False
     )
+    letters = ConversionConfig(lowercase_symbols=False)
     try:
-        return latex2sympy(
-            exact,
-            is_real=True,
-            normalization_config=spelling,
-            conversion_config=ConversionConfig(lowercase_symbols=False),
-        )
+        return latex2sympy(exact, is_real=True, normalization_config=spelling, conversion_config=letters)
     except MemoryError:
         raise
     except Exception:  # the parser raises many types; each of them means that the text is not understood
@@ -236,10 +208,8 @@ def _equal_by_value(left: Any, right: Any, digits: int) -> bool | None:
     imaginary = {symbol: sympy.I for symbol in left.free_symbols | right.free_symbols if str(symbol) == "i"}
     left, right = left.subs(imaginary), right.subs(imaginary)
     symbols = sorted(left.free_symbols | right.free_symbols, key=str)
-    if (
-        left.atoms(sympy.core.function.AppliedUndef) | right.atoms(sympy.core.function.AppliedUndef)
-        or len(symbols) > 26
-    ):
+    unknown = sympy.core.function.AppliedUndef
+    if left.atoms(unknown) or right.atoms(unknown) or len(symbols) > 26:
         return None
     if not symbols:
         return _close(left, right, digits)
@@ -248,25 +218,20 @@ def _equal_by_value(left: Any, right: Any, digits: int) -> bool | None:
         for row in POINTS
     ]
     points.append([sympy.Integer(LIKELY_INTEGERS[i % 3]) + i // 3 for i in range(len(symbols))])
-    if left.has(sympy.Sum, sympy.Product) or right.has(
-        sympy.Sum, sympy.Product
-    ):  # a number of terms is whole
+    if any(side.has(sympy.Sum, sympy.Product) for side in (left, right)):  # a number of terms is whole
         points = [[sympy.Integer(n + i) for i in range(len(symbols))] for n in range(2, 9)]
     one_has_bars = left.has(sympy.Abs) != right.has(sympy.Abs)
     agreeing = 0
     for point in points:
         values = dict(zip(symbols, point, strict=True))
-        close = _close(left.subs(values), right.subs(values), digits, complex_too=bool(imaginary))
-        if close is False or (
-            close is None and one_has_bars and _is_real(left.subs(values)) != _is_real(right.subs(values))
-        ):
-            return False  # bars are written for the points that have no value without them
+        sides = left.subs(values), right.subs(values)
+        close = _close(*sides, digits, complex_too=bool(imaginary))
+        if close is None and one_has_bars:  # written for the points that have no value without them
+            close = None if len({bool(side.doit().evalf(20).is_real) for side in sides}) == 1 else False
+        if close is False:
+            return False
         agreeing += close is True
     return True if agreeing >= 3 else None
-
-
-def _is_real(value: Any) -> bool:
-    return bool(value.doit().evalf(20).is_real)
 
 
 def _close(left: Any, right: Any, digits: int, complex_too: bool = True) -> bool | None:
@@ -284,42 +249,30 @@ def _close(left: Any, right: Any, digits: int, complex_too: bool = True) -> bool
         return None
     if not complex_too and any(abs(part) > 1e-30 for part in numbers[1::2]):
         return None  # outside the domain of one of them
-    scale = (
-        max(abs(complex(first)), abs(complex(second)))
-        if all(abs(part) < 10**300 for part in numbers)
-        else max(abs(part) for part in numbers)
-    )
+    scale = max(abs(part) for part in numbers)
+    if scale < 10**300:
+        scale = max(abs(complex(first)), abs(complex(second)))
     difference = max(abs(numbers[0] - numbers[2]), abs(numbers[1] - numbers[3]))
     return bool(difference <= scale * sympy.Float(10, 30) ** (8 - digits))
 
 
 def _verify(left: Any, right: Any) -> bool:
     from math_verify import verify
+    from sympy import fraction, together
     from sympy.core.relational import Equality, Relational, Unequality
 
     if isinstance(left, Relational) != isinstance(right, Relational):
         return False  # an equation is no value: 2x = 4 is not 4
     if isinstance(left, Relational) and not isinstance(left, (Equality, Unequality)):
-        return not isinstance(right, (Equality, Unequality)) and _same_inequality(left, right)
-    if isinstance(left, Equality) and isinstance(right, Equality) and _proportional(left, right):
-        return True
+        if isinstance(right, (Equality, Unequality)) or ("=" in left.rel_op) != ("=" in right.rel_op):
+            return False
+        factor = _factor(left.lts - left.gts, right.lts - right.gts)  # with all on the smaller side
+        return factor is not None and bool(factor > 0)
+    if isinstance(left, Equality) and isinstance(right, Equality):
+        first, second = (fraction(together(side.lhs - side.rhs))[0] for side in (left, right))
+        if _factor(first, second) is not None:
+            return True
     return bool(verify([left], [right], timeout_seconds=None))
-
-
-def _proportional(left: Any, right: Any) -> bool:
-    """True when the numerators of two equations with all on one side differ by a constant factor."""
-    import sympy
-
-    first, second = (sympy.fraction(sympy.together(side.lhs - side.rhs))[0] for side in (left, right))
-    return _factor(first, second) is not None
-
-
-def _same_inequality(left: Any, right: Any) -> bool:
-    """True when two inequalities with all on the smaller side differ by a positive factor."""
-    if ("=" in left.rel_op) != ("=" in right.rel_op):
-        return False
-    factor = _factor(left.lts - left.gts, right.lts - right.gts)
-    return factor is not None and bool(factor > 0)
 
 
 def _factor(first: Any, second: Any) -> Any:
@@ -327,11 +280,7 @@ def _factor(first: Any, second: Any) -> Any:
     import sympy
 
     symbols = sorted(first.free_symbols | second.free_symbols, key=str)
-    if (
-        len(symbols) > len(POINTS[0])
-        or not isinstance(first, sympy.Expr)
-        or not isinstance(second, sympy.Expr)
-    ):
+    if len(symbols) > len(POINTS[0]) or not all(isinstance(side, sympy.Expr) for side in (first, second)):
         return None
     values = [dict(zip(symbols, map(sympy.Rational, row), strict=False)) for row in POINTS]
     pairs = [(first.subs(value), second.subs(value)) for value in values]

@@ -74,19 +74,14 @@ def labelled(parts: Sequence[str]) -> list[tuple[str, str]] | None:
     """(label, value) of each part, or None."""
     if len(parts) < 2:
         return None
-    for find in (_part, _named):
-        found = [pair for part in parts if (pair := find(part.strip()))]
+    numbered = [(match[1], match[2]) for part in parts if (match := _PART.fullmatch(part.strip()))]
+    in_words = [pair for part in parts if (pair := _named(part.strip()))]
+    for found, series in ((numbered, _SERIES), (in_words, ())):
         labels = [label for label, _ in found]
-        if len(set(labels)) < len(parts):
-            continue
-        if find is _named or any(labels == list(series[: len(labels)]) for series in _SERIES):
+        in_series = not series or any(labels == list(one[: len(labels)]) for one in series)
+        if len(set(labels)) == len(parts) and in_series:
             return [(rf"\text{{{label}}}", value) for label, value in found]
     return None
-
-
-def _part(text: str) -> tuple[str, str] | None:
-    match = _PART.fullmatch(text)
-    return (match[1], match[2]) if match else None
 
 
 def _named(text: str) -> tuple[str, str] | None:

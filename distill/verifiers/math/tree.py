@@ -50,9 +50,15 @@ Node = Leaf | Group
 LeafComparison = Callable[[Leaf, Leaf], bool | None]
 SetComparison = Callable[[Group, Group], bool | None]
 
-UNION, INTERSECTION, DIFFERENCE, JOINED = "|", "&", "\\", "and"
-RESIDUE, CHAIN, ROUNDED, CHOICE, BUILDER, EITHER = "mod", "=", "approx", "choice", "builder", "or"
-SET_OPERATORS = frozenset((UNION, INTERSECTION, DIFFERENCE, JOINED))
+
+class Shape:
+    """What may stand instead of a left bracket."""
+
+    UNION, INTERSECTION, DIFFERENCE, JOINED = "|", "&", "\\", "and"
+    RESIDUE, CHAIN, ROUNDED, CHOICE, BUILDER, EITHER = "mod", "=", "approx", "choice", "builder", "or"
+
+
+SET_OPERATORS = frozenset((Shape.UNION, Shape.INTERSECTION, Shape.DIFFERENCE, Shape.JOINED))
 EMPTY = Leaf(r"\emptyset")
 REALS = Group("(", ")", (Leaf(r"-\infty"), Leaf(r"\infty")))
 _INDEXED = re.compile(r"[A-Za-z]_\{?\d+\}?")
@@ -62,26 +68,24 @@ _SYMBOL = re.compile(r"\\[A-Za-z]+|[A-Za-z]")
 _FUNCTION = re.compile(r"([A-Za-z])\(([A-Za-z])\)")
 
 
-def undecided(gold: Group, answer: Group) -> bool | None:
-    """The set comparison of those who cannot compare sets."""
-    return None
-
-
-def compare(gold: Node, answer: Node, leaf: LeafComparison, sets: SetComparison = undecided) -> bool | None:
+def compare(
+    gold: Node, answer: Node, leaf: LeafComparison, sets: SetComparison = lambda gold, answer: None
+) -> bool | None:
     """True or False, or None when `leaf` or `sets` could not decide."""
     gold, answer = _alone(gold), _alone(answer)
     if gold.name and answer.name:
         answer = _with_argument_of(gold, answer)
-    if isinstance(gold, Group) and gold.left == CHAIN:
+    if isinstance(gold, Group) and gold.left == Shape.CHAIN:
         gold = gold.items[-1]
-    if isinstance(answer, Group) and answer.left == CHAIN:
+    if isinstance(answer, Group) and answer.left == Shape.CHAIN:
         return _all(compare(gold, item, leaf, sets) for item in answer.items)
-    if isinstance(gold, Group) and gold.left == ROUNDED:
+    if isinstance(gold, Group) and gold.left == Shape.ROUNDED:
         return _any(compare(item, answer, leaf, sets) for item in gold.items)
-    if isinstance(answer, Group) and answer.left == ROUNDED:
+    if isinstance(answer, Group) and answer.left == Shape.ROUNDED:
         exact = [compare(gold, item, leaf, sets) for item in answer.items]
+        about = replace(gold, nearly=True) if isinstance(gold, Leaf) else gold
         pairs = zip(exact, answer.items, strict=True)
-        return _any(exact) and _all(same or compare(_about(gold), item, leaf, sets) for same, item in pairs)
+        return _any(exact) and _all(same or compare(about, item, leaf, sets) for same, item in pairs)
     if isinstance(gold, Leaf) and isinstance(answer, Leaf):
         if named_sum(gold.name) or (named_sum(answer.name) and _letters(gold.text)):
             return leaf(gold, answer) if gold.name == answer.name else leaf(whole(gold), whole(answer))
@@ -103,11 +107,8 @@ def named(node: Node, name: str) -> Node:
     """The node as the value of a variable."""
     if isinstance(node, Leaf):
         return replace(node, name=name)
-    return replace(
-        node,
-        name=name,
-        items=tuple(named(item, name) for item in node.items) if node.left + node.right == "" else node.items,
-    )
+    items = node.items if node.left + node.right else tuple(named(item, name) for item in node.items)
+    return replace(node, name=name, items=items)
 
 
 def whole(leaf: Leaf) -> Leaf:
@@ -128,7 +129,7 @@ def _families(gold: Group, answer: Group, leaf: LeafComparison, sets: SetCompari
             first, replace(second, text=_renamed(second.text, another.name, form))
         )
 
-    if letter != another.name and any(letter in _symbols(item.text) for item in leaves(others)):
+    if letter != another.name and any(letter in _SYMBOL.findall(item.text) for item in leaves(others)):
         return False
     same_domain = compare(replace(parameter, name=""), replace(another, name=""), leaf, sets)
     return _all((same_domain, _any(compare(values, others, written(form), sets) for form in forms)))
@@ -137,7 +138,7 @@ def _families(gold: Group, answer: Group, leaf: LeafComparison, sets: SetCompari
 def _groups(gold: Group, answer: Group, leaf: LeafComparison, sets: SetComparison) -> bool | None:
     if _names_differ(gold.name, answer.name):
         return False
-    if gold.left == answer.left == BUILDER:
+    if gold.left == answer.left == Shape.BUILDER:
         return _families(gold, answer, leaf, sets)
     operators = {gold.left, answer.left} & SET_OPERATORS
     same = _alike(gold, answer, leaf, sets)
@@ -149,28 +150,24 @@ def _groups(gold: Group, answer: Group, leaf: LeafComparison, sets: SetCompariso
 def _alike(gold: Group, answer: Group, leaf: LeafComparison, sets: SetComparison) -> bool | None:
     """Groups of one shape, item by item."""
     brackets = {gold.left + gold.right, answer.left + answer.right}
-    if RESIDUE in (gold.left, answer.left):
+    if Shape.RESIDUE in (gold.left, answer.left):
         return _residues(gold, answer, leaf, sets)
     if len(gold.items) != len(answer.items):
         return False
     names = [item.name for item in answer.items]
     several = len(set(filter(None, names))) == len(names) > 1 and not any(item.name for item in gold.items)
-    ordered = (
-        sorted(answer.items, key=lambda item: item.name)
-        if several and set(names) <= set("xyz")
-        else answer.items
-    )
-    pairs = (compare(g, a, leaf, sets) for g, a in zip(gold.items, ordered, strict=True))
+    given = list(answer.items)
+    if several and set(names) <= set("xyz"):
+        given.sort(key=lambda item: item.name)
+    pairs = (compare(g, a, leaf, sets) for g, a in zip(gold.items, given, strict=True))
     if gold.columns or answer.columns:
-        vectors = (_is_vector(gold), _is_vector(answer))
-        return (
-            _all(pairs)
-            if gold.columns == answer.columns or (all(vectors) and 0 in (gold.columns, answer.columns))
-            else False
-        )
+        vectors = _is_vector(gold) and _is_vector(answer) and 0 in (gold.columns, answer.columns)
+        return _all(pairs) if gold.columns == answer.columns or vectors else False
     if brackets <= {r"\{\}", ""} and (by_name := _by_name(gold, answer, leaf, sets)) != _UNNAMED:
         return by_name
-    if brackets <= {r"\{\}", ""} or (len(brackets) == 1 and gold.left in (UNION, INTERSECTION, JOINED)):
+    if brackets <= {r"\{\}", ""} or (
+        len(brackets) == 1 and gold.left in (Shape.UNION, Shape.INTERSECTION, Shape.JOINED)
+    ):
         if several and not all(_INDEXED.fullmatch(name) for name in names):
             return _all(pairs)  # a = 1, b = 2 says which is which
         return _unordered(gold.items, answer.items, leaf, sets)
@@ -213,7 +210,7 @@ def _residues(gold: Group, answer: Group, leaf: LeafComparison, sets: SetCompari
         return False
     (first, modulus), (second, other) = gold.items, answer.items
     same_modulus = compare(modulus, other, leaf, sets)
-    numbers = [node.text if isinstance(node, Leaf) else "" for node in (first, second, modulus)]
+    numbers = list(map(_text_of, (first, second, modulus)))
     if all(re.fullmatch(r"-?\d{1,300}", number) for number in numbers) and int(numbers[2]):
         return same_modulus and (int(numbers[0]) - int(numbers[1])) % int(numbers[2]) == 0
     return _all((same_modulus, compare(first, second, leaf, sets)))
@@ -221,27 +218,18 @@ def _residues(gold: Group, answer: Group, leaf: LeafComparison, sets: SetCompari
 
 def _inequality(group: Group) -> Leaf | None:
     """`x > 3` as it was written, for the interval that it is read as."""
-    if (
-        not group.name
-        or group.left not in ("(", "[")
-        or len(group.items) != 2
-        or not all(isinstance(item, Leaf) for item in group.items)
-    ):
+    if not group.name or group.left not in ("(", "[") or len(group.items) != 2:
         return None
-    lower, upper = (item.text if isinstance(item, Leaf) else "" for item in group.items)
-    if upper == r"\infty" and lower:
+    lower, upper = map(_text_of, group.items)
+    if lower and upper == r"\infty":
         return Leaf(group.name + (r"\geq " if group.left == "[" else ">") + lower)
-    return (
-        Leaf(group.name + (r"\leq " if group.right == "]" else "<") + upper)
-        if lower == r"-\infty" and upper
-        else None
-    )
+    if upper and lower == r"-\infty":
+        return Leaf(group.name + (r"\leq " if group.right == "]" else "<") + upper)
+    return None
 
 
-def _reduced(residue: Group) -> bool:
-    """True where a number has a modulus above it: only such a remainder is also the number."""
-    value, modulus = (item.text if isinstance(item, Leaf) else "" for item in residue.items)
-    return value.isdecimal() and modulus.isdecimal() and int(value[:300]) < int(modulus[:300])
+def _text_of(node: Node) -> str:
+    return node.text if isinstance(node, Leaf) else ""
 
 
 def _single(gold: Node, answer: Node, leaf: LeafComparison, sets: SetComparison) -> bool | None:
@@ -249,20 +237,22 @@ def _single(gold: Node, answer: Node, leaf: LeafComparison, sets: SetComparison)
     group = gold if isinstance(gold, Group) else answer
     text = gold if isinstance(gold, Leaf) else answer
     assert isinstance(group, Group) and isinstance(text, Leaf)
-    if group.left == CHOICE:  # `(B) 12` is B and 12
+    if group.left == Shape.CHOICE:  # `(B) 12` is B and 12
         return _any(
             compare(item, answer, leaf, sets) if group is gold else compare(gold, item, leaf, sets)
             for item in group.items
         )
-    if group.left == RESIDUE and group is gold:
+    if group.left == Shape.RESIDUE and group is gold:
         return compare(group.items[0], answer, leaf, sets)
-    if group.left == RESIDUE:
-        return compare(gold, group.items[0], leaf, sets) if _reduced(group) else False
+    if group.left == Shape.RESIDUE:  # only a remainder below its modulus is also the number
+        value, modulus = map(_text_of, group.items)
+        reduced = value.isdecimal() and modulus.isdecimal() and int(value[:300]) < int(modulus[:300])
+        return compare(gold, group.items[0], leaf, sets) if reduced else False
     if (written := _inequality(group)) and _letters(written.text) == _letters(text.text):
         return leaf(text, written) if text is gold else leaf(written, text)
     if group.left == "" and all(
-        isinstance(item, Leaf) and re.fullmatch("[A-H]", item.text) for item in group.items
-    ):  # choices run together
+        re.fullmatch("[A-H]", _text_of(item)) for item in group.items
+    ):  # choices: ACD
         return sorted(text.text or text.words.upper()) == sorted(leaf.text for leaf in leaves(group))
     if text.words or not text.text or group.columns or (group.left, group.right) == ("(", ")"):
         return False
@@ -272,21 +262,11 @@ def _single(gold: Node, answer: Node, leaf: LeafComparison, sets: SetComparison)
 def _with_argument_of(gold: Node, answer: Node) -> Node:
     """The answer `f(t) = t + 1` as `f(x) = x + 1` where the reference calls the argument x."""
     first, second = _FUNCTION.fullmatch(gold.name), _FUNCTION.fullmatch(answer.name)
-    if (
-        not (first and second)
-        or first.group(2) == second.group(2)
-        or first.group(1) != second.group(1)
-        or isinstance(answer, Group)
-    ):
+    if isinstance(answer, Group) or not (first and second) or first[1] != second[1]:
         return answer
-    if first.group(2) in _symbols(answer.text):
+    if first[2] in (second[2], *_SYMBOL.findall(answer.text)):
         return answer
-    return replace(answer, text=_renamed(answer.text, second.group(2), first.group(2)), name=gold.name)
-
-
-def _symbols(text: str) -> list[str]:
-    """The commands and letters of a text."""
-    return _SYMBOL.findall(text)
+    return replace(answer, text=_renamed(answer.text, second[2], first[2]), name=gold.name)
 
 
 def _renamed(text: str, letter: str, other: str) -> str:
@@ -301,13 +281,9 @@ def _letters(text: str) -> frozenset[str]:
 
 
 def _alone(node: Node) -> Node:
-    while (
-        isinstance(node, Group)
-        and len(node.items) == 1
-        and node.left in ("", r"\{")
-        and not node.columns
-        and node.items[0] != EMPTY
-    ):
+    while isinstance(node, Group) and len(node.items) == 1 and node.left in ("", r"\{"):
+        if node.columns or node.items[0] == EMPTY:
+            break
         node = node.items[0] if not node.name else named(node.items[0], node.name)
     return node
 
@@ -336,10 +312,6 @@ def _unordered(
         else:
             return False
     return None if open_question else True
-
-
-def _about(node: Node) -> Node:
-    return replace(node, nearly=True) if isinstance(node, Leaf) else node
 
 
 def _any(results: Iterable[bool | None]) -> bool | None:

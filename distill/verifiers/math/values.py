@@ -97,13 +97,10 @@ class _Reading:
                 value, divided = _quotient(value, self._power()), True
             elif self._accept("*", r"\cdot", r"\times"):
                 value *= self._power()
-            elif (
-                divided
-                or symbol[0].isdecimal()
-                or (symbol == r"\frac" and self.tokens[self.position - 1][0].isdecimal())
-            ):
-                raise NoValueError  # 1/2x, x2, and a mixed number
             else:
+                mixed = symbol == r"\frac" and self.tokens[self.position - 1][0].isdecimal()
+                if divided or symbol[0].isdecimal() or mixed:
+                    raise NoValueError  # 1/2x, x2, and a mixed number
                 value *= self._power()
         return value
 

@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
@@ -57,7 +58,10 @@ def main() -> None:
     math_verify.parser.logger.disabled = math_verify.grader.logger.disabled = True
     _let_memory_errors_through(math_verify.grader)
     sys.set_int_max_str_digits(0)
-    baseline, timer = _address_space(), Timer()
+    timer, baseline = Timer(), None  # without /proc there is no memory limit
+    if os.path.exists("/proc/self/statm"):
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[0]
+        baseline = int(pages) * resource.getpagesize()
     say("ready")
     for line in sys.stdin:
         task = json.loads(line)
@@ -104,15 +108,6 @@ def _set(kind: int, value: int) -> None:
     """A soft limit, never above the hard one."""
     _, hard = resource.getrlimit(kind)
     resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
-
-
-def _address_space() -> int | None:
-    """Bytes of address space of this process; None where there is no /proc (there is then no memory
-    limit)."""
-    if not os.path.exists("/proc/self/statm"):
-        return None
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[0]) * resource.getpagesize()
 
 
 if __name__ == "__main__":

@@ -48,17 +48,13 @@ class Worker:
         try:
             self.child.receive(START_SECONDS)
         except ChildError:
-            self.close()
+            self.child.kill()
             raise
 
     def ask(self, task: Task, wall_seconds: float) -> Result:
         """The result of one task; raises ChildError."""
         self.child.send("task", **task)
         return self.child.receive(wall_seconds)
-
-    def close(self) -> None:
-        """Ends the process now."""
-        self.child.kill()
 
 
 class Threads:
@@ -163,7 +159,7 @@ class Pool:
     def _discard(self, worker: Worker | None) -> None:
         if worker is not None:
             self.live.discard(worker)
-            worker.close()
+            worker.child.kill()
 
 
 _opening = threading.Lock()
