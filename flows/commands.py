@@ -26,7 +26,7 @@ from distill.text.tables import inert
 from distill.train import TrainingError
 from distill.verify import summary
 from flows import files
-from flows.server_process import ServerError
+from flows.server import ServerError
 
 Options = argparse.Namespace
 Command = Callable[[Options], None]
@@ -59,7 +59,7 @@ def dataset(options: Options) -> None:
     """A filtered dataset."""
     load.load_dataset(options.name, tuple(options.set))  # a wrong recipe is told before a server is started
     with _prefect() as console:
-        from flows.dataset import make_dataset
+        from flows.loop import make_dataset
 
         folder = make_dataset(options.name, options.set)
     print(funnel.table(funnel.from_json(read_text(f"{folder.path}/funnel.json"))))
@@ -92,8 +92,8 @@ def sample(options: Options) -> None:
     """Problems into traces."""
     recipe = _dataset(options)
     with _prefect():
-        from flows.dataset import require_teacher
         from flows.identity import Folders
+        from flows.loop import require_teacher
         from flows.sample import sample_stage
 
         folders = Folders.of(recipe)

@@ -23,10 +23,9 @@ from prefect.schedules import Cron
 from prefect.types.entrypoint import EntrypointType
 
 from distill.progress import say
-from flows import server, stale_runs
-from flows.dataset import make_dataset
-from flows.loop import distill, make_student
-from flows.server_process import ServerError, healthy, started
+from flows import runners, server
+from flows.loop import distill, make_dataset, make_student
+from flows.server import ServerError, healthy, started
 
 NIGHTLY = "distill/nightly"
 CRON = "0 2 * * *"
@@ -48,9 +47,9 @@ def serve(host: str, port: int) -> None:
         )
     if running := server.served():
         raise ServerError(f"`distill serve` is running already, with its page at {_page(running)}")
-    os.environ["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] = str(stale_runs.HEARTBEAT_SECONDS)
+    os.environ["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] = str(runners.HEARTBEAT_SECONDS)
     with _server(host, port) as url:
-        stale_runs.watch()
+        runners.watch()
         made = deployments()
         say(f"run page     {_page(url)}")
         say("deployments  distill/nightly, dataset/make, student/make: start one on the page")

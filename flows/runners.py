@@ -1,22 +1,42 @@
-"""What all flows and tasks have in common, and where tasks that keep one core busy each are run: processes or
-threads of this machine, or a Ray or Dask cluster.
+"""What all flows and tasks have in common: paid completions, where tasks run, and which runs are dead.
 
-`DISTILL_RUNNER` is `processes` (default), `threads`, `ray` or `dask`. The cluster's address comes from Ray's
-or Dask's own variable; without one, a cluster on this machine lives as long as the flow. A cluster elsewhere
-needs this package and its settings on every machine, a store that all of them see (a shared folder or
-`s3://`, with credentials of their own: keys are not handed over), and a Prefect server that they reach
-(`PREFECT_API_URL`). How many tasks run at once there is the cluster's affair.
+- `DISTILL_RUNNER` is `processes` (default), `threads`, `ray` or `dask`. The cluster's address comes from
+  Ray's or Dask's own variable; without one, a cluster on this machine lives as long as the flow. A cluster
+  elsewhere needs this package and its settings on every machine, a store that all of them see (a shared
+  folder or `s3://`, with credentials of their own: keys are not handed over), and a Prefect server that they
+  reach (`PREFECT_API_URL`). How many tasks run at once there is the cluster's affair.
+- A process that is killed cannot say so. Runs that were started from the command line carry the name of their
+  process, and the next command marks those whose process is gone as crashed. Runs of `distill serve` send
+  heartbeats, and an automation of the server does the same when they stop. Neither touches data: what a dead
+  run has finished is reused, and its locks went with it.
 """
 
 import importlib.util
+import json
 import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+from prefect import get_client, tags
+from prefect.automations import Automation
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.objects import StateType
+from prefect.events.actions import ChangeFlowRunState
+from prefect.events.schemas.automations import EventTrigger, Posture
+from prefect.events.schemas.events import ResourceSpecification
+from prefect.runtime import flow_run
+from prefect.states import Crashed
 from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 
 import flows
-from distill.store import StoreError, folders, slug
+from distill.engines import Completions
+from distill.store import Folder, StoreError, folders, slug
+from distill.store.paths import is_elsewhere
 
 TASK: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
 FLOW: dict[str, Any] = {"persist_result": False}
@@ -26,6 +46,12 @@ DASK_ADDRESS = "DASK_SCHEDULER_ADDRESS"
 KILLED = ("BrokenProcessPool", "WorkerCrashedError", "NodeDiedError", "OutOfMemoryError", "KilledWorker")
 """What a pool of processes, Ray and Dask raise when a worker has died in the middle of a task, Ray and Dask
 after three more tries."""
+HEARTBEAT_SECONDS = 30
+SILENCE = timedelta(seconds=5 * HEARTBEAT_SECONDS)
+AUTOMATION = "distill: mark runs without heartbeat as crashed"
+ALIVE = "prefect.flow-run.heartbeat"
+ENDS = ("Completed", "Failed", "Cancelled", "Crashed")
+LOOKED_AT = 200
 
 
 class CannotRun(StoreError):
@@ -68,6 +94,25 @@ def artifact(key: str, markdown: str, description: str) -> None:
 
     named = slug(key).lower().replace(".", "-").replace("_", "-")
     create_markdown_artifact(key=named, markdown=markdown, description=description)
+
+
+@contextmanager
+def completions_of(folder: Folder) -> Iterator[Completions]:
+    """The completions of a folder, on this machine even when the store is elsewhere, shared with other runs.
+
+    Journals in which an older version kept completions of the same settings are taken over, and stay.
+    """
+    root = folders.LOCAL if is_elsewhere(folder.path) else Path(folders.ROOT)
+    path = root / folder.stage / folder.path.rsplit("/", 1)[1]
+    folder.keep_key(str(path))
+    with Completions(path / "completions.sqlite") as found:
+        for key in sorted((root / folder.stage.replace("completions", "journals")).glob("*/key.json")):
+            former = _read(key) or {}
+            if {name: former[name] for name in former if name not in ("problems", "order")} == folder.key:
+                found.budgets(_read(key.with_name("budgets.json")) or ())
+                for journal in sorted(key.parent.glob("*.journal")):
+                    found.adopt(journal)
+        yield found
 
 
 def _ray(workers: int | None) -> Any:
@@ -125,3 +170,88 @@ def _require(extra: str, module: str) -> None:
             f"{VARIABLE}={extra} needs packages that are not installed: run `.venv/bin/pip install -e "
             f"'.[{extra}]'`"
         )
+
+
+def tag() -> str:
+    """The tag of flow runs of this process."""
+    return f"process:{socket.gethostname()}:{os.getpid()}"
+
+
+@contextmanager
+def marked() -> Iterator[None]:
+    """Gives the current flow run, and those that it starts, the name of this process: a scheduled run does
+    not have it yet."""
+    if tag() not in flow_run.tags:
+        with get_client(sync_client=True) as client:
+            client.update_flow_run(flow_run.id, tags=[*flow_run.tags, tag()])
+    with tags(tag()):
+        yield
+
+
+def bury() -> int:
+    """Marks the running flow runs of dead processes of this machine as crashed, and returns how many there
+    were."""
+    running = FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING]))
+    )
+    buried = 0
+    with get_client(sync_client=True) as client:
+        for run in client.read_flow_runs(flow_run_filter=running, limit=LOOKED_AT):
+            if any(_dead(name) for name in run.tags):
+                client.set_flow_run_state(run.id, Crashed(message="its process is gone"), force=True)
+                buried += 1
+    return buried
+
+
+def watch() -> None:
+    """Creates the automation that marks served runs without a heartbeat as crashed, unless the server has
+    it."""
+    if not _has_automation():
+        _automation().create()
+
+
+def _dead(name: str) -> bool:
+    """True for a process tag of this machine whose process does not exist."""
+    kind, _, rest = name.partition(":")
+    host, _, pid = rest.rpartition(":")
+    if kind != "process" or host != socket.gethostname() or not pid.isdecimal():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def _has_automation() -> bool:
+    try:
+        found: Any = Automation.read(name=AUTOMATION)
+    except ValueError:
+        return False
+    return found is not None
+
+
+def _automation() -> Automation:
+    return Automation(
+        name=AUTOMATION,
+        trigger=EventTrigger(
+            match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
+            after={ALIVE},
+            expect={ALIVE, *(f"prefect.flow-run.{end}" for end in ENDS)},
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=SILENCE,
+        ),
+        actions=[ChangeFlowRunState(state=StateType.CRASHED, message="no heartbeat: its process is gone")],
+    )
+
+
+def _read(path: Path) -> Any:
+    """What a JSON file holds; None where it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

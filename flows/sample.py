@@ -30,7 +30,6 @@ from distill.sample import Asked, Budget, Cancellation, RunStopped, sample, trac
 from distill.store import Folder, checked, shards
 from distill.store.folders import Missing
 from flows import runners
-from flows.completions import completions_of
 from flows.identity import Folders
 
 SHARDS_AT_ONCE = 64
@@ -229,7 +228,7 @@ def _sampled(folders: Folders, looks: Looks | None) -> int:
     left, total = sum(usable[one.source] for one in missing), sum(usable.values())
     cancellation = Cancellation()
     with (
-        completions_of(folders.completions) as completions,
+        runners.completions_of(folders.completions) as completions,
         ExitStack() as stack,
         Meter(f"sampling {model.name}", total, total - left) as meter,
         _by_hand(cancellation),

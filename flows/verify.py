@@ -21,7 +21,6 @@ from distill.records import Candidate, Trace
 from distill.store import Folder, checked, list_shards, shards
 from distill.verify import summary, verify
 from flows import runners
-from flows.completions import completions_of
 from flows.identity import Folders
 
 SUMMARY = "summary.json"
@@ -40,7 +39,7 @@ def verify_stage(folders: Folders) -> Folder:
             judge = folders.judgements
             with (
                 Meter("verifying", sampled["rows"], done) as meter,
-                nullcontext() if judge is None else completions_of(judge) as replies,
+                nullcontext() if judge is None else runners.completions_of(judge) as replies,
             ):
                 # a student that is evaluated may fail as it likes
                 lookout = Lookout() if folders.recipe else None

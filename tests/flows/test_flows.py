@@ -41,7 +41,7 @@ def written(root: str) -> dict[str, int]:
 
 def make(*overrides: str) -> str:
     """Runs the dataset flow and returns the dataset's folder."""
-    from flows.dataset import make_dataset
+    from flows.loop import make_dataset
 
     return str(make_dataset("dry-run", [*SMALL, *overrides]).path)
 
@@ -141,8 +141,8 @@ def test_adaptive_sampling_makes_a_dataset_and_another_verifier_setting_another_
 
 
 def test_a_teacher_that_cannot_be_asked_is_told_before_problems_are_collected(empty: str) -> None:
-    from flows.dataset import dataset_of
     from flows.identity import Folders
+    from flows.loop import dataset_of
 
     with pytest.raises(CannotRun, match="DISTILL_TEST_NO_SUCH_KEY"):
         dataset_of(
@@ -287,7 +287,7 @@ def test_runs_of_dead_processes_are_marked_as_crashed(prefect_server: str) -> No
     from prefect.client.schemas.objects import StateType
     from prefect.states import Running
 
-    from flows import stale_runs
+    from flows import runners
 
     @flow(persist_result=False)
     def nothing() -> None: ...
@@ -295,15 +295,15 @@ def test_runs_of_dead_processes_are_marked_as_crashed(prefect_server: str) -> No
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:
         pass
     with get_client(sync_client=True) as client:
-        dead = stale_runs.tag().replace(str(os.getpid()), str(gone.pid))
+        dead = runners.tag().replace(str(os.getpid()), str(gone.pid))
         ids = {}
-        for name in (dead, stale_runs.tag()):
+        for name in (dead, runners.tag()):
             with tags(name):
                 ids[name] = client.create_flow_run(nothing, state=Running(), tags=[name]).id
-        assert stale_runs.bury() == 1
+        assert runners.bury() == 1
         states = {name: client.read_flow_run(run).state_type for name, run in ids.items()}
-        assert states == {dead: StateType.CRASHED, stale_runs.tag(): StateType.RUNNING}
-        client.delete_flow_run(ids[stale_runs.tag()])
+        assert states == {dead: StateType.CRASHED, runners.tag(): StateType.RUNNING}
+        client.delete_flow_run(ids[runners.tag()])
 
 
 def test_a_killed_run_goes_on_and_pays_for_nothing_twice(empty: str, tmp_path: Path) -> None:

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from flows import server
-from flows.server_process import healthy
+from flows.server import healthy
 
 PROJECT = Path(__file__).parents[2]
 PARENT = """
 import time
-from flows import server_process
+from flows import server
 
-with server_process.started("127.0.0.1", 0, {"PREFECT_UI_ENABLED": "false", "PREFECT__SERVER_EPHEMERAL": "1"}) as own:
+with server.started("127.0.0.1", 0, {"PREFECT_UI_ENABLED": "false", "PREFECT__SERVER_EPHEMERAL": "1"}) as own:
     own.wait()
     print(own.url, own._child.process.pid, flush=True)
     own._child.process.kill()

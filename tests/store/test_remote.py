@@ -206,7 +206,7 @@ def test_a_server_that_does_not_answer_is_named_with_what_to_do() -> None:
 def test_a_dataset_in_a_bucket_is_the_dataset_in_a_folder(
     bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefect_server: str
 ) -> None:
-    from flows.dataset import make_dataset
+    from flows.loop import make_dataset
 
     small = ["problems.0.limit=30", "shard_problems=8", "sampling.n=2"]
     made = {}
