@@ -108,7 +108,7 @@ def test_options_are_shown_with_their_letters(tmp_path: Path, capsys: pytest.Cap
         ("a.csv", "question,answer\ndéjà vu,1\n".encode("latin-1"), "no CSV in UTF-8"),
         ("a.parquet", b"PAR1" * 9, "cannot be read"),
         ("a.jsonl.gz", b"no gzip", "cannot be read"),
-        ("a.jsonl.gz", gzip.compress(b"{}" * 9999)[:-20], "cannot be read"),
+        ("a.jsonl.gz", gzip.compress(b"{}" * 9999, mtime=0)[:-20], "cannot be read"),
         ("a.json", b"[1, 2", "no JSON array"),
         ("a.jsonl", b"[1]\n[2]\n", "list where an object should be"),
         ("a.jsonl", b"[" * 200_000, "nested too deeply"),
