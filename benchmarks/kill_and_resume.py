@@ -118,7 +118,7 @@ def digest(dataset: Path) -> dict[str, str]:
         for path in list_shards(f"{dataset}/{part}"):
             for row in shards.read_rows(path):
                 row.pop(MEASURED, None)
-                whole.update(json.dumps(row, sort_keys=True, ensure_ascii=False).encode())
+                whole.update(json.dumps(row, sort_keys=True, ensure_ascii=False, default=bytes.hex).encode())
         found[part] = whole.hexdigest()
     return found
 

@@ -118,20 +118,20 @@ class Stage:
                 wait and len(self.log(names[chosen])) == before[chosen] and processes[chosen].poll() is None
             ):
                 time.sleep(0.02)  # a kill before the first request would say nothing
-            ended = not killed(processes.pop(chosen), wait)
-            log = self.log(names[chosen])[before[chosen] :]
-            since = [entry for entry in log if entry["event"] == "received"]
-            assert kept[chosen].isdisjoint(entry["id"] for entry in since), (
-                "a completion that was kept was asked again"
+            at = killed(processes.pop(chosen), wait)
+            ended = at is None
+            asked = received(self.log(names[chosen])[before[chosen] :])
+            assert kept[chosen].isdisjoint(asked), "a completion that was kept was asked again"
+            # what the other run has asked since the kill was in flight, though it may be kept by now
+            others = [entry for entry in self.log(names[1 - chosen]) if at is not None and entry["at"] >= at]
+            cut = asked - (run.kept(self.root, store) - received(others))
+            assert len(cut) <= (0 if ended else run.teacher["concurrency"]), (
+                f"{len(cut)} completions were asked and not kept"
             )
-            lost = {entry["id"] for entry in since} - run.kept(self.root, store)
-            assert len(lost) <= (0 if ended else run.teacher["concurrency"]), (
-                f"{len(lost)} completions were asked and not kept"
-            )
-            in_flight.update(lost)
+            in_flight.update(cut)
             self.compare(self.root / names[chosen], ended)
             left -= {chosen} if ended else set()
-            kills += [] if ended else [len(lost)]
+            kills += [] if ended else [len(cut)]
         twice = paid_twice([entry for one in names for entry in self.log(one)])
         assert twice <= in_flight, "a completion that was not in flight was paid for twice"
         return kills, twice.total()
@@ -147,17 +147,22 @@ class Stage:
         )
 
 
-def killed(process: "subprocess.Popen[str]", seconds: float | None = None) -> bool:
-    """Kills a process after some seconds; False when it came to its own end before."""
+def received(log: list[dict]) -> set[str]:
+    return {entry["id"] for entry in log if entry["event"] == "received"}
+
+
+def killed(process: "subprocess.Popen[str]", seconds: float | None = None) -> float | None:
+    """Kills a process after some seconds, and says when; None when it came to its own end before."""
     try:
         _, said = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
+        at = time.monotonic()
         process.kill()
         process.communicate()
         time.sleep(STRAGGLERS_SECONDS)
-        return True
+        return at
     assert process.returncode == 0, said
-    return False
+    return None
 
 
 if __name__ == "__main__":

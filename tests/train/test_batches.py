@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from distill.recipe import load
 from distill.records import Example, Message
 from distill.store import shards
-from distill.train import batches
+from distill.train import batches, worker
 
 ROOT = Path(__file__).parents[2]
 LENGTHS = np.random.default_rng(0).lognormal(np.log(5000), 0.8, 3000).clip(16, 32_768).astype(np.int64)
@@ -88,26 +88,22 @@ def example(number: int) -> Example:
     )
 
 
-def losses(folder: Path, world: int, device_tokens: int, **changes: Any) -> list[float]:
-    """Losses that the training child reports, with so many processes on this CPU."""
+def losses(folder: Path, world: int, device_tokens: int) -> list[float]:
+    """Losses that training reports: with one process here, without the child's imports, or from so many."""
     student = load.load_student("tiny-qwen2")
-    changes = {"epochs": 1.0, "batch_size": 8, "packing": True, "device_tokens": device_tokens} | changes
-    training = student.training.model_copy(update=changes)
-    job = {
-        "job": "train",
-        "base": student.base.model_dump(),
-        "training": training.model_dump(),
-        "target": f"{folder}/model",
-    }
-    (folder / "job.json").write_text(json.dumps(job | {"examples": [f"{folder.parent}/examples.parquet"]}))
-    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={world}"]
-    command = [
-        sys.executable,
-        *(launch if world > 1 else []),
-        "-m",
-        "distill.train.worker",
-        f"{folder}/job.json",
-    ]
+    changes = {"epochs": 1.0, "batch_size": 8, "packing": True, "device_tokens": device_tokens}
+    training, rows = student.training.model_copy(update=changes), [f"{folder.parent}/examples.parquet"]
+    if world == 1:
+        told: list[tuple[str, dict[str, Any]]] = []
+        worker.train(
+            student.base, training, rows, folder / "model", lambda kind, **values: told.append((kind, values))
+        )
+        return [values["loss"] for kind, values in told if kind == "progress"]
+    sections = {"base": student.base.model_dump(), "training": training.model_dump()}
+    job = {"job": "train", "target": f"{folder}/model", "examples": rows} | sections
+    (folder / "job.json").write_text(json.dumps(job))
+    launch = ["torch.distributed.run", "--standalone", f"--nproc_per_node={world}"]
+    command = [sys.executable, "-m", *launch, "-m", "distill.train.worker", f"{folder}/job.json"]
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
