@@ -11,7 +11,7 @@ What does not: the kernel is shared, so a hole in the kernel is a hole in the bo
 runs are, caches and clocks can be compared.
 """
 
-from distill.sandbox.jobs import InfraError, Job, Ran, SandboxError
 from distill.sandbox.pool import Boxes, boxes, check
+from distill.sandbox.runs import InfraError, Job, Ran, SandboxError
 
 __all__ = ["Boxes", "InfraError", "Job", "Ran", "SandboxError", "boxes", "check"]

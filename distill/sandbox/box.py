@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 from distill.recipe import dataset
 from distill.sandbox import bubblewrap, runs
-from distill.sandbox.jobs import Job, Ran
+from distill.sandbox.runs import Job, Ran
 
 START_SECONDS = 120.0
 """Wall seconds to start an interpreter on a loaded machine."""
@@ -52,7 +52,10 @@ class Box:
                 start_new_session=True,
             )
         self.socket.settimeout(START_SECONDS)
-        if self._ready() != b"ready":
+        said = b""
+        with contextlib.suppress(OSError):
+            said = self.socket.recv(100)
+        if said != b"ready":
             self.close()
             raise runs.BoxDied(f"the box did not start: {self.cause}")
 
@@ -61,7 +64,12 @@ class Box:
         with contextlib.ExitStack() as stack:
             started = runs.prepare(jobs, stack)
             for run in started:
-                self._order(run)
+                rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", run.theirs))]
+                try:
+                    self.socket.sendmsg([json.dumps(run.order).encode()], rights)
+                except OSError as error:
+                    raise runs.BoxDied(f"the box is gone: {error}") from None
+                run.hand_over()
             runs.drive(started, self.limits)
             return [run.ran() for run in started]
 
@@ -71,37 +79,18 @@ class Box:
             self.socket.shutdown(socket.SHUT_RDWR)
         self.socket.close()
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(
-                self.process.pid, signal.SIGKILL
-            )  # bwrap is the leader; the kernel ends the process space with its first process
+            # bwrap is the leader; the kernel ends the process space with its first process
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         if not self.errors.closed:
             self.errors.seek(0)
-            self.cause = (
-                self.errors.read()[-2000:].decode(errors="replace").strip()
-                or f"it ended with {self.process.returncode}"
-            )
+            said = self.errors.read()[-2000:].decode(errors="replace").strip()
+            self.cause = said or f"it ended with {self.process.returncode}"
             self.errors.close()
 
     def forget(self) -> None:
         """Gives up a forked child's copy of the connection; the box goes on."""
         self.socket.close()
-
-    def _ready(self) -> bytes:
-        try:
-            return self.socket.recv(100)
-        except OSError:
-            return b""
-
-    def _order(self, run: runs.Run) -> None:
-        try:
-            rights = array.array("i", run.theirs)
-            self.socket.sendmsg(
-                [json.dumps(run.order).encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]
-            )
-        except OSError as error:
-            raise runs.BoxDied(f"the box is gone: {error}") from None
-        run.hand_over()
 
 
 def boot_script(settings: dict[str, Any]) -> bytes:

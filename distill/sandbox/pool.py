@@ -21,8 +21,7 @@ from typing import Any, TypeVar
 from distill.recipe import dataset
 from distill.sandbox.box import Box
 from distill.sandbox.bubblewrap import REMEDY
-from distill.sandbox.jobs import InfraError, Job, Ran, SandboxError
-from distill.sandbox.runs import BoxDied
+from distill.sandbox.runs import BoxDied, InfraError, Job, Ran, SandboxError
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -113,16 +112,15 @@ def protected(limits: dataset.Sandbox) -> bool:
     """True when a box here holds; False when it does not and the recipe wants programs run all the same."""
     try:
         prove(limits)
+        return True
     except (SandboxError, BoxDied) as failure:
-        if not limits.unsafe_local:
-            if isinstance(failure, SandboxError):
-                raise
+        if not limits.unsafe_local and isinstance(failure, BoxDied):
             raise SandboxError(f"programs cannot be run here: {failure}. Remedy: {REMEDY}") from None
-        log.warning(
-            "UNPROTECTED: programs of the model run with your rights on this machine, because %s", failure
-        )
+        if not limits.unsafe_local:
+            raise
+        what = "UNPROTECTED: programs of the model run with your rights on this machine, because %s"
+        log.warning(what, failure)
         return False
-    return True
 
 
 SELF_TEST = """
@@ -152,13 +150,8 @@ def prove(limits: dataset.Sandbox) -> None:
     """Runs a program that tries what it must not be able to do; raises SandboxError or BoxDied."""
     token = os.urandom(8).hex()
     with socket.create_server(("127.0.0.1", 0)) as listener, tempfile.NamedTemporaryFile() as file:
-        facts = {
-            "TOKEN": token,
-            "PORT": listener.getsockname()[1],
-            "FILE": file.name,
-            "PROCESSES": limits.processes,
-        }
-        source = "".join(f"{name} = {value!r}\n" for name, value in facts.items()) + SELF_TEST
+        facts = (token, listener.getsockname()[1], file.name, limits.processes)
+        source = f"TOKEN, PORT, FILE, PROCESSES = {facts!r}\n{SELF_TEST}"
         box = Box(limits)
         try:
             (ran,) = box.run(Job("stdio", {"source": source}))
@@ -166,11 +159,8 @@ def prove(limits: dataset.Sandbox) -> None:
             box.close()
     found = json.loads(ran.stdout or b"{}")
     if found != {"token": token}:
-        what = (
-            f"a program in it got {found}"
-            if found
-            else f"it ended by {ran.ending} {ran.code}: {ran.stderr.decode(errors='replace')}"
-        )
+        ended = f"it ended by {ran.ending} {ran.code}: {ran.stderr.decode(errors='replace')}"
+        what = f"a program in it got {found}" if found else ended
         raise SandboxError(
             f"programs cannot be run here: the sandbox does not hold, {what}. Remedy: {REMEDY}"
         )

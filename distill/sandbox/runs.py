@@ -1,22 +1,64 @@
-"""The parent's side of runs: what is handed to the box, and reading what comes back within hard bounds."""
+"""Jobs, what comes of them, and the parent's side of their runs: what is handed to the box, and reading what
+comes back within hard bounds. Nothing here decides about right and wrong."""
 
 import contextlib
+import fcntl
 import json
 import os
 import select
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from distill.recipe import dataset
-from distill.sandbox.jobs import Job, Ran
 
 STDERR_BYTES = 4000
 GRACE_SECONDS = 60.0
 """Wall seconds that a supervisor gets beyond its own wall limit before the box counts as dead."""
 LOAD_FACTOR = 20.0
 """The supervisor's wall seconds for each second of a program (`inside/accounting.py`)."""
+
+
+class SandboxError(RuntimeError):
+    """There is no working sandbox here; the message names the cause and the remedy. Nothing was run."""
+
+
+class InfraError(RuntimeError):
+    """The sandbox itself broke down, three times, during a job: that says nothing about the program."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One run of a program in a process, a file system and a process space of its own."""
+
+    program: str
+    """Name of a module in `distill/sandbox/inside/` that has `main(data, result, inbox, outbox)`."""
+    data: dict[str, Any]
+    """JSON data for it: the model's code, arguments; never an expected output next to model-written code."""
+    stdin: bytes = b""
+    waits_for_peer: bool = False
+    """True for a program that waits for the other one of a pair: its seconds asleep count only while the
+    other one sleeps too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How a job ended."""
+
+    ending: str
+    """`"exit"`, `"signal"`, `"timeout"`, `"memory"` or `"output"` (wrote more than it may)."""
+    code: int
+    """Exit status or signal number; 0 for the other endings."""
+    stdout: bytes
+    stderr: bytes
+    """Its last 4,000 bytes."""
+    result: bytes
+    """What it wrote to its result channel. Model-written code can write there too: these are its claims, in
+    no way a verdict."""
+    seconds: float
+    """CPU seconds plus seconds asleep."""
 
 
 class BoxDied(Exception):
@@ -78,9 +120,8 @@ class Run:
         if self.total[name] > limit:
             del buffer[limit:]
             with contextlib.suppress(OSError):
-                self.control.shutdown(
-                    socket.SHUT_WR
-                )  # a message that the supervisor leaves unread would cost us its report
+                # a message that the supervisor leaves unread would cost us its report
+                self.control.shutdown(socket.SHUT_WR)
         return True
 
     def take_report(self, limit: int) -> None:
@@ -92,12 +133,8 @@ class Run:
         self.report = json.loads(said) if said else {"failed": "its supervisor died"}
         if "failed" in self.report:
             raise BoxDied(f"a run could not be set up or watched: {self.report['failed']}")
-        for reader in list(self.streams):
-            while (
-                reader in self.streams
-                and self.total[self.streams[reader]] <= limit
-                and self.read(reader, limit)
-            ):
+        for reader, name in list(self.streams.items()):
+            while reader in self.streams and self.total[name] <= limit and self.read(reader, limit):
                 pass
 
     def ran(self) -> Ran:
@@ -112,19 +149,14 @@ def prepare(jobs: Sequence[Job], stack: contextlib.ExitStack) -> list[Run]:
     for side, job in enumerate(jobs):
         prepared.append(Run(job, side))
         stack.callback(prepared[-1].close)
-    if len(prepared) == 2:
-        connect(*prepared)
+    if len(prepared) == 2:  # inbox, outbox, and the page on which the supervisors tell each other who sleeps
+        to_second, from_first = os.pipe()
+        to_first, from_second = os.pipe()
+        bell = os.memfd_create("bell", os.MFD_CLOEXEC)
+        os.truncate(bell, 2)
+        prepared[0].theirs += [to_first, from_first, bell]
+        prepared[1].theirs += [to_second, from_second, os.dup(bell)]
     return prepared
-
-
-def connect(first: Run, second: Run) -> None:
-    """Adds inbox, outbox and the page on which the supervisors tell each other who sleeps."""
-    to_second, from_first = os.pipe()
-    to_first, from_second = os.pipe()
-    bell = os.memfd_create("bell", os.MFD_CLOEXEC)
-    os.truncate(bell, 2)
-    first.theirs += [to_first, from_first, bell]
-    second.theirs += [to_second, from_second, os.dup(bell)]
 
 
 def drive(running: Sequence[Run], limits: dataset.Sandbox) -> None:
@@ -133,7 +165,13 @@ def drive(running: Sequence[Run], limits: dataset.Sandbox) -> None:
     deadline = time.monotonic() + LOAD_FACTOR * limits.timeout_seconds + GRACE_SECONDS
     waiting = list(running)
     while waiting:
-        ready = _ready(waiting, deadline)
+        poll = select.poll()
+        for run in waiting:
+            for descriptor in [run.control.fileno(), *run.streams]:
+                poll.register(descriptor, select.POLLIN)
+        ready = {descriptor for descriptor, _ in poll.poll(max(0.0, deadline - time.monotonic()) * 1000)}
+        if not ready:
+            raise BoxDied("a run never ended")
         for run in waiting:
             for reader in [one for one in run.streams if one in ready]:
                 run.read(reader, limit)
@@ -142,28 +180,12 @@ def drive(running: Sequence[Run], limits: dataset.Sandbox) -> None:
         waiting = [run for run in waiting if run.report is None]
 
 
-def _ready(waiting: Iterable[Run], deadline: float) -> set[int]:
-    poll = select.poll()
-    for run in waiting:
-        for descriptor in [run.control.fileno(), *run.streams]:
-            poll.register(descriptor, select.POLLIN)
-    ready = {descriptor for descriptor, _ in poll.poll(max(0.0, deadline - time.monotonic()) * 1000)}
-    if not ready:
-        raise BoxDied("a run never ended")
-    return ready
-
-
 def sealed(content: bytes) -> int:
     """A read-only file in memory that holds the content."""
-    import fcntl
-
     descriptor = os.memfd_create("input", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     with open(descriptor, "wb", closefd=False) as file:
         file.write(content)
-    fcntl.fcntl(
-        descriptor,
-        fcntl.F_ADD_SEALS,
-        fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL,
-    )
+    seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
     os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor

@@ -41,7 +41,9 @@ class Meter:
             self.blocked, runnable = self.blocked + interval, True
         used, self.cpu = max(0.0, cpu - self.cpu), max(cpu, self.cpu)
         self.ring(not runnable)
-        self.seconds += max(used, interval if self.asleep(runnable) else 0.0)
+        # a program that waits for its peer sleeps only while that one does
+        asleep = not runnable and (self.bell is None or not self.waits or bool(self.bell[1 - self.side]))
+        self.seconds += max(used, interval if asleep else 0.0)
         if self.too_large(resident) or tasks > 2 * self.limits["processes"] + 8:
             return "memory"
         timeout = self.limits["timeout_seconds"]
@@ -56,20 +58,10 @@ class Meter:
             > allowed
         )
 
-    def asleep(self, runnable: bool) -> bool:
-        """True when this stretch of time counts as sleep."""
-        if runnable or self.bell is None or not self.waits:
-            return not runnable
-        return bool(self.bell[1 - self.side])
-
     def ring(self, asleep: bool) -> None:
         """Tells the other one of a pair whether this one sleeps."""
         if self.bell is not None:
             self.bell[self.side] = int(asleep)
-
-    def close(self) -> None:
-        """Leaves the other one of a pair with a peer that sleeps."""
-        self.ring(True)
 
     def survey(self) -> tuple[float, int, int, set[str]]:
         """CPU seconds, resident bytes and number of threads of all processes, and the states that they are
@@ -105,10 +97,6 @@ class Meter:
             more = {number for number, fields in everything.items() if int(fields[PARENT]) in known} - known
             known, grown = known | more, bool(more)
         return [(number, everything[number]) for number in known - {os.getpid()}]
-
-    def descendants(self) -> list[tuple[int, str]]:
-        """Number and state of each process."""
-        return [(number, fields[STATE]) for number, fields in self.processes()]
 
 
 def share(number: int, fields: list[str]) -> int:

@@ -29,10 +29,10 @@ def main(data: dict[str, Any], result: BinaryIO, inbox: int | None, outbox: int 
         value = function(*data["arguments"])
         report = {"value": encode(value, refuse)}
         if value is None:  # it may have worked on its first argument
+            notes, owner = getattr(function, "__annotations__", {}), getattr(function, "__self__", None)
+            says_so = notes.get("return", "") in (None, "None")
             report["changed"] = encode(data["arguments"][:1], refuse)
-            report["in_place"] = type(
-                getattr(function, "__self__", None)
-            ).__name__ == "Solution" or returns_none(function)
+            report["in_place"] = type(owner).__name__ == "Solution" or says_so
     except BaseException as error:  # SystemExit too: a program that ends before it has an answer has none
         report = {"raised": described(error)}
     result.write(json.dumps(report).encode())
@@ -90,12 +90,6 @@ def resolve(names: dict[str, Any], entry_point: str) -> Any:
     if not owner:
         return names[name]
     return getattr(names[name](), method)
-
-
-def returns_none(function: Any) -> bool:
-    """Whether a function is annotated to return nothing."""
-    notes = getattr(function, "__annotations__", {})
-    return "return" in notes and notes["return"] in (None, "None")
 
 
 def refuse(value: Any) -> Any:

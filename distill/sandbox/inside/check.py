@@ -25,20 +25,8 @@ from .serialise import Wire
 
 TESTS = "tests"
 TRUSTED_MODULES = (
-    *(
-        "bisect",
-        "cmath",
-        "collections",
-        "copy",
-        "datetime",
-        "decimal",
-        "fractions",
-        "functools",
-        "heapq",
-        "itertools",
-        "json",
-    ),
-    *("math", "os", "random", "re", "statistics", "string", "sys"),
+    "bisect cmath collections copy datetime decimal fractions functools heapq itertools json math os random "
+    "re statistics string sys"
 )
 """Modules that tests may use without an import: they never come from the answer, which could bend
 `math.isclose`."""
@@ -54,7 +42,7 @@ class Names(dict):  # type: ignore[type-arg]
     def __missing__(self, name: str) -> Any:
         if name.startswith("__") or hasattr(builtins, name):
             raise KeyError(name)  # the interpreter goes on to the built-in names
-        if name in TRUSTED_MODULES:
+        if name in TRUSTED_MODULES.split():
             return importlib.import_module(name)
         try:
             value = self.client.name(name)
@@ -87,13 +75,7 @@ def examine(source: str) -> str:
         return f"{type(error).__name__}: {error}"
     for node in ast.walk(tree):
         called = node.func if isinstance(node, ast.Call) else None
-        name = (
-            called.attr
-            if isinstance(called, ast.Attribute)
-            else called.id
-            if isinstance(called, ast.Name)
-            else ""
-        )
+        name = getattr(called, "attr", getattr(called, "id", ""))
         if isinstance(node, (ast.Assert, ast.Raise)) or name.startswith("assert"):
             return ""
     return "the tests assert nothing"
@@ -166,6 +148,6 @@ def described(error: BaseException, source: str) -> str:
         text = str(error)[:300]
     except (
         BaseException
-    ):  # a message may hold an object of the answer's, which says what it likes or ends its process
+    ):  # it may hold an object of the answer's, which says what it likes or ends its process
         text = ""
     return f"{type(error).__name__}: {text}".rstrip(": ") + (f" in: {place[:300]}" if place else "")

@@ -20,34 +20,9 @@ from typing import Any
 from . import isolation, prelude, supervisor
 
 PRELOADED = (
-    *(
-        "array",
-        "ast",
-        "bisect",
-        "collections.abc",
-        "copy",
-        "ctypes",
-        "dataclasses",
-        "datetime",
-        "decimal",
-        "enum",
-        "fractions",
-    ),
-    *(
-        "functools",
-        "heapq",
-        "io",
-        "itertools",
-        "json",
-        "math",
-        "operator",
-        "random",
-        "re",
-        "statistics",
-        "string",
-        "struct",
-    ),
-    *("threading", "time", "traceback", "typing", "queue"),
+    "array ast bisect collections.abc copy ctypes dataclasses datetime decimal enum fractions functools "
+    "heapq io itertools json math operator queue random re statistics string struct threading time traceback "
+    "typing"
 )
 """What most programs import. Each megabyte makes each fork slower: what few import is not here."""
 MAX_DESCRIPTORS = 16
@@ -84,7 +59,7 @@ def serve(settings: dict[str, Any]) -> None:
 def preload() -> None:
     """Imports what programs import, and what an interpreter has without asking."""
     site.setquit()  # `python -S` has no exit() and no quit()
-    for name in PRELOADED:
+    for name in PRELOADED.split():
         try:
             importlib.import_module(name)
         except ImportError:  # a Python built without, say, ctypes

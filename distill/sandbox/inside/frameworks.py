@@ -17,17 +17,7 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
-ANSWER_MODULES = (
-    "solution",
-    "solutions",
-    "answer",
-    "main",
-    "submission",
-    "your_module",
-    "your_solution",
-    "your_code",
-    "candidate",
-)
+ANSWER_MODULES = "solution solutions answer main submission your_module your_solution your_code candidate"
 
 
 class Missing(ImportError):
@@ -84,11 +74,8 @@ class Approx:
     """`pytest.approx` of a number, or of a list, tuple or dict of them."""
 
     def __init__(self, expected: Any, rel: float | None = None, abs: float | None = None) -> None:  # noqa: A002 - pytest's name
-        self.expected, self.rel, self.abs = (
-            expected,
-            1e-6 if rel is None and abs is None else rel or 0.0,
-            1e-12 if abs is None else abs,
-        )
+        self.expected, self.abs = expected, 1e-12 if abs is None else abs
+        self.rel = 1e-6 if rel is None and abs is None else rel or 0.0
 
     def __eq__(self, given: object) -> bool:
         return close(given, self.expected, self.rel, self.abs)
@@ -127,31 +114,17 @@ def all_close(given: Any, expected: Any, rtol: float = 1e-5, atol: float = 1e-8,
 
 def install(client: Any) -> None:
     """Makes the answer, and what stands in for missing modules, importable."""
-    for name in ANSWER_MODULES:
-        module = Answer(name)
-        module.client = client
-        sys.modules[name] = module
-    pytest = {
-        "raises": raises,
-        "approx": Approx,
-        "mark": Marks(),
-        "fixture": fixture,
-        "fail": fail,
-        "main": lambda *_, **__: 0,
-    }
-    sys.modules["pytest"] = stand_in("pytest", **pytest)
+    for name in ANSWER_MODULES.split():
+        sys.modules[name] = Answer(name)
+        vars(sys.modules[name]).update(client=client)
+    sys.modules["pytest"] = pytest = StandIn("pytest")
+    vars(pytest).update(raises=raises, approx=Approx, mark=Marks(), fixture=fixture, fail=fail)
+    vars(pytest).update(main=lambda *_, **__: 0)
     if importlib.util.find_spec("numpy") is None:
-        array = {"ndarray": Nothing, "generic": Nothing, "float32": Nothing, "float64": Nothing}
-        numbers = {"inf": math.inf, "nan": math.nan, "pi": math.pi, "e": math.e}
-        sys.modules["numpy"] = stand_in(
-            "numpy", allclose=all_close, isclose=all_close, isnan=math.isnan, **array, **numbers
-        )
-
-
-def stand_in(name: str, **members: Any) -> StandIn:
-    module = StandIn(name)
-    vars(module).update(members)
-    return module
+        sys.modules["numpy"] = numpy = StandIn("numpy")
+        vars(numpy).update(dict.fromkeys(("ndarray", "generic", "float32", "float64"), Nothing))
+        vars(numpy).update(allclose=all_close, isclose=all_close, isnan=math.isnan)
+        vars(numpy).update(inf=math.inf, nan=math.nan, pi=math.pi, e=math.e)
 
 
 def raises(kind: Any, *call: Any, match: str | None = None, **named: Any) -> Any:
@@ -179,11 +152,8 @@ class Marks:
     """`pytest.mark`: parametrize is known; every other mark changes nothing."""
 
     def parametrize(self, names: Any, values: Any, **_: Any) -> Any:
-        listed = (
-            [name.strip() for name in names.split(",") if name.strip()]
-            if isinstance(names, str)
-            else list(names)
-        )
+        parts = names.split(",") if isinstance(names, str) else names
+        listed = [name.strip() for name in parts if name.strip()]
 
         def mark(function: Any) -> Any:
             rows = [dict(zip(listed, value if len(listed) > 1 else (value,))) for value in values]  # noqa: B905

@@ -43,22 +43,17 @@ def prctl(option: int, value: int) -> None:
 
 def mount(source: str, target: str, kind: str, flags: int, options: str = "") -> None:
     """Mounts in the mount namespace of this process."""
-    checked(
-        libc.mount(source.encode(), target.encode(), kind.encode(), flags, options.encode()),
-        f"mount {target}",
-    )
+    words = (word.encode() for word in (source, target, kind))
+    checked(libc.mount(*words, flags, options.encode()), f"mount {target}")
 
 
 def new_namespaces() -> None:
     """Own users, mounts and IPC for this process, and an own process space for its children."""
     user, group = os.getuid(), os.getgid()
     checked(libc.unshare(NEWUSER | NEWPID | NEWNS | NEWIPC), "unshare")
-    for name, text in (
-        ("setgroups", "deny"),
-        ("uid_map", f"{user} {user} 1"),
-        ("gid_map", f"{group} {group} 1"),
-    ):
-        _write("/proc/self/" + name, text)
+    _write("/proc/self/setgroups", "deny")
+    _write("/proc/self/uid_map", f"{user} {user} 1")
+    _write("/proc/self/gid_map", f"{group} {group} 1")
 
 
 def new_mounts(scratch: str, scratch_mb: int) -> None:
@@ -91,9 +86,8 @@ def limit(limits: dict[str, Any], in_namespaces: bool) -> None:
     for kind, value in wanted.items():
         hard = resource.getrlimit(kind)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(
-            kind, (value, hard if kind == resource.RLIMIT_STACK else value)
-        )  # many programs ask for more stack
+        # many programs ask for more stack
+        resource.setrlimit(kind, (value, hard if kind == resource.RLIMIT_STACK else value))
 
 
 def give_up_rights() -> None:
@@ -104,54 +98,32 @@ def give_up_rights() -> None:
     forbid_calls()
 
 
-# Numbers from the kernel's tables for x86_64 and arm64.
-FORBIDDEN = {
+# fmt: off
+FORBIDDEN = {  # numbers from the kernel's tables, line for line the same calls
     "x86_64": (
-        *(
-            29,
-            30,
-            31,
-            64,
-            65,
-            66,
-            68,
-            69,
-            70,
-            71,
-            240,
-            241,
-        ),  # System V and POSIX shared memory, semaphores, queues: unbounded memory
-        *(319, 447),  # memfd_create, memfd_secret: memory that no quota counts
-        *(101, 310, 311, 312, 438),  # ptrace, process_vm_*, kcmp, pidfd_getfd
-        *(425, 426, 427, 321, 298, 323),  # io_uring_*, bpf, perf_event_open, userfaultfd
-        *(248, 249, 250),  # keys
-        *(155, 161, 165, 166, 167, 168, 428, 429, 430, 431, 432, 433, 442),  # mounts, roots, swap
-        *(272, 308, 304, 303, 300, 301),  # unshare, setns, open_by_handle_at, name_to_handle_at, fanotify
-        *(
-            175,
-            176,
-            313,
-            246,
-            320,
-            169,
-            103,
-            163,
-            172,
-            173,
-            179,
-        ),  # modules, kexec, reboot, syslog, acct, ports, quota
+        # System V and POSIX shared memory, semaphores, queues: unbounded memory
+        29, 30, 31, 64, 65, 66, 68, 69, 70, 71, 240, 241,
+        319, 447,  # memfd_create, memfd_secret: memory that no quota counts
+        101, 310, 311, 312, 438,  # ptrace, process_vm_*, kcmp, pidfd_getfd
+        425, 426, 427, 321, 298, 323,  # io_uring_*, bpf, perf_event_open, userfaultfd
+        248, 249, 250,  # keys
+        155, 161, 165, 166, 167, 168, 428, 429, 430, 431, 432, 433, 442,  # mounts, roots, swap
+        272, 308, 304, 303, 300, 301,  # unshare, setns, open_by_handle_at, name_to_handle_at, fanotify
+        # modules, kexec, reboot, syslog, acct, ports, quota
+        175, 176, 313, 246, 320, 169, 103, 163, 172, 173, 179,
     ),
     "aarch64": (
-        *(180, 181, 190, 191, 192, 193, 186, 187, 188, 189, 194, 195, 196),
-        *(279, 447),
-        *(117, 270, 271, 272, 438),
-        *(425, 426, 427, 280, 241, 282),
-        *(217, 218, 219),
-        *(41, 51, 39, 40, 224, 225, 428, 429, 430, 431, 432, 433, 442),
-        *(97, 268, 265, 264, 262, 263),
-        *(105, 106, 273, 104, 294, 142, 116, 89, 60),
+        180, 181, 190, 191, 192, 193, 186, 187, 188, 189, 194, 195, 196,
+        279, 447,
+        117, 270, 271, 272, 438,
+        425, 426, 427, 280, 241, 282,
+        217, 218, 219,
+        41, 51, 39, 40, 224, 225, 428, 429, 430, 431, 432, 433, 442,
+        97, 268, 265, 264, 262, 263,
+        105, 106, 273, 104, 294, 142, 116, 89, 60,
     ),
 }
+# fmt: on
 ARCHITECTURE = {"x86_64": (0xC000003E, 41), "aarch64": (0xC00000B7, 198)}
 """Audit name of the architecture and its number of `socket`."""
 LOAD, EQUAL, ABOVE, RETURN = 0x20, 0x15, 0x25, 0x06
@@ -174,14 +146,8 @@ def forbid_calls() -> None:
     body += [(RETURN, 0, 0, REFUSE), (RETURN, 0, 0, ALLOW)]
     for number in FORBIDDEN[machine]:
         body += [(EQUAL, 0, 1, number), (RETURN, 0, 0, REFUSE)]
-    head = [
-        (LOAD, 0, 0, 4),
-        (EQUAL, 1, 0, audit),
-        (RETURN, 0, 0, KILL),
-        (LOAD, 0, 0, 0),
-        (ABOVE, 0, 1, X32),
-        (RETURN, 0, 0, KILL),
-    ]
+    head = [(LOAD, 0, 0, 4), (EQUAL, 1, 0, audit), (RETURN, 0, 0, KILL)]
+    head += [(LOAD, 0, 0, 0), (ABOVE, 0, 1, X32), (RETURN, 0, 0, KILL)]
     lines = b"".join(struct.pack("HBBI", *line) for line in [*head, *body, (RETURN, 0, 0, ALLOW)])
     buffer = ctypes.create_string_buffer(lines, len(lines))
     program = struct.pack("HxxxxxxP", len(lines) // 8, ctypes.addressof(buffer))

@@ -14,37 +14,11 @@ import sys
 from typing import Any
 
 MODULES = (
-    *(
-        "bisect",
-        "collections",
-        "copy",
-        "datetime",
-        "decimal",
-        "fractions",
-        "functools",
-        "heapq",
-        "io",
-        "itertools",
-        "json",
-        "math",
-    ),
-    *("operator", "os", "random", "re", "statistics", "string", "sys", "time", "typing"),
+    "bisect collections copy datetime decimal fractions functools heapq io itertools json math operator os "
+    "random re statistics string sys time typing"
 )
 """Modules under their own names; all are preloaded."""
-ALL_OF = (
-    "statistics",
-    "random",
-    "operator",
-    "copy",
-    "string",
-    "math",
-    "bisect",
-    "heapq",
-    "itertools",
-    "functools",
-    "collections",
-    "typing",
-)
+ALL_OF = "statistics random operator copy string math bisect heapq itertools functools collections typing"
 """Modules whose public names are there too; a later one wins over an earlier one."""
 SOME_OF = {
     "datetime": ("date", "timedelta"),
@@ -61,14 +35,14 @@ _NAMES: dict[str, Any] = {}
 
 def collect() -> None:
     """Looks the names up, once, in the process that is forked."""
-    for module in ALL_OF:
+    for module in ALL_OF.split():
         found = vars(importlib.import_module(module))
         public = found.get("__all__") or [name for name in found if not name.startswith("_")]
         _NAMES.update((name, found[name]) for name in public)
     for module, names in SOME_OF.items():
         found = vars(importlib.import_module(module))
         _NAMES.update((name, found[name]) for name in names)
-    _NAMES.update((module, importlib.import_module(module)) for module in MODULES)
+    _NAMES.update((module, importlib.import_module(module)) for module in MODULES.split())
     for name in _KEPT & set(_NAMES):
         del _NAMES[name]
 

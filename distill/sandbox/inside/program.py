@@ -80,23 +80,12 @@ def arrange(control: int, descriptors: list[int]) -> tuple[int | None, int | Non
 
 def new_streams() -> None:
     """Standard streams as an interpreter makes them, on 0, 1 and 2."""
-    streams: dict[str, Any] = {
-        "stdin": io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)), "utf-8", "surrogateescape"),
-        "stdout": io.TextIOWrapper(
-            io.BufferedWriter(io.FileIO(1, "w", closefd=False)), "utf-8", "surrogateescape"
-        ),
-        "stderr": io.TextIOWrapper(
-            io.BufferedWriter(io.FileIO(2, "w", closefd=False)),
-            "utf-8",
-            "backslashreplace",
-            line_buffering=True,
-        ),
-    }
-    for name, stream in streams.items():
-        stream.buffer.raw.name, stream.mode = (
-            f"<{name}>",
-            "r" if name == "stdin" else "w",
-        )  # fast input classes ask for them
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        mode, errors = "w" if number else "r", "backslashreplace" if number == STDERR else "surrogateescape"
+        raw = io.FileIO(number, mode, closefd=False)
+        buffer = io.BufferedWriter(raw) if number else io.BufferedReader(raw)
+        stream: Any = io.TextIOWrapper(buffer, "utf-8", errors, line_buffering=number == STDERR)
+        stream.buffer.raw.name, stream.mode = f"<{name}>", mode  # fast input classes ask for them
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
 
@@ -117,12 +106,10 @@ def finish(
     atexit._run_exitfuncs()
     code = flush([sys.stdout, sys.__stdout__, result]) or code
     flush([sys.stderr, sys.__stderr__])
-    vars(
-        sys.modules["__main__"]
-    ).clear()  # files that were never closed are flushed when nothing refers to them
-    return (
-        flush([sys.__stdout__]) or code
-    )  # what their end has printed; a stream of the program's own may not work any more
+    # files that were never closed are flushed when nothing refers to them
+    vars(sys.modules["__main__"]).clear()
+    # what their end has printed; a stream of the program's own may not work any more
+    return flush([sys.__stdout__]) or code
 
 
 def flush(streams: Iterable[Any]) -> int:

@@ -34,12 +34,8 @@ class Client:
 
     def ask(self, do: str, *arguments: Any, **named: Any) -> Any:
         """The value of an operation on values and objects over there; raises what it raised there."""
-        request = {
-            "do": do,
-            "arguments": encode(list(arguments), self.number),
-            "named": encode(named, self.number),
-        }
-        reply = self.exchange(request)
+        given = {"arguments": encode(list(arguments), self.number), "named": encode(named, self.number)}
+        reply = self.exchange({"do": do, **given})
         value = self.read(reply.get("value"))
         if do == "call" and value is None:
             for argument, changed in zip(arguments, self.read(reply.get("arguments", []))):  # noqa: B905 - strict came after Python 3.8
@@ -100,9 +96,8 @@ class Client:
         if error is None:
             self.fail(f"the answer raised {raised[1]}: {raised[2]}".rstrip(": "))
         if isinstance(error, StopIteration) and not may_stop:
-            error = RuntimeError(
-                "StopIteration"
-            )  # or it would end a loop of the tests early: `all(map(candidate, cases))`
+            # or it would end a loop of the tests early: `all(map(candidate, cases))`
+            error = RuntimeError("StopIteration")
         if isinstance(error, ImportError):
             self.missing.append(error)
         raise error
@@ -135,6 +130,11 @@ class Client:
         return {"function": len(self.functions) - 1}
 
 
+def asks(do: str) -> Any:
+    """A method that is an operation on an object over there."""
+    return lambda self, *arguments, **named: self._client.ask(do, self, *arguments, **named)
+
+
 class Handle:
     """An object in the answer's process."""
 
@@ -144,55 +144,27 @@ class Handle:
         object.__setattr__(self, "_client", client)
         object.__setattr__(self, "_number", number)
 
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
-        return self._client.ask("call", self, *arguments, **named)
-
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") and name not in ("__name__", "__doc__"):
             raise AttributeError(name)
         return self._client.ask("get", self, name)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        self._client.ask("set", self, name, value)
-
-    def __getitem__(self, key: Any) -> Any:
-        return self._client.ask("item", self, key)
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        self._client.ask("set_item", self, key, value)
-
-    def __delitem__(self, key: Any) -> None:
-        self._client.ask("delete_item", self, key)
-
-    def __len__(self) -> int:
-        return self._client.ask("length", self)  # type: ignore[no-any-return]
-
-    def __iter__(self) -> Any:
-        return self._client.ask("iterate", self)
-
-    def __next__(self) -> Any:
-        return self._client.ask("next", self)
-
-    def __str__(self) -> str:
-        return self._client.ask("text", self)  # type: ignore[no-any-return]
-
-    def __repr__(self) -> str:
-        return self._client.ask("shown", self)  # type: ignore[no-any-return]
-
     def __instancecheck__(self, value: Any) -> bool:
         return type(value) is Handle and self._client.ask("instance", self, value) is True
-
-    def __enter__(self) -> Any:
-        return self._client.ask("enter", self)
 
     def __exit__(self, *raised: Any) -> None:
         self._client.ask("exit", self)
 
-    def __contains__(self, value: Any) -> bool:
-        raise TypeError("the answer's object cannot be searched: it could say yes to everything")
-
     def __bool__(self) -> bool:
         return self._client.ask("true", self) is True
+
+    __call__, __setattr__, __getitem__ = asks("call"), asks("set"), asks("item")
+    __setitem__, __delitem__, __len__ = asks("set_item"), asks("delete_item"), asks("length")
+    __iter__, __next__, __enter__ = asks("iterate"), asks("next"), asks("enter")
+    __str__, __repr__ = asks("text"), asks("shown")
+
+    def __contains__(self, value: Any) -> bool:
+        raise TypeError("the answer's object cannot be searched: it could say yes to everything")
 
     def __eq__(self, other: object) -> bool:
         if other is None:

@@ -34,7 +34,8 @@ def main(data: dict[str, Any], result: BinaryIO, inbox: int | None, outbox: int 
 def report(data: dict[str, Any]) -> dict[str, Any]:
     """What there is to say about one query."""
     database = sqlite3.connect(":memory:", isolation_level=None)
-    database.text_factory = _text
+    # text that is no UTF-8 stays what it is, and different from other text
+    database.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
     try:
         database.executescript(data["schema"])
         database.executescript(data["rows"])
@@ -44,11 +45,8 @@ def report(data: dict[str, Any]) -> dict[str, Any]:
     try:
         return {"rows": rows(database.execute(data["query"]))}
     except (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError, MemoryError) as error:
-        return (
-            {"timeout": True}
-            if str(error) == "interrupted"
-            else {"error": str(error) or "more memory than it may have"}
-        )
+        cause = str(error) or "more memory than it may have"
+        return {"timeout": True} if cause == "interrupted" else {"error": cause}
 
 
 def rows(cursor: sqlite3.Cursor) -> list[list[Any]]:
@@ -68,9 +66,8 @@ def rows(cursor: sqlite3.Cursor) -> list[list[Any]]:
 def _confine(database: sqlite3.Connection, seconds: float) -> None:
     """From here on the connection only reads, and only for so many CPU seconds."""
     with contextlib.suppress(sqlite3.Error):  # an SQLite without JSON
-        database.execute(
-            "SELECT 1 FROM json_each('[]'), json_tree('[]')"
-        )  # their first use declares them, which the authorizer would deny
+        # their first use declares them, which the authorizer would deny
+        database.execute("SELECT 1 FROM json_each('[]'), json_tree('[]')")
     deadline = time.process_time() + seconds
     database.set_authorizer(_allow)
     database.set_progress_handler(lambda: time.process_time() > deadline, STEPS_BETWEEN_LOOKS)
@@ -81,8 +78,3 @@ def _confine(database: sqlite3.Connection, seconds: float) -> None:
 def _allow(action: int, first: str | None, second: str | None, schema: str | None, view: str | None) -> int:
     allowed = action in READING or (action == FUNCTION and (second or "").lower() not in FORBIDDEN_FUNCTIONS)
     return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
-
-
-def _text(raw: bytes) -> str:
-    """Text that is no UTF-8 stays what it is, and different from other text."""
-    return raw.decode("utf-8", "surrogateescape")

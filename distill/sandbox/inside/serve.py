@@ -64,13 +64,10 @@ class Server:
     def answer(self, request: dict[str, Any]) -> None:
         """Sends a value, or what was raised."""
         try:
-            reply = {"id": request["id"], **self.done(request)}
-            self.wire.send(reply)
+            self.wire.send({"id": request["id"], **self.done(request)})
         except (EOFError, BrokenPipeError):
             os._exit(0)
-        except (
-            BaseException
-        ) as error:  # SystemExit too: the tests decide what it means that the code ends here
+        except BaseException as error:  # SystemExit too: the tests decide what it means that the code ends
             self.wire.send({"id": request["id"], "raised": described(error)})
 
     def done(self, request: dict[str, Any]) -> dict[str, Any]:

@@ -78,9 +78,11 @@ def supervise(
     _, status, usage = os.wait4(child, 0)
     if first:
         os.waitpid(first, 0)  # only now: process 1 ends after the last of its process space is waited for
-    watched.close()
+    watched.ring(True)  # leaves the other one of a pair with a peer that sleeps
     seconds = max(watched.seconds, usage.ru_utime + usage.ru_stime)
-    return {"seconds": seconds, **(ending or decode(status))}
+    killed = os.WIFSIGNALED(status)
+    code = os.WTERMSIG(status) if killed else os.WEXITSTATUS(status)
+    return {"seconds": seconds, **(ending or {"ending": "signal" if killed else "exit", "code": code})}
 
 
 def start_init(settings: dict[str, Any], descriptors: list[int]) -> int:
@@ -144,7 +146,7 @@ def end(first: int, watched: accounting.Meter) -> None:
         os.kill(first, signal.SIGKILL)  # the kernel kills the rest of the process space
         return
     for _ in range(1000):
-        living = [number for number, state in watched.descendants() if state != "Z"]
+        living = [number for number, fields in watched.processes() if fields[accounting.STATE] != "Z"]
         if not living:
             return
         for number in living:
@@ -152,10 +154,3 @@ def end(first: int, watched: accounting.Meter) -> None:
                 os.kill(number, signal.SIGKILL)
             except ProcessLookupError:
                 continue
-
-
-def decode(status: int) -> dict[str, Any]:
-    """How a program that ended by itself did."""
-    if os.WIFSIGNALED(status):
-        return {"ending": "signal", "code": os.WTERMSIG(status)}
-    return {"ending": "exit", "code": os.WEXITSTATUS(status)}
