@@ -68,18 +68,13 @@ def judge(problem: Problem, answer: str, section: Verification) -> Verdict:
     started = perf_counter()
     listed = options(problem.question)
     cause = unusable(problem.reference, listed)
+    outcome: Outcome
     try:
         text, chosen = extract(answer, listed)
+        extracted = ", ".join(sorted(chosen)) or (text and text[: section.max_answer_characters])
+        outcome, detail = _compared(named(problem.reference or "", listed), chosen, text)
     except ValueError as error:
-        return Verdict(
-            "unparsed_reference" if cause else "unparsed_answer",
-            None,
-            cause or str(error),
-            perf_counter() - started,
-            VERSION,
-        )
-    extracted = ", ".join(sorted(chosen)) or (text and text[: section.max_answer_characters])
-    outcome, detail = _compared(named(problem.reference or "", listed), chosen, text)
+        extracted, outcome, detail = None, "unparsed_answer", str(error)
     if cause:
         outcome, detail = "unparsed_reference", cause
     return Verdict(outcome, extracted, detail, perf_counter() - started, VERSION)
@@ -96,12 +91,11 @@ def unusable(reference: str | None, listed: Options) -> str:
     if not listed:
         return "the question lists no options"
     wanted = named(reference or "", listed)
-    if wanted and wanted <= set(listed):
-        return ""
-    return (
-        f"the reference is none of the options that the question lists ({', '.join(listed)}), nor the "
-        "text of one of them"
+    names = ", ".join(listed)
+    unknown = (
+        f"the reference is none of the options that the question lists ({names}), nor the text of one of them"
     )
+    return "" if wanted and wanted <= set(listed) else unknown
 
 
 def extract(answer: str, listed: Options) -> tuple[str | None, Letters]:
@@ -112,22 +106,18 @@ def extract(answer: str, listed: Options) -> tuple[str | None, Letters]:
         boxed = _TAG.split(answer[: answer.rfind("</answer>")])[-1]
     if boxed is None:
         return _from_words(plain(answer), listed)
-    letters = named(boxed, listed) or _lower_case(boxed, listed)
+    letters, inside = named(boxed, listed), plain(boxed)
+    if not letters and len(letter := inside.strip().strip("().")) == 1 and "a" <= letter <= "z":
+        letters = frozenset(letter.upper()) & frozenset(listed)  # elsewhere it is a word or a variable
     if letters:
         later = plain(answer[answer.rfind(boxed) + len(boxed) :])
         contradicts = letters != (_stated(later, listed)[1] or letters)
         return boxed.strip(), NONE if contradicts else letters
-    if not boxed.strip() or _hints(boxed, listed):
+    hints = not _RELATION.search(inside) and _names(listed).name.search(inside)
+    if not boxed.strip() or hints:  # it speaks of options in a way that nothing beside it may settle
         return boxed.strip() or None, NONE
     text, letters = _from_words(_BOX.sub(r" \1 ", plain(answer)), listed)
     return (text, letters) if letters else (boxed.strip(), NONE)
-
-
-def _hints(boxed: str, listed: Options) -> bool:
-    """Whether a box that is no formula speaks of options in a way that is not read: nothing beside it may
-    settle what it means."""
-    text = plain(boxed)
-    return not _RELATION.search(text) and _names(listed).name.search(text) is not None
 
 
 def _from_words(text: str, listed: Options) -> tuple[str | None, Letters]:
@@ -140,17 +130,6 @@ def _from_words(text: str, listed: Options) -> tuple[str | None, Letters]:
         return said, letters
     lines = _listing(text, listed)
     return (lines[0], NONE.union(*(named(line, listed) for line in lines))) if lines else (said, NONE)
-
-
-def _lower_case(boxed: str, listed: Options) -> Letters:
-    """The letter when all that a box holds is one in lower case; elsewhere such a letter is a word or a
-    variable."""
-    letter = plain(boxed).strip().strip("().")
-    return (
-        frozenset(letter.upper())
-        if len(letter) == 1 and letter.upper() in listed and "a" <= letter <= "z"
-        else NONE
-    )
 
 
 def named(text: str, listed: Options) -> Letters:
@@ -173,9 +152,7 @@ def named(text: str, listed: Options) -> Letters:
             return frozenset((letter,))
         if letter in listed and _by_text(rest.strip().strip("().:、-–— "), listed):
             return NONE  # the letter of one option with the text of another
-        others = (
-            fold(found.group(1) or found.group(2), listed.style) for found in read.marker.finditer(rest)
-        )
+        others = (fold(found[1] or found[2], listed.style) for found in read.marker.finditer(rest))
         return NONE if _DENIAL.search(rest) else frozenset((letter,)).union(others)
     shorter = without_texts(text, listed)
     said = read.said.match(shorter) if shorter != text else None
@@ -199,9 +176,8 @@ def _own_texts(items: tuple[tuple[str, str], ...], style: str) -> tuple[re.Patte
         if not text or len(text) > LONGEST_TEXT or option.strip(" .") in dict(items):
             continue
         called = f"(?i:{name})" if style != "upper" else name
-        behind.append(
-            rf"({called})(?=[^A-Za-z0-9])\)?[):.、]?\s?(?:[-–—:,(]\s?)?[\"']?(?i:{text})[\"']?\s?\)?"
-        )
+        joint = r"(?=[^A-Za-z0-9])\)?[):.、]?\s?(?:[-–—:,(]\s?)?[\"']?"
+        behind.append(rf"({called}){joint}(?i:{text})[\"']?\s?\)?")
         before.append(
             rf"(?i:{text})[\"']?\s?(?:,?\s(?:which|that)\sis\s|[,(]\s?|\sis\s)(?=\(|(?<=\()|(?i:option|choice|letter))"
             rf"(?i:(?:option|choice|letter)\s)?\(?({called})(?![A-Za-z0-9])\)?"

@@ -33,15 +33,16 @@ _SENTENCE = re.compile(r"[.!?](?=\s)|[。！？]")
 
 def judge(problem: Problem, answer: str, section: Verification) -> Verdict:
     """The verdict on a short text or a structure."""
-    started = perf_counter()
+    started, extracted = perf_counter(), None
     reference = (problem.reference or "").strip()
     listed = choice_options.options(problem.question) if _OPTION.fullmatch(plain(reference)) else {}
+    outcome: Outcome
     try:
         extracted = extract(answer, reference, listed)
+        outcome, detail = _outcome(reference, extracted, listed, section.max_answer_characters)
     except ValueError as error:
-        return Verdict("unparsed_answer", None, str(error), perf_counter() - started, VERSION)
-    outcome, detail = _outcome(reference, extracted, listed, section.max_answer_characters)
-    shown = extracted if extracted is None or len(extracted) <= section.max_answer_characters else None
+        outcome, detail = "unparsed_answer", str(error)
+    shown = None if extracted and len(extracted) > section.max_answer_characters else extracted
     return Verdict(outcome, shown, detail, perf_counter() - started, VERSION)
 
 
@@ -49,20 +50,19 @@ def judge_reference(problem: Problem, section: Verification) -> Verdict:
     """Correct when the reference is there, not too long, and equal to itself."""
     reference = (problem.reference or "").strip()
     if len(reference) > section.max_answer_characters:
-        return Verdict(
-            "unparsed_reference",
-            None,
-            f"longer than {section.max_answer_characters} characters",
-            0.0,
-            VERSION,
-        )
+        cause = f"longer than {section.max_answer_characters} characters"
+        return Verdict("unparsed_reference", None, cause, 0.0, VERSION)
     outcome, detail = _outcome(reference, reference or "-", {}, section.max_answer_characters)
     return Verdict(outcome, reference or None, detail, 0.0, VERSION)
 
 
 def extract(answer: str, reference: str, listed: Mapping[str, str]) -> str | None:
     """The final answer's text, or None; raises ValueError for a box that is never closed."""
-    boxed = _box_of_brackets(answer) if structures.only_brackets(reference) else boxes.last_boxed(answer)
+    opened = answer.rpartition(r"\boxed{")[2].partition("\n")[0]
+    if r"\boxed{" in answer and "}" in opened and structures.only_brackets(reference):
+        boxed: str | None = opened[: opened.rfind("}")].strip()  # in `\boxed{] }}` braces do not pair
+    else:
+        boxed = boxes.last_boxed(answer)
     if boxed is None and "</answer>" in answer:
         boxed = _TAG.split(answer[: answer.rfind("</answer>")])[-1]
     if boxed is not None:
@@ -70,33 +70,21 @@ def extract(answer: str, reference: str, listed: Mapping[str, str]) -> str | Non
     if (written := _written_json(answer)) is not None:
         return written
     text = unwrapped(answer).strip()
-    most_words = MORE_WORDS + (
-        max(len(words.split()) for words in (reference, *listed.values())) if reference else MORE_WORDS
-    )
+    longest = max(len(words.split()) for words in (reference, *listed.values())) if reference else MORE_WORDS
+    most_words = MORE_WORDS + longest
     structured = bool(reference) and not isinstance(structures.read(reference), str)
-    if heads := list(_SAID.finditer(text)):
-        return _marked(text[heads[-1].end() :].strip(), most_words, structured)
-    if structured and (block := structures.closing_block(text)):
-        return block
+    if heads := list(_SAID.finditer(text)):  # the block or line after it, or its first sentence
+        block = text[heads[-1].end() :].strip().partition("\n\n")[0].strip()
+        said = block.partition("\n")[0].strip()
+        closes = structured and structures.closing_block(block) == block
+        if closes or structures.json_value(block) is not None:
+            return block
+        return (said if len(said.split()) <= most_words else _SENTENCE.split(said)[0].strip()) or None
+    if structured and (ending := structures.closing_block(text)):
+        return ending
     lines = [line for line in text.splitlines() if line]
     last = "\n".join(lines[-1 - reference.count("\n") :]).strip()
     return last if last and len(last.split()) <= most_words else None
-
-
-def _box_of_brackets(answer: str) -> str | None:
-    r"""What stands in the last box up to the last brace of its line: in `\boxed{] }}` braces do not pair."""
-    opened = answer.rpartition(r"\boxed{")
-    line = opened[2].partition("\n")[0]
-    return line[: line.rfind("}")].strip() if opened[1] and "}" in line else boxes.last_boxed(answer)
-
-
-def _marked(text: str, most_words: int, structured: bool) -> str | None:
-    """What a marker announces: the block or line after it, or its first sentence when it is too long."""
-    block = text.partition("\n\n")[0].strip()
-    line = block.partition("\n")[0].strip()
-    if structures.json_value(block) is not None or (structured and structures.closing_block(block) == block):
-        return block
-    return (line if len(line.split()) <= most_words else _SENTENCE.split(line)[0].strip()) or None
 
 
 def _written_json(answer: str) -> str | None:

@@ -76,11 +76,8 @@ def parse(text: str) -> Database:
         data = json.loads(text)
     except (ValueError, RecursionError):
         raise ValueError("the tests are no JSON") from None
-    if (
-        not isinstance(data, dict)
-        or not isinstance(data.get("schema"), str)
-        or not isinstance(data.get("rows", ""), str)
-    ):
+    texts = (data.get("schema"), data.get("rows", "")) if isinstance(data, dict) else (None,)
+    if not all(isinstance(text, str) for text in texts):
         raise ValueError("the tests are no object with the SQL texts schema and rows")
     if not isinstance(data.get("ordered", False), bool):
         raise ValueError("ordered is neither true nor false")
@@ -114,9 +111,8 @@ def _verdict(opened: Boxes, database: Database, reference: str, query: str) -> V
     try:
         wanted = _wanted(opened, database, reference)
         if wanted.outcome != "correct":
-            return Verdict(
-                "unparsed_reference", query, f"the reference query: {wanted.detail}", wanted.seconds, VERSION
-            )
+            cause = f"the reference query: {wanted.detail}"
+            return Verdict("unparsed_reference", query, cause, wanted.seconds, VERSION)
         given = wanted if query == reference else _run(opened, database, query)
     except InfraError as error:
         return Verdict("error", query, f"infra_error: {error}", 0.0, VERSION)
@@ -134,22 +130,23 @@ def _wanted(opened: Boxes, database: Database, reference: str) -> Found:
 
 def _run(opened: Boxes, database: Database, query: str) -> Found:
     """The rows of one query; raises InfraError."""
-    seconds = opened.limits.timeout_seconds * INSIDE_SHARE
-    ran = opened.run(
-        Job("query", {"schema": database.schema, "rows": database.rows, "query": query, "seconds": seconds})
-    )
+    data: dict[str, Any] = {"schema": database.schema, "rows": database.rows, "query": query}
+    data["seconds"] = opened.limits.timeout_seconds * INSIDE_SHARE
+    ran = opened.run(Job("query", data))
     if ran.ending == "timeout":
         return Found("timeout", "stopped at the time limit", ran.seconds)
     if ran.ending in ("memory", "output"):
         return Found("wrong", f"more {ran.ending} than verification.sandbox.{ran.ending}_mb", ran.seconds)
     if ran.ending != "exit" or ran.code:
-        raise InfraError(
-            f"the query's process ended by {ran.ending} {ran.code}: "
-            f"{ran.stderr[-200:].decode(errors='replace')}"
-        )
+        said = ran.stderr[-200:].decode(errors="replace")
+        raise InfraError(f"the query's process ended by {ran.ending} {ran.code}: {said}")
     report = json.loads(ran.result)
     if "rows" in report:
-        return Found("correct", "", ran.seconds, tuple(tuple(map(_value, row)) for row in report["rows"]))
+        rows = [
+            tuple(bytes.fromhex(cell["blob"]) if isinstance(cell, dict) else cell for cell in row)
+            for row in report["rows"]
+        ]
+        return Found("correct", "", ran.seconds, tuple(rows))
     if "timeout" in report:
         return Found("timeout", "stopped at the time limit", ran.seconds)
     if "schema_error" in report:
@@ -157,20 +154,12 @@ def _run(opened: Boxes, database: Database, query: str) -> Found:
     return Found("wrong", report["error"], ran.seconds)
 
 
-def _value(data: Any) -> Any:
-    return bytes.fromhex(data["blob"]) if isinstance(data, dict) else data
-
-
 def difference(wanted: tuple[tuple[Any, ...], ...], given: tuple[tuple[Any, ...], ...], ordered: bool) -> str:
     """How two results differ, or nothing when they are the same."""
     if len(wanted) != len(given):
         return f"{len(given)} rows, expected {len(wanted)}"
-    pairs = (
-        zip(wanted, given, strict=True)
-        if ordered
-        else zip(sorted(wanted, key=_key), sorted(given, key=_key), strict=True)
-    )
-    for one, other in pairs:
+    results = (wanted, given) if ordered else (sorted(wanted, key=_key), sorted(given, key=_key))
+    for one, other in zip(*results, strict=True):
         if len(one) != len(other):
             return f"{len(other)} columns, expected {len(one)}"
         if not all(map(same, one, other)):
@@ -189,8 +178,6 @@ def same(one: Any, other: Any) -> bool:
 def _key(row: tuple[Any, ...]) -> tuple[Any, ...]:
     """A place in an order in which equal rows meet: first what is exact, then numbers, rounded, since 0.1 +
     0.2 must meet 0.3."""
-    exact = tuple(
-        "" if isinstance(value, (int, float)) else f"{type(value).__name__}:{value!r}" for value in row
-    )
     numbers = tuple(value for value in row if isinstance(value, (int, float)))
-    return exact, tuple(float(f"{value:.8g}") for value in numbers), numbers
+    exact = (f"{type(value).__name__}:{value!r}" * (not isinstance(value, (int, float))) for value in row)
+    return tuple(exact), tuple(float(f"{value:.8g}") for value in numbers), numbers

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from fractions import Fraction
-from itertools import accumulate, takewhile
+from itertools import accumulate
 from typing import Any
 
 from distill.records import Outcome
@@ -51,11 +51,9 @@ def compared(wanted: Any, answer: str) -> tuple[Outcome, str]:
     value = json_value(text)
     if isinstance(wanted, dict):
         given = value if isinstance(value, dict) else assigned(text, at_least=1)
-        return (
-            ("unparsed_answer", "no assignment of values to keys")
-            if given is None
-            else _by_key(wanted, given)
-        )
+        if given is not None:
+            return _by_key(wanted, given)
+        return ("unparsed_answer", "no assignment of values to keys")
     if isinstance(wanted, frozenset):
         same = wanted == (frozenset(map(_scalar, value)) if isinstance(value, list) else _scalars(text))
     else:
@@ -89,9 +87,7 @@ def json_value(text: str) -> Any:
     if max(accumulate((character in "[{") - (character in "]}") for character in text)) > DEEPEST:
         return None
     if '"' not in text:
-        text = re.sub(
-            r"\b(?:True|False|None)\b", lambda match: _PYTHON[match.group()], text.replace("'", '"')
-        )
+        text = re.sub(r"\b(?:True|False|None)\b", lambda match: _PYTHON[match[0]], text.replace("'", '"'))
     try:
         return json.loads(text, object_pairs_hook=_without_twins)
     except ValueError:
@@ -111,13 +107,11 @@ def assigned(text: str, at_least: int = 2) -> dict[str, Any] | None:
 
 def closing_block(text: str) -> str | None:
     """The lines of assignments, the bullet list or the table that a text ends with, or None."""
-    lines = text.rpartition("\n\n")[2].splitlines()
-    block = list(
-        takewhile(
-            lambda line: line.startswith("|") or _BULLETED.match(line) or assigned(line, at_least=1),
-            reversed(lines),
-        )
-    )
+    block: list[str] = []
+    for line in reversed(text.rpartition("\n\n")[2].splitlines()):
+        if not (line.startswith("|") or _BULLETED.match(line) or assigned(line, at_least=1)):
+            break
+        block.append(line)
     found = "\n".join(reversed(block))
     return found if assigned(found) or (len(block) > 1 and all(map(_BULLETED.match, block))) else None
 
@@ -162,12 +156,8 @@ def _items(text: str) -> list[str]:
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     if lines and all(line.startswith("|") for line in lines):
         rules = [number for number, line in enumerate(lines) if _RULE.fullmatch(line) and "-" in line]
-        rows = lines[rules[0] + 1 :] if rules else lines
-        return [
-            " = ".join(cell.strip() for cell in row.strip("|").split("|"))
-            for row in rows
-            if row.count("|") == 3
-        ]
+        rows = [row for row in (lines[rules[0] + 1 :] if rules else lines) if row.count("|") == 3]
+        return [" = ".join(cell.strip() for cell in row.strip("|").split("|")) for row in rows]
     lines = lines[1:] if lines and lines[0].endswith(":") else lines
     items = [item for line in lines for item in line.split(";")]
     items = items[0].split(",") if len(items) == 1 else items
@@ -178,11 +168,8 @@ def _parts(text: str) -> list[str]:
     """The elements of a list in plain writing: lines, or what stands between commas."""
     text = text.strip()
     text = text[1:-1] if text[:1] + text[-1:] in ("[]", "()", "{}") else text
-    parts = (
-        text.split("\n")
-        if "\n" in text.strip()
-        else re.split(r",(?!\d{3}(?!\d))\s?(?:and\s)?|\sand\s|[;、，]\s?", text)
-    )
+    joint = r"\n" if "\n" in text.strip() else r",(?!\d{3}(?!\d))\s?(?:and\s)?|\sand\s|[;、，]\s?"
+    parts = re.split(joint, text)
     return [_BULLET.sub("", part.strip()) for part in parts if part.strip()]
 
 

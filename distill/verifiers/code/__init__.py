@@ -65,9 +65,8 @@ def judge_reference(problem: Problem, section: Verification) -> Verdict:
 
 def _bare(reference: str, tests: Tests) -> str:
     """The reference solution without a fence around it."""
-    fenced = any(
-        block.label in blocks.PYTHON for block in blocks.blocks(reference)
-    ) or reference.lstrip().startswith("```")
+    labels = {block.label for block in blocks.blocks(reference)}
+    fenced = labels & blocks.PYTHON or reference.lstrip().startswith("```")
     found = blocks.python(reference, _names(tests), isinstance(tests, Printing)) if fenced else None
     return found[0] if found else reference
 
@@ -86,7 +85,15 @@ def _tests(problem: Problem) -> Tests:
 def _verdict(opened: Boxes, tests: Tests, code: str, fenced: bool) -> Verdict:
     """Runs the tests; in a thread of the boxes."""
     try:
-        outcome, detail, seconds = _tested(opened, tests, code)
+        match tests:
+            case Printing():
+                program = f"{tests.setup}\n{code}" if tests.setup else code
+                found = _each(len(tests.cases), lambda index: _printed(opened, tests, program, index))
+            case Returning():
+                found = _each(len(tests.cases), lambda index: _returned(opened, tests, code, index))
+            case Asserting():
+                found = _asserted(opened, tests, code)
+        outcome, detail, seconds = found
     except InfraError as error:
         outcome, detail, seconds = "error", f"infra_error: {error}", 0.0
     if not fenced and outcome == "wrong" and _SYNTAX.match(detail):
@@ -94,9 +101,7 @@ def _verdict(opened: Boxes, tests: Tests, code: str, fenced: bool) -> Verdict:
     detail = detail[:DETAIL_CHARACTERS]
     if _MISSING in detail and outcome == "wrong":
         detail += "; the sandbox's Python lacks it (verification.sandbox.python)"
-    storable = detail.encode(
-        "utf-8", "backslashreplace"
-    ).decode()  # what programs say may hold lone surrogates
+    storable = detail.encode("utf-8", "backslashreplace").decode()  # programs may write lone surrogates
     return Verdict(outcome, code, storable, seconds, VERSION)
 
 
@@ -111,20 +116,8 @@ def _examined(opened: Boxes, tests: Tests) -> Verdict:
     report = _report(ran)
     if report.get("readable"):
         return Verdict("unverified", None, "no reference solution", ran.seconds, VERSION)
-    return Verdict(
-        "unparsed_reference", None, report.get("broken", "the tests cannot be read"), ran.seconds, VERSION
-    )
-
-
-def _tested(opened: Boxes, tests: Tests, code: str) -> Finding:
-    match tests:
-        case Printing():
-            program = f"{tests.setup}\n{code}" if tests.setup else code
-            return _each(len(tests.cases), lambda index: _printed(opened, tests, program, index))
-        case Returning():
-            return _each(len(tests.cases), lambda index: _returned(opened, tests, code, index))
-        case Asserting():
-            return _asserted(opened, tests, code)
+    cause = report.get("broken", "the tests cannot be read")
+    return Verdict("unparsed_reference", None, cause, ran.seconds, VERSION)
 
 
 def _each(count: int, run: Callable[[int], Finding]) -> Finding:
@@ -145,60 +138,51 @@ def _printed(opened: Boxes, tests: Printing, program: str, index: int) -> Findin
     if ended := _ended(ran):
         return ended
     if ran.code:
-        return "wrong", _last_line(ran.stderr) or f"exit status {ran.code}", ran.seconds
+        lines = ran.stderr.decode("utf-8", "replace").strip().splitlines()
+        return "wrong", lines[-1][:300] if lines else f"exit status {ran.code}", ran.seconds
     printed = ran.stdout.decode("utf-8", "backslashreplace")
     if outputs.same_text(expected, printed, _tolerance(opened, tests)):
         return "correct", "", ran.seconds
-    return (
-        "wrong",
-        (f"for {outputs.shown(given)} printed {outputs.shown(printed)}, expected {outputs.shown(expected)}"),
-        ran.seconds,
-    )
+    shown = [outputs.shown(text) for text in (given, printed, expected)]
+    return "wrong", f"for {shown[0]} printed {shown[1]}, expected {shown[2]}", ran.seconds
 
 
 def _returned(opened: Boxes, tests: Returning, code: str, index: int) -> Finding:
     """The finding on what a function returns for one list of arguments."""
     arguments, accepted = tests.cases[index]
-    data: dict[str, Any] = {
-        "setup": tests.setup,
-        "source": code,
-        "entry_point": tests.entry_point,
-        "arguments": arguments,
-    }
+    data = {"setup": tests.setup, "source": code, "entry_point": tests.entry_point, "arguments": arguments}
     ran = opened.run(Job("call", data))
     if ended := _ended(ran):
         return ended
     report = _report(ran)
     if "value" not in report:
-        return "wrong", _raised(report) or "ended before it returned", ran.seconds
+        raised = report.get("raised")
+        is_named = isinstance(raised, list) and len(raised) == 3
+        cause = f"{raised[1]}: {raised[2]}".rstrip(": ") if raised and is_named else ""
+        return "wrong", cause or "ended before it returned", ran.seconds
     try:
         value = outputs.json_value(report["value"])
     except (ValueError, TypeError, RecursionError) as error:
         return "wrong", str(error), ran.seconds
     tolerance = _tolerance(opened, tests)
-    if any(outputs.same_value(expected, value, tolerance) for expected in accepted):
-        return "correct", "", ran.seconds
+    same = any(outputs.same_value(expected, value, tolerance) for expected in accepted)
     if value is None and tests.changes_argument and report.get("in_place") is True and report.get("changed"):
         with suppress(ValueError, TypeError, RecursionError):
             value = outputs.json_value(report["changed"])[0]
-        if any(outputs.same_value(expected, value, tolerance) for expected in accepted):
-            return "correct", "", ran.seconds
-    detail = (
-        f"for {outputs.shown(arguments)} returned {outputs.shown(value)}, expected "
-        f"{outputs.shown(accepted[0])}"
-    )
-    return "wrong", detail, ran.seconds
+        same = same or any(outputs.same_value(expected, value, tolerance) for expected in accepted)
+    if same:
+        return "correct", "", ran.seconds
+    shown = [outputs.shown(one) for one in (arguments, value, accepted[0])]
+    return "wrong", f"for {shown[0]} returned {shown[1]}, expected {shown[2]}", ran.seconds
 
 
 def _tolerance(opened: Boxes, tests: Printing | Returning) -> outputs.Tolerance:
     """What the tests themselves say, or the sandbox's tolerance for numbers that are rounded like the
     expected ones."""
     within = outputs.USUAL if opened.limits.tolerance is None else opened.limits.tolerance
-    if isinstance(tests, Printing):
-        if tests.tolerance is not None:
-            return outputs.Tolerance(tests.tolerance, integers=True)
-        return outputs.rounded((output for _, output in tests.cases), within)
-    return outputs.rounded((accepted for _, accepted in tests.cases), within)
+    if isinstance(tests, Printing) and tests.tolerance is not None:
+        return outputs.Tolerance(tests.tolerance, integers=True)
+    return outputs.rounded((expected for _, expected in tests.cases), within)
 
 
 def _asserted(opened: Boxes, tests: Asserting, code: str) -> Finding:
@@ -207,14 +191,10 @@ def _asserted(opened: Boxes, tests: Asserting, code: str) -> Finding:
     entry_point = tests.entry_point or (_last_function(tests.setup, code) if tests.has_check else None)
     if entry_point is None and tests.has_check and not tests.checks_itself and "class Solution" in code:
         return "unparsed_reference", "the tests check a candidate and name none (entry_point)", 0.0
-    data: dict[str, Any] = {
-        "setup": tests.setup,
-        "source": tests.source,
-        "entry_point": entry_point,
-        "shadowed": list(tests.shadowed),
-    }
-    data["checks_itself"] = tests.checks_itself
-    data |= {"owed": list(tests.owed), "framework": tests.framework, "needs_tests": tests.needs_tests}
+    data: dict[str, Any] = {"setup": tests.setup, "source": tests.source, "entry_point": entry_point}
+    data |= {"shadowed": list(tests.shadowed), "owed": list(tests.owed)}
+    data |= {"checks_itself": tests.checks_itself, "framework": tests.framework}
+    data |= {"needs_tests": tests.needs_tests}
     data["called"] = _CALLED.findall(tests.source_without_definitions)
     served, checked = opened.run_pair(answer, Job("check", data, waits_for_peer=True))
     seconds = served.seconds + checked.seconds
@@ -257,31 +237,16 @@ def _report(ran: Ran) -> dict[str, Any]:
     return report if isinstance(report, dict) else {}
 
 
-def _raised(report: dict[str, Any]) -> str:
-    raised = report.get("raised")
-    return f"{raised[1]}: {raised[2]}".rstrip(": ") if isinstance(raised, list) and len(raised) == 3 else ""
-
-
-def _last_line(stderr: bytes) -> str:
-    lines = stderr.decode("utf-8", "replace").strip().splitlines()
-    return lines[-1][:300] if lines else ""
-
-
 def _names(tests: Tests) -> frozenset[str]:
     """Names of which the answer's block should define one."""
-    match tests:
-        case Printing():
-            return frozenset()
-        case Returning():
-            return _defined_as(tests.entry_point)
-    if tests.entry_point is None and tests.has_check:
+    if isinstance(tests, Printing):
+        return frozenset()
+    if tests.entry_point:
+        return frozenset((tests.entry_point.partition(".")[0],))
+    if isinstance(tests, Asserting) and tests.has_check:
         stub = _last_function(tests.setup, "")
         return frozenset((stub,)) if stub else frozenset()
-    return _defined_as(tests.entry_point) if tests.entry_point else frozenset(_CALLED.findall(tests.source))
-
-
-def _defined_as(entry_point: str) -> frozenset[str]:
-    return frozenset((entry_point.partition(".")[0],))
+    return frozenset(_CALLED.findall(tests.source)) if isinstance(tests, Asserting) else frozenset()
 
 
 def _last_function(setup: str, code: str) -> str | None:
@@ -289,9 +254,6 @@ def _last_function(setup: str, code: str) -> str | None:
     for source in (setup, code):
         if found := [name for name in _FUNCTION.findall(source) if name != "main"]:
             return str(found[-1])
-    methods = (
-        [name for name in _METHOD.findall(code) if not name.startswith("_")]
-        if "class Solution" in code
-        else []
-    )
+    methods = _METHOD.findall(code) if "class Solution" in code else []
+    methods = [name for name in methods if not name.startswith("_")]
     return f"Solution.{methods[0]}" if len(methods) == 1 else None

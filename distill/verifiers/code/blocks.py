@@ -68,14 +68,16 @@ def python(
     if not found:
         return (answer, False) if looks_like_python(answer) else None
     labelled = any(block.label in PYTHON for block in found)
-    codes = [block.text for block in found if _counts(block, labelled) and block.text.strip()]
+    codes = [
+        block.text
+        for block in found
+        if block.text.strip()
+        and (block.label in PYTHON or not (block.label or (labelled and not _STATEMENT.search(block.text))))
+    ]
     if not codes:
         return None
-    wanted = [
-        index
-        for index, code in enumerate(codes)
-        if (_reads(code) if reads_input else names & definitions(code))
-    ]
+    fits = _is_program if reads_input else lambda code: bool(names & definitions(code))
+    wanted = [index for index, code in enumerate(codes) if fits(code)]
     if not wanted:
         known: set[str] = set()
         for index, code in enumerate(codes):
@@ -85,7 +87,7 @@ def python(
     return _with_what_it_uses(codes[chosen], codes[:chosen]), True
 
 
-def _reads(code: str) -> bool:
+def _is_program(code: str) -> bool:
     """Whether a program reads its input and prints."""
     return bool(_INPUT.search(code) and _OUTPUT.search(code)) and not code.lstrip().startswith(">>>")
 
@@ -97,13 +99,9 @@ def _is_demonstration(code: str, known: Set[str], is_later: bool) -> bool:
     tree = _tree(code)
     if tree is None:
         return False
-    rest = [
-        node
-        for node in tree.body
-        if not isinstance(node, (ast.Assert, ast.Import, ast.ImportFrom)) and not _is_text(node)
-    ]
-    if not rest:
-        return not any(isinstance(node, (ast.Import, ast.ImportFrom)) for node in tree.body) or is_later
+    rest = [node for node in tree.body if not isinstance(node, ast.Assert) and not _is_text(node)]
+    if all(isinstance(node, (ast.Import, ast.ImportFrom)) for node in rest):
+        return not rest or is_later
     return not _DEFINITION.search(code) and bool(_used(tree) & known)
 
 
@@ -160,12 +158,6 @@ def _bound(tree: ast.Module) -> frozenset[str]:
     return frozenset(found)
 
 
-def _counts(block: Block, labelled: bool) -> bool:
-    return block.label in PYTHON or (
-        not block.label and (not labelled or bool(_STATEMENT.search(block.text)))
-    )
-
-
 def looks_like_python(text: str) -> bool:
     """True when a line of the text is a definition, an import, an assignment, a return or a print."""
     return bool(_STATEMENT.search(text) or _ASSIGNMENT.search(text))
@@ -189,10 +181,6 @@ def blocks(text: str) -> Iterator[Block]:
             yield Block(label, "\n".join(lines) + "\n")
             fence = ""
         elif fence:
-            lines.append(_without_indent(line, indent))
+            lines.append(line[min(indent, len(line) - len(line.lstrip(" \t"))) :])
     if fence:
         yield Block(label, "\n".join(lines) + "\n")
-
-
-def _without_indent(line: str, indent: int) -> str:
-    return line[min(indent, len(line) - len(line.lstrip(" \t"))) :]

@@ -51,19 +51,14 @@ def cases(data: Any, function: str | None = None) -> Cases:
         parts = [part for name in _PARTS if data.get(name) and (part := cases(data[name], function)).inputs]
         if len({part.function for part in parts}) > 1:
             raise ValueError("the parts of the tests are of different types")
-        return Cases(
-            [one for part in parts for one in part.inputs],
-            [one for part in parts for one in part.outputs],
-            parts[0].function if parts else None,
-        )
-    if (
-        isinstance(data, dict)
-        and isinstance(data.get("input"), list)
-        and isinstance(data.get("output"), list)
-    ):
-        if len(data["input"]) != len(data["output"]):
+        given = [one for part in parts for one in part.inputs]
+        wanted = [one for part in parts for one in part.outputs]
+        return Cases(given, wanted, parts[0].function if parts else None)
+    columns: tuple[Any, ...] = (data.get("input"), data.get("output")) if isinstance(data, dict) else ()
+    if columns and all(isinstance(column, list) for column in columns):
+        if len(columns[0]) != len(columns[1]):
             raise ValueError("the tests have not as many inputs as outputs")
-        return Cases(data["input"], data["output"])
+        return Cases(*columns)
     if isinstance(data, list):
         return _listed(data, function)
     raise ValueError("the tests are of no known shape")
@@ -105,38 +100,22 @@ def calls(inputs: Sequence[Any], outputs: Sequence[Any]) -> Calls:
     given, wanted = list(inputs), list(outputs)
     if given and all(isinstance(one, str) for one in given):
         lines = [one.strip("\n").split("\n") for one in given]
-        read = [[_json(line) for line in one] for one in lines]
-        given = (
-            [one[0] for one in read]
-            if all(len(one) == 1 and isinstance(one[0], list) for one in read)
-            else read
-        )
-        return [(one, (value,)) for one, value in zip(given, _outer(wanted), strict=True)]
+        given = [[_json(line) for line in one] for one in lines]
+        if all(len(one) == 1 and isinstance(one[0], list) for one in given):
+            given = [one[0] for one in given]
+        if all(isinstance(one, str) and _is_json(one) for one in wanted):
+            wanted = list(map(_json, wanted))
+        return [(one, (value,)) for one, value in zip(given, wanted, strict=True)]
     arguments = [one for case in given if isinstance(case, list) for one in case]
     texts = [one for one in arguments if isinstance(one, str)]
     encoded = bool(wanted) and all(isinstance(one, str) and _is_json(one) for one in wanted)
-    if (
-        encoded
-        and texts
-        and len(texts) == len(arguments)
-        and all(map(_is_json, texts))
-        and any(map(_has_parts, [*texts, *wanted]))
-    ):
-        return [
-            ([_json(one) for one in case], (_json(value),)) for case, value in zip(given, wanted, strict=True)
-        ]
+    all_texts = encoded and len(texts) == len(arguments) > 0 and all(map(_is_json, texts))
+    if all_texts and any(text.lstrip()[:1] in ("[", "{", '"') for text in (*texts, *wanted)):
+        given, wanted = [[_json(one) for one in case] for case in given], list(map(_json, wanted))
+        return [(case, (value,)) for case, value in zip(given, wanted, strict=True)]
     if encoded and not texts:
         return [(case, (value, _json(value))) for case, value in zip(given, wanted, strict=True)]
     return [(case, accepted(value)) for case, value in zip(given, wanted, strict=True)]
-
-
-def _outer(values: Sequence[Any]) -> list[Any]:
-    """The values, read where all are JSON texts."""
-    return (
-        [_json(one) for one in values]
-        if all(isinstance(one, str) and _is_json(one) for one in values)
-        else list(values)
-    )
 
 
 def accepted(value: Any) -> tuple[Any, ...]:
@@ -150,11 +129,6 @@ def _is_json(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _has_parts(text: str) -> bool:
-    """Whether a text is JSON that no plain text looks like by chance."""
-    return text.lstrip()[:1] in ("[", "{", '"')
 
 
 def _json(text: str) -> Any:
@@ -175,11 +149,7 @@ def _read(text: str) -> Any:
 def looks_packed(text: str) -> bool:
     """Whether a text may be compressed tests: zlib's first byte in base64, and nothing that base64 does not
     have."""
-    return (
-        text.startswith("eJ")
-        and len(text) > 16
-        and not any(character in text[:200] for character in " \n{}[](),:\"'")
-    )
+    return text.startswith("eJ") and len(text) > 16 and not set(text[:200]) & set(" \n{}[](),:\"'")
 
 
 def unpacked(text: str) -> str:

@@ -45,17 +45,10 @@ def _places(value: Any) -> int:
         return max(map(_places, value), default=0)
     if isinstance(value, dict):
         return max(map(_places, value.values()), default=0)
-    if isinstance(value, (str, float)):
-        found = _INSIDE.findall(value if isinstance(value, str) else repr(value))
-        return max(
-            (
-                len(number.partition(".")[2])
-                for number in found
-                if "." in number and "e" not in number.lower()
-            ),
-            default=0,
-        )
-    return 0
+    if not isinstance(value, (str, float)):
+        return 0
+    found = _INSIDE.findall(value if isinstance(value, str) else repr(value))
+    return max((len(number.partition(".")[2]) for number in found if "e" not in number.lower()), default=0)
 
 
 def same_text(expected: str, printed: str, tolerance: Tolerance = Tolerance()) -> bool:  # noqa: B008 - immutable
@@ -64,17 +57,12 @@ def same_text(expected: str, printed: str, tolerance: Tolerance = Tolerance()) -
 
     With a tolerance, numbers may differ by that much. Indentation and line breaks count.
     """
-    wanted, given = _lines(expected), _lines(printed)
+    wanted, given = (
+        "\n".join(map(str.rstrip, text.split("\n"))).rstrip("\n").split("\n") for text in (expected, printed)
+    )
     return len(wanted) == len(given) and all(
         _same_line(a, b, tolerance) for a, b in zip(wanted, given, strict=True)
     )
-
-
-def _lines(text: str) -> list[str]:
-    lines = [line.rstrip() for line in text.split("\n")]
-    while lines and not lines[-1]:
-        lines.pop()
-    return lines
 
 
 def _same_line(wanted: str, given: str, tolerance: Tolerance) -> bool:
@@ -123,44 +111,31 @@ def _near(wanted: float, given: float, tolerance: Tolerance, coarser: bool) -> b
     relative = 0.0 if coarser and not tolerance.integers else tolerance.within
     if math.isclose(wanted, given, rel_tol=relative, abs_tol=tolerance.within):
         return True
-    return FEWEST_PLACES <= tolerance.places < _places(given) and abs(
-        wanted - given
-    ) <= 0.5 * 10**-tolerance.places * (1 + EXACT)
+    half = 0.5 * 10**-tolerance.places * (1 + EXACT)
+    return FEWEST_PLACES <= tolerance.places < _places(given) and abs(wanted - given) <= half
 
 
 def same_value(expected: Any, given: Any, tolerance: Tolerance = Tolerance(EXACT)) -> bool:  # noqa: B008 - immutable
     """Equality of JSON values by exact type: true is no number, an expected integer wants an integer, floats
     agree to the tolerance."""
+    if isinstance(expected, float):
+        number = isinstance(given, (int, float)) and not isinstance(given, bool)
+        return number and _close(expected, given, tolerance)
+    if type(expected) is not type(given):
+        return False
     match expected:
         case list():
-            return (
-                isinstance(given, list)
-                and len(expected) == len(given)
-                and all(same_value(a, b, tolerance) for a, b in zip(expected, given, strict=True))
-            )
+            pairs = zip(expected, given, strict=False)
+            return len(expected) == len(given) and all(same_value(a, b, tolerance) for a, b in pairs)
         case dict():
-            return (
-                isinstance(given, dict)
-                and expected.keys() == given.keys()
-                and all(same_value(expected[key], given[key], tolerance) for key in expected)
-            )
-        case float():
-            return (
-                isinstance(given, (int, float))
-                and not isinstance(given, bool)
-                and _close(expected, given, tolerance)
-            )
-        case _:
-            return type(expected) is type(given) and bool(expected == given)
+            same_keys: bool = expected.keys() == given.keys()
+            return same_keys and all(same_value(expected[key], given[key], tolerance) for key in expected)
+    return bool(expected == given)
 
 
 def _close(expected: float, given: float, tolerance: Tolerance) -> bool:
     try:
-        if (
-            expected == given
-            or math.isclose(expected, given, rel_tol=EXACT)
-            or (math.isnan(expected) and math.isnan(given))
-        ):
+        if math.isclose(expected, given, rel_tol=EXACT) or (math.isnan(expected) and math.isnan(given)):
             return True
         given = float(given)
         return tolerance.within > 0 and _near(expected, given, tolerance, _places(given) < _places(expected))

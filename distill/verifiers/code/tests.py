@@ -112,9 +112,8 @@ def parse(text: str) -> Tests:
     if isinstance(data, list) and data:
         return _of_cases(formats.cases(data))
     if not isinstance(data, dict):
-        raise ValueError(
-            f"the tests are a {type(data).__name__}, not an object or a list of assert statements"
-        )
+        kind = type(data).__name__
+        raise ValueError(f"the tests are a {kind}, not an object or a list of assert statements")
     if "tests" in data:
         return _wrapped(data)
     if "mode" in data:
@@ -146,11 +145,9 @@ def _wrapped(data: dict[str, Any]) -> Tests:
         given = json.loads(inner) if inner.lstrip()[:1] in ("[", "{") else inner
         return replace(_of_cases(formats.cases(given, function)), setup=_lines(data.get("setup")))
     tests = replace(parse(inner), setup=_lines(data.get("setup")))
-    return (
-        replace(tests, entry_point=_entry_point(named))
-        if named and not isinstance(tests, Printing)
-        else tests
-    )
+    if named and not isinstance(tests, Printing):
+        return replace(tests, entry_point=_entry_point(named))
+    return tests
 
 
 def _entry_point(name: Any) -> str:
@@ -165,9 +162,8 @@ def _entry_point(name: Any) -> str:
 def _of_cases(found: formats.Cases) -> Printing | Returning:
     if found.function:
         return _returning(found.function, formats.calls(found.inputs, found.outputs))
-    return _printing(
-        [(_joined(given), _joined(value)) for given, value in zip(found.inputs, found.outputs, strict=True)]
-    )
+    pairs = zip(map(_joined, found.inputs), map(_joined, found.outputs), strict=True)
+    return _printing(list(pairs))
 
 
 def _lines(value: Any) -> str:
@@ -179,15 +175,10 @@ def _own(data: dict[str, Any]) -> Tests:
     setup = _text(data.get("setup") or "", "setup")
     match data["mode"]:
         case "stdio":
-            pairs = [
-                (_text(case["input"], "input"), _text(case["output"], "output")) for case in _cases(data)
-            ]
+            cases = _cases(data)
+            pairs = [(_text(case["input"], "input"), _text(case["output"], "output")) for case in cases]
             tolerance = data.get("tolerance")
-            if tolerance is not None and (
-                isinstance(tolerance, bool)
-                or not isinstance(tolerance, (int, float))
-                or not 0 <= tolerance < 1
-            ):
+            if tolerance is not None and not (type(tolerance) in (int, float) and 0 <= tolerance < 1):
                 raise ValueError("the tolerance is no number from 0 to 1")
             return _printing(pairs, tolerance, setup)
         case "call":
@@ -205,31 +196,24 @@ def _public(data: dict[str, Any]) -> Tests:
         cases = _cases(data, "test_cases")
         kinds = {case.get("type") for case in cases}
         names = {case.get("fn_name") for case in cases} - {None, ""}
-        if kinds == {"function_call"} and len(names) == 1:
-            return _returning(
-                names.pop(),
-                formats.calls([case["input"] for case in cases], [case["output"] for case in cases]),
-            )
-        if kinds - {"stdin_stdout", None} or names:
+        calls = kinds == {"function_call"} and len(names) == 1
+        if not calls and (kinds - {"stdin_stdout", None} or names):
             raise ValueError("the test cases mix types or functions")
-        return _printing([(_joined(case["input"]), _joined(case["output"])) for case in cases])
+        columns = [case["input"] for case in cases], [case["output"] for case in cases]
+        return _of_cases(formats.Cases(*columns, names.pop() if calls else None))
     if "inputs" not in data:
         return _of_cases(formats.cases(data))
     inputs, outputs = data.get("inputs"), data.get("outputs")
     if not isinstance(inputs, list) or not isinstance(outputs, list) or len(inputs) != len(outputs):
         raise ValueError("the tests have neither a mode, nor test_cases, nor as many inputs as outputs")
-    if data.get("fn_name"):
-        return _returning(data["fn_name"], formats.calls(inputs, outputs))
-    return _printing([(_joined(given), _joined(value)) for given, value in zip(inputs, outputs, strict=True)])
+    return _of_cases(formats.Cases(inputs, outputs, data.get("fn_name")))
 
 
 def _printing(pairs: Sequence[tuple[str, str]], tolerance: float | None = None, setup: str = "") -> Printing:
+    if not pairs:
+        raise ValueError("there are no test cases")
     if not any(output.strip() for _, output in pairs):
-        raise ValueError(
-            "every expected output is empty: a program that does nothing would pass"
-            if pairs
-            else "there are no test cases"
-        )
+        raise ValueError("every expected output is empty: a program that does nothing would pass")
     return Printing(tuple(pairs), tolerance, setup)
 
 
@@ -254,11 +238,9 @@ def _source(text: str) -> Asserting:
 def _asserting(source: str, entry_point: Any, setup: str = "") -> Asserting:
     if entry_point is not None:
         entry_point = _entry_point(entry_point)
-    if _FRAMEWORK.search(source) and (unsupported := _ELSEWHERE.search(source)):
-        raise ValueError(
-            f"unsupported: the tests use {unsupported.group().strip(' (')!r}, which the answer's process "
-            "does not see"
-        )
+    if _FRAMEWORK.search(source) and (found := _ELSEWHERE.search(source)):
+        used = found.group().strip(" (")
+        raise ValueError(f"unsupported: the tests use {used!r}, which the answer's process does not see")
     if entry_point is None and (called := re.search(r"^check\((\w+)\)", source, re.MULTILINE)):
         entry_point = called.group(1)
     return Asserting(source, entry_point, setup)
@@ -282,6 +264,4 @@ def _text(value: Any, name: str) -> str:
 
 def _joined(value: Any) -> str:
     """Standard input or output that may come as a list of lines (APPS)."""
-    return (
-        "\n".join(str(line) for line in value) if isinstance(value, list) else _text(value, "input or output")
-    )
+    return "\n".join(map(str, value)) if isinstance(value, list) else _text(value, "input or output")
