@@ -2,10 +2,8 @@
 
     Problem -> Trace -> Candidate -> Example            (rows of Parquet shards)
     Checkpoint, Report                                  (small JSON files beside what they describe)
-
-A record holds its predecessor (a Candidate has a Trace has a Problem), so a row carries all that later
-stages need. Every field name is unique across the nesting: in Arrow (`store.schema`) it is flat, and the
-column has the field's name. Nothing here reads or writes files, and nothing validates values: `recipe` does.
+A record holds its predecessor, so a row carries all that later stages need. Every field name is unique across
+the nesting: in Arrow it is flat, and the column has the field's name. Nothing here validates values.
 """
 
 from dataclasses import dataclass, field
@@ -16,8 +14,11 @@ Outcome = Literal[
     "correct", "wrong", "no_answer", "unparsed_answer", "unparsed_reference", "timeout", "error", "unverified"
 ]
 FinishReason = Literal["stop", "length", "error", "unknown"]
-Role = Literal["base", "student", "teacher"]
+Role = Literal["base", "base-chat", "previous", "student", "teacher", "reference"]
+"""`base` is asked with the student's template, `base-chat` with its own; `reference`: published figures."""
 Decided = Literal["better", "not_better", "undecided"]
+Promoted = Literal["promote", "hold"]
+Rule = Literal["compared", "gain", "loss", "margin", "truncated", "language_mixing", "no_answer"]
 FEWEST_PROBLEMS = 6
 """With 5 problems even "better on each" has a chance of 6 % under equality (two-sided sign test)."""
 ADDED = frozenset({"lone_words"})
@@ -98,8 +99,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Opinions:
-    """What others than the problem's verifier said about an answer. They stand beside the verdict and never
-    change a rule verifier's."""
+    """What others than the problem's verifier said; they never change a rule verifier's verdict."""
 
     judge_outcome: str | None = None
     """`"correct"`, `"wrong"`, or `"error"` when the judge gave no usable verdict; None when it was not
@@ -293,7 +293,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """pass@1 of one model on one set of problems."""
+    """What one model reaches on one benchmark."""
 
     model: str
     role: Role
@@ -301,27 +301,34 @@ class Score:
     samples_per_problem: int
     pass_at_1: float
     standard_error: float
-    """Over problems (the problems are a draw from their population)."""
+    """Over problems (a draw from their population); `low` and `high` are the 95 % interval."""
     low: float
     high: float
-    """95 % interval of `pass_at_1`, clipped to 0..1."""
     truncated: float
     """Share of completions cut at `max_tokens`."""
     no_answer: float
     language_share: float | None
     mean_completion_tokens: float
     source: str = "all"
-    """Problem source that the score is of; `"all"` for every problem of the evaluation."""
+    """The benchmark (a source of problems); `"all"` for every problem of the evaluation."""
     sampling_error: float | None = None
-    """Standard error when the problems are fixed and only the samples are drawn again; None for one sample a
-    problem."""
+    """Standard error over new samples of the same problems; None for one sample a problem."""
     timeouts: int = 0
     """Completions whose verification ran out of time; they count as not correct."""
     left_out: int = 0
-    """Completions without a verdict (verifier error, unreadable reference, no reply); `pass_at_1` is over the
-    others."""
+    """Completions without a verdict (verifier error, bad reference, no reply), no part of `pass_at_1`."""
     pass_at_1_strict: float | None = None
     """`pass_at_1` if every completion that was left out were wrong."""
+    pass_at_k: list[float] = field(default_factory=list)
+    """For k = 1, 2, 4, ..., 64, as far as the samples allow."""
+    majority: float | None = None
+    """maj@k, of all `majority_k` samples: share of problems whose most common answer is correct."""
+    majority_k: int | None = None
+    language_mixing: float | None = None
+    """Share of completions whose thinking is less than nine tenths in the problem's language."""
+    mean_thinking_tokens: float | None = None
+    tokens_per_correct: float | None = None
+    """Completion tokens of all samples for each correct one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,7 +343,35 @@ class Comparison:
     high: float
     problems: int
     source: str = "all"
-    """Problem source that was compared on; `"all"` for every problem of the evaluation."""
+    p_value: float | None = None
+    p_adjusted: float | None = None
+    """Two-sided, with Holm's correction over the targets."""
+    regression: bool = False
+    """True where a student only has to be no worse."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """One rule on one suite: its figures and whether it holds."""
+
+    rule: Rule
+    passed: bool
+    sentence: str
+    source: str | None = None
+    """None for a rule over all targets."""
+    against: Role | None = None
+    value: float | None = None
+    """A difference of pass@1, a number of targets or a share, as `limit`."""
+    limit: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """Whether the student takes the place of the one before, by the recipe's rules for each benchmark."""
+
+    verdict: Promoted
+    sentence: str
+    rulings: list[Ruling]
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,17 +385,16 @@ class Report:
     scores: list[Score]
     comparisons: list[Comparison]
     decision: Decided
-    """Against the base student, over all problems."""
+    """Against the base student, over all problems; where there is a `promotion`, that decides."""
     settings: dict[str, Any]
+    promotion: Promotion | None = None
 
     @property
     def lost_on(self) -> list[str]:
         """The problem sources on which the student is worse than its base: the whole interval is below 0."""
+        found = [one for one in self.comparisons if (one.better, one.than) == ("student", "base")]
         return [
             one.source
-            for one in self.comparisons
-            if (one.better, one.than) == ("student", "base")
-            and one.source != "all"
-            and one.problems >= FEWEST_PROBLEMS
-            and one.high < 0
+            for one in found
+            if one.source != "all" and one.problems >= FEWEST_PROBLEMS and one.high < 0
         ]

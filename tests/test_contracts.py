@@ -9,7 +9,18 @@ import pytest
 from distill.curate import filters
 from distill.curate.preferences import Preference
 from distill.files import traces
-from distill.records import Candidate, Checkpoint, Comparison, Example, Kind, Outcome, Report, Score
+from distill.records import (
+    Candidate,
+    Checkpoint,
+    Comparison,
+    Example,
+    Kind,
+    Outcome,
+    Promotion,
+    Report,
+    Ruling,
+    Score,
+)
 from distill.store.schema import schema
 
 PAGE = (Path(__file__).parents[1] / "data/README.md").read_text(encoding="utf-8")
@@ -42,7 +53,7 @@ def test_every_column_of_a_dataset_stands_there(title: str, record: type) -> Non
     assert absent(schema(record).names, part(title)) == []
 
 
-@pytest.mark.parametrize("record", [Checkpoint, Report, Score, Comparison])
+@pytest.mark.parametrize("record", [Checkpoint, Report, Score, Comparison, Promotion, Ruling])
 def test_every_field_of_a_students_files_stands_there(record: Any) -> None:
     assert absent([field.name for field in fields(record)], part("A student folder")) == []
 

@@ -3,26 +3,18 @@
 It neither samples nor verifies: those stages made the candidates.
 """
 
-from distill.evaluate.scores import (
-    Measured,
-    assemble,
-    compare,
-    critical_value,
-    decide,
-    measure,
-    pass_rates,
-    score,
-    wilson,
-)
+from distill.evaluate.decision import Planned, power, promote
+from distill.evaluate.scores import Measured, assemble, compare, decide, measure, pass_rates, score
 
 __all__ = [
     "Measured",
+    "Planned",
     "assemble",
     "compare",
-    "critical_value",
     "decide",
     "measure",
     "pass_rates",
+    "power",
+    "promote",
     "score",
-    "wilson",
 ]

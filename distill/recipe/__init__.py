@@ -5,6 +5,7 @@ Nothing is run here. `tables` (data beside the recipes) is imported by its modul
 
 from distill.recipe.curation import Decontamination, Duplicates, Preferences, Screens, Selection
 from distill.recipe.dataset import Curation, DatasetRecipe
+from distill.recipe.decision import Decision
 from distill.recipe.load import (
     TeacherRecipe,
     load_both,
@@ -25,6 +26,7 @@ __all__ = [
     "Base",
     "Curation",
     "DatasetRecipe",
+    "Decision",
     "Decontamination",
     "Duplicates",
     "Evaluation",

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from distill.records import Comparison, Report, Score
+from distill.records import Comparison, Promotion, Report, Score
 from distill.store import folders, schema
 from distill.store.keys import NotMade, slug
 from distill.store.paths import exists, filesystem, list_shards, read_text
@@ -69,6 +69,8 @@ def load_report(path: str) -> Report:
     values = json.loads(read_text(path))
     values["scores"] = [schema.from_row(Score, score) for score in values["scores"]]
     values["comparisons"] = [schema.from_row(Comparison, comparison) for comparison in values["comparisons"]]
+    if values.get("promotion"):
+        values["promotion"] = schema.from_row(Promotion, values["promotion"])
     return Report(**values)
 
 

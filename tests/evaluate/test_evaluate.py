@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.evaluate import assemble, compare, critical_value, decide, measure, pass_rates, score, wilson
+from distill.evaluate import assemble, compare, decide, measure, pass_rates, score
 from distill.recipe import Evaluation, ProblemSource
 from distill.records import Candidate, Comparison, Problem, Score, Trace, Verdict
 from distill.text.language import share
@@ -127,41 +127,6 @@ def test_the_interval_mirrors_when_right_and_wrong_change_places(correct: list[i
 
     found, mirrored = interval(correct), interval([4 - count for count in correct])
     assert (mirrored.low, mirrored.high) == (pytest.approx(1 - found.high), pytest.approx(1 - found.low))
-
-
-def test_none_or_all_correct_still_has_a_width() -> None:
-    assert wilson(0.0, 0.0, 100, 400) == (0.0, pytest.approx(0.0379, abs=1e-3))
-    assert wilson(1.0, 0.0, 100, 400) == (pytest.approx(1 - 0.0379, abs=1e-3), 1.0)
-
-
-@pytest.mark.parametrize(
-    ("degrees", "quantile"),
-    [(3, 3.182), (4, 2.776), (5, 2.571), (10, 2.228), (29, 2.045), (100, 1.984), (10**6, 1.960)],
-)
-def test_the_quantile_is_that_of_student_s_table(degrees: int, quantile: float) -> None:
-    assert critical_value(degrees) == pytest.approx(quantile, rel=0.01)
-
-
-def drawn(rng: random.Random, problems: int, samples: int, alpha: float, beta: float) -> list[float]:
-    chances = [rng.betavariate(alpha, beta) for _ in range(problems)]
-    return [sum(rng.random() < chance for _ in range(samples)) / samples for chance in chances]
-
-
-@pytest.mark.parametrize(
-    ("problems", "samples", "alpha", "beta"),
-    [(30, 4, 0.5, 0.5), (30, 16, 0.3, 3), (100, 2, 5, 1), (300, 1, 1, 9)],
-)
-def test_the_interval_holds_the_truth_about_95_times_of_100(
-    problems: int, samples: int, alpha: float, beta: float
-) -> None:
-    rng, held = random.Random(1), 0
-    for _ in range(400):
-        values = drawn(rng, problems, samples, alpha, beta)
-        mean = math.fsum(values) / problems
-        variance = math.fsum((value - mean) ** 2 for value in values) / (problems - 1)
-        low, high = wilson(mean, math.sqrt(variance / problems), problems, problems * samples)
-        held += low <= alpha / (alpha + beta) <= high
-    assert 0.92 <= held / 400 <= 0.985
 
 
 def test_a_difference_is_taken_over_the_problems_that_both_have() -> None:

@@ -32,6 +32,7 @@ HEADINGS = {
     "RopeScaling": "[base.rope_scaling]",
     "Training": "[training]",
     "Evaluation": "[evaluation]",
+    "Decision": "[evaluation.decision]",
 }
 """The heading of each section's table."""
 ROW = re.compile(r"^\| `(\w+)` \| (.+?) \| (.+) \| ([\w ]+) \|$", re.MULTILINE)
