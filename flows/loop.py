@@ -8,7 +8,7 @@ from distill.recipe import load_both
 from distill.train import student_template
 from flows import runners, stale_runs
 from flows.dataset import dataset_of
-from flows.evaluate import ask_teacher, evaluate_stage
+from flows.evaluate import ask_teacher, collect_suites, evaluate_stage
 from flows.identity import Folders
 from flows.train import train_stage
 
@@ -23,6 +23,7 @@ def distill(
     student_template.check(recipe.base, dataset_recipe.sampling.system)
     folders = Folders.of(dataset_recipe)
     with stale_runs.marked():
+        collect_suites(recipe.evaluation, folders.model)
         with kept():  # a teacher that we serve is loaded once, and its GPUs are free again for the training
             dataset_of(folders)
             if ENGINES[dataset_recipe.teacher.engine].starts_servers and recipe.evaluation.teacher:
@@ -40,5 +41,6 @@ def make_student(
     folders = Folders.of(dataset_recipe)
     folders.dataset.needed(f"distill dataset {dataset_recipe.name}")
     with stale_runs.marked():
+        collect_suites(recipe.evaluation, folders.model)
         train_stage(folders, recipe)
         return evaluate_stage(folders, recipe)

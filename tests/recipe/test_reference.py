@@ -32,6 +32,7 @@ HEADINGS = {
     "RopeScaling": "[base.rope_scaling]",
     "Training": "[training]",
     "Evaluation": "[evaluation]",
+    "Suite": "suite",
 }
 """The heading of each section's table."""
 ROW = re.compile(r"^\| `(\w+)` \| (.+?) \| (.+) \| ([\w ]+) \|$", re.MULTILINE)
@@ -53,7 +54,7 @@ def sections(below: type[Section]) -> list[type[Section]]:
         found
         for one in below.__subclasses__()
         if one.__module__.startswith("distill.")
-        for found in (one, *sections(one))
+        for found in (sections(one) or [one])
     ]
 
 
