@@ -82,7 +82,7 @@ def read_candidates(folder: Path) -> Iterable[Candidate]:
 
 def held_out(student: StudentRecipe) -> Iterable[Problem]:
     """The problems that the student is evaluated on."""
-    for source in student.evaluation.problems:
+    for source in (source for suite in student.evaluation.suites for source in suite.problems):
         yield from collect.collect(readers.read_rows(source), source, student.evaluation.verification)
 
 

@@ -13,8 +13,9 @@ from prefect import flow, task
 
 from distill import evaluate, hardware, verify
 from distill.engines import ENGINES
+from distill.engines.vllm import kept
 from distill.evaluate import Measured
-from distill.recipe import Base, Evaluation, StudentRecipe, Teacher
+from distill.recipe import Base, Evaluation, RecipeError, StudentRecipe, Teacher
 from distill.records import Candidate, Role
 from distill.store import Folder, checked
 from distill.train import prepare
@@ -32,18 +33,18 @@ def evaluate_stage(folders: Folders, recipe: StudentRecipe) -> str:
     """Scores base, student and teacher on held-out problems, and returns the path of report.json."""
     student, evaluation = folders.student(recipe), recipe.evaluation
     student.needed(f"distill train --student {recipe.name}")
+    collect_suites(evaluation, folders.model)
     scored, judged = list[Measured](), dict[str, report.Judged]()
     for role, model in models(student, recipe, folders.model):
-        held_out = Folders.held_out(evaluation, model)
-        if not scored:
-            verify.require(held_out.kinds, evaluation.verification)
-            collect_stage(held_out)
-        sample_stage(held_out)
-        verify_stage(held_out)
-        shards = held_out.verdicts.shards()
-        scored.append(score(shards, model.name, role))
-        if role != "teacher":
-            judged[role] = report.Judged(scored[-1].tallies["all"].pass_rates(), shards)
+        verdicts = list[str]()
+        with kept():  # a model that we serve is loaded once for all suites
+            for suite in evaluation.suites if role != "teacher" else evaluation.asked_of_teacher:
+                held_out = Folders.held_out(evaluation, suite, model)
+                sample_stage(held_out)
+                verdicts += verify_stage(held_out).shards()
+        scored.append(score(verdicts, model.name, role))
+        if role in ("base", "student"):
+            judged[role] = report.Judged(scored[-1].tallies["all"].pass_rates(), verdicts)
     found = evaluate.assemble(
         scored,
         evaluation,
@@ -56,11 +57,26 @@ def evaluate_stage(folders: Folders, recipe: StudentRecipe) -> str:
     return report.write(found, recipe, student, folders.dataset, judged)
 
 
+def collect_suites(evaluation: Evaluation, model: Model) -> None:
+    """Makes or reuses the problems of all suites, before anything is paid for; raises RecipeError that names
+    one that cannot be reached."""
+    for suite in evaluation.suites:
+        held_out = Folders.held_out(evaluation, suite, model)
+        verify.require(held_out.kinds, evaluation.verification)
+        try:
+            collect_stage(held_out)
+        except RecipeError as error:
+            raise RecipeError(
+                f"evaluation: the suite {suite.name} cannot be had: {error}; or leave it out of "
+                "evaluation.targets or evaluation.regressions, or name a file of yours: "
+                f'{{ like = "{suite.name}", path = "FILE.jsonl" }}'
+            ) from error
+
+
 def ask_teacher(evaluation: Evaluation, teacher: Model) -> None:
     """Samples the teacher on the held-out problems ahead of its evaluation, while it is loaded."""
-    held_out = Folders.held_out(evaluation, teacher)
-    collect_stage(held_out)
-    sample_stage(held_out)
+    for suite in evaluation.asked_of_teacher:
+        sample_stage(Folders.held_out(evaluation, suite, teacher))
 
 
 def models(student: Folder, recipe: StudentRecipe, teacher: Model) -> list[tuple[Role, Model]]:

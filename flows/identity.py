@@ -24,6 +24,7 @@ from distill.recipe import (
     Sampling,
     Screens,
     StudentRecipe,
+    Suite,
     Teacher,
     Verification,
 )
@@ -37,7 +38,7 @@ from distill.train import student_template
 WITHIN = "evaluations/"
 """Where the folders of held-out problems lie; their problems lie with all others."""
 DRAWN = ("n", "temperature", "top_p", "max_tokens", "seed", "prompt")
-"""What an evaluation says about sampling."""
+"""What a suite says about sampling."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,8 @@ class Folders:
     sampling: Sampling
     recipe: DatasetRecipe | None = None
     """None for held-out problems, which are neither marked nor curated."""
+    suite: str = ""
+    """Name of the suite that held-out problems are of; empty for those that a student's recipe spells out."""
 
     @staticmethod
     def of(recipe: DatasetRecipe) -> "Folders":
@@ -78,10 +81,12 @@ class Folders:
         return Folders(*settings, Model.of(recipe.teacher), recipe.sampling, recipe)
 
     @staticmethod
-    def held_out(evaluation: Evaluation, model: Model) -> "Folders":
-        """The folders of a model's evaluation."""
-        settings = evaluation.problems, evaluation.verification, evaluation.shard_problems
-        return Folders(*settings, model, Sampling(**{name: getattr(evaluation, name) for name in DRAWN}))
+    def held_out(evaluation: Evaluation, suite: Suite, model: Model) -> "Folders":
+        """The folders of a model's evaluation on a suite: of its own, so that one more is sampled alone."""
+        sampling = Sampling(**{name: getattr(suite, name) for name in DRAWN})
+        named = "" if suite.problems == evaluation.problems else suite.name
+        settings = suite.problems, evaluation.verification, evaluation.shard_problems
+        return Folders(*settings, model, sampling, suite=named)
 
     @property
     def curation(self) -> Curation:
@@ -93,6 +98,11 @@ class Folders:
     def screens(self) -> Screens | None:
         """The filters of the dataset; None for held-out problems."""
         return self.recipe.curation.screens if self.recipe else None
+
+    @property
+    def asked(self) -> str:
+        """The model, and the suite that it is asked."""
+        return f"{self.model.name}-{self.suite}" if self.suite else self.model.name
 
     @cached_property
     def kinds(self) -> list[Kind]:
@@ -108,7 +118,8 @@ class Folders:
             "sources": [readers.identity(source) for source in self.sources],
             "shard_problems": self.shard_problems,
         }
-        return Folder("problems", "+".join(source.name for source in self.sources), key | self._self_check)
+        named = dict.fromkeys(source.name for source in self.sources)
+        return Folder("problems", "+".join(named), key | self._self_check)
 
     @cached_property
     def compared(self) -> Folder:
@@ -135,7 +146,7 @@ class Folders:
         }
         if self.sampling.adaptive:
             key["judged"] = self._self_check
-        return self._sampled("traces", self.model.name, key)
+        return self._sampled("traces", self.asked, key)
 
     @cached_property
     def completions(self) -> Folder:
@@ -167,7 +178,7 @@ class Folders:
             "verifiers": verify.versions(self.kinds, self.verification),
             "traces": self.traces.key,
         }
-        return self._sampled("verdicts", self.model.name, key)
+        return self._sampled("verdicts", self.asked, key)
 
     @cached_property
     def judgements(self) -> Folder | None:

@@ -12,7 +12,7 @@ from distill.train import student_template
 from flows import runners
 from flows.collect import collect_stage
 from flows.curate import curate_stage
-from flows.evaluate import ask_teacher, evaluate_stage
+from flows.evaluate import ask_teacher, collect_suites, evaluate_stage
 from flows.identity import Folders
 from flows.sample import sample_stage
 from flows.train import train_stage
@@ -29,6 +29,7 @@ def distill(
     student_template.check(recipe.base, dataset_recipe.sampling.system)
     folders = Folders.of(dataset_recipe)
     with runners.marked():
+        collect_suites(recipe.evaluation, folders.model)
         with kept():  # a teacher that we serve is loaded once, and its GPUs are free again for the training
             dataset_of(folders)
             if ENGINES[dataset_recipe.teacher.engine].starts_servers and recipe.evaluation.teacher:
@@ -46,6 +47,7 @@ def make_student(
     folders = Folders.of(dataset_recipe)
     folders.dataset.needed(f"distill dataset {dataset_recipe.name}")
     with runners.marked():
+        collect_suites(recipe.evaluation, folders.model)
         train_stage(folders, recipe)
         return evaluate_stage(folders, recipe)
 

@@ -230,7 +230,7 @@ def _sampled(folders: Folders, looks: Looks | None) -> int:
     with (
         runners.completions_of(folders.completions) as completions,
         ExitStack() as stack,
-        Meter(f"sampling {model.name}", total, total - left) as meter,
+        Meter(f"sampling {folders.asked}", total, total - left) as meter,
         _by_hand(cancellation),
     ):
         budget = Budget(model.teacher, sampling, completions.usage().total, cancellation, completions.usage)

@@ -190,16 +190,18 @@ def _problem(
 def _question(row: Row, source: ProblemSource) -> str:
     if BAD_ROW in row:
         raise Unusable("bad_row", str(row[BAD_ROW]))
-    value = columns.value(row, source.question)
-    if value is None:
-        present = ", ".join(str(name) for name in row)[:200]
-        absent = columns.holder(source.question, row) is None
-        cause = f"no {source.question!r} in {present}" if absent else f"column {source.question!r} is null"
-        raise Unusable("empty", cause)
-    try:
-        return _storable(columns.question(value)).strip()
-    except ValueError as error:
-        raise Unusable("bad_row", f"column {source.question!r} {error}") from error
+    texts = list[str]()
+    for name in names(source.question):
+        value = columns.value(row, name)
+        if value is None:
+            present = ", ".join(str(name) for name in row)[:200]
+            absent = columns.holder(name, row) is None
+            raise Unusable("empty", f"no {name!r} in {present}" if absent else f"column {name!r} is null")
+        try:
+            texts.append(_storable(columns.question(value)).strip())
+        except ValueError as error:
+            raise Unusable("bad_row", f"column {name!r} {error}") from error
+    return "\n\n".join(filter(None, texts))
 
 
 def _reference(row: Row, source: ProblemSource, pattern: re.Pattern[str] | None) -> str | None:
@@ -256,6 +258,8 @@ def _tests(row: Row, source: ProblemSource) -> str | None:
     }
     if source.kind == "code" and any(row.get(column) for column in CHECKERS):
         beside["checker"] = True
+    if source.kind == "sql" and isinstance(value, str) and not value.lstrip().startswith("{"):
+        value = {"schema": value}  # a script that makes and fills the database
     value = {"tests": value, **beside} if beside else value
     try:
         return _storable(value if isinstance(value, str) else json.dumps(value))

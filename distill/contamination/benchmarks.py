@@ -7,6 +7,7 @@ than none.
 
 from distill.files import readers
 from distill.recipe import Curation, ProblemSource, RecipeError
+from distill.recipe.problems import names
 
 
 def questions(curation: Curation) -> list[tuple[str, str]]:
@@ -30,8 +31,9 @@ def _questions(source: ProblemSource) -> list[str]:
             f"benchmark {source.name!r}: {source.path} has {len(bad)} unreadable rows ({bad[0]}); correct "
             f"it, {remedy}"
         )
-    texts = (row.get(source.question) for row in rows)
-    if found := [text for text in texts if isinstance(text, str) and text.strip()]:
+    parts = ([row.get(name) for name in names(source.question)] for row in rows)
+    texts = ("\n\n".join(part for part in row if isinstance(part, str) and part.strip()) for row in parts)
+    if found := [text for text in texts if text]:
         return found
     raise RecipeError(
         f"benchmark {source.name!r}: no text in column {source.question!r} of {source.path}; correct "

@@ -150,7 +150,10 @@ def reference_of(rows: Sequence[Row], taken: Collection[str]) -> str:
 def remedy(source: ProblemSource, missing: Sequence[str], present: Sequence[str]) -> str:
     """What a source could say instead, by the names of the columns alone: the end of a message."""
     keys = {
-        "question": (source.question, (*QUESTIONS, *CONVERSATIONS)),
+        "question": (
+            source.question if isinstance(source.question, str) else "",
+            (*QUESTIONS, *CONVERSATIONS),
+        ),
         "reference": (source.reference, REFERENCES),
         "tests": (source.tests, TESTS),
         "response": (source.response, (*RESPONSES, *CONVERSATIONS)),

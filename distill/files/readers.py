@@ -230,7 +230,7 @@ def _columns(source: ProblemSource, present: list[str]) -> list[str]:
     """The columns that the recipe needs, so that wide datasets are not read whole; raises RecipeError where
     one is not there."""
     language = source.language[1:] if source.language and source.language.startswith("@") else None
-    needed = (source.question, source.reference, source.tests, *names(source.response), language)
+    needed = (*names(source.question), source.reference, source.tests, *names(source.response), language)
     others = (*names(source.thinking), *names(source.options), source.setup, source.entry_point)
     missing = [name for name in needed if name and columns.holder(name, present) is None]
     if missing and not (missing == [source.reference] and source.kind in ("code", "open")):

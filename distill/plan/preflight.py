@@ -39,7 +39,8 @@ def preflight(student: StudentRecipe, dataset: DatasetRecipe) -> None:
     Servers are not asked: whether they answer is seen when sampling starts.
     """
     student_template.check(student.base, dataset.sampling.system)
-    for source in (*dataset.problems, *dataset.curation.benchmarks, *student.evaluation.problems):
+    held_out = (source for suite in student.evaluation.suites for source in suite.problems)
+    for source in (*dataset.problems, *dataset.curation.benchmarks, *held_out):
         readers.locate(source)
     _base_is_there(student)
     found = hardware.gpus()

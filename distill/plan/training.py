@@ -1,5 +1,6 @@
 """The lines of a plan about the student: its training, memory, disk, evaluation and serving."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from distill.engines import ENGINES
@@ -8,9 +9,11 @@ from distill.hardware.memory import GIB
 from distill.plan import costs, serving
 from distill.plan.costs import NOTHING, Estimate, Range, exact, measured, total
 from distill.progress import number
-from distill.recipe import DatasetRecipe, StudentRecipe, Teacher
+from distill.recipe import DatasetRecipe, StudentRecipe, Suite, Teacher
 from distill.verifiers import rules
 
+NAMED = 2
+"""Suites that a line names."""
 CONTEXTS = (4096, 16_384, 32_768)
 """Lengths that the table of serving shows."""
 TOKEN_BYTES = 4
@@ -183,31 +186,52 @@ def scored_models(
 
 
 def evaluation(student: StudentRecipe, dataset: DatasetRecipe, device: Device, gpus: int) -> list[Estimate]:
-    """Base, student and teacher on the held-out problems. A server is paid by its prices, if it has any.
+    """Base, student and teacher on the suites, the teacher on targets alone. A server is paid by its prices,
+    if it has any.
 
     Time of a model: tokens / speed, and as much again as the longest completion takes while others have
     ended, `max_tokens` x (a step and reading the weights): none, half, all of it.
     """
     section, models = student.evaluation, scored_models(student, dataset)
-    problems = sum(costs.problem_count(source)[0] for source in section.problems)
-    length = costs.LENGTH.times(min(rules("math").typical_tokens, costs.SHARE_OF_LIMIT * section.max_tokens))
-    written = length.times(problems * section.n)
-    spent, money = NOTHING, NOTHING
-    for model, size in models:
+    asked = [section.suites, section.suites, section.asked_of_teacher][: len(models)]
+    whole, spent, money = NOTHING, NOTHING, NOTHING
+    for (model, size), suites in zip(models, asked, strict=True):
+        written = total([suite_tokens(suite) for suite in suites])
+        longest, whole = max(suite.max_tokens for suite in suites), whole.plus(written)
         if model.completion_usd_per_million is not None:
             money = money.plus(written.times(model.completion_usd_per_million / 1e6))
             spent = spent.plus(serving.api_speed(model).under(written.likely / 3600))
         elif size is not None:
             step = serving.STEP_SECONDS + size.weights / (device.bandwidth_gb_per_second * 1e9)
-            tail = Range(0, 0.5, 1).times(section.max_tokens * step / 3600)
-            taken = serving.hours(size, model, device, gpus, written, length.likely).plus(tail)
+            tail = Range(0, 0.5, 1).times(longest * step / 3600)
+            length = max(mean_tokens(suite).likely for suite in suites)
+            taken = serving.hours(size, model, device, gpus, written, length).plus(tail)
             spent, money = spent.plus(taken), money.plus(taken.times(gpus * device.usd_per_hour))
-    note = f"{len(models)} models, {problems:,} problems, n {section.n}, {number(length.likely)} tokens each"
     return [
-        Estimate("evaluation tokens", "", written.times(len(models)), note),
+        Estimate("evaluation tokens", "", whole, _asked(section.suites, len(models))),
         Estimate("evaluation hours", "h", spent),
         Estimate("evaluation money", "USD", money),
     ]
+
+
+def suite_tokens(suite: Suite) -> Range:
+    """What one model writes on a suite: problems x n x the mean completion."""
+    problems = sum(costs.problem_count(source)[0] for source in suite.problems)
+    return mean_tokens(suite).times(problems * suite.n)
+
+
+def mean_tokens(suite: Suite) -> Range:
+    """The mean completion: R1's of the kind, at most half of `max_tokens`."""
+    typical = max(rules(source.kind).typical_tokens for source in suite.problems)
+    return costs.LENGTH.times(min(typical, costs.SHARE_OF_LIMIT * suite.max_tokens))
+
+
+def _asked(suites: Sequence[Suite], models: int) -> str:
+    """How many models are scored on what."""
+    problems = sum(costs.problem_count(source)[0] for suite in suites for source in suite.problems)
+    named = [suite.name for suite in suites[:NAMED]]
+    more = f" and {len(suites) - NAMED} more" if len(suites) > NAMED else ""
+    return f"{models} models, {problems:,} problems: {', '.join(named)}{more}"
 
 
 def engine_starts(student: StudentRecipe, dataset: DatasetRecipe) -> Range:

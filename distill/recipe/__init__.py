@@ -3,6 +3,7 @@
 Nothing is run here. `tables` (data beside the recipes) is imported by its module.
 """
 
+from distill.recipe.benchmarks import Suite
 from distill.recipe.curation import Decontamination, Duplicates, Preferences, Screens, Selection
 from distill.recipe.dataset import Curation, DatasetRecipe
 from distill.recipe.decision import Decision
@@ -41,6 +42,7 @@ __all__ = [
     "Section",
     "Selection",
     "StudentRecipe",
+    "Suite",
     "Teacher",
     "TeacherRecipe",
     "Training",

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from distill.recipe.benchmarks import named
+from distill.recipe.benchmarks import kept_out
 from distill.recipe.curation import Decontamination, Duplicates, Preferences, Screens, Selection
 from distill.recipe.problems import ProblemSource as ProblemSource
 from distill.recipe.sampling import Adaptive as Adaptive
@@ -34,7 +34,7 @@ class Curation(Section):
     duplicates: Duplicates = Duplicates()
     selection: Selection = Selection()
     decontamination: Decontamination = Decontamination()
-    benchmarks: tuple[Annotated[ProblemSource, BeforeValidator(named)], ...] = ()
+    benchmarks: Annotated[tuple[ProblemSource, ...], BeforeValidator(kept_out)] = ()
     """Held-out problems, spelt out or public ones by name (`"aime24"`): what asks or quotes one of theirs is
     `contaminated`."""
     preferences: Preferences | None = None

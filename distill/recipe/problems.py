@@ -22,9 +22,10 @@ class ProblemSource(Section):
     """Configuration name of a hub dataset."""
     kind: Kind = "math"
     """Which verifier judges the answers."""
-    question: str = "question"
+    question: str | tuple[str, ...] = "question"
     """Column with the question: a text, or a conversation (`messages`, ShareGPT's `conversations`), whose
-    only question it is. For this key and those below, `a.b` and `a.0.b` are paths into a column."""
+    only question it is; or several columns, whose texts stand one below the other. For this key and those
+    below, `a.b` and `a.0.b` are paths into a column."""
     reference: str | None = "answer"
     """Column with the reference answer; `""` or None when there is none (tests judge, or nothing does)."""
     tests: str | None = None

@@ -1,9 +1,11 @@
 """One student: base model, training and evaluation."""
 
-from typing import Literal
+from collections import Counter
+from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
+from distill.recipe.benchmarks import Protocol, Suite, suite, unanswered
 from distill.recipe.problems import ProblemSource
 from distill.recipe.section import Section, later, place
 from distill.recipe.verification import Verification
@@ -102,19 +104,20 @@ class Training(Section):
     """Trackers that get each logged step as well; their packages are installed apart."""
 
 
-class Evaluation(Section):
-    """Base, student and teacher on held-out problems, by the same stages that made the dataset."""
+class Evaluation(Protocol):
+    """Base, student and teacher on held-out problems, by the same stages that made the dataset.
 
-    problems: tuple[ProblemSource, ...] = Field(min_length=1)
-    n: int = Field(4, ge=1)
-    """Samples for each problem: pass@1 is their mean (DeepSeek-R1: 64 on AIME, 16 on MATH-500)."""
-    temperature: float = Field(0.6, ge=0)
-    """DeepSeek-R1 paper D.1; greedy decoding repeats and varies."""
-    top_p: float = Field(0.95, gt=0, le=1)
-    max_tokens: int = Field(32768, ge=1)
-    """DeepSeek-R1 paper D.1."""
-    prompt: str = "math"
-    seed: int = 1
+    A suite of `targets` or `regressions` is the name of a benchmark, the path of a `.toml` file, or a table:
+    one of its own, or `{ like = "aime24", n = 16 }`. What is set here holds for all suites, before what their
+    files say.
+    """
+
+    targets: tuple[Suite, ...] = later(())
+    """Suites that the student is to become better on."""
+    regressions: tuple[Suite, ...] = later(())
+    """Suites on which it is not to become worse; the teacher is not asked on them."""
+    problems: tuple[ProblemSource, ...] = ()
+    """Held-out problems that are spelt out: one suite more of `targets`, with the settings below."""
     engine: Literal["vllm", "transformers"] = place("vllm")
     """What the student is opened with."""
     dtype: Literal["auto", "bfloat16", "float32", "float64"] = "auto"
@@ -124,15 +127,53 @@ class Evaluation(Section):
     verification: Verification = Verification()
     shard_problems: int = Field(256, ge=1)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _spelt_out(cls, values: Any) -> Any:
+        """Suites that are named become what they are."""
+        if not isinstance(values, dict):
+            return values
+        chosen = {key: values[key] for key in Protocol.model_fields if key in values}
+        named = {
+            key: [suite(one, chosen) for one in values[key]]
+            for key in ("targets", "regressions")
+            if isinstance(values.get(key), (list, tuple))
+        }
+        return values | named
+
     @field_validator("problems")
     @classmethod
     def _asked(cls, problems: tuple[ProblemSource, ...]) -> tuple[ProblemSource, ...]:
-        """A model that is scored writes its own answers."""
-        if ready := [source.name for source in problems if source.response]:
+        return unanswered(problems)
+
+    @model_validator(mode="after")
+    def _distinct(self) -> "Evaluation":
+        """A student has something to become better on, and a report tells its suites apart by name."""
+        if not self.problems and not self.targets:
             raise ValueError(
-                f"{', '.join(ready)}: `response` is for datasets; a model that is scored is asked"
+                'name suites to score on: targets = ["math-500"], or spell problems out as '
+                "[[evaluation.problems]]"
             )
-        return problems
+        spelt_out = {source.name for source in self.problems}
+        found = Counter([*spelt_out, *(one.name for one in (*self.targets, *self.regressions))])
+        if twice := [name for name, count in found.items() if count > 1 or name == "all"]:
+            raise ValueError(
+                f"two suites are named {twice[0]!r}, or one is named as all together: set `name`"
+            )
+        return self
+
+    @property
+    def suites(self) -> tuple[Suite, ...]:
+        """All suites: the problems that are spelt out, targets, regressions."""
+        return (*self.asked_of_teacher, *self.regressions)
+
+    @property
+    def asked_of_teacher(self) -> tuple[Suite, ...]:
+        """What the student is to become better on."""
+        settings = {key: getattr(self, key) for key in Protocol.model_fields}
+        name = "+".join(source.name for source in self.problems)
+        own = [Suite(name=name, problems=self.problems, **settings)] if self.problems else []
+        return (*own, *self.targets)
 
 
 class StudentRecipe(Section):

@@ -81,7 +81,7 @@ def test_a_priced_teacher_is_scored_for_its_price_and_takes_no_engine() -> None:
     chosen = student("qwen2.5-0.5b")
     alone = student("qwen2.5-0.5b", "evaluation.teacher=false")
     dear, cheap = (plan.plan(one, priced, "h200", 1) for one in (chosen, alone))
-    tokens = dear.of("evaluation tokens").likely / 3
+    tokens = sum(training.suite_tokens(suite).likely for suite in chosen.evaluation.asked_of_teacher)
     added = dear.of("evaluation money").likely - cheap.of("evaluation money").likely
     assert added == pytest.approx(tokens * 2e-6)
     assert dear.of("starts hours") == cheap.of("starts hours")

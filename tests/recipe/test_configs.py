@@ -55,7 +55,10 @@ def all_sources() -> list[tuple[str, ProblemSource]]:
         loaded = load.load_dataset(name)
         found += [(name, source) for source in (*loaded.problems, *loaded.curation.benchmarks)]
     return found + [
-        (name, source) for name in STUDENTS for source in load.load_student(name).evaluation.problems
+        (name, source)
+        for name in STUDENTS
+        for suite in load.load_student(name).evaluation.suites
+        for source in suite.problems
     ]
 
 
@@ -139,7 +142,8 @@ def test_what_a_student_is_scored_on_is_screened_out_of_its_dataset() -> None:
         screened = {
             (source.path, source.split) for source in load.load_dataset(loaded.dataset).curation.benchmarks
         }
-        scored = {(source.path, source.split) for source in loaded.evaluation.problems}
+        targets = loaded.evaluation.targets
+        scored = {(source.path, source.split) for suite in targets for source in suite.problems}
         assert scored <= screened, name
 
 
@@ -150,7 +154,10 @@ def test_no_recipe_runs_a_models_own_code_or_holds_a_secret() -> None:
 
 
 def test_gsm8k_references_are_what_follows_the_marks() -> None:
-    pattern = next(source.reference_pattern for _, source in all_sources() if source.path == "openai/gsm8k")
+    found_in = (
+        source for _, source in all_sources() if source.path == "openai/gsm8k" and source.kind == "math"
+    )
+    pattern = next(source.reference_pattern for source in found_in)
     assert pattern is not None
     found = re.search(pattern, "She has 2 + 3 = <<2+3=5>>5 apples.\n#### 1,005")
     assert found is not None and found.group(1) == "1,005"

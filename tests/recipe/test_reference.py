@@ -33,6 +33,7 @@ HEADINGS = {
     "Training": "[training]",
     "Evaluation": "[evaluation]",
     "Decision": "[evaluation.decision]",
+    "Suite": "suite",
 }
 """The heading of each section's table."""
 ROW = re.compile(r"^\| `(\w+)` \| (.+?) \| (.+) \| ([\w ]+) \|$", re.MULTILINE)
@@ -54,7 +55,7 @@ def sections(below: type[Section]) -> list[type[Section]]:
         found
         for one in below.__subclasses__()
         if one.__module__.startswith("distill.")
-        for found in (one, *sections(one))
+        for found in (sections(one) or [one])
     ]
 
 
