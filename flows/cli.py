@@ -219,7 +219,9 @@ Family = argparse._SubParsersAction  # argparse gives its type no public name
 
 
 def _loop(family: "Family[argparse.ArgumentParser]") -> None:
-    _student(_command(family, "run"))
+    loop = _command(family, "run")
+    _student(loop)
+    _gate(loop)
     dataset = _command(family, "dataset")
     dataset.add_argument("name", help="a name in configs/datasets, or the path of a .toml file")
     _set(dataset)
@@ -244,6 +246,8 @@ def _stages(family: "Family[argparse.ArgumentParser]") -> None:
             stage.add_argument("--output", metavar="PATH", help="verify: a .parquet file; curate: a folder")
         if name == "curate":
             _push(stage)
+        if name == "evaluate":
+            _gate(stage)
 
 
 def _look_ups(family: "Family[argparse.ArgumentParser]") -> None:
@@ -330,6 +334,11 @@ def _push(command: argparse.ArgumentParser) -> None:
     text = "publish the dataset on the Hugging Face hub, such as me/tiny (token in HF_TOKEN)"
     command.add_argument("--push-to-hub", metavar="ORG/NAME", help=text)
     command.add_argument("--private", action="store_true", help="make the repository private when it is new")
+
+
+def _gate(command: argparse.ArgumentParser) -> None:
+    text = "exit with 3 when the student is not promoted (rules: [evaluation.decision])"
+    command.add_argument("--gate", action="store_true", help=text)
 
 
 def _said(message: object, code: int) -> int:

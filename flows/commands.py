@@ -4,6 +4,7 @@ they bring Prefect with them."""
 import argparse
 import errno
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -30,6 +31,8 @@ from flows.server import ServerError
 
 Options = argparse.Namespace
 Command = Callable[[Options], None]
+HELD = 3
+"""Exit code of `--gate` where a student is not promoted."""
 EXPECTED = (
     CannotRun,
     EngineError,
@@ -51,8 +54,7 @@ def run(options: Options) -> None:
         from flows.loop import distill
 
         path = distill(options.student, options.dataset, options.set)
-    _summary(catalogue.load_report(path), console.reused, options.student)
-    print(path)
+    _reported(path, console.reused, options)
 
 
 def dataset(options: Options) -> None:
@@ -164,8 +166,7 @@ def evaluate(options: Options) -> None:
         from flows.identity import Folders
 
         path = evaluate_stage(Folders.of(recipe), student)
-    _summary(catalogue.load_report(path), console.reused, options.student)
-    print(path)
+    _reported(path, console.reused, options)
 
 
 def datasets(options: Options) -> None:
@@ -313,6 +314,16 @@ def _recipes(family: str, describe: Callable[[str], Any]) -> None:
     for name in load.names(family):
         first = " ".join(describe(name).split()).partition(". ")[0]
         print(f"  {name:22} {first[:110]}")
+
+
+def _reported(path: str, reused: list[str], options: Options) -> None:
+    """Shows a report, and ends with HELD where the command asks for a promotion that was not given."""
+    found = catalogue.load_report(path)
+    _summary(found, reused, options.student)
+    print(path)
+    if options.gate and found.promotion and found.promotion.verdict == "hold":
+        print(f"distill: {inert(found.promotion.sentence)}", file=sys.stderr)
+        sys.exit(HELD)
 
 
 def _summary(found: Report, reused: list[str], student: str) -> None:

@@ -53,6 +53,8 @@ def evaluate_stage(folders: Folders, recipe: StudentRecipe) -> str:
         checkpoint=f"{student.path}/model",
         fingerprint=student.fingerprint,
         recorded=surroundings(),
+        rules=evaluation.decision,
+        regressions={source.name for suite in evaluation.regressions for source in suite.problems},
     )
     return report.write(found, recipe, student, folders.dataset, judged)
 

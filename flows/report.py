@@ -1,4 +1,5 @@
-"""Writes what an evaluation found: report.json for programs, report.md and report.html for people.
+"""Writes what an evaluation found: report.json and decision.json for programs, report.md and report.html for
+people.
 
 Reports are kept: an earlier one with other figures moves to `reports/<when it was made>/` first.
 """
@@ -27,7 +28,8 @@ from distill.train import metrics
 from flows import runners
 
 JSON = "report.json"
-FILES = (JSON, "report.md", "report.html")
+DECISION = "decision.json"
+FILES = (JSON, DECISION, "report.md", "report.html")
 TITLES = {
     "funnel": "How many traces reach each stage",
     "lengths": "Completion lengths by verdict",
@@ -69,11 +71,14 @@ def write(
     ]
     write_text(f"{place}/report.md", "\n".join([text, *(f"![{Path(one).stem}]({one})\n" for one in drawn)]))
     write_record(f"{student.path}/{JSON}", found)
+    if found.promotion:
+        write_record(f"{place}/{DECISION}", found.promotion)
     write_text(f"{place}/report.html", page(found, recipe, student, dataset, judged, yields))
     runners.artifact(
         f"report-{found.student}", text, f"Base, student and teacher of {found.student} on held-out problems"
     )
-    say(f"evaluated {found.student}: {report.decision(found)}")
+    said = found.promotion.sentence if found.promotion else report.decision(found)
+    say(f"evaluated {found.student}: {said}")
     say(f"the report with charts and traces: {place}/report.html")
     return f"{student.path}/{JSON}"
 

@@ -9,7 +9,17 @@ from distill.progress import percent
 from distill.records import Comparison, Report, Score
 
 SCORES = ("benchmark", "model", "pass@1", "0 to 100 %", "95 % interval", "problems x samples")
-COSTS = ("benchmark", "model", "truncated", "no answer", "in another language", "mean tokens", "left out")
+COSTS = (
+    "benchmark",
+    "model",
+    "truncated",
+    "no answer",
+    "mixing languages",
+    "mean tokens",
+    "tokens per correct answer",
+    "left out",
+)
+SAMPLES = ("benchmark", "model", "pass@k", "maj@k")
 DIFFERENCES = ("benchmark", "difference", "points", "95 % interval", "problems")
 
 
@@ -29,12 +39,14 @@ def render(
     differences = sorted(report.comparisons, key=lambda one: (one.source == "all", one.source))
     how = [*texts.remarks(report), texts.how(report)]
     settings = [(name, texts.plain(value)) for name, value in report.settings.items()]
+    promotion, passed = report.promotion, {"better": True, "not_better": False}.get(report.decision)
     return page(
         report.student,
-        report.decision,
-        {"better": True, "not_better": False}.get(report.decision),
-        [texts.decision(report)],
+        promotion.verdict if promotion else report.decision,
+        promotion.verdict == "promote" if promotion else passed,
+        [promotion.sentence if promotion else texts.decision(report)],
         [
+            Section("Decision", tables=_decision(report)),
             Section(
                 "Benchmarks",
                 how,
@@ -49,7 +61,8 @@ def render(
                         [DIFFERENCES, *map(_difference, differences)],
                         (2, 4),
                     ),
-                    Table("what completions are like", [COSTS, *map(_costs, scores)], (2, 3, 4, 5, 6)),
+                    Table("what completions are like", [COSTS, *map(_costs, scores)], range(2, 8)),
+                    Table("what more samples reach", [SAMPLES, *map(_samples, scores)]),
                 ],
                 pictures,
             ),
@@ -68,6 +81,16 @@ def render(
     )
 
 
+def _decision(report: Report) -> list[Table]:
+    """The rules with their figures, those that fail first; none in a report from before there were rules."""
+    rulings = report.promotion.rulings if report.promotion else []
+    rows = [
+        (one.rule.replace("_", " "), "holds" if one.passed else "fails", one.sentence)
+        for one in sorted(rulings, key=lambda one: one.passed)
+    ]
+    return [Table("rules of the recipe", [("rule", "verdict", "figures"), *rows])] if rows else []
+
+
 def _score(score: Score) -> Sequence[Cell]:
     return (
         _benchmark(score.source),
@@ -80,10 +103,19 @@ def _score(score: Score) -> Sequence[Cell]:
 
 
 def _costs(score: Score) -> Sequence[Cell]:
-    foreign = "-" if score.language_share is None else percent(1 - score.language_share)
-    tokens = f"{score.mean_completion_tokens:,.0f}" if score.mean_completion_tokens else "-"
-    shares = (percent(score.truncated), percent(score.no_answer), foreign)
-    return (_benchmark(score.source), score.role, *shares, tokens, f"{score.left_out:,}")
+    mixing = "-" if score.language_mixing is None else percent(score.language_mixing)
+    counts = (score.mean_completion_tokens or None, score.tokens_per_correct)
+    tokens = ("-" if count is None else f"{count:,.0f}" for count in counts)
+    shares = (percent(score.truncated), percent(score.no_answer), mixing)
+    return (_benchmark(score.source), score.role, *shares, *tokens, f"{score.left_out:,}")
+
+
+def _samples(score: Score) -> Sequence[Cell]:
+    """What more samples would reach; maj@k is another measure than pass@1, and stands in a column of its
+    own."""
+    reached = ", ".join(f"{percent(one.share)} (k = {one.k})" for one in score.pass_at_k)
+    majority = "-" if score.majority is None else f"{percent(score.majority)} (k = {score.majority_k})"
+    return (_benchmark(score.source), score.role, reached or "-", majority)
 
 
 def _difference(one: Comparison) -> Sequence[Cell]:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from distill.recipe.benchmarks import Protocol, Suite, suite, unanswered
+from distill.recipe.decision import Decision
 from distill.recipe.problems import ProblemSource
 from distill.recipe.section import Section, later, place
 from distill.recipe.verification import Verification
@@ -126,6 +127,8 @@ class Evaluation(Protocol):
     """Score the dataset's teacher as well, when it can be asked (not for `replay`)."""
     verification: Verification = Verification()
     shard_problems: int = Field(256, ge=1)
+    decision: Decision = place(Decision())
+    """When the student is promoted."""
 
     @model_validator(mode="before")
     @classmethod
