@@ -113,7 +113,7 @@ def _costs(score: Score) -> Sequence[Cell]:
 def _samples(score: Score) -> Sequence[Cell]:
     """What more samples would reach; maj@k is another measure than pass@1, and stands in a column of its
     own."""
-    reached = ", ".join(f"{percent(one.share)} (k = {one.k})" for one in score.pass_at_k)
+    reached = ", ".join(f"{percent(share)} (k = {2**power})" for power, share in enumerate(score.pass_at_k))
     majority = "-" if score.majority is None else f"{percent(score.majority)} (k = {score.majority_k})"
     return (_benchmark(score.source), score.role, reached or "-", majority)
 

@@ -25,7 +25,7 @@ def test_a_report_with_other_scores_is_kept_under_its_time(tmp_path: Path) -> No
     assert not (tmp_path / "reports").exists()
     report.keep_earlier(tmp_path, replace(FOUND, scores=[replace(SCORE, pass_at_1=0.6)]))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["reports"]
-    kept = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("report.*"))
+    kept = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*"))
     assert kept == [f"reports/1970-01-02T000000Z/{name}" for name in sorted(report.FILES)]
 
 
