@@ -340,8 +340,8 @@ class Count:
 
 
 def embedded(problems: int) -> None:
-    """Samples the recipe `tiny` adaptively, and then, in the same journal, as often as can be for every
-    problem."""
+    """Samples the recipe `tiny` adaptively, and then, over the same completions, as often as can be for
+    every problem."""
     recipe = load_dataset("tiny", (f"problems.0.limit={problems}",))
     lines = Path(recipe.problems[0].path).read_text(encoding="utf-8").splitlines()[:problems]
     asked_about = list(collect(map(json.loads, lines), recipe.problems[0], recipe.verification))
@@ -350,19 +350,16 @@ def embedded(problems: int) -> None:
     print(f"\nembedded teacher, {len(asked_about)} problems")
     with (
         tempfile.TemporaryDirectory() as folder,
-        Completions(Path(folder) / "journal") as journal,
+        Completions(Path(folder) / "completions.sqlite") as completions,
         open_engine(recipe.teacher) as engine,
     ):
         for label, sampling in (
             (f"first {enough}, until {enough}, at most {most}", section),
             (f"{most} of each", recipe.sampling.model_copy(update={"n": most})),
         ):
-            count, before = Count(), len(journal)
-            rows = list(
-                sample(
-                    asked_about, Asked(recipe.teacher, sampling, recipe.verification), engine, journal, count
-                )
-            )
+            count, before = Count(), len(completions)
+            asked = Asked(recipe.teacher, sampling, recipe.verification)
+            rows = list(sample(asked_about, asked, engine, completions, count))
             right: Counter[str] = Counter()
             for candidate in verify(rows, recipe.verification):
                 right[candidate.trace.problem.problem_id] += candidate.verdict.outcome == "correct"
