@@ -17,7 +17,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import fields
 from functools import cache
 from itertools import count
@@ -51,6 +51,11 @@ FROM completions INDEXED BY sqlite_autoindex_completions_1
 INSERT = """
 INSERT INTO completions(failed, crc, body, hash) VALUES (?, ?, ?, ?) ON CONFLICT(hash) DO NOTHING
 """
+COPIED = (
+    ("INSERT OR IGNORE INTO budgets VALUES (?)", "SELECT max_tokens FROM budgets"),
+    ("INSERT OR IGNORE INTO adopted VALUES (?, ?)", "SELECT path, bytes FROM adopted"),
+)
+"""What a repair takes over beside the rows."""
 REPLACE_FAILED = "UPDATE completions SET failed = ?, crc = ?, body = ? WHERE hash = ? AND failed"
 CONSTANTS = (
     (0, b"SQLite format 3\0" + PAGE_BYTES.to_bytes(2, "big") + bytes((2, 2, 0, 64, 32, 32))),
@@ -96,10 +101,11 @@ class CompletionFile:
 
     db: sqlite3.Connection
 
-    def __init__(self, path: Path, repaired: Callable[[], None]) -> None:
-        """Opens or makes the file; `repaired` is called after a repair. Raises OSError or StoreError."""
+    def __init__(self, path: Path, claims: Callable[[], list[tuple[int, str]]]) -> None:
+        """Opens or makes the file; `claims` are its user's, made again after a repair. Raises OSError or
+        StoreError."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.path, self._repaired = path, repaired
+        self.path, self._claims_of_user = path, claims
         self.lock = threading.RLock()
         self._synced_at, self._checked = time.monotonic(), False
         self._users = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o644)
@@ -133,6 +139,15 @@ class CompletionFile:
                 self._repair(error)
             return work()
 
+    def write(self, work: Callable[[], R]) -> R:
+        """As `do`: all that the work writes, or nothing."""
+
+        def whole() -> R:
+            with self.transaction():
+                return work()
+
+        return self.do(whole)
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Writes all that is done in the block, or nothing; one inside another belongs to it."""
@@ -150,11 +165,7 @@ class CompletionFile:
 
     def totals(self) -> Totals:
         """What the file holds now."""
-        body, crc = self.db.execute("SELECT body, crc FROM totals WHERE id = 1").fetchone() or ("", None)
-        if not isinstance(body, str) or zlib.crc32(body.encode()) != crc:
-            raise DamagedFileError("the totals do not match their checksum")
-        rows, high, low, *spent = json.loads(body)
-        return Totals(rows, high, low, Usage(*spent))
+        return _totals(self.db)
 
     def find(self, key: str) -> Completion | None:
         """The completion of a key; before the first is called missing, index and totals are compared."""
@@ -197,12 +208,8 @@ class CompletionFile:
         """Brings the log to the disk, unless that was just done: SQLite only does it at a checkpoint."""
         if time.monotonic() - self._synced_at < seconds:
             return
-        with suppress(FileNotFoundError):
-            file = os.open(f"{self.path}-wal", os.O_RDONLY)
-            try:
-                os.fsync(file)
-            finally:
-                os.close(file)
+        with suppress(FileNotFoundError), open(f"{self.path}-wal", "rb") as log:
+            os.fsync(log.fileno())
         self._synced_at = time.monotonic()
 
     def _put(self, totals: Totals) -> None:
@@ -225,13 +232,10 @@ class CompletionFile:
     def _connect(self, path: Path) -> None:
         """Opens a file, and makes its tables when it is new."""
         self.db = sqlite3.connect(path, BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        for setting in (
-            f"page_size={PAGE_BYTES}",
-            "journal_mode=WAL",
-            "synchronous=NORMAL",
-            f"wal_autocheckpoint={CHECKPOINT_PAGES}",
-        ):
-            self.db.execute(f"PRAGMA {setting}")
+        self.db.execute(f"PRAGMA page_size={PAGE_BYTES}")
+        self.db.execute("PRAGMA journal_mode=WAL")
+        self.db.execute("PRAGMA synchronous=NORMAL")
+        self.db.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
         known = self.db.execute(KNOWN).fetchall()
         if not known and self.db.execute("PRAGMA page_count").fetchone()[0] <= 1:
             with self.transaction():
@@ -251,7 +255,7 @@ class CompletionFile:
                     "command again"
                 )
             self._salvage(cause)
-            self._repaired()
+            self.db.executemany("INSERT INTO leases VALUES (?, ?)", self._claims_of_user())
         except sqlite3.Error as error:
             raise _told(error, self.path) from error
         finally:
@@ -286,27 +290,12 @@ class CompletionFile:
 
     def _copy_the_rest(self, aside: Path) -> None:
         """Takes over what else a damaged file tells: usage, budgets, journals taken over."""
-        new, old = self.db, sqlite3.connect(aside, isolation_level=None)
-        try:
+        with closing(sqlite3.connect(aside, isolation_level=None)) as old:
             with suppress(sqlite3.Error):
-                self.db = old
-                spent = self.totals().spent
-                self.db = new
-                self._put(self.totals()._replace(spent=spent))
-            self.db = new
-            with suppress(sqlite3.Error):
-                new.executemany(
-                    "INSERT OR IGNORE INTO budgets VALUES (?)", old.execute("SELECT max_tokens FROM budgets")
-                )
-            with suppress(sqlite3.Error):
-                new.executemany(
-                    "INSERT OR IGNORE INTO adopted VALUES (?, ?)",
-                    old.execute("SELECT path, bytes FROM adopted"),
-                )
-        finally:
-            self.db = new
-            with suppress(sqlite3.Error):
-                old.close()
+                self._put(self.totals()._replace(spent=_totals(old).spent))
+            for insert, select in COPIED:
+                with suppress(sqlite3.Error):
+                    self.db.executemany(insert, old.execute(select))
 
 
 def encode(completion: Completion, borrowed: bool = False) -> Made:
@@ -326,9 +315,8 @@ def decode(body: bytes) -> Made:
 
 def hashed(key: str) -> int:
     """64 bits that stand for a key of any length: what is read is compared with the key itself."""
-    return int.from_bytes(
-        hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little", signed=True
-    )
+    hash8 = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8)
+    return int.from_bytes(hash8.digest(), "little", signed=True)
 
 
 def locks(file: int) -> bool:
@@ -340,6 +328,14 @@ def locks(file: int) -> bool:
     return True
 
 
+def _totals(db: sqlite3.Connection) -> Totals:
+    body, crc = db.execute("SELECT body, crc FROM totals WHERE id = 1").fetchone() or ("", None)
+    if not isinstance(body, str) or zlib.crc32(body.encode()) != crc:
+        raise DamagedFileError("the totals do not match their checksum")
+    rows, high, low, *spent = json.loads(body)
+    return Totals(rows, high, low, Usage(*spent))
+
+
 def _inspect(path: Path) -> None:
     """Raises DamagedFileError for a damaged header or another length than it says; no run uses it."""
     if not path.exists() or not (size := path.stat().st_size):
@@ -347,9 +343,8 @@ def _inspect(path: Path) -> None:
     with path.open("rb") as file:
         header = file.read(100)
     log = Path(f"{path}-wal")
-    short = int.from_bytes(header[28:32], "big") * PAGE_BYTES != size and not (
-        log.exists() and log.stat().st_size
-    )
+    as_it_says = int.from_bytes(header[28:32], "big") * PAGE_BYTES == size
+    short = not as_it_says and not (log.exists() and log.stat().st_size)
     if short or any(header[at : at + len(value)] != value for at, value in CONSTANTS):
         raise DamagedFileError("its header or its end is not what was written")
 
@@ -368,9 +363,8 @@ def _is_damage(error: sqlite3.Error) -> bool:
     code = getattr(error, "sqlite_errorcode", None)
     if code is not None:
         return code & 0xFF in DAMAGE
-    return isinstance(
-        error, DamagedFileError | sqlite3.OperationalError
-    )  # without a code: a text that is no UTF-8
+    # an OperationalError without a code: a text that is no UTF-8
+    return isinstance(error, DamagedFileError | sqlite3.OperationalError)
 
 
 def _told(error: sqlite3.Error, path: Path) -> Exception:

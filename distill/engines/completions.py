@@ -11,11 +11,12 @@ share.
 import os
 import time
 import uuid
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
-from distill.engines import old_journals
 from distill.engines.completion_file import CompletionFile, decode, encode, hashed, locks
 from distill.engines.protocol import Completion, SharedUsage
 from distill.progress import say
@@ -23,6 +24,14 @@ from distill.store import StoreError
 
 LOOK_SECONDS = 0.5
 """How often the claims of other runs are looked at."""
+CLAIM = """
+INSERT INTO leases SELECT ?, ? WHERE NOT EXISTS (SELECT 1 FROM completions WHERE hash = ? AND NOT failed)
+ON CONFLICT DO NOTHING
+"""
+MARKER = b"\xd1\x57\x1a\x0a"
+"""Begins a frame of an older version's journal; ASCII JSON never holds these bytes."""
+HEADER_BYTES = len(MARKER) + 8
+SEARCHED_BYTES = 1 << 20
 
 
 class Completions:
@@ -34,7 +43,7 @@ class Completions:
         self._claimed: set[int] = set()
         self._looked_at, self._held = 0.0, dict[int, str]()
         self._told = False
-        self._file = CompletionFile(Path(path), self._claim_again)
+        self._file = CompletionFile(Path(path), lambda: [(place, self._run) for place in list(self._claimed)])
         if self._file.alone:
             for left in self._file.path.parent.glob("run-*.lock"):
                 left.unlink(missing_ok=True)
@@ -59,42 +68,27 @@ class Completions:
         """Adds completions (`borrowed`: paid for before), ends their claims; a first good one stays."""
         made = [encode(completion, borrowed) for completion in completions]
 
-        def work() -> None:
-            with self._file.transaction():
-                hashes = self._file.insert(made)
-                self._end_claims(self._claimed.intersection(hashes))
-            self._claimed.difference_update(hashes)
-            self._file.sync()
+        def work() -> list[int]:
+            hashes = self._file.insert(made)
+            self._end_claims(self._claimed.intersection(hashes))
+            return hashes
 
-        self._file.do(work)
+        self._claimed.difference_update(self._file.write(work))
+        self._file.sync()
 
     def claim(self, key: str) -> bool:
         """Whether this run may ask for a key: it has no good completion, and no run alive has claimed it."""
         place = hashed(key)
-
-        def work() -> bool:
-            with self._file.transaction():
-                claimed = self._file.db.execute(
-                    "INSERT INTO leases SELECT ?, ? WHERE NOT EXISTS (SELECT 1 FROM completions WHERE hash = "
-                    "? AND NOT failed)"
-                    " ON CONFLICT DO NOTHING",
-                    (place, self._run, place),
-                )
-            return claimed.rowcount == 1
-
-        if found := self._file.do(work):
+        if found := self._file.write(
+            lambda: self._file.db.execute(CLAIM, (place, self._run, place)).rowcount == 1
+        ):
             self._claimed.add(place)
         return found
 
     def release(self, keys: Iterable[str]) -> None:
         """Ends claims of this run on keys that it will not ask for."""
-
-        def work() -> None:
-            with self._file.transaction():
-                self._end_claims(ended)
-
         if ended := self._claimed.intersection(map(hashed, keys)):
-            self._file.do(work)
+            self._file.write(lambda: self._end_claims(ended))
             self._claimed.difference_update(ended)
 
     def free(self, keys: Iterable[str], idle: bool, what: str = "completions") -> list[str]:
@@ -110,55 +104,41 @@ class Completions:
 
     def usage(self) -> SharedUsage:
         """What all runs have spent up to now."""
-
-        def work() -> SharedUsage:
-            return SharedUsage(
+        return self._file.do(
+            lambda: SharedUsage(
                 self._file.totals().spent, sum(run != self._run for run in self._claims().values())
             )
-
-        return self._file.do(work)
+        )
 
     def budgets(self, used: Iterable[int]) -> list[int]:
         """Notes values of `max_tokens` that completions are asked with; all that were ever used."""
         values = [(value,) for value in used]
 
         def work() -> list[int]:
-            with self._file.transaction():
-                self._file.db.executemany("INSERT OR IGNORE INTO budgets VALUES (?)", values)
-                return [
-                    row[0]
-                    for row in self._file.db.execute("SELECT max_tokens FROM budgets ORDER BY max_tokens")
-                ]
+            self._file.db.executemany("INSERT OR IGNORE INTO budgets VALUES (?)", values)
+            return [row[0] for row in self._file.db.execute("SELECT max_tokens FROM budgets ORDER BY 1")]
 
-        return self._file.do(work)
+        return self._file.write(work)
 
     def adopt(self, journal: Path) -> None:
         """Takes over an older version's journal, once; one that cannot be read costs nothing else."""
         name = f"{journal.parent.name}/{journal.name}"
 
         def work() -> None:
-            with self._file.transaction():
-                known = self._file.db.execute("SELECT bytes FROM adopted WHERE path = ?", (name,)).fetchone()
-                if frames := list(old_journals.read(journal, known[0] if known else 0)):
-                    self._file.insert(decode(frame.body) for frame in frames)
-                    self._file.db.execute(
-                        "INSERT OR REPLACE INTO adopted VALUES (?, ?)", (name, frames[-1].end)
-                    )
+            known = self._file.db.execute("SELECT bytes FROM adopted WHERE path = ?", (name,)).fetchone()
+            if frames := list(frames_of(journal, known[0] if known else 0)):
+                self._file.insert(decode(frame.body) for frame in frames)
+                self._file.db.execute("INSERT OR REPLACE INTO adopted VALUES (?, ?)", (name, frames[-1].end))
 
         with suppress(FileNotFoundError, IsADirectoryError, PermissionError):
-            self._file.do(work)
+            self._file.write(work)
 
     def close(self) -> None:
         """Ends the claims of this run, brings everything to the disk and closes the file."""
-
-        def work() -> None:
-            with self._file.transaction():
-                self._end_claims(self._claimed)
-            self._file.sync(0)
-
         try:
             with suppress(OSError, StoreError):  # of a full disk, say: a dead run's claims are void
-                self._file.do(work)
+                self._file.write(lambda: self._end_claims(self._claimed))
+                self._file.sync(0)
         finally:
             self._file.close()
             self._lock_of(self._run).unlink(missing_ok=True)
@@ -171,8 +151,7 @@ class Completions:
         held: dict[int, str] = dict(self._file.db.execute("SELECT hash, run FROM leases").fetchall())
         for run in {*held.values()} - {self._run}:
             if self._is_dead(run):
-                with self._file.transaction():
-                    self._file.db.execute("DELETE FROM leases WHERE run = ?", (run,))
+                self._file.db.execute("DELETE FROM leases WHERE run = ?", (run,))
                 self._lock_of(run).unlink(missing_ok=True)
                 held = {place: holder for place, holder in held.items() if holder != run}
         self._held, self._looked_at = held, time.monotonic()
@@ -193,11 +172,35 @@ class Completions:
             "DELETE FROM leases WHERE hash = ? AND run = ?", ((place, self._run) for place in places)
         )
 
-    def _claim_again(self) -> None:
-        with self._file.transaction():
-            self._file.db.executemany(
-                "INSERT INTO leases VALUES (?, ?)", ((place, self._run) for place in self._claimed)
-            )
-
     def _lock_of(self, run: str) -> Path:
         return self._file.path.with_name(f"run-{run}.lock")
+
+
+class Frame(NamedTuple):
+    """The JSON of one completion, and where its frame ends."""
+
+    body: bytes
+    end: int
+
+
+def frames_of(path: Path, offset: int) -> Iterator[Frame]:
+    """Every whole frame of an older version's journal from an offset on: a marker, a length, a CRC-32 and a
+    completion's JSON. Other bytes are passed over. Raises OSError."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        size = os.fstat(file).st_size
+        while len(header := os.pread(file, HEADER_BYTES, offset)) == HEADER_BYTES:
+            if not header.startswith(MARKER):
+                block = os.pread(file, SEARCHED_BYTES, offset)
+                found = block.find(MARKER)
+                offset += found if found >= 0 else len(block) - len(MARKER) + 1
+                continue
+            length, crc = header[4:8], int.from_bytes(header[8:], "little")
+            end = offset + HEADER_BYTES + int.from_bytes(length, "little")
+            body = os.pread(file, end - offset - HEADER_BYTES, offset + HEADER_BYTES) if end <= size else b""
+            whole = end <= size and zlib.crc32(body, zlib.crc32(length)) == crc
+            offset = end if whole else offset + 1
+            if whole:
+                yield Frame(body, end)
+    finally:
+        os.close(file)

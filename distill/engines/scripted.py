@@ -8,6 +8,7 @@ pipeline and teach nothing. Tokens are counted as four characters each.
 
 import json
 import random
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -91,12 +92,13 @@ def write(request: Request, name: str, sampling: Sampling) -> Completion:
         found = failed(request.key, name, MODEL, prompt_tokens=_tokens(problem.question))
         return found if name == "null_content" else replace(found, content="")
     dice = _dice(problem, 0 if name == "duplicate" else index, sampling.seed, "text")
-    thinking, answer = _thinking(problem, dice), final_answer(problem)
+    thinking, answer = _sentences(_stock(problem)["sentences"], dice, 9), final_answer(problem)
     if name == "reasoning_field":
         return _complete(request, answer, thinking)
     if name == "truncated":
-        return _complete(request, _opened(f"<think>\n{thinking}", request.prefill), cut=True)
-    return _complete(request, _opened(_text(name, problem, thinking, answer, dice), request.prefill))
+        return _complete(request, f"<think>\n{thinking}".removeprefix(request.prefill), cut=True)
+    text = _text(name, problem, thinking, answer, dice)
+    return _complete(request, text.removeprefix(request.prefill))
 
 
 def final_answer(problem: Problem) -> str:
@@ -116,7 +118,9 @@ def _text(name: str, problem: Problem, thinking: str, answer: str, dice: random.
         "two_boxes": lambda: (
             f"{think}{say['guess']}\n\n{_wrong(problem)}\n\n{say['check']}\n\n{_solution(problem)}"
         ),
-        "nested_box": lambda: think + _nested(answer),
+        "nested_box": lambda: (
+            think + re.sub(r"\\boxed\{(.*)", r"\\boxed{\\boxed{\1}", answer, count=1, flags=re.DOTALL)
+        ),
         "never_closed": lambda: f"<think>\n{thinking}\n\n{answer}",
         "no_thinking": lambda: answer,
         "wrong": lambda: f"{think}{say['result']}\n\n{_wrong(problem)}",
@@ -133,19 +137,11 @@ def _text(name: str, problem: Problem, thinking: str, answer: str, dice: random.
     return scripts[name]()
 
 
-def _opened(text: str, prefill: str) -> str:
-    """The part of an assistant turn that follows the prefill."""
-    return text.removeprefix(prefill) if prefill else text
-
-
 def _complete(request: Request, content: str, reasoning: str | None = None, cut: bool = False) -> Completion:
     budget = request.max_tokens * CHARACTERS_PER_TOKEN
-    length = len(reasoning or "") + len(content)
-    cut = cut or length > budget
-    if reasoning is not None and len(reasoning) >= budget:
-        kept: str | None = None
-    else:
-        kept = content[: budget - len(reasoning or "")]
+    room = budget - len(reasoning or "")
+    kept = None if reasoning is not None and room <= 0 else content[:room]
+    cut = cut or len(content) > room
     reasoning = None if reasoning is None else reasoning[:budget]
     return Completion(
         request.key,
@@ -159,10 +155,6 @@ def _complete(request: Request, content: str, reasoning: str | None = None, cut:
     )
 
 
-def _thinking(problem: Problem, dice: random.Random) -> str:
-    return _sentences(_stock(problem)["sentences"], dice, 9)
-
-
 def _stock(problem: Problem, other: bool = False) -> dict[str, Any]:
     """What is said in a problem's language, or in the `other` one."""
     return _said()["zh" if (problem.language == "zh") is not other else "en"]
@@ -170,9 +162,8 @@ def _stock(problem: Problem, other: bool = False) -> dict[str, Any]:
 
 def _sentences(stock: list[str], dice: random.Random, count: int) -> str:
     """So many sentences in random order with random numbers: no two traces are near-duplicates."""
-    chosen = [
-        sentence for _ in range(-(-count // len(stock))) for sentence in dice.sample(stock, len(stock))
-    ][:count]
+    rounds = range(-(-count // len(stock)))
+    chosen = [sentence for _ in rounds for sentence in dice.sample(stock, len(stock))][:count]
     return "\n".join(sentence.format(a=dice.randint(2, 9999), b=dice.randint(2, 9999)) for sentence in chosen)
 
 
@@ -204,25 +195,16 @@ def _wrong(problem: Problem) -> str:
             return "\\boxed{-987654321}"
 
 
-def _nested(answer: str) -> str:
-    """The answer with a box inside its box."""
-    before, box, after = answer.partition("\\boxed{")
-    return f"{before}{box}\\boxed{{{after}}}" if box else answer
-
-
 def _program(problem: Problem) -> str:
     """The reference solution; without one, a program that looks the expected outputs up."""
     tests = json.loads(problem.tests) if problem.tests else {}
     if problem.reference:
         return problem.reference
-    table = {_lookup(case["input"]): case["output"] for case in tests.get("cases", [])}
+    cases = [(case["input"], case["output"]) for case in tests.get("cases", [])]
+    table = {given if isinstance(given, str) else repr(given): output for given, output in cases}
     if tests.get("mode") == "call":
         return f"def {tests['entry_point']}(*arguments):\n    return {table!r}[repr(list(arguments))]"
     return f"import sys\n\nprint({table!r}[sys.stdin.read()], end='')"
-
-
-def _lookup(given: object) -> str:
-    return given if isinstance(given, str) else repr(given)
 
 
 def _tokens(text: str) -> int:

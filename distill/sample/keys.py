@@ -24,9 +24,8 @@ class SamplingKeys:
 
     def __init__(self, teacher: Teacher, sampling: Sampling) -> None:
         asked_of = {name: value for name, value in teacher.identity().items() if name not in NOT_ASKED}
-        asked_how = {
-            name: value for name, value in sampling.identity().items() if name not in NOT_THE_DISTRIBUTION
-        }
+        how = sampling.identity().items()
+        asked_how = {name: value for name, value in how if name not in NOT_THE_DISTRIBUTION}
         asked_how["prompt"] = prompts.identity(sampling.prompt)
         self._distribution = digest(json.dumps([asked_of, asked_how], sort_keys=True))
 

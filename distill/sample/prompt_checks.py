@@ -21,12 +21,8 @@ from distill.text import boxed, numbers
 from distill.verifiers import rules
 
 VERSION = 1
-EMPTY, PROMPT_TOO_LONG, CONTAINS_REFERENCE, CONTROL_TOKENS = (
-    "empty",
-    "prompt_too_long",
-    "contains_reference",
-    "control_tokens",
-)
+EMPTY, PROMPT_TOO_LONG = "empty", "prompt_too_long"
+CONTAINS_REFERENCE, CONTROL_TOKENS = "contains_reference", "control_tokens"
 PROGRAM_CHARACTERS = 60
 """A reference program that is shorter may stand in its question by chance, white space not counted."""
 HINT_CHARACTERS = 40
@@ -52,9 +48,7 @@ _STATED = re.compile(
 )
 _WORDS = ("nswer", "NSWER", "答案", "####")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}\b)")
-_EXAMPLE = re.compile(
-    r"(?:e\.\s?g|example|instance|such as|like|form(?:at)?|例如|比如)[^\n]*\Z", re.IGNORECASE
-)
+_EXAMPLE = re.compile(r"(?i)(?:e\.\s?g|example|instance|such as|like|form(?:at)?|例如|比如)[^\n]*\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +74,8 @@ def check(
     if _VISIBLE.search(problem.question) is None:
         return Finding(EMPTY, "the question has no visible character")
     if ENGINES[teacher.engine].served and (token := _control_token(messages)):
-        return Finding(
-            CONTROL_TOKENS,
-            f"a server takes {token} in the prompt for a control token, and reads another question",
-        )
+        detail = f"a server takes {token} in the prompt for a control token, and reads another question"
+        return Finding(CONTROL_TOKENS, detail)
     if given := _given_away(problem):
         return Finding(CONTAINS_REFERENCE, given)
     return None if context_tokens is None else _too_long(messages, max_tokens, context_tokens)
@@ -123,7 +115,11 @@ def _given_away(problem: Problem) -> str | None:
     if not reference or problem.kind == "choice":
         return None
     if rules(problem.kind).runs_program:
-        return _quoted_program("".join(reference.split()), question)
+        program = "".join(reference.split())
+        if len(program) < PROGRAM_CHARACTERS or program not in "".join(question.split()):
+            return None
+        characters = f"{len(program)} characters without white space"
+        return f"the whole reference program ({characters}) stands in the question"
     boxed = _last_box(question)
     if boxed is not None and _same(boxed, reference):
         return f"the question ends with the reference in a box: {question[-TAIL_CHARACTERS:]}"
@@ -131,14 +127,6 @@ def _given_away(problem: Problem) -> str | None:
     if stated is not None and _same(stated, reference):
         return f"the question ends with the reference: {question[-TAIL_CHARACTERS:]}"
     return None
-
-
-def _quoted_program(program: str, question: str) -> str | None:
-    if len(program) < PROGRAM_CHARACTERS or program not in "".join(question.split()):
-        return None
-    return (
-        f"the whole reference program ({len(program)} characters without white space) stands in the question"
-    )
 
 
 def _last_box(question: str) -> str | None:

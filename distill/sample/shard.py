@@ -44,6 +44,7 @@ class Watch(Protocol):
 
     def asks(self) -> bool:
         """Whether a request may be handed out now; it then is."""
+        return True
 
     def withdrew(self) -> None:
         """A request that might be handed out is not: another run asks for it."""
@@ -53,6 +54,10 @@ class Watch(Protocol):
 
     def settled(self) -> None:
         """One problem more has all its draws."""
+
+
+class _Unwatched(Watch):
+    """Allows all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +121,8 @@ class _Asking:
         watch: Watch | None,
         cancellation: Cancellation,
     ) -> None:
-        self._asked, self._completions, self._watch, self._cancellation = (
-            asked,
-            completions,
-            watch,
-            cancellation,
-        )
+        self._asked, self._completions, self._cancellation = asked, completions, cancellation
+        self._watch = watch or _Unwatched()
         self._draws = SamplingKeys(asked.teacher, asked.sampling)
         self._pursuits: dict[str, _Pursuit] = {}
         self._refused: dict[str, Trace] = {}
@@ -146,7 +147,7 @@ class _Asking:
         while True:
             self._look()
             if self._lacking and self._cancellation.reason is None:
-                if self._watch is not None and not self._watch.asks():
+                if not self._watch.asks():
                     if self._cancellation.reason is None:
                         yield None
                 elif (request := self._claimed(*self._lacking.popleft())) is not None:
@@ -175,24 +176,22 @@ class _Asking:
             ):
                 return True
             self._wait(WAITING_SECONDS)
-            self._ready.extend(
-                (pursuit, tried) for _, pursuit, tried in self._lacking
-            )  # another run may have got them
+            # another run may have got them
+            self._ready.extend((pursuit, tried) for _, pursuit, tried in self._lacking)
             self._lacking.clear()
 
     def take(self, completion: Completion) -> None:
         """Keeps a new completion, and sees what follows from it."""
-        if completion.failure == STOPPED:
+        stopped = completion.failure == STOPPED
+        if stopped:
             self._completions.release([completion.key])
         else:
             self._completions.append([completion])
         pursuit, tried = self._in_flight.pop(completion.key)
         self._came.add(completion.key)
-        if self._watch is not None:
-            self._watch.took(completion)
-        if completion.failure == STOPPED:
-            self._unasked += 1
-        else:
+        self._watch.took(completion)
+        self._unasked += stopped
+        if not stopped:
             self._see(pursuit, tried, completion)
 
     def stop(self) -> None:
@@ -216,10 +215,9 @@ class _Asking:
             return
         pursuit = self._pursuits[problem.problem_id]
         for index, budgets in sorted(pursuit.tried.items()):
-            tries = [self._kept(problem, (index, budget)) for budget in sorted(budgets)]
-            yield traces.of_tries(
-                problem, tries, self._asked.teacher, self._draws.seed(problem, index), index
-            )
+            tries = [self._kept(self._draws.key(problem, index, budget)) for budget in sorted(budgets)]
+            seed = self._draws.seed(problem, index)
+            yield traces.of_tries(problem, tries, self._asked.teacher, seed, index)
 
     def _begin(self, problem: Problem) -> None:
         """Puts the first tries of a problem in line, unless its prompt is not sent."""
@@ -227,16 +225,14 @@ class _Asking:
         if problem.response is None and (reason := self._stopping(problem, messages)) is not None:
             self._refused[problem.problem_id] = traces.refused(problem, self._asked.teacher, reason)
         elif problem.response is None and problem.problem_id not in self._pursuits:
-            judged = self._asked.verification is not None and verifiers.judges(
-                problem, self._asked.verification
-            )
-            judged &= not ENGINES[self._asked.teacher.engine].stored  # there are no more than there are
+            section, stored = self._asked.verification, ENGINES[self._asked.teacher.engine].stored
+            # of stored completions there are no more than there are
+            judged = section is not None and verifiers.judges(problem, section) and not stored
             pursuit = _Pursuit(problem, messages, DrawPlan(self._asked.sampling, judged), judged, {})
             self._pursuits[problem.problem_id] = pursuit
             self._ready.extend((pursuit, tried) for tried in pursuit.rounds.first())
             return
-        if self._watch is not None:
-            self._watch.settled()
+        self._watch.settled()
 
     def _stopping(self, problem: Problem, messages: tuple[Message, ...]) -> str | None:
         """Why a problem's prompt is not worth its price; existing traces cost nothing."""
@@ -265,21 +261,13 @@ class _Asking:
         """The request of a try, which is in flight from now on; None when another run asks for it."""
         if not self._completions.claim(key):
             self._aside[key] = pursuit, tried
-            if self._watch is not None:
-                self._watch.withdrew()
+            self._watch.withdrew()
             return None
         problem, (index, budget) = pursuit.problem, tried
         pursuit.tried.setdefault(index, []).append(budget)
         self._in_flight[key] = pursuit, tried
-        return Request(
-            key,
-            problem,
-            index,
-            pursuit.messages,
-            self._asked.teacher.prefill,
-            budget,
-            self._draws.seed(problem, index),
-        )
+        prefill, seed = self._asked.teacher.prefill, self._draws.seed(problem, index)
+        return Request(key, problem, index, pursuit.messages, prefill, budget, seed)
 
     def _known(self, key: str, problem: Problem, tried: Try) -> Completion | None:
         """A key's good completion, or one as good of another budget, which then has this key too."""
@@ -287,10 +275,8 @@ class _Asking:
         if known is not None and (known.failure is None or key in self._came):
             return known
         index, budget = tried
-        for allowed in self._asked.budgets:
-            found = (
-                None if allowed == budget else self._completions.get(self._draws.key(problem, index, allowed))
-            )
+        for allowed in [one for one in self._asked.budgets if one != budget]:
+            found = self._completions.get(self._draws.key(problem, index, allowed))
             if found is not None and found.failure is None and _ended_within(found, allowed, budget):
                 taken = replace(found, key=key)
                 self._completions.append([taken], borrowed=True)
@@ -331,14 +317,12 @@ class _Asking:
 
     def _tell(self, pursuit: _Pursuit, tried: Try, outcome: DrawResult) -> None:
         """Puts the tries that follow in line, before those of later problems."""
-        self._ready.extendleft(
-            (pursuit, following) for following in reversed(pursuit.rounds.tell(tried, outcome))
-        )
-        if pursuit.rounds.settled() and self._watch is not None:
+        following = pursuit.rounds.tell(tried, outcome)
+        self._ready.extendleft((pursuit, one) for one in reversed(following))
+        if pursuit.rounds.settled():
             self._watch.settled()
 
-    def _kept(self, problem: Problem, tried: Try) -> Completion:
-        key = self._draws.key(problem, *tried)
+    def _kept(self, key: str) -> Completion:
         completion = self._completions.get(key)
         if completion is None:
             raise self._lost(key)
@@ -353,19 +337,13 @@ class _Asking:
 
 def _outcome(verdict: Verdict) -> DrawResult:
     """What a verdict means for the other draws of its problem."""
-    return (
-        "right"
-        if verdict.outcome == "correct"
-        else "hopeless"
-        if verdict.outcome in HOPELESS_VERDICTS
-        else "other"
-    )
+    if verdict.outcome == "correct":
+        return "right"
+    return "hopeless" if verdict.outcome in HOPELESS_VERDICTS else "other"
 
 
 def _ended_within(completion: Completion, allowed: int, max_tokens: int) -> bool:
     """Whether a completion came to its own end within its budget, and would have under another one."""
-    if completion.finish_reason == "length":
-        return False
-    return allowed <= max_tokens or (
-        completion.completion_tokens is not None and completion.completion_tokens <= max_tokens
-    )
+    used = completion.completion_tokens
+    within = allowed <= max_tokens or (used is not None and used <= max_tokens)
+    return within and completion.finish_reason != "length"

@@ -35,9 +35,7 @@ def of_tries(problem: Problem, tries: Sequence[Completion], teacher: Teacher, se
         cached_prompt_tokens=last.cached_prompt_tokens,
         thinking_tokens=thinking_tokens,
         answer_tokens=answer_tokens,
-        spent_tokens=None
-        if last.completion_tokens is None and not spent.completion_tokens
-        else spent.completion_tokens,
+        spent_tokens=spent.completion_tokens or last.completion_tokens,
         teacher=thinking.well_formed(last.model),
         seed=seed,
         cost_usd=cost_usd(spent, teacher) if all(_counted(one, teacher) for one in tries) else None,
@@ -89,11 +87,9 @@ def _parts(completion: Completion, teacher: Teacher) -> thinking.Parts:
         and completion.failure is None
         and (name := think_tags.suspected(completion.content or ""))
     ):
-        hint = (
-            f'{teacher.model} thinks in tags that the recipe does not name: set teacher.think_tags = "{name}"'
-        )
         say(
-            f"{hint} (completions that are there are read again, and none is asked again)",
+            f"{teacher.model} thinks in tags that the recipe does not name: set teacher.think_tags = "
+            f'"{name}" (completions that are there are read again, and none is asked again)',
             once=f"think_tags/{teacher.model}",
         )
     return parts
@@ -113,10 +109,7 @@ def token_split(completion: Completion, parts: thinking.Parts) -> tuple[int | No
 
 def _counted(completion: Completion, teacher: Teacher) -> bool:
     """Whether the server counted what has a price."""
-    prompt_is_priced, completion_is_priced = (
-        teacher.prompt_usd_per_million is not None,
-        teacher.completion_usd_per_million is not None,
-    )
-    return not (prompt_is_priced and completion.prompt_tokens is None) and not (
-        completion_is_priced and completion.completion_tokens is None
+    prompt, completed = teacher.prompt_usd_per_million, teacher.completion_usd_per_million
+    return (prompt is None or completion.prompt_tokens is not None) and (
+        completed is None or completion.completion_tokens is not None
     )

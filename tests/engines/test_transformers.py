@@ -309,7 +309,7 @@ def test_a_prefill_opens_the_turn_once() -> None:
 def test_the_stream_of_a_seed_is_in_the_unit_interval_and_repeats_nothing(seed: int, step: int) -> None:
     import numpy
 
-    from distill.engines.transformers.token_choice import uniforms
+    from distill.engines.transformers.generation import uniforms
 
     drawn = uniforms(numpy.full(3, seed, numpy.uint64), numpy.arange(step, step + 3, dtype=numpy.uint64))
     assert ((drawn >= 0) & (drawn < 1)).all() and len(set(drawn)) == 3
@@ -318,7 +318,7 @@ def test_the_stream_of_a_seed_is_in_the_unit_interval_and_repeats_nothing(seed: 
 def test_tokens_are_drawn_from_the_nucleus_by_their_probability() -> None:
     import torch
 
-    from distill.engines.transformers.token_choice import choose
+    from distill.engines.transformers.generation import choose
 
     for spread, top_p, dtype in (
         (6.0, 0.9, torch.float64),

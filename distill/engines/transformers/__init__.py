@@ -47,9 +47,9 @@ class LocalEngine:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._child is not None:
-            self._child.close(CLOSE_SECONDS)
-            self._child = None
+        child, self._child = self._child, None
+        if child is not None:
+            child.close(CLOSE_SECONDS)
 
     def complete(self, requests: Iterable[Request | None], sampling: Sampling) -> Iterator[Completion]:
         """One completion for each request, as they finish; one call at a time, others wait."""
@@ -75,7 +75,8 @@ class LocalEngine:
 
     def _started(self) -> workers.Child:
         if self._child is None:
-            told = settings(self.teacher)
+            told = {field.name: getattr(self.teacher, field.name) for field in fields(Settings)}
+            told["model"] = model_name(self.teacher)
             command = [sys.executable, "-m", "distill.engines.transformers.worker"]
             try:
                 self._child = workers.Child(command, {**DEFAULTS, **workers.environment()})
@@ -93,16 +94,21 @@ class LocalEngine:
         free, ended = self.teacher.concurrency, False
         while True:
             if not ended:
-                batch: list[dict[str, Any]] = []
+                asked: list[Request] = []
                 for request in islice(requests, free):
                     if request is None:
                         break
-                    batch.append(as_row(request))
+                    asked.append(request)
                 else:
-                    ended = len(batch) < free
-                if batch:
-                    child.send("requests", requests=batch)
-                    free -= len(batch)
+                    ended = len(asked) < free
+                if asked:
+                    rows = [
+                        {name: getattr(one, name) for name in ("key", "prefill", "max_tokens", "seed")}
+                        | {"messages": [(message.role, message.content) for message in one.messages]}
+                        for one in asked
+                    ]
+                    child.send("requests", requests=rows)
+                    free -= len(rows)
                 if ended:
                     child.send("end")
                 elif free == self.teacher.concurrency:
@@ -141,13 +147,6 @@ class LocalEngine:
         return EngineError(f"{self._name}: its process {ending}\n{log}")
 
 
-def settings(teacher: Teacher) -> dict[str, Any]:
-    """What the worker is told of the teacher."""
-    return {field.name: getattr(teacher, field.name) for field in fields(Settings)} | {
-        "model": model_name(teacher)
-    }
-
-
 def model_name(teacher: Teacher) -> str:
     """The folder of a local model, looked for here and in the project's root, or its hub id."""
     for folder in (Path(teacher.model).expanduser(), ROOT / teacher.model):
@@ -159,15 +158,3 @@ def model_name(teacher: Teacher) -> str:
             "id such as org/name"
         )
     return teacher.model
-
-
-def as_row(request: Request) -> dict[str, Any]:
-    """What the worker needs of a request."""
-    turns = [(message.role, message.content) for message in request.messages]
-    return {
-        "key": request.key,
-        "messages": turns,
-        "prefill": request.prefill,
-        "max_tokens": request.max_tokens,
-        "seed": request.seed,
-    }

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy
 import torch
+from numpy.typing import NDArray
 from transformers import (
     AttentionInterface,
     AttentionMaskInterface,
@@ -26,12 +27,12 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from distill.engines.transformers.token_choice import choose, uniforms
-
 PREFILL_TOKENS = 16384
 """Prompt tokens, padding included, that go through the model at once."""
 SHRINK = 0.75
 """A batch is made smaller when at most this share runs: rows that have ended cost as much as others."""
+SHORTLIST = 64
+"""Most likely tokens that are looked at first: sorting the whole vocabulary costs four times as much."""
 
 
 class Sampling(NamedTuple):
@@ -69,7 +70,9 @@ class Draw(LogitsProcessor):
         self.seeds = numpy.array([row.seed % 2**64 for row in rows], numpy.uint64)
         self.steps = numpy.array([len(row.tokens) for row in rows], numpy.uint64)
         self.logits: torch.Tensor
-        self.hook = model.register_forward_hook(self._keep)
+        self.hook = model.register_forward_hook(
+            lambda model, inputs, output: setattr(self, "logits", output.logits[:, -1])
+        )
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Scores (rows, vocabulary) in which the chosen token is the likeliest; rows get token and end."""
@@ -80,18 +83,14 @@ class Draw(LogitsProcessor):
         for row, token in zip(self.rows, tokens.tolist(), strict=True):
             if not row.reason:
                 row.tokens.append(token)
-                row.reason = (
-                    "stop" if token in self.ends else "length" if len(row.tokens) == row.limit else ""
-                )
+                full = len(row.tokens) == row.limit
+                row.reason = "stop" if token in self.ends else "length" if full else ""
                 if row.reason:
                     ended.append(row)
         self.running -= len(ended)
         if ended:
             self.report(ended)
         return scores.zero_().scatter_(1, tokens[:, None], 1.0)
-
-    def _keep(self, model: Any, inputs: Any, output: Any) -> None:
-        self.logits = output.logits[:, -1]
 
 
 @dataclass(slots=True)
@@ -161,27 +160,19 @@ class Generator:
         """A batch of new rows; equal prompts are computed once."""
         distinct = {prompt: number for number, prompt in enumerate(dict.fromkeys(row.prompt for row in rows))}
         width = max(map(len, distinct))
-        device = self.model.device
-        ids = torch.tensor(
-            [[prompt[0]] * (width - len(prompt)) + list(prompt) for prompt in distinct], device=device
-        )
-        mask = torch.tensor(
-            [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in distinct], device=device
-        )
+        padded = [[prompt[0]] * (width - len(prompt)) + list(prompt) for prompt in distinct]
+        ids = torch.tensor(padded, device=self.model.device)
+        lengths = ids.new_tensor(list(map(len, distinct)))
+        mask = (torch.arange(width, device=ids.device) >= width - lengths[:, None]).long()
         cache: Any = DynamicCache(config=self.model.config)
-        copies = torch.tensor([distinct[row.prompt] for row in rows], device=device)
+        copies = ids.new_tensor([distinct[row.prompt] for row in rows])
         if self.movable:
             positions, step = (mask.cumsum(1) - 1).clamp(min=0), max(1, PREFILL_TOKENS // len(distinct))
             for start in range(0, width - 1, step):
                 stop = min(start + step, width - 1)
-                asked = {
-                    "input_ids": ids[:, start:stop],
-                    "attention_mask": mask[:, :stop],
-                    "logits_to_keep": 1,
-                }
-                self.model(
-                    **asked, position_ids=positions[:, start:stop], past_key_values=cache, use_cache=True
-                )
+                asked = {"input_ids": ids[:, start:stop], "position_ids": positions[:, start:stop]}
+                told = {"past_key_values": cache, "use_cache": True, "logits_to_keep": 1}
+                self.model(**asked, attention_mask=mask[:, :stop], **told)
             cache.batch_select_indices(copies)
         return Batch(rows, ids[copies], mask[copies], cache)
 
@@ -209,8 +200,52 @@ class Generator:
         if not kept:
             return None
         index = torch.tensor(kept, device=ids.device)
-        mask = torch.cat(
-            [batch.mask, batch.mask.new_ones(len(batch.rows), ids.shape[1] - batch.ids.shape[1])], 1
-        )
+        new = ids.shape[1] - batch.ids.shape[1]
+        mask = torch.nn.functional.pad(batch.mask, (0, new), value=1)
         batch.cache.batch_select_indices(index)
         return Batch([batch.rows[number] for number in kept], ids[index], mask[index], batch.cache)
+
+
+def uniforms(seeds: NDArray[numpy.uint64], steps: NDArray[numpy.uint64]) -> NDArray[numpy.float64]:
+    """One number in [0, 1 - 2**-52] for each (seed, step): SplitMix64 (Steele et al. 2014) as a counter-based
+    generator."""
+    golden = numpy.uint64(0x9E3779B97F4A7C15)
+    mixed = mix(mix(seeds) + (steps + numpy.uint64(1)) * golden)
+    return (mixed >> numpy.uint64(12)).astype(numpy.float64) * 2.0**-52
+
+
+def mix(x: NDArray[numpy.uint64]) -> NDArray[numpy.uint64]:
+    """The finaliser of SplitMix64; arithmetic wraps at 64 bits."""
+    x = (x ^ (x >> numpy.uint64(30))) * numpy.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> numpy.uint64(27))) * numpy.uint64(0x94D049BB133111EB)
+    return x ^ (x >> numpy.uint64(31))
+
+
+def choose(logits: torch.Tensor, draws: torch.Tensor, temperature: float, top_p: float) -> torch.Tensor:
+    """Token ids (rows,) for logits (rows, vocabulary) and one uniform number a row; greedy at 0.
+
+    A row's token does not depend on the rows beside it. The draw inverts the cumulative distribution in the
+    order of the vocabulary: two tokens whose probabilities differ by rounding only cannot trade places.
+    """
+    if temperature == 0:
+        return logits.argmax(-1)
+    scores = logits if logits.dtype == torch.float64 else logits.float()
+    probabilities = torch.softmax(scores / temperature, -1)
+    if top_p < 1:
+        probabilities = probabilities.masked_fill(probabilities < nucleus_edge(probabilities, top_p), 0)
+    cumulative = probabilities.cumsum(-1, dtype=torch.float64)
+    target = draws.to(cumulative.dtype)[:, None] * cumulative[:, -1:]
+    return torch.searchsorted(cumulative, target, right=True)[:, 0]
+
+
+def nucleus_edge(probabilities: torch.Tensor, top_p: float) -> torch.Tensor:
+    """The probability of the nucleus's least likely token, (rows, 1): the nucleus is the smallest set of most
+    likely tokens with at least `top_p` of the probability (Holtzman et al. 2020), and those as likely as its
+    last one."""
+    likeliest = probabilities.topk(min(SHORTLIST, probabilities.shape[-1])).values
+    reached = likeliest.cumsum(-1, dtype=torch.float64)
+    if bool((reached[:, -1] < top_p).any()):
+        likeliest = probabilities.sort(-1, descending=True).values
+        reached = likeliest.cumsum(-1, dtype=torch.float64)
+    last = (reached < top_p).sum(-1, keepdim=True).clamp(max=likeliest.shape[-1] - 1)
+    return likeliest.gather(-1, last)

@@ -94,10 +94,8 @@ class Chat:
                 "template with its tokenizer"
             )
         self.tokenizer = tokenizer
-        special = {
-            number: token.content for number, token in tokenizer.added_tokens_decoder.items() if token.special
-        }
-        self.hidden = frozenset(number for number, text in special.items() if text not in KEPT)
+        added = tokenizer.added_tokens_decoder.items()
+        self.hidden = {number for number, token in added if token.special and token.content not in KEPT}
         self.prompt = lru_cache(maxsize=1024)(self._prompt)  # the samples of one problem share their prompt
 
     def opens_thinking(self) -> bool:
@@ -113,20 +111,15 @@ class Chat:
         """Token ids of the conversation, the opening of the assistant's turn and the prefill."""
         from jinja2 import TemplateError
 
+        messages = [{"role": role, "content": text} for role, text in turns]
         try:
-            return encode_prompt(
-                self.tokenizer, [{"role": role, "content": text} for role, text in turns], prefill
-            )
+            return encode_prompt(self.tokenizer, messages, prefill)
         except TemplateError as error:
-            system = turns[0][0] == "system"
-            remedy = (
-                "unset sampling.system if it is the system turn"
-                if system
-                else "the model needs another template"
-            )
-            raise BackendError(
-                f"the model's chat template refuses the conversation ({error}): {remedy}"
-            ) from error
+            remedy = "the model needs another template"
+            if turns[0][0] == "system":
+                remedy = "unset sampling.system if it is the system turn"
+            cause = f"the model's chat template refuses the conversation ({error}): {remedy}"
+            raise BackendError(cause) from error
 
 
 class Backend:
@@ -140,9 +133,8 @@ class Backend:
         most = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
         self.context_tokens: int = settings.context_tokens or most or 2**31
         named = model.generation_config.eos_token_id
-        ends = frozenset(
-            [*(named if isinstance(named, list) else [named]), self.chat.tokenizer.eos_token_id]
-        ) - {None}
+        named = named if isinstance(named, list) else [named]
+        ends = frozenset([*named, self.chat.tokenizer.eos_token_id]) - {None}
         if not ends:
             raise BackendError(
                 "the model names no end-of-sequence token: every completion would run to max_tokens"
@@ -154,7 +146,11 @@ class Backend:
         from distill.engines.transformers.generation import Row, Sampling
 
         def ended(rows: list[Row]) -> None:
-            say("completions", completions=[self._completion(row) for row in rows])
+            found = []
+            for row in rows:
+                content = self.chat.text(row.tokens[:-1] if row.reason == "stop" else row.tokens)
+                found.append(told(row, content))
+            say("completions", completions=found)
 
         while requests := inbox.take():
             rows: list[Row] = []
@@ -165,23 +161,15 @@ class Backend:
                 if limit > 0:
                     rows.append(row)
                 else:
-                    say("completions", completions=[too_long(row)])
+                    row.reason = "error"  # its prompt fills the context
+                    say("completions", completions=[told(row, None, failure="prompt_too_long")])
             self.generator.complete(rows, Sampling(**sampling), ended)
 
-    def _completion(self, row: "Row") -> dict[str, Any]:
-        return {
-            "key": row.key,
-            "content": self.chat.text(row.tokens[:-1] if row.reason == "stop" else row.tokens),
-            "finish_reason": row.reason,
-            "prompt_tokens": len(row.prompt),
-            "completion_tokens": len(row.tokens),
-        }
 
-
-def too_long(row: "Row") -> dict[str, Any]:
-    """The completion of a request whose prompt fills the context."""
-    told = {"finish_reason": "error", "failure": "prompt_too_long", "prompt_tokens": len(row.prompt)}
-    return {"key": row.key, "content": None, "completion_tokens": 0, **told}
+def told(row: "Row", content: str | None, **more: Any) -> dict[str, Any]:
+    """A completion as the parent is told of it."""
+    counts = {"prompt_tokens": len(row.prompt), "completion_tokens": len(row.tokens)}
+    return {"key": row.key, "content": content, "finish_reason": row.reason, **counts, **more}
 
 
 def open_chat(settings: Settings) -> Chat:
@@ -256,11 +244,8 @@ def main() -> None:
     except BackendError as error:
         say("fatal", cause=str(error), see_log=error.see_log)
     except ModuleNotFoundError as error:
-        say(
-            "fatal",
-            cause=f"{error.name} is not installed for {sys.executable}: install it there",
-            see_log=False,
-        )
+        cause = f"{error.name} is not installed for {sys.executable}: install it there"
+        say("fatal", cause=cause, see_log=False)
 
 
 if __name__ == "__main__":

@@ -47,17 +47,16 @@ class Plan:
 def plans(teacher: Teacher, ports: Sequence[int], where: Sequence[str]) -> list[Plan]:
     """The servers of a teacher, one at each place (a `CUDA_VISIBLE_DEVICES` value, or "" for no GPU)."""
     cache = Path(os.environ.get("VLLM_CACHE_ROOT", "~/.cache/vllm")).expanduser()
-    fitted = _share(teacher) if where[0] and teacher.engines_per_gpu > 1 else []
-    if not where[0]:
-        fitted = ON_A_PROCESSOR
+    fitted = [] if where[0] else ON_A_PROCESSOR
+    if where[0] and teacher.engines_per_gpu > 1:
+        fitted = _share(teacher)
     found = []
     for number, (port, place) in enumerate(zip(ports, where, strict=True)):
         environment = {"CUDA_VISIBLE_DEVICES": place} if place else {}
         if len(where) > 1:  # servers that start together must not compile into one folder
             environment["VLLM_CACHE_ROOT"] = str(cache / f"distill-{number}")
-        found.append(
-            Plan(port, (*_options(teacher, port, len(where)), *fitted, *teacher.serve_options), environment)
-        )
+        options = (*_options(teacher, port, len(where)), *fitted, *teacher.serve_options)
+        found.append(Plan(port, options, environment))
     return found
 
 
@@ -69,13 +68,10 @@ def places(teacher: Teacher, gpus: Sequence[str]) -> list[str]:
     groups = [",".join(gpus[start : start + width]) for start in range(0, len(gpus) - width + 1, width)]
     slots = [group for group in groups for _ in range(teacher.engines_per_gpu)]
     if not slots or (teacher.replicas or 1) > len(slots):
-        wanted = (
-            f"teacher.tensor_parallel={width}, teacher.engines_per_gpu={teacher.engines_per_gpu}, "
-            f"teacher.replicas={teacher.replicas}"
-        )
         raise EngineError(
-            f"{wanted} do not fit on {len(gpus)} GPUs: lower one of them, or show more GPUs with "
-            "CUDA_VISIBLE_DEVICES"
+            f"teacher.tensor_parallel={width}, teacher.engines_per_gpu={teacher.engines_per_gpu}, "
+            f"teacher.replicas={teacher.replicas} do not fit on {len(gpus)} GPUs: lower one of them, or show "
+            "more GPUs with CUDA_VISIBLE_DEVICES"
         )
     return slots[: teacher.replicas]
 
@@ -124,11 +120,8 @@ def _options(teacher: Teacher, port: int, servers: int) -> list[str]:
         "--reasoning-parser": teacher.reasoning_parser,
     }
     options = [word for name, value in told.items() if value is not None for word in (name, str(value))]
-    return [
-        *options,
-        "--enable-prompt-tokens-details",
-        *(["--trust-remote-code"] if teacher.trust_remote_code else []),
-    ]
+    trusted = ["--trust-remote-code"] if teacher.trust_remote_code else []
+    return [*options, "--enable-prompt-tokens-details", *trusted]
 
 
 def _share(teacher: Teacher) -> list[str]:

@@ -84,8 +84,8 @@ class VllmEngine:
                 try:
                     self.client = self._start()
                 except EngineError as error:
-                    self._failure = None if self._ending.is_set() else error
-                    if self._failure is not None:
+                    if not self._ending.is_set():
+                        self._failure = error
                         raise
             if self._closed:
                 raise EngineError(ENDED)

@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from distill import workers
@@ -62,6 +62,8 @@ class Servers:
         self.model = model_name(teacher)
         where = places(teacher, visible_gpus())
         self.plans = plans(teacher, free_ports(len(where)), where)
+        self.urls = tuple(f"http://127.0.0.1:{plan.port}/v1" for plan in self.plans)
+        """Base URLs for a client."""
         folder = Path(os.environ.get("DISTILL_LOGS") or tempfile.gettempdir())
         folder.mkdir(parents=True, exist_ok=True)
         self.logs = [folder / f"distill-vllm-{os.getpid()}-{next(_numbers)}.log" for _ in self.plans]
@@ -73,11 +75,9 @@ class Servers:
         """An error has named the logs: they are kept."""
         os.environ.setdefault(KEY, secrets.token_urlsafe(24))
         python = vllm_python()
+        command = [python, str(Path(__file__).with_name("supervisor.py"))]
         try:
-            self.supervisor = Child(
-                [python, str(Path(__file__).with_name("supervisor.py"))],
-                {**os.environ, "PYTHONSAFEPATH": "1"},
-            )
+            self.supervisor = Child(command, {**os.environ, "PYTHONSAFEPATH": "1"})
         except OSError as error:
             raise EngineError(
                 f"vllm: cannot start {python}: {error.strerror}; check DISTILL_VLLM_PYTHON"
@@ -85,26 +85,14 @@ class Servers:
         self._reader = threading.Thread(target=self._listen, daemon=True)
         self._reader.start()
         try:
-            self._tell(
-                json.dumps(
-                    {
-                        "servers": [
-                            self._server(plan, log) for plan, log in zip(self.plans, self.logs, strict=True)
-                        ]
-                    }
-                )
-            )
+            servers = [self._server(*one) for one in zip(self.plans, self.logs, strict=True)]
+            self._tell(json.dumps({"servers": servers}))
             self._wait(ending)
             self._tell("up")
         except BaseException:
             self.failed = not ending.is_set()
             self.stop()
             raise
-
-    @property
-    def urls(self) -> tuple[str, ...]:
-        """Base URLs for a client."""
-        return tuple(f"http://127.0.0.1:{plan.port}/v1" for plan in self.plans)
 
     def usable(self) -> bool:
         """Whether the supervisor still looks after the servers and has given none of them up."""
@@ -113,9 +101,8 @@ class Servers:
     def stop(self) -> None:
         """Ends all servers and waits until they are gone; the logs are removed unless an error named them."""
         self.on_end.clear()
-        self.supervisor.end_input(
-            STOP_SECONDS
-        )  # servers of a supervisor that is killed get the signal of a parent's death
+        # servers of a supervisor that is killed get the signal of a parent's death
+        self.supervisor.end_input(STOP_SECONDS)
         self._reader.join()
         self.supervisor.kill()
         if not self.failed:
@@ -125,9 +112,8 @@ class Servers:
     def tell_tail(self) -> str:
         """What the supervisor has said and the ends of the logs, for an error; the logs stay from now on."""
         self.failed = True
-        parts = [
-            f"{log}:\n" + "\n".join(_end(log).splitlines()[-LOG_LINES:]) for log in self.logs if log.exists()
-        ]
+        there = [log for log in self.logs if log.exists()]
+        parts = [f"{log}:\n" + "\n".join(_end(log).splitlines()[-LOG_LINES:]) for log in there]
         return "\n".join([*self.said, *parts])
 
     def _server(self, plan: Plan, log: Path) -> dict[str, object]:
@@ -152,11 +138,8 @@ class Servers:
                     f"vllm has not started, and wrote nothing for {SILENT_SECONDS:.0f} s:\n{self.tell_tail()}"
                 )
             if now - spoke >= SAY_SECONDS:
-                spoke = now
-                say(
-                    f"vllm has been starting for {now - began:.0f} s, {len(missing)} of {len(self.plans)} "
-                    "not up yet"
-                )
+                spoke, of = now, f"{len(missing)} of {len(self.plans)}"
+                say(f"vllm has been starting for {now - began:.0f} s, {of} not up yet")
             if ending.wait(LOOK_SECONDS):
                 raise EngineError(ENDED)
         say(f"vllm is up after {time.monotonic() - began:.0f} s")
@@ -165,21 +148,14 @@ class Servers:
         """Why the start failed, with a remedy where the cause is known."""
         self._reader.join()
         text = "\n".join(map(_end, filter(Path.exists, self.logs)))
-        causes = [
-            cause
-            for line in text.splitlines()
-            if (found := CAUSE.search(line)) and not CONSEQUENCE.search(cause := found[1])
-        ]
+        found = (line[1] for line in map(CAUSE.search, text.splitlines()) if line)
+        causes = [cause for cause in found if not CONSEQUENCE.search(cause)]
         if not causes:
-            said = self.said or self.supervisor.tail(LOG_LINES)
-            return EngineError(
-                f"vllm cannot start: {' '.join(said) or 'its supervisor ended'}\n{self.tell_tail()}"
-            )
+            said = " ".join(self.said or self.supervisor.tail(LOG_LINES)) or "its supervisor ended"
+            return EngineError(f"vllm cannot start: {said}\n{self.tell_tail()}")
         cause = unloadable(self.model, RuntimeError(causes[-1]))
-        return EngineError(
-            f"vllm: {cause}"
-            + (f"\n{self.tell_tail()}" if cause.see_log else f"; logs: {', '.join(map(str, self.logs))}")
-        )
+        logs = f"\n{self.tell_tail()}" if cause.see_log else f"; logs: {', '.join(map(str, self.logs))}"
+        return EngineError(f"vllm: {cause}{logs}")
 
     def _tell(self, line: str) -> None:
         try:
@@ -267,14 +243,13 @@ def free_ports(count: int) -> list[int]:
 
 def _answers(port: int) -> bool:
     """Whether a server says that it is well."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5.0)
-    try:
+    with (
+        suppress(OSError, http.client.HTTPException),
+        closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5.0)) as connection,
+    ):
         connection.request("GET", "/health")
         return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
+    return False
 
 
 def _end(log: Path) -> str:
