@@ -13,10 +13,10 @@ decisions fit together.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate, islice
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -24,9 +24,10 @@ from distill import contamination, plots
 from distill.contamination import Match
 from distill.curate import dataset_card, funnel
 from distill.curate.charts import COLUMNS, histograms
+from distill.curate.decisions import measuring
 from distill.curate.funnel import Funnel
 from distill.recipe import Curation, DatasetRecipe, Decontamination
-from distill.records import Candidate, Outline
+from distill.records import Candidate
 from distill.store import exists, list_shards, remove, schema, shards, write_text
 
 CANDIDATE = schema.schema(Candidate)
@@ -39,13 +40,18 @@ MATCHES = "contamination.parquet"
 CURATION = "curation.json"
 CARD = "README.md"
 
-R = TypeVar("R")
-Read = Callable[[type[R], str], Iterator[R]]
 
+class About(NamedTuple):
+    """What is known of a dataset before it is cut."""
 
-def outlines(paths: Iterable[str], read: Read[Outline] = shards.read) -> Iterator[Outline]:
-    """The outlines of several shards, in order."""
-    return (outline for path in paths for outline in read(Outline, path))
+    name: str
+    curation: Curation
+    recipe: DatasetRecipe | None = None
+    """None for traces from elsewhere."""
+    fingerprint: str = ""
+    """Of its folder in the store."""
+    unasked: Mapping[str, int] = dataset_card.NOTHING
+    """How many problems no teacher was asked, by reason."""
 
 
 def gather_matches(matched: Sequence[str], measured: Sequence[str], folder: str) -> None:
@@ -82,21 +88,10 @@ def write_decisions(decisions: Iterator[Any], measured: Sequence[str], folder: s
         )
 
 
-def describe(
-    folder: str,
-    name: str,
-    curation: Curation,
-    measuring: Mapping[str, Any],
-    found: Funnel,
-    recipe: DatasetRecipe | None = None,
-    fingerprints: Mapping[str, str] | None = None,
-    unasked: Mapping[str, int] = dataset_card.NOTHING,
-) -> None:
+def describe(folder: str, about: About, found: Funnel) -> None:
     """Writes funnel, contamination report, charts, settings and card of a folder whose shards are there; the
-    card comes last.
-
-    `measuring` is what decided the measured columns, so that another cut knows whether it can take them over.
-    """
+    card comes last."""
+    name, curation, recipe, fingerprint, unasked = about
     close = list(matches(folder))
     write_text(f"{folder}/funnel.json", funnel.to_json(found))
     if curation.benchmarks:
@@ -104,7 +99,7 @@ def describe(
         write_text(f"{folder}/contamination.json", json.dumps(report, indent=1, ensure_ascii=False))
     write_text(
         f"{folder}/{CURATION}",
-        json.dumps({"curation": curation.identity(), **measuring}, indent=1, ensure_ascii=False),
+        json.dumps({"curation": curation.identity(), **measuring(curation)}, indent=1, ensure_ascii=False),
     )
     if recipe is not None:
         write_text(
@@ -116,7 +111,7 @@ def describe(
         curation,
         found,
         recipe,
-        fingerprints,
+        {"fingerprint": fingerprint} if fingerprint else None,
         contamination=contamination.markdown(close, curation.decontamination) if curation.benchmarks else "",
         plots=drawn,
         preferences=any(shards.count(path) for path in list_shards(f"{folder}/preferences")),
