@@ -13,18 +13,21 @@ decisions fit together.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate, islice
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from distill import contamination, plots
 from distill.contamination import Match
-from distill.curate import dataset_card, funnel
-from distill.curate.charts import COLUMNS, histograms
+from distill.curate import dataset_card, filters, funnel
 from distill.curate.decisions import measuring
+from distill.curate.examples import completion_tokens
 from distill.curate.funnel import Funnel
 from distill.recipe import Curation, DatasetRecipe, Decontamination
 from distill.records import Candidate
@@ -39,6 +42,22 @@ PAIRS = "duplicates.parquet"
 MATCHES = "contamination.parquet"
 CURATION = "curation.json"
 CARD = "README.md"
+COLUMNS = [
+    "outcome",
+    "source",
+    "problem_id",
+    "dropped",
+    "pass_rate",
+    "language_share",
+    "answer_language_share",
+    "thinking_tokens",
+    "answer_tokens",
+    "thinking_characters",
+    "answer_characters",
+]
+"""What the charts need of the candidates."""
+
+Counts = dict[str, NDArray[np.int64]]
 
 
 class About(NamedTuple):
@@ -127,6 +146,30 @@ def matches(folder: str) -> Iterator[Match]:
     return shards.read(Match, path) if exists(path) else iter(())
 
 
+def histograms(tables: Iterable[pa.Table]) -> tuple[Counts, Counts, Counts]:
+    """(completion tokens by outcome, pass rates of problems by source, language shares by what became of the
+    trace)."""
+    lengths: Counts = {}
+    rates: Counts = {}
+    shares: Counts = {}
+    last = ""
+    for table in tables:
+        _add(lengths, table["outcome"], completion_tokens(table), plots.LENGTHS)
+        mixed = pc.equal(table["dropped"], filters.MIXED_LANGUAGE)  # null for a kept row
+        fate = pc.coalesce(pc.if_else(mixed, filters.MIXED_LANGUAGE, "otherwise dropped"), "kept")
+        consistency = pc.coalesce(
+            table["language_share"], table["answer_language_share"]
+        )  # a completion need not have a think block
+        _add(shares, fate, consistency, plots.LANGUAGE_SHARES)
+        problems = np.array([last, *table["problem_id"].to_pylist()], dtype=object)
+        last = problems[-1]
+        first = table.filter(
+            pa.array(problems[1:] != problems[:-1], pa.bool_())
+        )  # siblings lie together and have one rate
+        _add(rates, first["source"], first["pass_rate"], plots.PASS_RATES)
+    return lengths, rates, shares
+
+
 def _draw(folder: str, found: Funnel, curation: Curation, recipe: DatasetRecipe | None) -> list[str]:
     """Draws the charts of a dataset, and returns their paths inside its folder."""
     paths = [f"plots/{name}.png" for name in ("funnel", "lengths", "pass_rates", "language")]
@@ -143,6 +186,16 @@ def _draw(folder: str, found: Funnel, curation: Curation, recipe: DatasetRecipe 
         paths.append("plots/draws.png")
         plots.draws(found.draws, f"{folder}/{paths[-1]}")
     return paths
+
+
+def _add(counts: Counts, labels: pa.ChunkedArray, values: pa.Array, axis: plots.Axis) -> None:
+    """Adds the values of each label to its bins; nulls are left out."""
+    numbers = pc.cast(values, pa.float64()).to_numpy(zero_copy_only=False)
+    for label in pc.unique(labels).to_pylist():
+        chosen = numbers[pc.fill_null(pc.equal(labels, label), False).to_numpy(zero_copy_only=False)]
+        counts[label] = counts.get(label, np.zeros(axis.bins, dtype=np.int64)) + axis.count(
+            chosen[~np.isnan(chosen)]
+        )
 
 
 def _name(path: str) -> str:
