@@ -15,13 +15,14 @@ from typing import Any, TypeVar
 from prefect import flow, task
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from distill import contamination, curate, hardware
-from distill.contamination import Benchmarks, benchmarks
+from distill import contamination, hardware
+from distill.contamination import benchmarks
 from distill.curate import dropped, funnel, steps, write
 from distill.curate.funnel import Funnel
 from distill.curate.steps import Job, Stage, Stages
+from distill.curate.write import About
 from distill.progress import say
-from distill.recipe import Curation, DatasetRecipe
+from distill.recipe import Curation
 from distill.store import Folder, checked, list_shards, read_text
 from flows import runners
 from flows.identity import Folders
@@ -77,21 +78,18 @@ def _stages(folders: Folders) -> Stages:
 
 def _curated(stages: Stages, folders: Folders) -> None:
     """Makes the dataset, and says so."""
-    recipe, dataset, curation = folders.recipe, folders.dataset, folders.curation
+    recipe, dataset = folders.recipe, folders.dataset
     assert recipe is not None
+    about = About(recipe.name, recipe.curation, recipe, dataset.fingerprint, unasked(folders))
     rows = folders.verdicts.needed("distill verify")["rows"]
-    found: Funnel = _on_runner(cut_dataset, rows, light=True)(stages, dataset.path, recipe)
-    about, left_out = {"fingerprint": dataset.fingerprint}, unasked(folders)
-    write.describe(
-        dataset.path, recipe.name, curation, curate.measuring(curation), found, recipe, about, left_out
-    )
+    found: Funnel = _on_runner(cut_dataset, rows, light=True)(stages, dataset.path, about)
     parts = [list_shards(f"{dataset.path}/{part}") for part in ("candidates", "examples", "preferences")]
     kept = found.stages()["selected"].rows
     dataset.finish([path for part in parts for path in part], content=parts[1], kept=kept)
     what = f"What became of every trace of {dataset.label}"
     runners.artifact(f"funnel-{recipe.name}", funnel.markdown(found), what)
     if stages.matches:
-        text = contamination.markdown(list(write.matches(dataset.path)), curation.decontamination)
+        text = contamination.markdown(list(write.matches(dataset.path)), recipe.curation.decontamination)
         what = f"Questions of {dataset.label} that are close to a benchmark's"
         runners.artifact(f"contamination-{recipe.name}", text, what)
     say(f"made {dataset.label}: {kept:,} examples")
@@ -110,73 +108,36 @@ def make_stage(folder: Folder, stage: Stage, sources: list[str], curation: Curat
         benchmarks.questions(curation)  # one that cannot be read is told here, once
     with folder.making(NAMES[stage][1]) as todo:
         if todo:
-            steps.make(stage, sources, folder.path, curation, in_tasks, checked.count)
+            steps.make(stage, sources, folder.path, curation, in_tasks, checked)
             folder.finish(list_shards(folder.path))
     return folder.shards()
 
 
 @flow(name="cut", **runners.FLOW)
-def cut_dataset(stages: Stages, folder: str, recipe: DatasetRecipe) -> Funnel:
-    """Writes the shards of a dataset, and returns its funnel."""
-    return steps.cut(stages, folder, recipe.curation, recipe, in_tasks, checked.count, checked.read)
+def cut_dataset(stages: Stages, folder: str, about: About) -> Funnel:
+    """Writes a dataset, and returns its funnel."""
+    return steps.cut(stages, folder, about, in_tasks, checked)
 
 
-@task(name="measure-shards", **runners.TASK)
-def measure_shards(jobs: Sequence[Job], curation: Curation) -> list[int]:
-    """Measures the columns of some shards of candidates."""
-    return [steps.measure_shard(str(job.source), job.target, curation, checked.read) for job in jobs]
+@task(**runners.TASK)
+def run_step(step: Callable[..., list[T]], jobs: Sequence[Job], *settings: Any) -> list[T]:
+    """Runs a step over some shards; a damaged one is set aside."""
+    return step(jobs, *settings, reader=checked)
 
 
-@task(name="match-shards", **runners.TASK)
-def match_shards(jobs: Sequence[Job], curation: Curation) -> list[int]:
-    """Compares some shards of candidates with benchmark questions."""
-    known = Benchmarks(benchmarks.questions(curation), curation.decontamination)
-    return [steps.match_shard(str(job.source), job.target, curation, checked.read, known) for job in jobs]
-
-
-@task(name="pair-shards", **runners.TASK)
-def pair_shards(jobs: Sequence[Job], curation: Curation) -> list[int]:
-    """Finds the pairs of near-duplicates over all shards."""
-    return [steps.pair_shards(job.source, job.target, curation) for job in jobs]
-
-
-@task(name="decide", **runners.TASK)
-def decide_shards(jobs: Sequence[Job], curation: Curation, shares: dict[str, float]) -> list[int]:
-    """Decides over all shards which rows are dropped and why."""
-    return [steps.decide_shards(job.source, job.target, curation, shares, checked.read) for job in jobs]
-
-
-@task(name="cut-shards", **runners.TASK)
-def cut_shards(jobs: Sequence[Job], curation: Curation, template: str, system: str | None) -> list[Funnel]:
-    """Writes the candidates and examples of some shards."""
-    found = []
-    for job in jobs:
-        with checked.guarded(str(job.source)):
-            found.append(steps.cut_shard(str(job.source), job.target, curation, template, system))
-    return found
-
-
-TASKS: dict[Callable[..., Any], Any] = {
-    steps.measure_shard: measure_shards,
-    steps.match_shard: match_shards,
-    steps.pair_shards: pair_shards,
-    steps.decide_shards: decide_shards,
-    steps.cut_shard: cut_shards,
-}
-
-
-def in_tasks(step: Callable[..., T], jobs: Sequence[Job], *settings: Any) -> Generator[T, None, None]:
-    """Runs a step as Prefect tasks, each over some shards; a step over the whole dataset runs in this
+def in_tasks(step: Callable[..., list[T]], jobs: Sequence[Job], *settings: Any) -> Generator[T, None, None]:
+    """The `Map` of flows: Prefect tasks, each over some shards; a step over the whole dataset runs in this
     process."""
-    if step in (steps.pair_shards, steps.decide_shards):
-        yield from TASKS[step](list(jobs), *settings)
+    run = run_step.with_options(name=step.__name__.replace("_", "-"))
+    if step in steps.WHOLE:
+        yield from run(step, jobs, *settings)
         return
     chunks: list[list[Job]] = [[]]
     for job in jobs:
         chunks[-1].append(job)
         if sum(one.rows for one in chunks[-1]) >= ROWS_OF_TASK:
             chunks.append([])
-    for future in [TASKS[step].submit(chunk, *settings) for chunk in chunks if chunk]:
+    for future in [run.submit(step, chunk, *settings) for chunk in chunks if chunk]:
         yield from runners.result(future)
 
 

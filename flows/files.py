@@ -13,28 +13,26 @@ import json
 import os
 import shutil
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import islice
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from distill import curate, hardware
+from distill import curate
 from distill.curate import dropped, funnel, preferences, steps, write
-from distill.curate.steps import Job, Stage
+from distill.curate.steps import Stage, UnfinishedError
+from distill.curate.write import About
 from distill.engines import Completions
 from distill.files import grouping, traces
 from distill.files.readers import Row
 from distill.progress import Meter, say
 from distill.recipe import Curation, DatasetRecipe, RecipeError, Verification
 from distill.records import Opinions, Trace, Verdict
-from distill.store import StoreError, exists, folders, list_shards, read_text, remove, shards, write_text
+from distill.store import exists, folders, list_shards, read_text, remove, shards, write_text
 from distill.store.paths import filesystem
 from distill.store.schema import schema, to_row
 from distill.text import endings, prompts
@@ -47,16 +45,8 @@ ROWS_OF_PART = 2048
 WORK = ".work"
 """Folder inside the dataset's: what a killed run of `curate_file` goes on from."""
 KEY = "key.json"
-ROWS_FOR_PROCESSES = 8_192
-"""Below, the start of worker processes takes longer than they save."""
 UNJUDGED = ("error", "unparsed_reference", "unverified")
 """Outcomes that say nothing about an answer."""
-
-T = TypeVar("T")
-
-
-class UnfinishedError(StoreError):
-    """A dataset that is not whole; the message says what to do."""
 
 
 class Judged(NamedTuple):
@@ -231,15 +221,8 @@ def curate_file(source: str, folder: str, curation: Curation, recipe: DatasetRec
             shutil.rmtree(work)
             return funnel.table(funnel.from_json(read_text(f"{folder}/funnel.json")))
         stages = steps.stages(_candidates(source, work), curation, partial(_made, source, work, curation))
-        found = steps.cut(stages, folder, curation, recipe, on_cores)
-        write.describe(
-            folder,
-            recipe.name if recipe else Path(folder).name,
-            curation,
-            curate.measuring(curation),
-            found,
-            recipe,
-        )
+        about = About(recipe.name if recipe else Path(folder).name, curation, recipe)
+        found = steps.cut(stages, folder, about, steps.on_cores)
         shutil.rmtree(work)
     dropped.tell_funnel(found)
     return funnel.table(found)
@@ -335,34 +318,8 @@ def _candidates(source: str, work: str) -> list[str]:
 def _made(source: str, work: str, curation: Curation, stage: Stage, sources: Sequence[str]) -> list[str]:
     """The shards of a stage: taken over from a dataset folder where these settings would give the same, else
     made."""
-    wanted, path = curate.measuring(curation), Path(source, write.CURATION)
-    stored = json.loads(path.read_text(encoding="utf-8")) if is_dataset(source) else {}
-    if all(stored.get(one) == wanted[one] for one in ("measures", stage)):
-        return (
-            list(sources)
-            if stage == "measures"
-            else [f"{source}/{write.PAIRS if stage == 'pairs' else write.MATCHES}"]
-        )
-    return steps.make(
-        stage, sources, f"{work}/{'measured' if stage == 'measures' else stage}", curation, on_cores
-    )
-
-
-def on_cores(step: Callable[..., T], jobs: Sequence[Job], *settings: Any) -> Generator[T, None, None]:
-    """Runs a step on all cores: what reads texts in processes, what writes shards in threads."""
-    heavy = step in (steps.measure_shard, steps.match_shard)
-    if len(jobs) < 2 or (heavy and sum(job.rows for job in jobs) < ROWS_FOR_PROCESSES):
-        yield from steps.in_order(step, jobs, *settings)
-        return
-    cores = hardware.cores()
-    pool = ProcessPoolExecutor(cores, get_context("spawn")) if heavy else ThreadPoolExecutor(cores)
-    try:
-        futures = [pool.submit(step, job.source, job.target, *settings) for job in jobs]
-        for future in as_completed(futures) if heavy else futures:
-            yield future.result()
-    except BrokenProcessPool as error:
-        raise UnfinishedError(
-            "a worker process was killed (out of memory?); the same command goes on where it was"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
+    found = steps.taken_over(stage, sources, source, curation) if is_dataset(source) else None
+    if found is not None:
+        return found
+    target = f"{work}/{'measured' if stage == 'measures' else stage}"
+    return steps.make(stage, sources, target, curation, steps.on_cores)

@@ -13,7 +13,7 @@ from typing import Any
 
 from distill import contamination, duplicates
 from distill.curate import filters, measures, selection
-from distill.duplicates import Copy, Pair, pairs
+from distill.duplicates import Pair, pairs
 from distill.files import readers
 from distill.recipe import Curation, Duplicates
 from distill.records import Candidate, Measures, Outline
@@ -106,10 +106,15 @@ def decide(
             drops[row] = Decision(None, *found)
             ids.append(None)
             continue
-        index.add(row, outline, _rank(outline, row in matches))
+        # of two copies a contaminated one stays, so that its copies go with it, then a correct one
+        index.add(row, outline, 2 * (row not in matches) + (outline.outcome != "correct"))
         ids.append(outline.id)
         choices.append(selection.choice(row, outline, curation.selection))
-    drops.update({row: _repeated(copy, ids[copy.stays]) for row, copy in index.copies(near).items()})
+    for row, copy in index.copies(near).items():
+        reason, detail = filters.EXACT_DUPLICATE, "same text"
+        if copy.similarity is not None:
+            reason, detail = filters.NEAR_DUPLICATE, f"Jaccard similarity {copy.similarity:.2f}"
+        drops[row] = Decision(ids[copy.stays], reason, detail)
     for row, match in matches.items():
         drops.setdefault(row, Decision(None, filters.CONTAMINATED, str(match)))
     clean = [choice for choice in choices if choice.row not in drops]
@@ -160,14 +165,3 @@ def _columns(candidates: list[Candidate], section: Duplicates) -> list[Measures 
         if len(candidates) == 1
         else [one for candidate in candidates for one in _columns([candidate], section)]
     )
-
-
-def _rank(outline: Outline, contaminated: bool) -> int:
-    """Which of two copies stays: a contaminated one, so that its copies go with it, then a correct one."""
-    return 2 * (not contaminated) + (outline.outcome != "correct")
-
-
-def _repeated(copy: Copy, stays: str | None) -> Decision:
-    if copy.similarity is None:
-        return Decision(stays, filters.EXACT_DUPLICATE, "same text")
-    return Decision(stays, filters.NEAR_DUPLICATE, f"Jaccard similarity {copy.similarity:.2f}")

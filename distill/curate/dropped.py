@@ -68,7 +68,7 @@ USUAL = (filters.EXACT_DUPLICATE, filters.NEAR_DUPLICATE, filters.CONTAMINATED, 
 
 
 class NothingLeftError(StoreError):
-    """A room was left without a single row that the next one could use; the message names what they were lost
+    """A stage left no row that the next one could use; the message names what they were lost
     to."""
 
 
@@ -105,7 +105,7 @@ def dominates(count: int, rows: int) -> bool:
 
 
 def tell(source: str, reason: str, count: int, rows: str, example: str) -> None:
-    """Says what nearly all rows of a source are lost to: once in a run, whichever room finds it first."""
+    """Says what nearly all rows of a source are lost to: once in a run, whichever stage finds it first."""
     say(f"{source}: {count:,} of {rows} are {lost(reason, example)}", once=f"{source}/{reason}")
 
 

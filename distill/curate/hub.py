@@ -110,29 +110,19 @@ def _explained(error: BaseException, repository: str) -> tuple[str, bool]:
     if isinstance(error, OfflineModeIsEnabled):
         return "nothing can be sent while HF_HUB_OFFLINE is set", True
     status = getattr(getattr(error, "response", None), "status_code", None)
-    match status:
-        case 401 if token:
-            return f"{hub} does not accept the token: set HF_TOKEN to a valid one, or run hf auth login", True
-        case 401:
-            return (
-                f"{hub} asks for a token: set HF_TOKEN to one with write access, or run hf auth login",
-                True,
-            )
-        case 403:
-            return f"the token may not write to {repository} on {hub}: take one with write access to it", True
-        case 404:
-            return (
-                (
-                    f"{hub} knows no such place as {repository} for this token: check the name before the "
-                    "slash, "
-                    "and the token's access"
-                ),
-                True,
-            )
-        case int():
-            final = status < 500 and status not in (408, 409, 412, 429)
-        case _:
-            final = isinstance(error, ValueError) and not isinstance(error, json.JSONDecodeError)
+    refused = {
+        401: f"{hub} does not accept the token: set HF_TOKEN to a valid one, or run hf auth login"
+        if token
+        else f"{hub} asks for a token: set HF_TOKEN to one with write access, or run hf auth login",
+        403: f"the token may not write to {repository} on {hub}: take one with write access to it",
+        404: f"{hub} knows no such place as {repository} for this token: check the name before the slash, "
+        "and the token's access",
+    }
+    if status in refused:
+        return refused[status], True
+    final = isinstance(error, ValueError) and not isinstance(error, json.JSONDecodeError)
+    if status is not None:
+        final = status < 500 and status not in (408, 409, 412, 429)
     said = " ".join(str(error).replace(token or "\0", "(token)").split())[:LONGEST_MESSAGE]
     without = (
         ", or with HF_HUB_DISABLE_XET=1 if the server has no Xet storage" if "xet-write-token" in said else ""

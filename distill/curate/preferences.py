@@ -104,7 +104,14 @@ def preferences(
             )
         else:
             found = _right_and_wrong(
-                chosen, [_sized(one) for one in siblings if _is_only_wrong(one, screens)], most
+                chosen,
+                [
+                    _sized(one)
+                    for one in siblings
+                    # no screen would drop it if its answer were accepted
+                    if one.dropped == "wrong" and reason(outline(one), screens, ANY_ANSWER) is None
+                ],
+                most,
             )
         for one, other in _disjoint(found, section.per_problem):
             yield _preference(
@@ -204,11 +211,6 @@ def _is_good(candidate: Candidate, not_selected: bool = False) -> bool:
         or candidate.opinions.majority_outcome == "correct"
     )
     return accepted and (candidate.dropped is None or (not_selected and candidate.dropped == NOT_SELECTED))
-
-
-def _is_only_wrong(candidate: Candidate, screens: Screens) -> bool:
-    """Whether a trace was dropped for its answer, and no screen would drop it if that were accepted."""
-    return candidate.dropped == "wrong" and reason(outline(candidate), screens, ANY_ANSWER) is None
 
 
 def _sized(candidate: Candidate) -> Sized:

@@ -57,6 +57,7 @@ _WORD = re.compile(r"[\u3000-\u9fff]|[^\s\u3000-\u9fff]+")
 _PARAGRAPH = re.compile(r"\n\s*\n")
 _LETTERS = re.compile(r"[^\W\d_]{2}|[\u3040-\u9fff]")
 _NUMBER = re.compile(r"\d+")
+_DIGITS = re.compile("[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ def _batch(texts: Sequence[str]) -> Iterator[Repeats]:
         for number, left in enumerate(packed)
         if left is not None and left <= NEAR_LOOP_COMPRESSION and not loops[number]
     ]
-    near = _stretches(shingles.cut([_without_digits(plain[number]) for number in suspects]))
+    near = _stretches(shingles.cut([_DIGITS.sub("", plain[number]) for number in suspects]))
     for number, (_, runs) in zip(suspects, near, strict=True):
         loops[number] = _near_loop(plain[number], runs)
     for text, (share, _), left, found in zip(plain, exact, packed, loops, strict=True):
@@ -146,12 +147,6 @@ def _line_repetition(text: str) -> float:
         return 0.0
     total = sum(map(len, lines))
     return (total - sum(map(len, distinct))) / total
-
-
-def _without_digits(text: str) -> str:
-    return (
-        text.encode("utf-8", "surrogatepass").translate(None, b"0123456789").decode("utf-8", "surrogatepass")
-    )
 
 
 def _stretches(found: Words) -> list[tuple[float, list[Run]]]:

@@ -1,59 +1,81 @@
 """The five steps of curation over shards: measure, pair, match, decide, cut. Each reads files and writes
 files.
 
-`stages` makes what a dataset is cut from, and `cut` makes the dataset. The caller says with a `Map` where
-steps run: in this process, in a pool of processes, or as the tasks of a flow. A file that exists is finished,
-so a repeated call goes on where the last one was stopped. No step knows a store, a lock or a fingerprint.
+`stages` makes or reuses what a dataset is cut from, and `cut` makes the dataset, its card included: of traces
+in the store as of a file of yours. The caller says with a `Map` where steps run (`on_cores`, or as the tasks
+of a flow), and how shards are read. A file that exists is finished, so a repeated call goes on where the last
+one was stopped. No step knows a store, a lock or a fingerprint.
 """
 
+import json
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
+from multiprocessing import get_context
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from distill import curate
+from distill import curate, hardware
 from distill.contamination import Benchmarks, Match, benchmarks, matches
 from distill.curate import funnel, write
 from distill.curate.examples import SCHEMA as EXAMPLE
 from distill.curate.examples import examples
 from distill.curate.funnel import Funnel
 from distill.curate.preferences import Preference, preferences
-from distill.curate.write import CANDIDATE, DECISION, DECISIONS, Read
+from distill.curate.write import CANDIDATE, DECISION, DECISIONS, About
 from distill.duplicates import Pair, pairs
 from distill.progress import Meter
 from distill.recipe import Curation, DatasetRecipe
-from distill.records import Candidate
-from distill.store import exists, shards
+from distill.records import Candidate, Outline
+from distill.store import StoreError, exists, shards
 from distill.text import prompts
 
 Stage = Literal["measures", "pairs", "matches"]
 """What a dataset is cut from. Another policy or threshold needs none of them anew."""
 PAIRS = "00000.parquet"
 """The one shard of the stage `pairs`."""
+ROWS_FOR_PROCESSES = 8_192
+"""Below, the start of worker processes takes longer than they save."""
 
+R = TypeVar("R")
 T = TypeVar("T")
 Writer = Any
 """A `pyarrow.parquet.ParquetWriter`."""
 
 
-class Job(NamedTuple):
-    """One call of a step."""
+class UnfinishedError(StoreError):
+    """A dataset that is not whole; the message says what to do."""
 
-    source: Sequence[str]
-    """The path of a shard, or for `pair_shards` and `decide_shards` the paths of all."""
+
+class Job(NamedTuple):
+    """One shard that a step reads, and where its result goes."""
+
+    source: str
     target: str
     rows: int
     """How much work it is."""
 
 
+class Reader(Protocol):
+    """How shards are read: `store.shards`, or `store.checked` where a command of ours can make them again."""
+
+    def read(self, record: type[R], path: str) -> Iterator[R]: ...
+
+    def read_tables(self, path: str, columns: list[str] | None = None) -> Iterator[pa.Table]: ...
+
+    def count(self, path: str) -> int: ...
+
+
 class Map(Protocol):
-    """Calls `step(source, target, *settings)` for each job somewhere, and gives the results; those of
-    `cut_shard` in order."""
+    """Calls `step(jobs, *settings)` for some of the jobs at a time somewhere, and gives a result for each;
+    those of `cut_shards` in order. A step in `WHOLE` gets all jobs in one call."""
 
     def __call__(
-        self, step: Callable[..., T], jobs: Sequence[Job], *settings: Any
+        self, step: Callable[..., list[T]], jobs: Sequence[Job], *settings: Any
     ) -> Generator[T, None, None]: ...
 
 
@@ -76,59 +98,61 @@ def stages(
     return Stages(measured, near, make("matches", sources) if section.benchmarks else [])
 
 
+def taken_over(stage: Stage, sources: Sequence[str], folder: str, section: Curation) -> list[str] | None:
+    """The shards of a stage in the dataset folder that the candidates are from; None where these settings
+    would give others."""
+    stored = json.loads(Path(folder, write.CURATION).read_text(encoding="utf-8"))
+    wanted = curate.measuring(section)
+    if any(stored.get(one) != wanted[one] for one in ("measures", stage)):
+        return None
+    if stage == "measures":
+        return list(sources)
+    return [f"{folder}/{write.PAIRS if stage == 'pairs' else write.MATCHES}"]
+
+
 def make(
     stage: Stage,
     sources: Sequence[str],
     folder: str,
     section: Curation,
     run: Map,
-    count: Callable[[str], int] = shards.count,
+    reader: Reader = shards,
 ) -> list[str]:
     """Makes what a folder lacks of a stage, and returns the stage's shards; a shard keeps its name."""
-    rows = [count(source) for source in sources]
+    jobs = [Job(one, f"{folder}/{_name(one)}", reader.count(one)) for one in sources]
     if stage == "pairs":
         target = f"{folder}/{PAIRS}"
         if not exists(target):
-            list(run(pair_shards, [Job(sources, target, sum(rows))], section))
+            list(run(pair_shards, [job._replace(target=target) for job in jobs], section))
         return [target]
     step, label = (
-        (measure_shard, "measuring")
+        (measure_shards, "measuring")
         if stage == "measures"
-        else (match_shard, "looking for benchmark questions")
+        else (match_shards, "looking for benchmark questions")
     )
-    jobs = [
-        Job(source, f"{folder}/{_name(source)}", size) for source, size in zip(sources, rows, strict=True)
-    ]
     todo = [job for job in jobs if not exists(job.target)]
-    with (
-        Meter(label, sum(rows), sum(rows) - sum(job.rows for job in todo)) as meter,
-        closing(run(step, todo, section)) as found,
-    ):
+    rows, left = (sum(job.rows for job in some) for some in (jobs, todo))
+    with Meter(label, rows, rows - left) as meter, closing(run(step, todo, section)) as found:
         for looked_at in found:
             meter.add(looked_at)
     return [job.target for job in jobs]
 
 
-def cut(
-    made: Stages,
-    folder: str,
-    section: Curation,
-    recipe: DatasetRecipe | None,
-    run: Map,
-    count: Callable[[str], int] = shards.count,
-    read: Read[Pair] = shards.read,
-) -> Funnel:
-    """Decides over all rows, writes the shards of a dataset into a folder, and returns the dataset's
-    funnel."""
+def cut(made: Stages, folder: str, about: About, run: Map, reader: Reader = shards) -> Funnel:
+    """Decides over all rows, writes a dataset into a folder, its card last, and returns its funnel."""
     if not exists(f"{folder}/{write.PAIRS}"):
-        shards.write(Pair, read(Pair, made.pairs), f"{folder}/{write.PAIRS}")
+        shards.write(Pair, reader.read(Pair, made.pairs), f"{folder}/{write.PAIRS}")
     if made.matches and not exists(f"{folder}/{write.MATCHES}"):
         write.gather_matches(made.matches, made.measured, folder)
-    jobs = [Job(path, folder, count(path)) for path in made.measured]
-    rows = sum(job.rows for job in jobs)
-    list(run(decide_shards, [Job(made.measured, folder, rows)], section, shares(recipe)))
-    with Meter("writing", rows) as meter, closing(run(cut_shard, jobs, section, *prompt(recipe))) as parts:
-        return funnel.merge(_counted(parts, meter))
+    jobs = [Job(path, folder, reader.count(path)) for path in made.measured]
+    list(run(decide_shards, jobs, about.curation, shares(about.recipe)))
+    with (
+        Meter("writing", sum(job.rows for job in jobs)) as meter,
+        closing(run(cut_shards, jobs, about.curation, *prompt(about.recipe))) as parts,
+    ):
+        found = funnel.merge(_counted(parts, meter))
+    write.describe(folder, about, found)
+    return found
 
 
 def shares(recipe: DatasetRecipe | None) -> dict[str, float]:
@@ -141,67 +165,89 @@ def prompt(recipe: DatasetRecipe | None) -> tuple[str, str | None]:
     return (recipe.sampling.prompt, recipe.sampling.system) if recipe else (prompts.BY_KIND, None)
 
 
-def measure_shard(source: str, target: str, section: Curation, read: Read[Candidate] = shards.read) -> int:
-    """Measures the columns of a shard of candidates, and returns how many these are."""
-    return shards.write(Candidate, curate.measure(read(Candidate, source), section), target)
+def measure_shards(jobs: Sequence[Job], section: Curation, reader: Reader = shards) -> list[int]:
+    """Measures the columns of shards of candidates, and returns how many these are."""
+    return [
+        shards.write(Candidate, curate.measure(reader.read(Candidate, job.source), section), job.target)
+        for job in jobs
+    ]
 
 
-def pair_shards(sources: Sequence[str], target: str, section: Curation) -> int:
+def pair_shards(jobs: Sequence[Job], section: Curation, reader: Reader = shards) -> list[int]:
     """Finds the pairs of near-duplicates over all measured shards, and returns how many these are."""
+    found = pairs.find([job.source for job in jobs], section.duplicates)
     with Meter("comparing look-alikes", 0) as meter:
-        return shards.write(Pair, meter.over(pairs.find(sources, section.duplicates)), target)
+        return [shards.write(Pair, meter.over(found), jobs[0].target)]
 
 
-def match_shard(
-    source: str,
-    target: str,
-    section: Curation,
-    read: Read[Candidate] = shards.read,
-    known: Benchmarks | None = None,
-) -> int:
-    """Compares a shard with benchmark questions; returns how many candidates were looked at, not how many
-    were found.
-
-    `known` are the section's benchmarks where the caller has read them for several shards.
-    """
-    known = known or Benchmarks(benchmarks.questions(section), section.decontamination)
-    shards.write(Match, matches((candidate.trace for candidate in read(Candidate, source)), known), target)
-    return shards.count(source)
+def match_shards(jobs: Sequence[Job], section: Curation, reader: Reader = shards) -> list[int]:
+    """Compares shards with benchmark questions; returns how many candidates were looked at, not how many were
+    found."""
+    known = Benchmarks(benchmarks.questions(section), section.decontamination)
+    for job in jobs:
+        traces = (candidate.trace for candidate in reader.read(Candidate, job.source))
+        shards.write(Match, matches(traces, known), job.target)
+    return [job.rows for job in jobs]
 
 
 def decide_shards(
-    measured: Sequence[str],
-    folder: str,
-    section: Curation,
-    wanted: Mapping[str, float],
-    read: Read[Any] = shards.read,
-) -> int:
+    jobs: Sequence[Job], section: Curation, wanted: Mapping[str, float], reader: Reader = shards
+) -> list[int]:
     """Decides over all shards which rows are dropped and why, and returns how many rows there are; `wanted`
     are shares of sources."""
-    rows = sum(shards.count(path) for path in measured)
+    rows, folder = sum(job.rows for job in jobs), jobs[0].target
     with Meter("deciding", rows) as meter:
-        outlines = meter.over(write.outlines(measured, read))
-        near, close = (
-            shards.read(Pair, f"{folder}/{write.PAIRS}"),
-            write.contaminated(folder, section.decontamination),
-        )
-        write.write_decisions(curate.decide(outlines, section, near, close, wanted), measured, folder)
-    return rows
+        outlines = meter.over(row for job in jobs for row in reader.read(Outline, job.source))
+        near = shards.read(Pair, f"{folder}/{write.PAIRS}")
+        close = write.contaminated(folder, section.decontamination)
+        decisions = curate.decide(outlines, section, near, close, wanted)
+        write.write_decisions(decisions, [job.source for job in jobs], folder)
+    return [rows]
 
 
-def cut_shard(
-    measured: str, folder: str, section: Curation, template: str, system: str | None = None
-) -> Funnel:
-    """Writes candidates, examples and preference pairs of one shard of measured candidates, and returns its
-    funnel."""
-    name = _name(measured)
+def cut_shards(
+    jobs: Sequence[Job], section: Curation, template: str, system: str | None, reader: Reader = shards
+) -> list[Funnel]:
+    """Writes candidates, examples and preference pairs of shards of measured candidates, and returns the
+    funnel of each."""
+    return [_cut(job, section, template, system, reader) for job in jobs]
+
+
+WHOLE = (pair_shards, decide_shards)
+"""Steps over all shards."""
+
+
+def on_cores(step: Callable[..., list[T]], jobs: Sequence[Job], *settings: Any) -> Generator[T, None, None]:
+    """The `Map` of this machine, on all cores: what reads texts in processes, what writes shards in
+    threads."""
+    heavy = step in (measure_shards, match_shards)
+    if step in WHOLE or len(jobs) < 2 or (heavy and sum(job.rows for job in jobs) < ROWS_FOR_PROCESSES):
+        for some in [jobs] if step in WHOLE else [[job] for job in jobs]:
+            yield from step(some, *settings)
+        return
+    cores = hardware.cores()
+    pool = ProcessPoolExecutor(cores, get_context("spawn")) if heavy else ThreadPoolExecutor(cores)
+    try:
+        futures = [pool.submit(step, [job], *settings) for job in jobs]
+        for future in as_completed(futures) if heavy else futures:
+            yield from future.result()
+    except BrokenProcessPool as error:
+        raise UnfinishedError(
+            "a worker process was killed (out of memory?); the same command goes on where it was"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _cut(job: Job, section: Curation, template: str, system: str | None, reader: Reader) -> Funnel:
+    name, folder = _name(job.source), job.target
     candidates, kept, preferred = (
         f"{folder}/{part}/{name}" for part in ("candidates", "examples", "preferences")
     )
     if exists(candidates) and exists(kept):
         found = funnel.funnel(shards.read_tables(candidates))
     else:
-        decided = _decided(measured, f"{folder}/{DECISIONS}/{name}")
+        decided = _decided(reader.read_tables(job.source), f"{folder}/{DECISIONS}/{name}")
         with (
             shards.writing(CANDIDATE, candidates) as to_candidates,
             shards.writing(EXAMPLE, kept) as to_examples,
@@ -216,24 +262,18 @@ def cut_shard(
     return found
 
 
-def in_order(step: Callable[..., T], jobs: Sequence[Job], *settings: Any) -> Generator[T, None, None]:
-    """The `Map` of this process: one job after the other."""
-    for job in jobs:
-        yield step(job.source, job.target, *settings)
-
-
 def _counted(parts: Iterable[Funnel], meter: Meter) -> Iterator[Funnel]:
     for part in parts:
         meter.add(part.stages()["asked"].rows)
         yield part
 
 
-def _decided(measured: str, decisions: str) -> Iterator[pa.Table]:
+def _decided(measured: Iterable[pa.Table], decisions: str) -> Iterator[pa.Table]:
     """Measured candidates, a row group at a time, with what was decided in their last columns; columns that
     came later are null."""
     decided = pa.concat_tables([DECISION.empty_table(), *shards.read_tables(decisions)])
     start = 0
-    for table in shards.read_tables(measured):
+    for table in measured:
         columns = {
             name: table[name]
             if name in table.column_names

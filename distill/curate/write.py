@@ -13,20 +13,24 @@ decisions fit together.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate, islice
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from distill import contamination, plots
 from distill.contamination import Match
-from distill.curate import dataset_card, funnel
-from distill.curate.charts import COLUMNS, histograms
+from distill.curate import dataset_card, filters, funnel
+from distill.curate.decisions import measuring
+from distill.curate.examples import completion_tokens
 from distill.curate.funnel import Funnel
 from distill.recipe import Curation, DatasetRecipe, Decontamination
-from distill.records import Candidate, Outline
+from distill.records import Candidate
 from distill.store import exists, list_shards, remove, schema, shards, write_text
 
 CANDIDATE = schema.schema(Candidate)
@@ -38,14 +42,35 @@ PAIRS = "duplicates.parquet"
 MATCHES = "contamination.parquet"
 CURATION = "curation.json"
 CARD = "README.md"
+COLUMNS = [
+    "outcome",
+    "source",
+    "problem_id",
+    "dropped",
+    "pass_rate",
+    "language_share",
+    "answer_language_share",
+    "thinking_tokens",
+    "answer_tokens",
+    "thinking_characters",
+    "answer_characters",
+]
+"""What the charts need of the candidates."""
 
-R = TypeVar("R")
-Read = Callable[[type[R], str], Iterator[R]]
+Counts = dict[str, NDArray[np.int64]]
 
 
-def outlines(paths: Iterable[str], read: Read[Outline] = shards.read) -> Iterator[Outline]:
-    """The outlines of several shards, in order."""
-    return (outline for path in paths for outline in read(Outline, path))
+class About(NamedTuple):
+    """What is known of a dataset before it is cut."""
+
+    name: str
+    curation: Curation
+    recipe: DatasetRecipe | None = None
+    """None for traces from elsewhere."""
+    fingerprint: str = ""
+    """Of its folder in the store."""
+    unasked: Mapping[str, int] = dataset_card.NOTHING
+    """How many problems no teacher was asked, by reason."""
 
 
 def gather_matches(matched: Sequence[str], measured: Sequence[str], folder: str) -> None:
@@ -82,21 +107,10 @@ def write_decisions(decisions: Iterator[Any], measured: Sequence[str], folder: s
         )
 
 
-def describe(
-    folder: str,
-    name: str,
-    curation: Curation,
-    measuring: Mapping[str, Any],
-    found: Funnel,
-    recipe: DatasetRecipe | None = None,
-    fingerprints: Mapping[str, str] | None = None,
-    unasked: Mapping[str, int] = dataset_card.NOTHING,
-) -> None:
+def describe(folder: str, about: About, found: Funnel) -> None:
     """Writes funnel, contamination report, charts, settings and card of a folder whose shards are there; the
-    card comes last.
-
-    `measuring` is what decided the measured columns, so that another cut knows whether it can take them over.
-    """
+    card comes last."""
+    name, curation, recipe, fingerprint, unasked = about
     close = list(matches(folder))
     write_text(f"{folder}/funnel.json", funnel.to_json(found))
     if curation.benchmarks:
@@ -104,7 +118,7 @@ def describe(
         write_text(f"{folder}/contamination.json", json.dumps(report, indent=1, ensure_ascii=False))
     write_text(
         f"{folder}/{CURATION}",
-        json.dumps({"curation": curation.identity(), **measuring}, indent=1, ensure_ascii=False),
+        json.dumps({"curation": curation.identity(), **measuring(curation)}, indent=1, ensure_ascii=False),
     )
     if recipe is not None:
         write_text(
@@ -116,7 +130,7 @@ def describe(
         curation,
         found,
         recipe,
-        fingerprints,
+        {"fingerprint": fingerprint} if fingerprint else None,
         contamination=contamination.markdown(close, curation.decontamination) if curation.benchmarks else "",
         plots=drawn,
         preferences=any(shards.count(path) for path in list_shards(f"{folder}/preferences")),
@@ -130,6 +144,30 @@ def matches(folder: str) -> Iterator[Match]:
     """What is close to a benchmark question, with row numbers over all shards."""
     path = f"{folder}/{MATCHES}"
     return shards.read(Match, path) if exists(path) else iter(())
+
+
+def histograms(tables: Iterable[pa.Table]) -> tuple[Counts, Counts, Counts]:
+    """(completion tokens by outcome, pass rates of problems by source, language shares by what became of the
+    trace)."""
+    lengths: Counts = {}
+    rates: Counts = {}
+    shares: Counts = {}
+    last = ""
+    for table in tables:
+        _add(lengths, table["outcome"], completion_tokens(table), plots.LENGTHS)
+        mixed = pc.equal(table["dropped"], filters.MIXED_LANGUAGE)  # null for a kept row
+        fate = pc.coalesce(pc.if_else(mixed, filters.MIXED_LANGUAGE, "otherwise dropped"), "kept")
+        consistency = pc.coalesce(
+            table["language_share"], table["answer_language_share"]
+        )  # a completion need not have a think block
+        _add(shares, fate, consistency, plots.LANGUAGE_SHARES)
+        problems = np.array([last, *table["problem_id"].to_pylist()], dtype=object)
+        last = problems[-1]
+        first = table.filter(
+            pa.array(problems[1:] != problems[:-1], pa.bool_())
+        )  # siblings lie together and have one rate
+        _add(rates, first["source"], first["pass_rate"], plots.PASS_RATES)
+    return lengths, rates, shares
 
 
 def _draw(folder: str, found: Funnel, curation: Curation, recipe: DatasetRecipe | None) -> list[str]:
@@ -148,6 +186,16 @@ def _draw(folder: str, found: Funnel, curation: Curation, recipe: DatasetRecipe 
         paths.append("plots/draws.png")
         plots.draws(found.draws, f"{folder}/{paths[-1]}")
     return paths
+
+
+def _add(counts: Counts, labels: pa.ChunkedArray, values: pa.Array, axis: plots.Axis) -> None:
+    """Adds the values of each label to its bins; nulls are left out."""
+    numbers = pc.cast(values, pa.float64()).to_numpy(zero_copy_only=False)
+    for label in pc.unique(labels).to_pylist():
+        chosen = numbers[pc.fill_null(pc.equal(labels, label), False).to_numpy(zero_copy_only=False)]
+        counts[label] = counts.get(label, np.zeros(axis.bins, dtype=np.int64)) + axis.count(
+            chosen[~np.isnan(chosen)]
+        )
 
 
 def _name(path: str) -> str:

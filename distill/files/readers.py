@@ -88,7 +88,9 @@ def content_identity(source: ProblemSource) -> dict[str, Any]:
     if place is None:
         return {"hub": source.path, "revision": source.revision, "subset": source.subset}
     if "://" not in place and Path(place).is_dir():
-        return {"sha256": _folder_digest(Path(place))}
+        files = sorted(one for one in Path(place).rglob("*") if one.is_file() and one.name[0] != ".")
+        named = [[one.relative_to(place).as_posix(), _digest(str(one))] for one in files]
+        return {"sha256": hashlib.sha256(json.dumps(named).encode()).hexdigest()}
     return {"sha256": _digest(place)}
 
 
@@ -285,12 +287,6 @@ def _dataset(source: ProblemSource, folder: str | None) -> Any:
 
 def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0][:300]
-
-
-def _folder_digest(folder: Path) -> str:
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    named = [[path.relative_to(folder).as_posix(), _digest(str(path))] for path in files]
-    return hashlib.sha256(json.dumps(named).encode()).hexdigest()
 
 
 def _digest(place: str) -> str:

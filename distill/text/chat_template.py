@@ -102,7 +102,9 @@ def encode_pair(
     before = [_hide(message, hidden) for message in prompt]
     (turn,) = completion
     thinks = _has_block(turn["content"])
-    off = {"enable_thinking": False} if not thinks and _has_switch(tokenizer) else {}
+    template = str(tokenizer.chat_template)
+    # as vLLM does with `chat_template_kwargs`
+    off = {"enable_thinking": False} if not thinks and "enable_thinking" in template else {}
     opened = _render(tokenizer, before, generation=True, **off)
     for message in before:
         if message["role"] != "assistant" and message["content"].strip() not in opened:
@@ -126,7 +128,7 @@ def encode_pair(
             "would never stop"
         )
     wanted = _parts((added + turn["content"]).removeprefix(OPEN if opens else added if prefilled else ""))
-    if _drops_thinking(tokenizer):
+    if DROPS_THINKING in template:
         wanted = ("", "", wanted[2])
     _compare(tokenizer, encoded.completion[:-1], wanted)
     return encoded
@@ -157,15 +159,6 @@ def _parts(content: str) -> tuple[str, str, str]:
     compose characters."""
     thinking, close, answer = content.rpartition(CLOSE)
     return unicodedata.normalize("NFC", thinking.strip()), close, unicodedata.normalize("NFC", answer.strip())
-
-
-def _has_switch(tokenizer: Any) -> bool:
-    """Whether a template can be asked not to think, as vLLM does with `chat_template_kwargs`."""
-    return "enable_thinking" in str(tokenizer.chat_template)
-
-
-def _drops_thinking(tokenizer: Any) -> bool:
-    return DROPS_THINKING in str(tokenizer.chat_template)
 
 
 def _compare(tokenizer: Any, ids: list[int], wanted: tuple[str, str, str]) -> None:

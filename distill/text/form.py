@@ -165,7 +165,10 @@ def _differ(one: str, other: str, kind: str) -> bool:
     if left is None or right is None or abs(abs(left) - abs(right)) <= _rounding(one, other):
         return False
     low, high = sorted((abs(left), abs(right)))
-    return not low or (high / low not in FACTORS and not _power_of_ten(high / low))
+    if not low or (ratio := high / low) in FACTORS:
+        return not low
+    power_of_ten = ratio.denominator == 1 and str(ratio.numerator).strip("0") == "1"
+    return not power_of_ten
 
 
 def _number(text: str) -> Fraction | None:
@@ -190,10 +193,6 @@ def _rounding(one: str, other: str) -> Fraction:
         (Fraction(1, 10 ** len(place.group(1))) if place else Fraction(1) for place in places),
         default=Fraction(0),
     )
-
-
-def _power_of_ten(ratio: Fraction) -> bool:
-    return ratio.denominator == 1 and str(ratio.numerator).strip("0") == "1"
 
 
 def _named(given: str, passage: str) -> bool:

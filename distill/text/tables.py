@@ -9,6 +9,8 @@ import unicodedata
 from collections.abc import Callable, Container, Sequence
 
 LONGEST_CELL = 300
+HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+"""Unicode categories of characters that are shown as escapes."""
 MARKDOWN_SPECIAL = re.compile(r"[\\`*\[\]<>&|~#$]|(?<![^\W_])_|_(?![^\W_])")
 
 Rows = Sequence[Sequence[str]]
@@ -28,13 +30,11 @@ def inert(text: str, keep: str = "") -> str:
     """Text with control, bidirectional, invisible and unassigned characters as escapes, except those in
     `keep`."""
     return "".join(
-        c if c in keep or not _hidden(c) else c.encode("unicode_escape", "surrogatepass").decode("ascii")
+        c
+        if c in keep or unicodedata.category(c) not in HIDDEN
+        else c.encode("unicode_escape", "surrogatepass").decode("ascii")
         for c in text
     )
-
-
-def _hidden(character: str) -> bool:
-    return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 
 
 def aligned(rows: Rows, numbers: Container[int], rule: bool = True) -> str:
@@ -43,7 +43,7 @@ def aligned(rows: Rows, numbers: Container[int], rule: bool = True) -> str:
     widths = [max(_width(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         [
-            _padded(text, width, column in numbers)
+            " " * (width - _width(text)) + text if column in numbers else text + " " * (width - _width(text))
             for column, (text, width) in enumerate(zip(row, widths, strict=True))
         ]
         for row in rows
@@ -59,11 +59,6 @@ def grid(rows: Rows, numbers: Container[int] = (), shown: Callable[[str], str] =
     marks = ["---:" if column in numbers else "---" for column in range(len(rows[0]))]
     head, *body = [f"| {' | '.join(map(shown, row))} |" for row in rows]
     return [head, f"| {' | '.join(marks)} |", *body]
-
-
-def _padded(text: str, width: int, right: bool) -> str:
-    space = " " * (width - _width(text))
-    return space + text if right else text + space
 
 
 def _width(text: str) -> int:

@@ -13,13 +13,13 @@ from pathlib import Path
 import interruptible
 import pytest
 
-from distill.curate import write
+from distill.curate import steps, write
+from distill.curate.steps import UnfinishedError
 from distill.duplicates import Pair
 from distill.recipe import Curation, RecipeError, Selection, load_dataset, load_made
 from distill.store import list_shards, shards
 from flows import files
 from flows.cli import main
-from flows.files import UnfinishedError
 
 PROJECT = Path(__file__).parents[2]
 TEXT = "so the sum of both is then we add one more box and count all of them again until nothing is left on any shelf here"
@@ -30,11 +30,12 @@ BENCHMARK = "A farmer has 12 red hens and 17 white hens in one yard. Each hen la
 IN_PROCESSES = """
 import sys
 
-from flows import files as file_mode; from distill.files import grouping
+from distill.curate import steps
+from distill.files import grouping
 from flows.cli import main
 
 if __name__ == "__main__":
-    grouping.SHARD_ROWS, file_mode.ROWS_FOR_PROCESSES = 4, 0
+    grouping.SHARD_ROWS, steps.ROWS_FOR_PROCESSES = 4, 0
     sys.exit(main(sys.argv[1:]))
 """
 
@@ -154,7 +155,7 @@ def test_scattered_rows_and_worker_processes_give_the_same(
 ) -> None:
     plain = curation(tmp_path)
     files.curate_file(source(tmp_path), str(tmp_path / "first"), plain, None)
-    monkeypatch.setattr(files, "ROWS_FOR_PROCESSES", 0)
+    monkeypatch.setattr(steps, "ROWS_FOR_PROCESSES", 0)
     files.curate_file(source(tmp_path, scattered=True), str(tmp_path / "second"), plain, None)
     assert dropped(tmp_path / "first") == dropped(tmp_path / "second")
 

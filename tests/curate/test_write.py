@@ -5,7 +5,7 @@ import itertools
 import pyarrow as pa
 
 from distill import plots
-from distill.curate import charts
+from distill.curate import write
 from distill.records import Candidate, Measures, Problem, Trace, Verdict
 from distill.store import schema as arrow
 
@@ -49,7 +49,7 @@ def counted(*cuts: int) -> list[dict[str, dict[int, int]]]:
     tables = [
         pa.Table.from_pylist(ROWS[start:end], schema=schema) for start, end in itertools.pairwise(bounds)
     ]
-    found = charts.histograms(table.select(charts.COLUMNS) for table in tables)
+    found = write.histograms(table.select(write.COLUMNS) for table in tables)
     return [
         {
             label: {int(place): int(counts[place]) for place in counts.nonzero()[0]}
