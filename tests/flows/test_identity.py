@@ -25,9 +25,9 @@ def test_the_fingerprints_of_the_embedded_recipes_are_these() -> None:
     """One that differs means that folders of today are not found again: a `VERSION`, a recipe or a schema may
     change it, a move may not."""
     folders = Folders.of(load_dataset("tiny"))
-    assert folders.problems.fingerprint == "438b950c179d"
-    assert folders.verdicts.fingerprint == "759fdf731d6e"
-    assert folders.dataset.fingerprint == "f8a888ef83cd"
+    assert folders.problems.fingerprint == "eb0582ca1d68"
+    assert folders.verdicts.fingerprint == "bba3425b585d"
+    assert folders.dataset.fingerprint == "e794e786e639"
     assert folders.student(load_student("tiny-qwen2")).fingerprint == "cdbfa38d057d"
 
 

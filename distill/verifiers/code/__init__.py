@@ -23,12 +23,13 @@ from distill.sandbox import Boxes, InfraError, Job, Ran, boxes
 from distill.verifiers.code import blocks, outputs
 from distill.verifiers.code.tests import Asserting, Printing, Returning, Tests, parse
 
-VERSION = "code/3"
+VERSION = "code/4"
 _CALLED = re.compile(r"\b([A-Za-z_]\w*)\s*\(")
 _FUNCTION = re.compile(r"^(?:async[ \t]+)?def[ \t]+(\w+)", re.MULTILINE)
 _METHOD = re.compile(r"^[ \t]+def[ \t]+(\w+)[ \t]*\([ \t]*self\b", re.MULTILINE)
 _SYNTAX = re.compile(r"^(?:SyntaxError|IndentationError|TabError)\b")
 _MISSING = "ModuleNotFoundError"
+_NAME = re.compile(r"[A-Za-z_]\w*")
 DETAIL_CHARACTERS = 2000
 """Programs may name their exceptions, and forge messages of ours, as long as they like."""
 
@@ -79,7 +80,11 @@ def _tests(problem: Problem) -> Tests:
         return tests
     called = {name for name in _CALLED.findall(tests.source) if hasattr(builtins, name)}
     defined = blocks.definitions(problem.reference or "")
-    return replace(tests, shadowed=tuple(sorted(called & defined)), owed=tuple(sorted(defined)))
+    tests = replace(tests, shadowed=tuple(sorted(called & defined)), owed=tuple(sorted(defined)))
+    if not (tests.entry_point or defined):
+        return tests  # any name may be the answer's to define
+    known = _NAME.findall("\n".join((tests.entry_point or "", tests.setup, problem.question)))
+    return replace(tests, foreign=blocks.free(tests.source) - {*known, *defined, "candidate"})
 
 
 def _verdict(opened: Boxes, tests: Tests, code: str, fenced: bool) -> Verdict:
@@ -208,6 +213,9 @@ def _asserted(opened: Boxes, tests: Asserting, code: str) -> Finding:
     if served.ending in ("timeout", "memory", "output", "signal") and (ended := _ended(served)):
         return ended[0], ended[1], seconds
     if "failed" in report:
+        if foreign := tests.foreign - set(_NAME.findall(code)):
+            names = ", ".join(sorted(foreign))
+            return "unparsed_reference", f"the tests do not work: no answer has to define {names}", seconds
         return "wrong", report["failed"], seconds
     if (checked.ending, checked.code) == ("signal", signal.SIGKILL):
         return "error", "infra_error: the tests' process was killed, again and again", seconds

@@ -7,9 +7,11 @@ One block is the answer; imports and definitions of earlier blocks that it lacks
 import ast
 import builtins
 import re
+import sys
 import warnings
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
+from functools import lru_cache
 
 PYTHON = frozenset(("python", "py", "python3", "py3"))
 _FENCE = re.compile(r"([ \t]*(?:(?:[-*>]|\d{1,9}[.)])[ \t]+)*)(`{3,}(?!`)|~{3,}(?!~))([^`]*)")
@@ -144,12 +146,31 @@ def _used(tree: ast.Module) -> frozenset[str]:
     )
 
 
+@lru_cache(maxsize=256)
+def free(code: str) -> frozenset[str]:
+    """Names that code uses outside of branches and never binds; none where a star import may bind them."""
+    tree = _tree(code)
+    if tree is None or any(isinstance(node, ast.alias) and node.name == "*" for node in ast.walk(tree)):
+        return frozenset()
+    used: set[str] = set()
+    nodes: list[ast.AST] = [tree]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and not node.id.startswith("__"):
+            used.add(node.id)
+        if not isinstance(node, (ast.If, ast.IfExp, ast.BoolOp, ast.Try, ast.Lambda)):
+            nodes += ast.iter_child_nodes(node)
+    return frozenset(used - _bound(tree) - vars(builtins).keys() - sys.stdlib_module_names)
+
+
 def _bound(tree: ast.Module) -> frozenset[str]:
     """All names that code binds, at any level."""
     found: set[str] = set()
     for node in ast.walk(tree):
         match node:
-            case ast.Name(id=name, ctx=ast.Store()) | ast.arg(arg=name):
+            case ast.Name(id=name, ctx=ast.Store()) | ast.arg(arg=name) | ast.ExceptHandler(name=str(name)):
+                found.add(name)
+            case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
                 found.add(name)
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
                 found.add(name)

@@ -1,10 +1,10 @@
 """Reading the tests of a code problem: our own format, and those in which public sets come.
 
 Read are, besides the format in data/README.md: a list of assert statements (MBPP), Python source with asserts
-or `check(candidate)` (HumanEval, EvalPlus), pytest and unittest source (KodCode, BigCodeBench), `{"inputs",
-"outputs", "fn_name"}` (APPS, TACO), `{"language", "test_cases"}` (open-r1/verifiable-coding-problems-python),
-and the shapes of `formats`. Test source is only looked at here; whether it is Python, the sandbox finds
-out.
+or `check(candidate)` (HumanEval, EvalPlus), also as `{"test", "entry_point"}`, pytest and unittest source
+(KodCode, BigCodeBench), `{"inputs", "outputs", "fn_name"}` (APPS, TACO), `{"language", "test_cases"}`
+(open-r1/verifiable-coding-problems-python), and the shapes of `formats`. Test source is only looked at here;
+whether it is Python, the sandbox finds out.
 """
 
 import ast
@@ -56,6 +56,10 @@ class Asserting:
 
     owed: tuple[str, ...] = ()
     """Names that the reference defines: an answer that lacks one of them is wrong."""
+
+    foreign: frozenset[str] = frozenset()
+    """Names that the source uses, and neither it nor the rest of the problem defines or speaks of: where an
+    answer does not happen to define them, no answer can be judged."""
 
     @property
     def needs_tests(self) -> bool:
@@ -116,6 +120,8 @@ def parse(text: str) -> Tests:
         raise ValueError(f"the tests are a {kind}, not an object or a list of assert statements")
     if "tests" in data:
         return _wrapped(data)
+    if isinstance(data.get("test"), str):
+        return _wrapped({**data, "tests": data["test"]})
     if "mode" in data:
         return _own(data)
     return _public(data)

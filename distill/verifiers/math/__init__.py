@@ -25,7 +25,7 @@ from distill.verifiers.math import compare, limits, parse, quantifiers, referenc
 from distill.verifiers.math.tree import Node
 from distill.verifiers.math.worker_pool import pool
 
-VERSION = "math/6"
+VERSION = "math/7"
 MEMO_PAIRS = 65_536
 SHOWN = 100
 """Characters of an answer and of a reference in a detail."""

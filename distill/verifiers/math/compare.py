@@ -6,6 +6,7 @@ for what rounds to it.
 """
 
 import re
+from dataclasses import replace
 from fractions import Fraction
 
 from distill.text import numbers
@@ -33,6 +34,8 @@ def by_spelling(gold: Leaf, answer: Leaf, trust_equal_texts: bool = True) -> boo
     if gold.label or answer.label:
         return words.label(gold.text or gold.words) == words.label(answer.text or answer.words)
     gold, answer = _with_unit(gold, answer), _with_unit(answer, gold)
+    if ":" in gold.text + answer.text:
+        gold, answer = _in_24_hours(gold, answer), _in_24_hours(answer, gold)
     if answer.rounded and not gold.nearly and numbers.decimals(gold.text) is None:
         return False  # an exact reference needs an exact answer
     if (
@@ -91,6 +94,19 @@ def _with_unit(leaf: Leaf, other: Leaf) -> Leaf:
     if match is None or leaf.words or not other.words or _UNIT.fullmatch(other.text):
         return leaf
     return Leaf(match[1], match[2] + match[3], leaf.name, leaf.percent) if match[2] in words.SYMBOLS else leaf
+
+
+def _in_24_hours(leaf: Leaf, other: Leaf) -> Leaf:
+    """`15:45` for `3:45 p.m.` beside a time that only a clock of 24 hours has, such as `15:45` or `0:15`."""
+    time, another = _on_the_hour(leaf), other.text
+    if not (_CLOCK.fullmatch(time) and _CLOCK.fullmatch(another)) or words.half_of_day(other.words):
+        return leaf
+    hour, theirs = (int(text.partition(":")[0]) for text in (time, another))
+    if not words.half_of_day(leaf.words) or not 1 <= hour <= 12 or 1 <= theirs <= 12:
+        return leaf
+    afternoon = re.search(r"(?i)\bp\.?m\b|下午", leaf.words) is not None
+    rest = re.sub(r"(?i)\b[ap]\.?m\b\.?|[上下]午", "", leaf.words).strip()
+    return replace(leaf, text=f"{hour % 12 + 12 * afternoon}:{time.partition(':')[2]}", words=rest)
 
 
 def _words(gold: Leaf, answer: Leaf) -> bool | None:

@@ -7,6 +7,7 @@ Only spelling changes here; no value does. Braceless arguments get their braces,
 
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 from distill.verifiers.math.words import TABLE
@@ -83,6 +84,13 @@ _SPACED_THOUSANDS = re.compile(r"([-+$]?)(\d{1,3}(?: \d{3})+)(?![\d ])")
 _BACKWARD = re.compile(r"([\[\]])([^][(),]+,[^][(),]+)([\[\]])")
 """An interval with brackets only, whose open ends may be turned outward as in `]0, 1]`."""
 
+_DEPTH = dict.fromkeys((*"([{", r"\{", r"\begin"), 1) | dict.fromkeys((*")]}", r"\}", r"\end"), -1)
+_SPACE = re.compile(r"(?<!\\)\\(?:[,:; ]|$)|~")
+_SPACES = re.compile(r"\s{2,}")
+_WHITE = re.compile(r"\s+")
+_OUTSIDE = re.compile(r"^[\s.,;:]+(?=[^\d])|[\s,;:]+$|(?<!\\)\.$")
+_TEXT = re.compile(r"\\text\{([^{}]*)\}")
+
 
 def clean(text: str) -> str:
     """The text in one spelling."""
@@ -93,14 +101,14 @@ def clean(text: str) -> str:
         text = _CHINESE_JOINT.sub(lambda m: r"\text{or}" if "或" in m.group() else r"\text{and}", text)
     text = _THOUSANDS.sub(lambda m: m.group(1) + re.sub(r"\D", "", m.group(2)), text)
     text = text.replace("{,}", ".").replace(r"\!", "")
-    text = re.sub(r"(?<!\\)\\(?:[,:; ]|$)|~", " ", text)
-    text = re.sub(r"\s{2,}", " ", text)  # else patterns that look for spaces twice take the square of a run
+    text = _SPACE.sub(" ", text)
+    text = _SPACES.sub(" ", text)  # else patterns that look for spaces twice take the square of a run
     for rule in RULES:
         if rule.needed in text:
             text = rule.pattern.sub(rule.replacement, text)
     if r"\\" in text and r"\begin" not in text:
         text = text.replace(r"\\", ",")
-    text = re.sub(r"\s+", " ", text).strip()
+    text = _WHITE.sub(" ", text).strip()
     if text.endswith(")"):
         text = _CONDITION.sub(r", \1", text)
     if text.count("[") + text.count("]") > 1:
@@ -110,7 +118,7 @@ def clean(text: str) -> str:
     if not _LISTS.search(text):
         text = _PLAIN_THOUSANDS.sub(lambda m: m.group(1).replace(",", ""), text)
         text = _SPACED_THOUSANDS.sub(lambda m: m.group(1) + m.group(2).replace(" ", ""), text)
-    return re.sub(r"^[\s.,;:]+(?=[^\d])|[\s,;:]+$|(?<!\\)\.$", "", text).strip()
+    return _OUTSIDE.sub("", text).strip()
 
 
 def split_at(text: str, *separators: str) -> list[str]:
@@ -118,28 +126,24 @@ def split_at(text: str, *separators: str) -> list[str]:
     if not any(separator in text for separator in separators):
         return [text]
     parts: list[str] = []
-    depth = start = position = 0
-    while position < len(text):
-        found = next((s for s in separators if text.startswith(s, position)), "") if depth == 0 else ""
-        after = position + len(found)
-        if found and not (found[0] == "\\" and found[1:].isalpha() and text[after : after + 1].isalpha()):
-            parts.append(text[start:position])  # not at the start of a longer command, \le of \leftarrow
-            start = position = after
-            continue
-        if text.startswith(("\\{", "\\}"), position):
-            depth += 1 if text[position + 1] == "{" else -1
-            position += 2
-        elif text[position] == "\\":
-            environment = re.match(r"\\(begin|end)\{", text[position : position + 8])
-            depth += 0 if environment is None else 1 if environment.group(1) == "begin" else -1
-            position += 2
-        else:
-            depth += (text[position] in "([{") - (text[position] in ")]}")
-            position += 1
+    depth = start = 0
+    for token in _tokens(separators).finditer(text):
+        if not token[1]:
+            depth += _DEPTH.get(token[0], 0)
+        elif depth == 0:
+            parts.append(text[start : token.start()])
+            start = token.end()
     return [*parts, text[start:]]
+
+
+@cache
+def _tokens(separators: tuple[str, ...]) -> re.Pattern[str]:
+    """Separators, none of which is the start of a longer command, and what opens and closes brackets."""
+    whole = (re.escape(one) + r"(?![^\W\d_])" * (one[0] == "\\" and one[1:].isalpha()) for one in separators)
+    return re.compile(rf"({'|'.join(whole)})|\\(?:begin|end)(?=\{{)|\\.|[()\[\]{{}}]", re.DOTALL)
 
 
 def unwrap_text(text: str) -> str | None:
     r"""The content when the whole text is one `\text{...}`."""
-    match = re.fullmatch(r"\\text\{([^{}]*)\}", text)
-    return match.group(1) if match else None
+    match = _TEXT.fullmatch(text)
+    return match[1] if match else None

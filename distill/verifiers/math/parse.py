@@ -42,6 +42,8 @@ _TRAILING_WORDS = re.compile(
     r"(.*?[\d})%!])(?:\s+|(?=[^\W\d_]{2})|(?=[^\x00-\x7f]))([^\W\d_][^\d\\{}()+*=<>,]*(?:\^\{\d\})?)",
     re.DOTALL,
 )
+_TEXT = re.compile(r"\\text\{((?:[^{}]|\{[^{}]*\})*)\}(\^\{-?[123]\})?")
+_ONLY_WORDS = re.compile(r"(?:[^\W\d_]{4,}|[^\W\d_]{2,}(?=\W)|[^\W\d_\x00-\x7f]+)(?:[\s'.-]+[^\W\d_]*)*")
 _SCORE = re.compile(r"\d+-\d+")
 r"""In `\text{...}` a result or a range; elsewhere a difference."""
 _INDEXED_NAME = re.compile(r"\\?[A-Za-z]+_\{?\d+\}?")
@@ -298,7 +300,7 @@ def _leaf_of(text: str) -> Leaf:
         words.append(phrases.signs(match.group(1)) + (match.group(2) or ""))
         return " "
 
-    text = re.sub(r"\\text\{((?:[^{}]|\{[^{}]*\})*)\}(\^\{-?[123]\})?", collect, text).strip()
+    text = _TEXT.sub(collect, text).strip()
     if text.startswith(("$", "-$")):
         text = text.replace("$", "", 1)
         words.append("dollar")
@@ -311,7 +313,7 @@ def _leaf_of(text: str) -> Leaf:
         if long or phrases.is_unit(token) or re.match(r"[ap]\.?m\b", trailing[2]):
             text = trailing[1]
             words.append(trailing[2])
-    if re.fullmatch(r"(?:[^\W\d_]{4,}|[^\W\d_]{2,}(?=\W)|[^\W\d_\x00-\x7f]+)(?:[\s'.-]+[^\W\d_]*)*", text):
+    if _ONLY_WORDS.fullmatch(text):
         return Leaf("", _words(" ".join([text, *words])))
     if phrases.is_label(text.strip()):
         return Leaf(text.strip(), _words(" ".join(words)), label=True)
@@ -324,12 +326,16 @@ def _leaf_of(text: str) -> Leaf:
 
 def _compact(text: str) -> str:
     """Without spaces, but one where it separates a command from a letter or two numbers."""
-    text = re.sub(r"_(\d) (?=\d)", r"_{\1}", re.sub(r"\s+", " ", text.strip()))
+    if " " not in (text := " ".join(text.split())):
+        return text
+    text = re.sub(r"_(\d) (?=\d)", r"_{\1}", text)
     text = re.sub(r"(\\[A-Za-z]+(?= [A-Za-z])|\d(?= \d)) ", "\\1\x00", text)
     return text.replace(" ", "").replace("\x00", " ")
 
 
 def _words(text: str) -> str:
     """Words with single spaces; short ones keep their capitals, for `mW` is not `MW`."""
-    text = re.sub(r"\s+", " ", text).strip(" .,;:!\"'")
-    return text if text.islower() else re.sub(r"[^\W\d_]{5,}", lambda m: m.group().casefold(), text)
+    text = " ".join(text.split()).strip(" .,;:!\"'")
+    return (
+        text if text.islower() or not text else re.sub(r"[^\W\d_]{5,}", lambda m: m.group().casefold(), text)
+    )

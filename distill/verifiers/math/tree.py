@@ -189,6 +189,10 @@ def _by_name(
         if len(set(names)) == len(names) and set(names) == set(others):
             pairs = [(item, answer.items[others.index(item.name)]) for item in gold.items]
         return _all(compare(named(g, ""), named(a, ""), leaf, sets) for g, a in pairs)
+    things, beside = ([isinstance(item, Leaf) and item.words for item in one.items] for one in (gold, answer))
+    for said, unsaid in ((things, beside), (beside, things)):
+        if all(said) and len(set(said)) == len(said) > 1 and not all(unsaid) and not any(names + others):
+            return _all(compare(g, a, leaf, sets) for g, a in pairs)  # 8 cats and 15 dogs are 8, 15
     roots = [match[1] for name in names if (match := _ROOT.fullmatch(name))]
     if len(roots) == len(names) and len(set(roots)) == 1:
         if set(others) != set(roots):
