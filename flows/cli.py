@@ -117,6 +117,7 @@ and whether teacher and training fit, with what to choose where they do not.""",
         (
             "--student tiny-qwen2",
             "--student qwen2.5-7b --set training.learning_rate=1e-5 --set training.lora_rank=16",
+            "--student qwen2.5-7b --push-to-hub me/student",
         ),
     ),
     "evaluate": Help(
@@ -248,6 +249,11 @@ def _stages(family: "Family[argparse.ArgumentParser]") -> None:
             _push(stage)
         if name == "evaluate":
             _gate(stage)
+        if name == "train":
+            text = "publish the student on the Hugging Face hub, such as me/tiny-student (token in HF_TOKEN)"
+            stage.add_argument("--push-to-hub", metavar="ORG/NAME", help=text)
+            text = "leave a new repository visible to all; without this it is private"
+            stage.add_argument("--public", action="store_true", help=text)
 
 
 def _look_ups(family: "Family[argparse.ArgumentParser]") -> None:

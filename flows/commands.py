@@ -24,7 +24,7 @@ from distill.sample import StoppedByHand as StoppedByHand
 from distill.sandbox import SandboxError
 from distill.store import StoreError, catalogue, read_text
 from distill.text.tables import inert
-from distill.train import TrainingError
+from distill.train import Host, TrainingError
 from distill.verify import summary
 from flows import files
 from flows.server import ServerError
@@ -155,6 +155,8 @@ def train(options: Options) -> None:
         from flows.train import train_stage
 
         folder = train_stage(Folders.of(recipe), student)
+    if options.push_to_hub and not Host.here().rank:
+        print(f"published   {hub.push(folder.path, options.push_to_hub, not options.public, 'model')}")
     print(folder.path)
 
 

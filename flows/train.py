@@ -114,13 +114,7 @@ def left_out(checkpoint: Checkpoint) -> str:
 
 @task(name="train", **runners.TASK)
 def train_student(
-    base: Base,
-    training: Training,
-    examples: list[str],
-    folder: str,
-    name: str,
-    dataset: str,
-    log: str,
+    base: Base, training: Training, examples: list[str], folder: str, name: str, dataset: str, log: str
 ) -> Checkpoint:
     """Trains a student into `folder`/model, and returns its checkpoint.
 

@@ -1,15 +1,17 @@
-"""The hub: a dataset folder becomes a dataset repository on the Hugging Face hub, or on a server that speaks
-its API (`HF_ENDPOINT`).
+"""The hub: a dataset's folder becomes a dataset repository on the Hugging Face hub, and a student's folder a
+model repository, or on a server that speaks its API (`HF_ENDPOINT`).
 
-What belongs to the dataset is sent and nothing else; work files stay where they are. Sending again sends what
-is missing or has changed and removes shards that are gone, so a push that was killed goes on when it is
-repeated; until it is done, readers of the repository see a part. The token is read by `huggingface_hub`, from
-HF_TOKEN or its login, and is never shown.
+What belongs to the dataset or the student is sent and nothing else; work files stay where they are. Sending
+again sends what is missing or has changed and removes shards that are gone, so a push that was killed goes on
+when it is repeated; until it is done, readers of the repository see a part. The token is read by
+`huggingface_hub`, from HF_TOKEN or its login, and is never shown.
 """
 
 import json
+import tempfile
 import time
 from pathlib import Path
+from typing import Literal
 
 FOLDERS = ("candidates/*.parquet", "examples/*.parquet", "preferences/*.parquet", "plots/*.png")
 FILES = (
@@ -22,6 +24,17 @@ FILES = (
     "contamination.parquet",
 )
 """The last three let whoever downloads the dataset cut it anew in seconds."""
+STUDENT = (
+    "README.md",
+    "checkpoint.json",
+    "recipe.json",
+    "metrics.jsonl",
+    "report.md",
+    "report.json",
+    "plots/loss.png",
+)
+"""What is sent of a student beside the files of its model, which become the repository's root."""
+Kind = Literal["dataset", "model"]
 ATTEMPTS = 3
 """`huggingface_hub` tries transfers again by itself, but neither the making of a repository nor a commit."""
 WAIT_SECONDS = 1.0
@@ -29,22 +42,22 @@ LONGEST_MESSAGE = 300
 
 
 class HubError(RuntimeError):
-    """A dataset that could not be published; the message says why and what to do."""
+    """A dataset or a student that could not be published; the message says why and what to do."""
 
 
-def push(folder: str, repository: str, private: bool = False) -> str:
-    """Sends a finished dataset folder to the repository `ORG/NAME`, made where there is none, and returns its
-    URL.
+def push(folder: str, repository: str, private: bool = False, kind: Kind = "dataset") -> str:
+    """Sends the folder of a finished dataset or student to the repository `ORG/NAME`, and returns its URL.
 
-    A new repository is as visible as its owner's default unless it is to be private. Raises HubError.
+    A repository that is not there is made, as visible as its owner's default unless it is to be private.
+    Raises HubError.
     """
     if "://" in folder:
         raise HubError(
             f"{folder} is not on this machine: copy it into a folder and send that, hf upload {repository} "
-            "FOLDER --repo-type dataset"
+            f"FOLDER --repo-type {kind}"
         )
     if not (Path(folder) / "README.md").is_file():
-        raise HubError(f"{folder} is no finished dataset: it has no README.md, which is written last")
+        raise HubError(f"{folder} is no finished {kind}: it has no README.md, which is written last")
     try:
         from huggingface_hub import errors
     except ImportError as error:
@@ -55,7 +68,7 @@ def push(folder: str, repository: str, private: bool = False) -> str:
     attempt = 1
     while True:
         try:
-            return _send(folder, repository, private)
+            return _send(folder, repository, private, kind)
         except HubError:
             raise
         except (lost, OSError, RuntimeError, ValueError) as error:
@@ -66,7 +79,7 @@ def push(folder: str, repository: str, private: bool = False) -> str:
         attempt += 1
 
 
-def _send(folder: str, repository: str, private: bool) -> str:
+def _send(folder: str, repository: str, private: bool, kind: Kind) -> str:
     """One attempt: `upload_folder` uploads large files beside git, commits in parts and leaves out what is
     there already."""
     from huggingface_hub import HfApi, get_token
@@ -76,23 +89,34 @@ def _send(folder: str, repository: str, private: bool) -> str:
             "the token in HF_TOKEN, or that of the login, holds characters that no token has; set it anew"
         )
     api = HfApi()
-    made = api.create_repo(repository, repo_type="dataset", private=private or None, exist_ok=True)
-    if private and not api.repo_info(made.repo_id, repo_type="dataset").private:
+    made = api.create_repo(repository, repo_type=kind, private=private or None, exist_ok=True)
+    if private and not api.repo_info(made.repo_id, repo_type=kind).private:
         raise HubError(
             f"{repository} is there already and is public: make it private in its settings, or choose "
             "another name"
         )
-    api.upload_folder(
-        repo_id=made.repo_id,
-        repo_type="dataset",
-        folder_path=folder,
-        allow_patterns=[*FILES, *FOLDERS],
-        delete_patterns=list(
-            FOLDERS
-        ),  # shards of an earlier cut that this one does not have would be read with it
-        commit_message=f"Dataset {Path(folder).resolve().name}",
-    )
+    with tempfile.TemporaryDirectory() as laid_out:
+        if kind == "model":
+            _lay_out(Path(folder), Path(laid_out))
+        api.upload_folder(
+            repo_id=made.repo_id,
+            repo_type=kind,
+            folder_path=folder if kind == "dataset" else laid_out,
+            allow_patterns=[*FILES, *FOLDERS] if kind == "dataset" else None,
+            # shards of an earlier cut that this one does not have would be read with it
+            delete_patterns=list(FOLDERS) if kind == "dataset" else ["*.safetensors*"],
+            commit_message=f"{kind.capitalize()} {Path(folder).resolve().name}",
+        )
     return str(made)
+
+
+def _lay_out(student: Path, folder: Path) -> None:
+    """Links to a student's files as its repository has them: those of the model are at the root."""
+    files = {path.name: path for path in (student / "model").iterdir()}
+    for name, path in {**files, **{name: student / name for name in STUDENT}}.items():
+        if path.is_file():
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).symlink_to(path.resolve())
 
 
 def _explained(error: BaseException, repository: str) -> tuple[str, bool]:

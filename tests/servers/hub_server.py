@@ -1,4 +1,4 @@
-"""A real server for tests that keeps dataset repositories, as the hub does for what `huggingface_hub` and
+"""A real server for tests that keeps dataset and model repositories, as the hub does for what `huggingface_hub` and
 `datasets` ask of it.
 
 `python tests/servers/hub_server.py` prints its port. It takes the token `hf_good`; others get 401 with the
@@ -20,7 +20,7 @@ from yaml import YAMLError, safe_load
 
 LOG: list[dict] = []
 FAILED: Counter[str] = Counter()
-LARGE = (".parquet", ".png")
+LARGE = (".parquet", ".png", ".safetensors")
 
 
 @dataclass
@@ -82,8 +82,9 @@ async def create(request: web.Request) -> web.Response:
     key = f"{owner}/{asked['name']}"
     there = key in REPOSITORIES
     REPOSITORIES.setdefault(key, Repository(asked.get("visibility") == "private"))
+    shown = f"datasets/{key}" if asked.get("type") == "dataset" else key
     return web.json_response(
-        {"url": f"http://{request.host}/datasets/{key}", "name": key}, status=409 if there else 200
+        {"url": f"http://{request.host}/{shown}", "name": key}, status=409 if there else 200
     )
 
 
@@ -253,24 +254,29 @@ async def tell(request: web.Request) -> web.Response:
 async def main() -> None:
     """Serves until it is killed."""
     app = web.Application(client_max_size=2**28, middlewares=[gate])
-    own = "/api/datasets/{owner}/{name}"
     app.add_routes(
         [
             web.get("/log", tell),
             web.post("/api/repos/create", create),
             web.post("/api/validate-yaml", validate),
-            web.get(own, info),
-            web.get(own + "/revision/{revision}", info),
-            web.get(own + "/tree/{revision}", tree),
-            web.get(own + "/tree/{revision}/{path:.+}", tree),
-            web.post(own + "/paths-info/{revision}", paths_info),
-            web.post(own + "/preupload/{revision}", preupload),
-            web.post(own + "/commit/{revision}", commit),
-            web.post("/datasets/{owner}/{name}.git/info/lfs/objects/batch", batch),
             web.put("/objects/{name}/{oid}", put),
-            web.get("/datasets/{owner}/{name}/resolve/{revision}/{path:.+}", resolve),
         ]
     )
+    for api, shown in (("/api/datasets", "/datasets"), ("/api/models", "")):
+        own, files = api + "/{owner}/{name}", shown + "/{owner}/{name}"
+        app.add_routes(
+            [
+                web.get(own, info),
+                web.get(own + "/revision/{revision}", info),
+                web.get(own + "/tree/{revision}", tree),
+                web.get(own + "/tree/{revision}/{path:.+}", tree),
+                web.post(own + "/paths-info/{revision}", paths_info),
+                web.post(own + "/preupload/{revision}", preupload),
+                web.post(own + "/commit/{revision}", commit),
+                web.post(files + ".git/info/lfs/objects/batch", batch),
+                web.get(files + "/resolve/{revision}/{path:.+}", resolve),
+            ]
+        )
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

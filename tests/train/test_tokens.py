@@ -1,8 +1,10 @@
 """Token ids on disk: encoded once, the ids of the tokenizer, and a trap in a row is found in it."""
 
+import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -163,6 +165,50 @@ def test_two_runs_at_once_make_each_shard_once_and_a_torn_one_is_made_anew(
         for name in ("tokens", "ends", "prompts"):
             left, right = (np.load(source.folder / f"{name}.npy") for source in (one, other))
             assert np.array_equal(left, right)
+
+
+@pytest.mark.parametrize("most", [None, 700])
+def test_a_shard_in_parts_for_several_processes_has_the_ids_and_failures_of_one(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int | None
+) -> None:
+    def fails_once() -> Any:
+        tokenizer = loaded(prepared)
+        tokenizer.chat_template += "{% if messages[0].content.startswith('850:') %}{{ 1 / 0 }}{% endif %}"
+        return tokenizer
+
+    examples = [example(number, words=number % 7) for number in range(900)]
+    shards.write(Example, examples, f"{tmp_path}/a.parquet")
+    training, made = TRAINING.model_copy(update={"max_rows": most}), []
+    for cores in (1, 3):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)))
+        found = tokens.sources(prepared, [f"{tmp_path}/a.parquet"], training, tmp_path / f"{cores}")
+        done: list[tuple[int, int]] = []
+        tokens.encode(fails_once, found, lambda *one, done=done: done.append(one))
+        assert len(done) == min(cores, (most or 900) // tokens.PART_ROWS)
+        folder = found[0].folder
+        told = json.loads((folder / tokens.TOLD).read_text())
+        arrays = [np.load(folder / f"{name}.npy").tolist() for name in ("tokens", "ends", "prompts")]
+        made.append((told, arrays))
+    assert made[0] == made[1]
+    if most is None:
+        assert [failure[0] for failure in made[0][0]["failures"]] == [850]
+
+
+def test_ids_that_no_training_has_used_for_a_while_are_removed_with_what_is_torn_left_alone(
+    prepared: Path, tmp_path: Path
+) -> None:
+    for name in ("old", "new"):
+        shards.write(Example, [example(len(name), name)], f"{tmp_path}/{name}.parquet")
+    old, new = (
+        encode(prepared, [f"{tmp_path}/{name}.parquet"], tmp_path / "encoded")[0] for name in ("old", "new")
+    )
+    before = time.time() - 86_400 * (tokens.KEPT_DAYS + 1)
+    os.utime(old, (before, before))
+    os.utime(new, (before, before))
+    encode(prepared, [f"{tmp_path}/new.parquet"], tmp_path / "encoded")  # a start that reads it
+    assert tokens.prune(tmp_path / "encoded") == 1
+    assert not old.exists() and new.exists() and len(Rows([new], 1000)) == 1
+    assert not list((tmp_path / "encoded").glob("**/.*.tmp"))
 
 
 def test_a_file_that_is_not_whole_is_an_error_with_a_remedy(prepared: Path, tmp_path: Path) -> None:
