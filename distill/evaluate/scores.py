@@ -205,7 +205,7 @@ def settings(models: Sequence[Measured], evaluation: Evaluation) -> dict[str, An
     return {
         "metric": "pass@1",
         "k": 1,
-        "estimator": f"mean over problems of the mean of n = {evaluation.n} samples",
+        "estimator": "mean over problems of the mean over the samples of a problem",
         "interval": (
             "95 %, problems as a draw from their population: posterior of a beta-binomial model, paired "
             "differences by Student's t"
