@@ -184,7 +184,7 @@ def assemble(
     models = joined(measured)
     scores = [score for one in models for score in one.scores()] + published(reference or {})
     scores.sort(key=lambda score: score.source != OVERALL)
-    comparisons = _comparisons(models, regressions)
+    comparisons = comparisons_of(models, regressions)
     against_base = (c for c in comparisons if (c.better, c.than, c.source) == ("student", "base", OVERALL))
     return Report(
         student=student,
@@ -205,7 +205,7 @@ def settings(models: Sequence[Measured], evaluation: Evaluation) -> dict[str, An
     return {
         "metric": "pass@1",
         "k": 1,
-        "estimator": f"mean over problems of the mean of n = {evaluation.n} samples",
+        "estimator": "mean over problems of the mean over the samples of a problem",
         "interval": (
             "95 %, problems as a draw from their population: posterior of a beta-binomial model, paired "
             "differences by Student's t"
@@ -217,7 +217,7 @@ def settings(models: Sequence[Measured], evaluation: Evaluation) -> dict[str, An
     }
 
 
-def _comparisons(models: Sequence[Measured], regressions: Collection[str]) -> list[Comparison]:
+def comparisons_of(models: Sequence[Measured], regressions: Collection[str]) -> list[Comparison]:
     """Student against every other model, and teacher against base: over all problems, then by source."""
     found = []
     for earlier, later in combinations(models, 2):

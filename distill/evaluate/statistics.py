@@ -6,16 +6,18 @@ The samples of a problem are no independent draws of the population: they are cl
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-MEANS = 512
-OVERDISPERSIONS = 48
-ANGLES = 4097
+MEANS, CORRELATIONS, ANGLES = 400, 32, 4097
 """Points of the grids that distributions are integrated on."""
+EDGES = np.sin(np.linspace(0, np.pi / 2, MEANS + 1)) ** 2
+"""Equal steps of the angle: each interval between two edges has equal weight in Jeffreys' prior."""
+DRAWS = 64
+"""Of a problem, that are looked at together."""
 LEVEL = 0.95
 
 
@@ -63,23 +65,46 @@ def interval(counts: Sequence[tuple[int, int]]) -> Interval:
     if len(counts) < 2:
         return Interval(0.0, 1.0)
     correct, judged = np.array(counts, dtype=np.int64).T
-    edges = np.sin(np.linspace(0, np.pi / 2, MEANS + 1)) ** 2  # equal steps: equal weight in Jeffreys' prior
-    middles = np.sin((np.arange(MEANS) + 0.5) / MEANS * np.pi / 2) ** 2
-    correlation = (np.arange(OVERDISPERSIONS) + 0.5) / OVERDISPERSIONS
-    spread = correlation / (1 - correlation)
-    logs = np.zeros((MEANS, OVERDISPERSIONS))
-    for drawn in range(int(judged.max())):  # the likelihood as a Polya urn, one draw after another
-        logs += np.count_nonzero(correct > drawn) * np.log(middles[:, None] + drawn * spread)
-        logs += np.count_nonzero(judged - correct > drawn) * np.log(1 - middles[:, None] + drawn * spread)
-        logs -= np.count_nonzero(judged > drawn) * np.log1p(drawn * spread)
-    weights = np.exp(logs - logs.max()).sum(axis=1)
-    below = np.concatenate([[0.0], np.cumsum(weights / weights.sum())])
-    low, high = np.interp([(1 - LEVEL) / 2, (1 + LEVEL) / 2], below, edges)
+    low, high = np.interp([(1 - LEVEL) / 2, (1 + LEVEL) / 2], posterior(correct, judged), EDGES)
     centre = float(np.mean(correct / judged))
     return Interval(
         0.0 if not correct.any() else min(float(low), centre),
         1.0 if (correct == judged).all() else max(float(high), centre),
     )
+
+
+def posterior(correct: NDArray[np.int64], judged: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Chance that the mean pass rate is below each of `EDGES`, from counts of shape (..., problems)."""
+    logs = np.zeros((*correct.shape[:-1], MEANS, CORRELATIONS))
+    for first in range(0, int(judged.max()), DRAWS):
+        draws = np.arange(first, min(first + DRAWS, int(judged.max())))
+        right, wrong, drawn = (
+            np.stack([(found > draw).sum(axis=-1, dtype=float) for draw in draws], axis=-1)
+            for found in (correct, judged - correct, judged)
+        )
+        of_right, of_all = (table[: len(draws)] for table in _urn(first))
+        logs += np.tensordot(right, of_right, 1) + np.tensordot(wrong, of_right, 1)[..., ::-1, :]
+        logs -= (drawn @ of_all)[..., None, :]
+    weights = np.exp(logs - logs.max(axis=(-2, -1), keepdims=True)).sum(axis=-1)
+    below = np.zeros((*weights.shape[:-1], MEANS + 1))
+    np.cumsum(weights, axis=-1, out=below[..., 1:])
+    return below / below[..., -1:]
+
+
+@lru_cache(maxsize=2)
+def _urn(first: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Logarithms of a beta-binomial's likelihood for some draws of a problem, as of a Polya urn.
+
+    A draw after `i` correct ones is correct in proportion to mean + i * spread, where spread is
+    correlation / (1 - correlation); after `j` wrong ones it is wrong in proportion to 1 - mean + j * spread;
+    and the i-th draw of all divides by 1 + i * spread. Shapes: (draws, means, correlations) and (draws,
+    correlations).
+    """
+    draws = np.arange(first, first + DRAWS, dtype=float)
+    means = np.sin((np.arange(MEANS) + 0.5) / MEANS * np.pi / 2) ** 2
+    correlation = (np.arange(CORRELATIONS) + 0.5) / CORRELATIONS
+    added = draws[:, None] * (correlation / (1 - correlation))
+    return np.log(means[:, None] + added[:, None, :]), np.log1p(added)
 
 
 def standard_error(values: Sequence[float]) -> float:
