@@ -16,7 +16,8 @@ Outcome = Literal[
     "correct", "wrong", "no_answer", "unparsed_answer", "unparsed_reference", "timeout", "error", "unverified"
 ]
 FinishReason = Literal["stop", "length", "error", "unknown"]
-Role = Literal["base", "student", "teacher"]
+Role = Literal["base", "base-chat", "previous", "student", "teacher", "reference"]
+"""`base` is asked with the student's template, `base-chat` with its own; `reference`: published figures."""
 Decided = Literal["better", "not_better", "undecided"]
 FEWEST_PROBLEMS = 6
 """With 5 problems even "better on each" has a chance of 6 % under equality (two-sided sign test)."""

@@ -123,7 +123,11 @@ and whether teacher and training fit, with what to choose where they do not.""",
         "one stage: scores base, student and teacher on held-out problems",
         f"""Prints pass@1 with intervals, and paired differences. {FIRST}
 The last line is the path of report.json.""",
-        ("--student tiny-qwen2", "--student tiny-qwen2 --set evaluation.n=16 --set evaluation.teacher=false"),
+        (
+            "--student tiny-qwen2",
+            "--student tiny-qwen2 --set evaluation.n=16 --set evaluation.teacher=false",
+            "--student qwen2.5-7b --suites aime24,gsm8k",
+        ),
     ),
     "datasets": Help(
         "lists recipes of datasets, and the datasets that are made", "Prints a line for each.", ("",)
@@ -239,6 +243,9 @@ def _stages(family: "Family[argparse.ArgumentParser]") -> None:
             stage.add_argument("--output", metavar="PATH", help="verify: a .parquet file; curate: a folder")
         if name == "curate":
             _push(stage)
+        if name == "evaluate":
+            text = "score on these suites alone: names of the recipe's or of configs/benchmarks, with commas"
+            stage.add_argument("--suites", metavar="A,B", help=text)
 
 
 def _look_ups(family: "Family[argparse.ArgumentParser]") -> None:

@@ -32,6 +32,7 @@ HEADINGS = {
     "RopeScaling": "[base.rope_scaling]",
     "Training": "[training]",
     "Evaluation": "[evaluation]",
+    "Server": "[evaluation.servers.ROLE]",
     "Suite": "suite",
 }
 """The heading of each section's table."""
@@ -58,7 +59,7 @@ def sections(below: type[Section]) -> list[type[Section]]:
     ]
 
 
-SECTIONS = sections(Section)
+SECTIONS = list(dict.fromkeys(sections(Section)))  # a section of two parents is found twice
 
 
 def default(section: type[Section], key: str) -> str:
