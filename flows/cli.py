@@ -124,7 +124,11 @@ and whether teacher and training fit, with what to choose where they do not.""",
         "one stage: scores base, student and teacher on held-out problems",
         f"""Prints pass@1 with intervals, and paired differences. {FIRST}
 The last line is the path of report.json.""",
-        ("--student tiny-qwen2", "--student tiny-qwen2 --set evaluation.n=16 --set evaluation.teacher=false"),
+        (
+            "--student tiny-qwen2",
+            "--student tiny-qwen2 --set evaluation.n=16 --set evaluation.teacher=false",
+            "--student qwen2.5-7b --suites aime24,gsm8k",
+        ),
     ),
     "datasets": Help(
         "lists recipes of datasets, and the datasets that are made", "Prints a line for each.", ("",)
@@ -249,6 +253,8 @@ def _stages(family: "Family[argparse.ArgumentParser]") -> None:
             _push(stage)
         if name == "evaluate":
             _gate(stage)
+            text = "score on these suites alone: names of the recipe's or of configs/benchmarks, with commas"
+            stage.add_argument("--suites", metavar="A,B", help=text)
         if name == "train":
             text = "publish the student on the Hugging Face hub, such as me/tiny-student (token in HF_TOKEN)"
             stage.add_argument("--push-to-hub", metavar="ORG/NAME", help=text)

@@ -163,6 +163,8 @@ def train(options: Options) -> None:
 def evaluate(options: Options) -> None:
     """Base, student and teacher on held-out problems."""
     student, recipe = _both(options)
+    if options.suites:
+        student = load.only_suites(student, [name for name in options.suites.split(",") if name])
     with _prefect() as console:
         from flows.evaluate import evaluate_stage
         from flows.identity import Folders

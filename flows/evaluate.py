@@ -5,9 +5,11 @@ Each model's traces and verdicts lie in folders of their own under `evaluations/
 teacher's are made once for all students. `flows.report` writes the report beside the student.
 """
 
+import json
 import platform
+from dataclasses import replace
 from importlib import metadata
-from typing import Any
+from typing import Any, NamedTuple
 
 from prefect import flow, task
 
@@ -15,15 +17,26 @@ from distill import evaluate, hardware, verify
 from distill.engines import ENGINES
 from distill.engines.vllm import kept
 from distill.evaluate import Measured
+from distill.plan.serving import student_engine
+from distill.progress import say
 from distill.recipe import Base, Evaluation, RecipeError, StudentRecipe, Teacher
+from distill.recipe.student import Opened
 from distill.records import Candidate, Role
-from distill.store import Folder, checked
-from distill.train import prepare
+from distill.store import Folder, NotMade, catalogue, checked, read_text, write_text
+from distill.train import prepare, student_template
 from flows import report, runners
 from flows.collect import collect_stage
 from flows.identity import Folders, Model, prepared_base
 from flows.sample import sample_stage
 from flows.verify import verify_stage
+
+
+class Scored(NamedTuple):
+    """One model of an evaluation, and what it is there for."""
+
+    role: Role
+    model: Model
+
 
 LIBRARIES = ("torch", "transformers", "trl", "vllm", "math-verify")
 
@@ -34,17 +47,18 @@ def evaluate_stage(folders: Folders, recipe: StudentRecipe) -> str:
     student, evaluation = folders.student(recipe), recipe.evaluation
     student.needed(f"distill train --student {recipe.name}")
     collect_suites(evaluation, folders.model)
+    _tell_not_screened(evaluation, folders)
     scored, judged = list[Measured](), dict[str, report.Judged]()
-    for role, model in models(student, recipe, folders.model):
-        verdicts = list[str]()
-        with kept():  # a model that we serve is loaded once for all suites
-            for suite in evaluation.suites if role != "teacher" else evaluation.asked_of_teacher:
+    with kept():  # a model that we serve is loaded once for all suites
+        for role, model in models(student, recipe, folders.model):
+            verdicts = list[str]()
+            for suite in evaluation.asked_of_teacher if role == "teacher" else evaluation.suites:
                 held_out = Folders.held_out(evaluation, suite, model)
                 sample_stage(held_out)
                 verdicts += verify_stage(held_out).shards()
-        scored.append(score(verdicts, model.name, role))
-        if role in ("base", "student"):
-            judged[role] = report.Judged(scored[-1].tallies["all"].pass_rates(), verdicts)
+            scored.append(score(verdicts, model.name, role))
+            if role in ("base", "student"):
+                judged[role] = report.Judged(scored[-1].tallies["all"].pass_rates(), verdicts)
     found = evaluate.assemble(
         scored,
         evaluation,
@@ -75,27 +89,79 @@ def collect_suites(evaluation: Evaluation, model: Model) -> None:
             ) from error
 
 
+def _tell_not_screened(evaluation: Evaluation, folders: Folders) -> None:
+    """Says which suites the dataset did not keep out: a score on them may be one of memory."""
+    kept_out = {(one.path, one.split) for one in folders.curation.benchmarks}
+    names = {one.name for one in folders.curation.benchmarks}
+    seen = [
+        suite.name
+        for suite in evaluation.suites
+        if suite.name not in names and not {(one.path, one.split) for one in suite.problems} <= kept_out
+    ]
+    if seen:
+        say(f"not kept out of {folders.dataset.name}: {', '.join(seen)} (curation.benchmarks keeps them out)")
+
+
 def ask_teacher(evaluation: Evaluation, teacher: Model) -> None:
     """Samples the teacher on the held-out problems ahead of its evaluation, while it is loaded."""
     for suite in evaluation.asked_of_teacher:
         sample_stage(Folders.held_out(evaluation, suite, teacher))
 
 
-def models(student: Folder, recipe: StudentRecipe, teacher: Model) -> list[tuple[Role, Model]]:
-    """The models to score: the untrained base with the student's template, the student, and the teacher where
-    it can be asked."""
-    base = prepared_base(recipe.base)
+def models(student: Folder, recipe: StudentRecipe, teacher: Model) -> list[Scored]:
+    """The models to score: the untrained base with the student's template and with its own, a student that
+    was promoted before, the student, and the teacher where it can be asked."""
+    base, section = prepared_base(recipe.base), recipe.evaluation
     prepare_base(recipe.base, base)
-    found: list[tuple[Role, Model]] = [
-        ("base", Model(_opened(base, recipe.evaluation), f"{base.name}-base", {"base": base.fingerprint})),
-        (
-            "student",
-            Model(_opened(student, recipe.evaluation), recipe.name, {"student": student.fingerprint}),
-        ),
-    ]
-    if recipe.evaluation.teacher and not ENGINES[teacher.teacher.engine].stored:
-        found.append(("teacher", teacher))
+    mine = Model(_opened("base", base, recipe), f"{base.name}-base", {"base": base.fingerprint})
+    found = [Scored("base", mine)]
+    template = student_template.own(recipe.base) if section.base_chat else None
+    if template is not None and template != student_template.read(recipe.base.chat_template):
+        found = _both_templates(mine, recipe, base, template)
+    if (before := _previous(student, recipe)) is not None:
+        found.append(Scored("previous", before))
+    opened = _opened("student", student, recipe)
+    found.append(Scored("student", Model(opened, recipe.name, {"student": student.fingerprint})))
+    if section.teacher and not ENGINES[teacher.teacher.engine].stored:
+        found.append(Scored("teacher", teacher))
     return found
+
+
+def _both_templates(base: Model, recipe: StudentRecipe, folder: Folder, template: str) -> list[Scored]:
+    """The base with the student's template and with its own: of one start where requests may bring a
+    template, else of a folder each."""
+    role: Opened = "base-chat"
+    if base.teacher.engine == "vllm" and role not in recipe.evaluation.servers:
+        options = (*base.teacher.serve_options, "--trust-request-chat-template")
+        served = base.teacher.model_copy(update={"serve_options": options})
+        asked = served.model_copy(update={"extra_body": {"chat_template": template}})
+        chat = Model(asked, f"{base.name}-chat", base.weights)
+        return [Scored("base", replace(base, teacher=served)), Scored(role, chat)]
+    file = folder.local().absolute() / "own.jinja"
+    write_text(str(file), template)
+    own = recipe.base.model_copy(update={"chat_template": str(file)})
+    made = prepared_base(own)
+    prepare_base(own, made)
+    chat = Model(_opened(role, made, recipe), f"{base.name}-chat", {"base": made.fingerprint})
+    return [Scored("base", base), Scored(role, chat)]
+
+
+def _previous(student: Folder, recipe: StudentRecipe) -> Model | None:
+    """The student that was promoted before; raises NotMade where the recipe names one that is not there."""
+    named = recipe.evaluation.previous
+    found = None if named == "" else catalogue.promoted(named or recipe.name, student.path)
+    if found is None:
+        if named:
+            raise NotMade(
+                f"evaluation.previous: no student of the name {named} was promoted; leave it out, or name a "
+                "folder of `distill students`"
+            )
+        return None
+    folder = student.local().absolute().with_name(found.rsplit("/", 1)[1])
+    made = json.loads(read_text(str(folder / "checkpoint.json")))
+    base = Base.model_validate(json.loads(read_text(str(folder / "recipe.json")))["base"])
+    opened = _at("previous", str(folder / "model"), recipe.model_copy(update={"base": base}))
+    return Model(opened, made["student"], {"student": made["fingerprint"]})
 
 
 @task(name="prepare-base", **runners.TASK)
@@ -114,12 +180,17 @@ def score(verdicts: list[str], name: str, role: Role) -> Measured:
     )
 
 
-def _opened(folder: Folder, evaluation: Evaluation) -> Teacher:
+def _opened(role: Opened, folder: Folder, recipe: StudentRecipe) -> Teacher:
     """A model folder of the store as an engine to sample."""
-    model = str(folder.local().absolute() / "model")
-    return Teacher(
-        engine=evaluation.engine, model=model, dtype=evaluation.dtype, concurrency=evaluation.concurrency
-    )
+    return _at(role, str(folder.local().absolute() / "model"), recipe)
+
+
+def _at(role: Opened, model: str, recipe: StudentRecipe) -> Teacher:
+    """A model as an engine to sample: behind servers that run already where the recipe names some."""
+    gpus = hardware.gpus()
+    teacher = student_engine(recipe, model, hardware.here(gpus), len(gpus))
+    server = recipe.evaluation.servers.get(role)
+    return teacher if server is None else teacher.model_copy(update={"engine": "server", **dict(server)})
 
 
 def surroundings() -> dict[str, Any]:

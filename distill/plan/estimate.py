@@ -111,7 +111,7 @@ def _starts(
     hours = total(
         [
             measured("run_start_seconds").times(1 / 3600),
-            training.engine_starts(student, dataset),
+            training.engine_starts(student, dataset, device, gpus),
             training.beside_steps(student, dataset, tokens),
         ]
     )

@@ -51,6 +51,7 @@ def preflight(student: StudentRecipe, dataset: DatasetRecipe) -> None:
         _teacher_fits(dataset, device, len(found))
     if student.evaluation.engine == "vllm":
         _vllm_is_there("evaluation.engine", "evaluation.engine=transformers")
+        _student_is_served(student, device, len(found))
 
 
 def teacher_ready(dataset: DatasetRecipe) -> None:
@@ -180,6 +181,18 @@ def _servers_fit(dataset: DatasetRecipe, device: Device, gpus: int, remedy: str)
         )
     except EngineError as error:
         raise CannotRun(f"{dataset.name}: {error}; {_has(device, gpus)}. {remedy}") from error
+
+
+def _student_is_served(student: StudentRecipe, device: Device, gpus: int) -> None:
+    """Refuses a layout of the student's engine that the GPUs do not have."""
+    opened = serving.student_engine(student, student.base.model, device, gpus)
+    if gpus == 0 and opened.tensor_parallel == 1:
+        return
+    try:
+        places(opened, [str(number) for number in range(max(1, gpus))])
+    except EngineError as error:
+        told = str(error).replace("teacher.", "evaluation.")
+        raise CannotRun(f"{student.name}: {told}; {_has(device, gpus)}") from error
 
 
 def _vllm_is_there(key: str, instead: str) -> None:

@@ -14,7 +14,8 @@ from distill.engines import ENGINES
 from distill.hardware import Device, memory, shapes
 from distill.hardware.memory import GIB
 from distill.plan.costs import PROMPT_TOKENS, Range, measured
-from distill.recipe import Teacher, tables
+from distill.recipe import StudentRecipe, Teacher, tables
+from distill.recipe.serving import Serving
 
 REQUEST_TOKENS_PER_SECOND = Range(10.0, 21.0, 60.0)
 """Of one request to an API: DeepSeek tells 20 to 22 for its own (open-infra, day 6), 60 for the new V3."""
@@ -77,6 +78,35 @@ def api_speed(teacher: Teacher) -> Range:
     return REQUEST_TOKENS_PER_SECOND.times(teacher.concurrency)
 
 
+def student_engine(student: StudentRecipe, model: str, device: Device, gpus: int) -> Teacher:
+    """How a student, or its base, is opened to be scored: as `evaluation` says, and spread over as few GPUs
+    as hold its weights where that says nothing."""
+    section = student.evaluation
+    shared = {name: getattr(section, name) for name in Serving.model_fields}
+    shape, number_bytes = memory.shape_of(student.base), memory.NUMBER_BYTES[section.dtype]
+    weights = student.base.parameters * number_bytes
+    wide = section.tensor_parallel
+    if wide is None:
+        most = shape.heads & -shape.heads  # the largest power of two that divides them: vLLM cuts by heads
+        wide = spread(weights, device, min(gpus, most))
+    return Teacher(
+        engine=section.engine,
+        model=model,
+        dtype=section.dtype,
+        trust_remote_code=student.base.trust_remote_code,
+        tensor_parallel=wide,
+        **shared,
+    )
+
+
+def spread(weights: float, device: Device, most: int = 16) -> int:
+    """GPUs that hold a model's weights with room for a cache: a power of two, at most `most`."""
+    wide, room = 1, device.memory_gib * memory.VLLM_SHARE * GIB
+    while 2 * wide <= most and wide * room < weights * WEIGHTS_ROOM:
+        wide *= 2
+    return wide
+
+
 def least_gib(model: Served, tokens: float) -> float:
     """Weights and one sequence's cache: the least that serving takes."""
     return (model.weights + model.kv_bytes * tokens) / GIB
@@ -94,17 +124,15 @@ def speed(
     - Of a mixture's experts a batch reads 1 - (1 - share)^sequences.
     - At most `engine_tokens_per_second` for each of `engines` on a GPU, since a CPU core schedules each.
     """
-    kv, spread = model.kv_bytes * (min(PROMPT_TOKENS, tokens) + tokens / 2), 1
+    kv, wide = model.kv_bytes * (min(PROMPT_TOKENS, tokens) + tokens / 2), spread(model.weights, device)
     room = device.memory_gib * memory.VLLM_SHARE * GIB
-    while spread < 16 and spread * room < model.weights * WEIGHTS_ROOM:
-        spread *= 2
-    free = spread * (room - memory.SERVING_GIB * GIB) - model.weights
-    batch = max(1.0, min(float(MOST_SEQUENCES), sequences * spread, free / kv))
+    free = wide * (room - memory.SERVING_GIB * GIB) - model.weights
+    batch = max(1.0, min(float(MOST_SEQUENCES), sequences * wide, free / kv))
     weights = model.weights * (1 - (1 - model.dense_share) ** batch)
-    reading = (weights + batch * kv) / (spread * device.bandwidth_gb_per_second * 1e9)
-    computing = 2 * model.parameters * batch / (spread * device.tflops * 1e12)
-    made = measured("decode_share").times(batch / (max(reading, computing) + STEP_SECONDS) / spread)
-    most = measured("engine_tokens_per_second").times(max(1.0, engines) / spread)
+    reading = (weights + batch * kv) / (wide * device.bandwidth_gb_per_second * 1e9)
+    computing = 2 * model.parameters * batch / (wide * device.tflops * 1e12)
+    made = measured("decode_share").times(batch / (max(reading, computing) + STEP_SECONDS) / wide)
+    most = measured("engine_tokens_per_second").times(max(1.0, engines) / wide)
     return Range(min(made.low, most.low), min(made.likely, most.likely), min(made.high, most.high))
 
 

@@ -10,6 +10,7 @@ from distill.plan import costs, serving
 from distill.plan.costs import NOTHING, Estimate, Range, exact, measured, total
 from distill.progress import number
 from distill.recipe import DatasetRecipe, StudentRecipe, Suite, Teacher
+from distill.train import student_template
 from distill.verifiers import rules
 
 NAMED = 2
@@ -170,19 +171,19 @@ def disk(student: StudentRecipe, dataset: DatasetRecipe, traces: Range) -> list[
 
 
 def scored_models(
-    student: StudentRecipe, dataset: DatasetRecipe
+    student: StudentRecipe, dataset: DatasetRecipe, device: Device, gpus: int
 ) -> list[tuple[Teacher, serving.Served | None]]:
-    """What an evaluation opens: base, student, and the dataset's teacher where it can be asked."""
+    """What an evaluation opens: base, student, the base with its own template where that is known, and the
+    dataset's teacher where it can be asked. Whether a student was promoted before is not looked up."""
     section, shape = student.evaluation, memory.shape_of(student.base)
     number_bytes = memory.NUMBER_BYTES[section.dtype]
-    opened = Teacher(
-        engine=section.engine, model=student.base.model, dtype=section.dtype, concurrency=section.concurrency
-    )
+    opened = serving.student_engine(student, student.base.model, device, gpus)
     own = serving.Served(
         student.base.parameters * number_bytes, shape.parameters, 1.0, shape.kv_bytes(number_bytes)
     )
     teacher = section.teacher and ENGINES[dataset.teacher.engine].draws
-    return [(opened, own)] * 2 + ([(dataset.teacher, serving.served(dataset.teacher))] if teacher else [])
+    ours = 3 if section.base_chat and student_template.own(student.base) is not None else 2
+    return [(opened, own)] * ours + ([(dataset.teacher, serving.served(dataset.teacher))] if teacher else [])
 
 
 def evaluation(student: StudentRecipe, dataset: DatasetRecipe, device: Device, gpus: int) -> list[Estimate]:
@@ -192,10 +193,10 @@ def evaluation(student: StudentRecipe, dataset: DatasetRecipe, device: Device, g
     Time of a model: tokens / speed, and as much again as the longest completion takes while others have
     ended, `max_tokens` x (a step and reading the weights): none, half, all of it.
     """
-    section, models = student.evaluation, scored_models(student, dataset)
-    asked = [section.suites, section.suites, section.asked_of_teacher][: len(models)]
+    section, models = student.evaluation, scored_models(student, dataset, device, gpus)
     whole, spent, money = NOTHING, NOTHING, NOTHING
-    for (model, size), suites in zip(models, asked, strict=True):
+    for model, size in models:
+        suites = section.asked_of_teacher if model is dataset.teacher else section.suites
         written = total([suite_tokens(suite) for suite in suites])
         longest, whole = max(suite.max_tokens for suite in suites), whole.plus(written)
         if model.completion_usd_per_million is not None:
@@ -234,9 +235,9 @@ def _asked(suites: Sequence[Suite], models: int) -> str:
     return f"{models} models, {problems:,} problems: {', '.join(named)}{more}"
 
 
-def engine_starts(student: StudentRecipe, dataset: DatasetRecipe) -> Range:
+def engine_starts(student: StudentRecipe, dataset: DatasetRecipe, device: Device, gpus: int) -> Range:
     """Hours of starting the teacher's engine to sample, and one for each model that is scored."""
-    opened = scored_models(student, dataset)
+    opened = scored_models(student, dataset, device, gpus)
     if costs.asked(dataset) and ENGINES[dataset.teacher.engine].draws:
         opened.append((dataset.teacher, serving.served(dataset.teacher)))
     return total([serving.start_hours(model, size.weights if size else 0.0) for model, size in opened])

@@ -10,6 +10,7 @@ wrong type and a section that is not there are a `RecipeError` that says which.
 import json
 import re
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -74,6 +75,14 @@ def load_student(name: str, overrides: tuple[str, ...] = ()) -> StudentRecipe:
         _with_template(values, "evaluation", "prompt", path), "base", "chat_template", path
     )
     return _validated(StudentRecipe, values, str(path))
+
+
+def only_suites(recipe: StudentRecipe, names: Sequence[str]) -> StudentRecipe:
+    """A student that is scored on some suites alone: its own by name, or other benchmarks."""
+    try:
+        return recipe.model_copy(update={"evaluation": recipe.evaluation.only(names)})
+    except ValidationError as error:
+        raise RecipeError(f"--suites: {'; '.join(_said(one) for one in error.errors())}") from error
 
 
 def load_parts(overrides: tuple[str, ...] = ()) -> tuple[Verification, Curation]:

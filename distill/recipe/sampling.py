@@ -5,10 +5,11 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from distill.recipe.section import Section, later, place
+from distill.recipe.serving import Serving
 from distill.recipe.think_tags import ThinkTags
 
 
-class Teacher(Section):
+class Teacher(Serving):
     """The model that is sampled, and how it is reached."""
 
     engine: Literal["server", "vllm", "transformers", "replay", "scripted"] = "server"
@@ -64,8 +65,6 @@ class Teacher(Section):
     """Name that every reply must bear: another one stops the run. None: other names are told and recorded."""
     api_key_env: str | None = place(None)
     """Name of the environment variable with the API key."""
-    concurrency: int = place(256, ge=1)
-    """Requests in flight, or sequences in a local batch."""
     timeout_seconds: float = place(3600.0, gt=0)
     """Longest wait for one reply."""
     patience_seconds: float = place(1800.0, ge=0)
@@ -73,20 +72,11 @@ class Teacher(Section):
     before the first one."""
     max_retries: int = place(8, ge=0)
     """Tries after a failed request before the row is a typed failure."""
-    context_tokens: int | None = place(None, ge=16)
-    """Context length to serve a local model with; None: the model's own."""
     tensor_parallel: int = place(1, ge=1)
     """GPUs that one copy of a `vllm` model is spread over."""
-    replicas: int | None = place(None, ge=1)
-    """Copies of a `vllm` model side by side, over all GPUs; None: as many as the GPUs hold."""
-    engines_per_gpu: int = place(1, ge=1)
-    """Copies that share one GPU: one engine is bound by one CPU core, and a small model leaves its GPU
-    idle."""
     reasoning_parser: str | None = place(None)
     """vLLM's name of what splits the thinking off (`"deepseek_r1"`, `"qwen3"`); None: the text comes whole
     and is split here."""
-    serve_options: tuple[str, ...] = place(())
-    """Further options of `vllm serve`, such as `["--kv-cache-dtype", "fp8"]`."""
     prompt_usd_per_million: float | None = place(None, ge=0)
     """Price of prompt tokens."""
     cached_prompt_usd_per_million: float | None = place(None, ge=0)

@@ -1,6 +1,7 @@
 """One student: base model, training and evaluation."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -9,7 +10,11 @@ from distill.recipe.benchmarks import Protocol, Suite, suite, unanswered
 from distill.recipe.decision import Decision
 from distill.recipe.problems import ProblemSource
 from distill.recipe.section import Section, later, place
+from distill.recipe.serving import Server, Serving
 from distill.recipe.verification import Verification
+
+Opened = Literal["base", "base-chat", "previous", "student"]
+"""Models that an evaluation opens itself."""
 
 
 class RopeScaling(Section):
@@ -105,7 +110,7 @@ class Training(Section):
     """Trackers that get each logged step as well; their packages are installed apart."""
 
 
-class Evaluation(Protocol):
+class Evaluation(Protocol, Serving):
     """Base, student and teacher on held-out problems, by the same stages that made the dataset.
 
     A suite of `targets` or `regressions` is the name of a benchmark, the path of a `.toml` file, or a table:
@@ -122,7 +127,15 @@ class Evaluation(Protocol):
     engine: Literal["vllm", "transformers"] = place("vllm")
     """What the student is opened with."""
     dtype: Literal["auto", "bfloat16", "float32", "float64"] = "auto"
-    concurrency: int = place(256, ge=1)
+    tensor_parallel: int | None = place(None, ge=1)
+    """GPUs that one copy of a `vllm` model is spread over; None: as few as hold its weights."""
+    servers: dict[Opened, Server] = place({})
+    """Models that run already, by their role; the others are opened here."""
+    base_chat: bool = True
+    """Score the base with its own chat template as well, where it has one."""
+    previous: str | None = later(None)
+    """Score a student that was promoted before as well: the last one of this name, or this folder of the
+    store; None: the last one of the same name, `""`: none."""
     teacher: bool = True
     """Score the dataset's teacher as well, when it can be asked (not for `replay`)."""
     verification: Verification = Verification()
@@ -164,6 +177,18 @@ class Evaluation(Protocol):
                 f"two suites are named {twice[0]!r}, or one is named as all together: set `name`"
             )
         return self
+
+    def only(self, names: Sequence[str]) -> "Evaluation":
+        """The evaluation on some suites: its own by name, others as targets; raises ValueError for a name
+        that is neither one of its own nor a benchmark's."""
+        own = {one.name for one in self.suites}
+        added = [name for name in names if name not in own]
+        values = self.model_dump()
+        for key in ("targets", "regressions"):
+            values[key] = [one for one in values[key] if one["name"] in names]
+        if "+".join(source.name for source in self.problems) not in names:
+            values["problems"] = [one for one in values["problems"] if one["name"] in names]
+        return Evaluation.model_validate(values | {"targets": [*values["targets"], *added]})
 
     @property
     def suites(self) -> tuple[Suite, ...]:

@@ -111,6 +111,22 @@ def rows_of(what: str) -> list[str]:
     )
 
 
+def promoted(name: str, but: str) -> str | None:
+    """The folder of the student of a name that was promoted last, other than `but`; or the folder of that
+    name, promoted or not. None where there is none."""
+    found = []
+    for folder in _folders("students", "report.json"):
+        own = folder.rsplit("/", 1)[1]
+        if folder.rstrip("/") == but.rstrip("/"):
+            continue
+        if own == name:
+            return folder
+        promotion = json.loads(read_text(f"{folder}/report.json")).get("promotion") or {}
+        if own.rpartition("-")[0] == slug(name) and promotion.get("verdict") == "promote":
+            found.append(folder)
+    return max(found, key=lambda folder: _modified(f"{folder}/report.json"), default=None)
+
+
 def trace(identifier: str) -> tuple[str, dict[str, Any]]:
     """(shard, row) of the trace whose id is, or starts with, an identifier; raises NotMade when no shard has
     it."""

@@ -55,6 +55,17 @@ def read(name: str) -> str:
         ) from error
 
 
+def own(base: Base) -> str | None:
+    """The chat template that a base came with; None where it has none, or is not here yet."""
+    if (file := _file(base, "chat_template.jinja")) is not None:
+        return file.read_text(encoding="utf-8")
+    file = _file(base, "tokenizer_config.json")
+    found = json.loads(file.read_text(encoding="utf-8")).get("chat_template") if file is not None else None
+    if isinstance(found, list):  # several by name, as some tokenizers have them
+        found = next((one.get("template") for one in found if one.get("name") == "default"), None)
+    return found if isinstance(found, str) and found.strip() else None
+
+
 def check(base: Base, system: str | None = None) -> None:
     """Raises RecipeError when the template cannot be read or loses a part of a row, when padding would hide
     the EOS, or when the base lacks the recipe's tokens.

@@ -411,3 +411,25 @@ def test_a_reference_in_prose_is_the_value_that_a_marker_leads_to_or_unusable(
     for answer, outcome in ((read_as, "correct"), ("8", "wrong")):
         trace = Trace(problem, "t", 0, "I count.", f"\\boxed{{{answer}}}", True, "stop")
         assert verifiers.judge(trace, section).outcome == outcome
+
+
+def test_texts_of_several_columns_make_one_question() -> None:
+    row = {"text": "Add two numbers.", "tests": ["assert add(1, 2) == 3"], "starter": "", "answer": "x"}
+    found = one(row, kind="open", question=("text", "starter", "tests.0"))
+    assert found.question == "Add two numbers.\n\nassert add(1, 2) == 3"
+    lacking = one({"text": "Add.", "answer": "x"}, kind="open", question=("text", "starter"))
+    assert (lacking.unusable, lacking.detail_unusable) == ("empty", "no 'starter' in text, answer")
+
+
+@pytest.mark.parametrize(
+    ("script", "unusable"),
+    [
+        ("CREATE TABLE t (a INT); INSERT INTO t VALUES (1), (2);", None),
+        ("CREATE TABLE t (a INT4, b MONEY[]) PARTITION BY a;", "reference_fails"),
+    ],
+)
+def test_a_script_is_a_database_where_sqlite_runs_it(script: str, unusable: str | None) -> None:
+    row = {"context": script, "ask": "How many?", "sql": "SELECT COUNT(*) FROM t"}
+    found = one(row, kind="sql", question=("context", "ask"), reference="sql", tests="context")
+    assert found.unusable == unusable
+    assert found.question == f"{script}\n\nHow many?"

@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 
 from distill import collect
-from distill.recipe import load_dataset, load_student
+from distill.recipe import Evaluation, Teacher, load_dataset, load_student
 from distill.store import Folder
-from flows.identity import Folders
+from flows.identity import Folders, Model
+
+STUDENT = Model(Teacher(engine="transformers", model="m", dtype="float64"), "mine", {"student": "abc"})
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +31,31 @@ def test_the_fingerprints_of_the_embedded_recipes_are_these() -> None:
     assert folders.verdicts.fingerprint == "bba3425b585d"
     assert folders.dataset.fingerprint == "e794e786e639"
     assert folders.student(load_student("tiny-qwen2")).fingerprint == "cdbfa38d057d"
+
+
+def test_the_folders_of_held_out_problems_are_these() -> None:
+    evaluation = load_student("tiny-qwen2").evaluation
+    (suite,) = evaluation.suites
+    held_out = Folders.held_out(evaluation, suite, STUDENT)
+    assert held_out.problems.path.endswith("/problems/heldout-befe02b7ef10")
+    assert held_out.traces.path.endswith("/evaluations/traces/mine-7436dc2681d7")
+    assert held_out.completions.fingerprint == "3bc3826e1ac2"
+    assert held_out.verdicts.fingerprint == "479aba14de92"
+
+
+def test_suites_have_folders_of_their_own_and_share_what_was_paid_for() -> None:
+    """Problems that a recipe spelt out and now names are the same problems, asked in the same way."""
+    spelt_out = {"name": "aime24", "path": "HuggingFaceH4/aime_2024", "question": "problem"}
+    before = Evaluation.model_validate({"problems": [spelt_out], "n": 16})
+    after = Evaluation.model_validate({"targets": ["aime24", "gsm8k"], "regressions": ["mmlu"]})
+    (old,) = (Folders.held_out(before, suite, STUDENT) for suite in before.suites)
+    aime, gsm8k, mmlu = (Folders.held_out(after, suite, STUDENT) for suite in after.suites)
+    assert old.completions == aime.completions == gsm8k.completions
+    assert mmlu.completions != aime.completions, "another prompt"
+    assert len({one.traces.path for one in (old, aime, gsm8k, mmlu)}) == 4
+    assert aime.asked == "mine-aime24" and "/traces/mine-aime24-" in aime.traces.path
+    one_more = Evaluation.model_validate({"targets": ["aime24"]})
+    assert Folders.held_out(one_more, one_more.suites[0], STUDENT).verdicts == aime.verdicts
 
 
 def test_think_tags_make_other_traces_of_the_same_completions() -> None:

@@ -43,8 +43,8 @@ def test_an_evaluation_with_its_two_engine_starts_takes_what_it_took() -> None:
     """On an H200: 367 s for a 0.5B and its base at 16,000 to 18,000 tokens/s, 254 s of it in starts."""
     chosen = student("qwen2.5-0.5b", "evaluation.teacher=false")
     written = 113 * 17_000 / 2
-    models = training.scored_models(chosen, dataset("gsm8k"))
-    starts = training.engine_starts(chosen, dataset("gsm8k"))
+    models = training.scored_models(chosen, dataset("gsm8k"), H200, 1)
+    starts = training.engine_starts(chosen, dataset("gsm8k"), H200, 1)
     assert len(models) == 2 and within(starts, 254 / 3600)
     opened, size = models[1]
     assert size is not None

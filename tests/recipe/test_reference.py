@@ -33,6 +33,7 @@ HEADINGS = {
     "Training": "[training]",
     "Evaluation": "[evaluation]",
     "Decision": "[evaluation.decision]",
+    "Server": "[evaluation.servers.ROLE]",
     "Suite": "suite",
 }
 """The heading of each section's table."""
@@ -59,7 +60,7 @@ def sections(below: type[Section]) -> list[type[Section]]:
     ]
 
 
-SECTIONS = sections(Section)
+SECTIONS = list(dict.fromkeys(sections(Section)))  # a section of two parents is found twice
 
 
 def default(section: type[Section], key: str) -> str:
