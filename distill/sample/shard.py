@@ -48,12 +48,15 @@ class Watch(Protocol):
 
     def withdrew(self) -> None:
         """A request that might be handed out is not: another run asks for it."""
+        return
 
     def took(self, completion: Completion) -> None:
         """A new completion is on disk."""
+        return
 
     def settled(self) -> None:
         """One problem more has all its draws."""
+        return
 
 
 class _Unwatched(Watch):
