@@ -81,9 +81,11 @@ def command(interpreter: Interpreter) -> list[str]:
 
 def drop_to() -> int:
     """The user that the fork server must become because this process is real root; 0 where it is not."""
+    if os.geteuid() != 0:
+        return 0
     status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
     effective = next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff"))
-    return UNUSED_USER if os.geteuid() == 0 and int(effective, 16) >> CAP_SYS_ADMIN & 1 else 0
+    return UNUSED_USER if int(effective, 16) >> CAP_SYS_ADMIN & 1 else 0
 
 
 def find() -> str:

@@ -146,8 +146,6 @@ def described(error: BaseException, source: str) -> str:
         frame = frame.tb_next
     try:
         text = str(error)[:300]
-    except (
-        BaseException
-    ):  # it may hold an object of the answer's, which says what it likes or ends its process
+    except BaseException:  # it may hold an object of the answer's, which may end its process
         text = ""
     return f"{type(error).__name__}: {text}".rstrip(": ") + (f" in: {place[:300]}" if place else "")
