@@ -259,17 +259,17 @@ def view(options: Options) -> None:
 
 def serve(options: Options) -> None:
     """The run page and the deployments."""
-    from flows import deployments
+    from flows import loop
 
     with progress.showing():
-        deployments.serve(options.host, options.port)
+        loop.serve(options.host, options.port)
 
 
 def schedule(options: Options) -> None:
     """The nightly run."""
-    from flows import deployments
+    from flows import loop
 
-    print(deployments.schedule(options.state))
+    print(loop.schedule(options.state))
 
 
 @contextmanager

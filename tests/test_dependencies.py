@@ -57,7 +57,7 @@ WITHOUT_A_FACE: set[str] = {
     "verify",
 }
 """Packages of which other packages import more than their `__init__` exports today; none may be added."""
-MOST_FILES = 15
+MOST_FILES = 16
 """Of a folder, `flows` among them."""
 
 

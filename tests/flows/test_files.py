@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import interruptible
 import pytest
@@ -16,8 +18,9 @@ import pytest
 from distill.curate import steps, write
 from distill.curate.steps import UnfinishedError
 from distill.duplicates import Pair
+from distill.files import grouping
 from distill.recipe import Curation, RecipeError, Selection, load_dataset, load_made
-from distill.store import list_shards, shards
+from distill.store import checked, list_shards, shards
 from flows import files
 from flows.cli import main
 
@@ -158,6 +161,22 @@ def test_scattered_rows_and_worker_processes_give_the_same(
     monkeypatch.setattr(steps, "ROWS_FOR_PROCESSES", 0)
     files.curate_file(source(tmp_path, scattered=True), str(tmp_path / "second"), plain, None)
     assert dropped(tmp_path / "first") == dropped(tmp_path / "second")
+
+
+def test_the_map_decides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks of a flow get several shards in one call, and set damaged ones aside."""
+    monkeypatch.setattr(grouping, "SHARD_ROWS", 16)
+    files.curate_file(source(tmp_path), str(tmp_path / "first"), curation(tmp_path), None)
+
+    def as_tasks(step: Any, jobs: Sequence[steps.Job], *settings: Any) -> Iterator[Any]:
+        half = len(jobs) // 2
+        for some in [jobs] if step in steps.WHOLE else [jobs[:half], jobs[half:]]:
+            yield from step(some, *settings, reader=checked)
+
+    monkeypatch.setattr(steps, "on_cores", as_tasks)
+    files.curate_file(source(tmp_path), str(tmp_path / "second"), curation(tmp_path), None)
+    assert len(list_shards(str(tmp_path / "second" / "candidates"))) > 2
+    assert written(tmp_path / "first") == written(tmp_path / "second")
 
 
 def test_a_folder_of_files_is_one_input_and_a_finished_output_is_left_alone(tmp_path: Path) -> None:
