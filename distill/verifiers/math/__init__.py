@@ -88,9 +88,8 @@ def last_boxed(answer: str) -> str | None:
     end = answer.find("}", start) if start >= 0 else -1
     content = answer[start + len("\\boxed{") : end]
     only = end > 0 and answer.rfind("boxed", 0, start) < 0 and "\\fbox" not in answer
-    return (
-        content.strip() if only and "{" not in content and "\\" not in content else boxed.last_boxed(answer)
-    )
+    plain = only and "{" not in content and "\\" not in content
+    return content.strip() if plain else boxed.last_boxed(answer)
 
 
 def _as_numbers(reference: str, answer: str) -> Finding | None:
