@@ -92,10 +92,11 @@ def unusable(reference: str | None, listed: Options) -> str:
         return "the question lists no options"
     wanted = named(reference or "", listed)
     names = ", ".join(listed)
-    unknown = (
+    if wanted and wanted <= set(listed):
+        return ""
+    return (
         f"the reference is none of the options that the question lists ({names}), nor the text of one of them"
     )
-    return "" if wanted and wanted <= set(listed) else unknown
 
 
 def extract(answer: str, listed: Options) -> tuple[str | None, Letters]:

@@ -4,7 +4,7 @@ one row."""
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from distill.recipe import Verification
 from distill.records import Problem, Verdict
@@ -34,44 +34,18 @@ class Rules:
     """Whether the prompt asks for one short answer in a box: such answers are compared with each other."""
 
 
+def _by(verifier: Any, **facts: Any) -> Rules:
+    """The rules of a kind that a module settles."""
+    judges = {"judge": verifier.judge, "judge_reference": verifier.judge_reference}
+    return Rules(version=verifier.VERSION, **judges, **facts)
+
+
 KINDS: dict[str, Rules] = {
-    "math": Rules(
-        judge=math.judge,
-        judge_reference=math.judge_reference,
-        version=math.VERSION,
-        final_box=True,
-        typical_tokens=6094,
-    ),
-    "code": Rules(
-        judge=code.judge,
-        judge_reference=code.judge_reference,
-        version=code.VERSION,
-        needs=("tests",),
-        runs_program=True,
-        typical_tokens=7436,
-    ),
-    "choice": Rules(
-        judge=choice.judge,
-        judge_reference=choice.judge_reference,
-        version=choice.VERSION,
-        final_box=True,
-        typical_tokens=4929,
-    ),
-    "sql": Rules(
-        judge=sql.judge,
-        judge_reference=sql.judge_reference,
-        version=sql.VERSION,
-        needs=("reference", "tests"),
-        runs_program=True,
-        typical_tokens=4929,
-    ),
-    "logic": Rules(
-        judge=logic.judge,
-        judge_reference=logic.judge_reference,
-        version=logic.VERSION,
-        final_box=True,
-        typical_tokens=2739,
-    ),
+    "math": _by(math, final_box=True, typical_tokens=6094),
+    "code": _by(code, needs=("tests",), runs_program=True, typical_tokens=7436),
+    "choice": _by(choice, final_box=True, typical_tokens=4929),
+    "sql": _by(sql, needs=("reference", "tests"), runs_program=True, typical_tokens=4929),
+    "logic": _by(logic, final_box=True, typical_tokens=2739),
     "open": Rules(needs=(), typical_tokens=1420),
 }
 

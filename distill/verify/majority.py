@@ -67,11 +67,8 @@ def agree(
 def _spelling(trace: Trace, verdict: Verdict, section: Verification) -> str | None:
     """The answer that a trace votes for, as it spelled it."""
     votes = rules(trace.problem.kind).final_box and verdict.outcome in ANSWERED
-    return (
-        verdict.extracted
-        if votes and verdict.extracted and len(verdict.extracted) <= section.max_answer_characters
-        else None
-    )
+    answer = verdict.extracted
+    return answer if votes and answer and len(answer) <= section.max_answer_characters else None
 
 
 def _classes(
@@ -110,9 +107,8 @@ def _winner(answers: Sequence[str | None], majority: Majority) -> _Vote:
     if given < majority.min_answers:
         return _Vote(None, share, f"no majority: {given} answers, {majority.min_answers} are needed")
     if ranking[1:] and ranking[1][1] == count:
-        return _Vote(
-            None, share, f"no majority: {detail}, and as many on {ranking[1][0][:DETAIL_CHARACTERS]}"
-        )
+        another = ranking[1][0][:DETAIL_CHARACTERS]
+        return _Vote(None, share, f"no majority: {detail}, and as many on {another}")
     if share <= majority.min_share:
         return _Vote(None, share, f"no majority: {detail}, more than {majority.min_share:.0%} are needed")
     return _Vote(answer, share, detail)

@@ -23,34 +23,11 @@ from distill.text.tables import aligned, grid, inert
 Row = Mapping[str, Any]
 COUNTED = ("source", "kind", "outcome", "verifier", "verify_seconds", "judge_outcome", "majority_outcome")
 """Columns of a row of verdicts that `summarise` looks at; absent ones count as not there."""
-SHOWN = (
-    "id",
-    "problem_id",
-    "source",
-    "kind",
-    "question",
-    "reference",
-    "answer",
-    "outcome",
-    "verifier",
-    "detail",
-    "extracted",
-)
+SHOWN = "id problem_id source kind question reference answer outcome verifier detail extracted".split()  # noqa: SIM905
 OPINIONS = tuple(name for name, _ in columns(Opinions))
 PARSE_FAILURES = ("unparsed_answer", "unparsed_reference")
-HEADINGS = (
-    "source",
-    "kind",
-    "traces",
-    "correct",
-    "wrong",
-    "no answer",
-    "unparsed",
-    "timeout",
-    "error",
-    "unverified",
-    "ms each",
-)
+RATES = "correct,wrong,no answer,unparsed,timeout,error,unverified".split(",")  # noqa: SIM905
+HEADINGS = ("source", "kind", "traces", *RATES, "ms each")
 NUMBERS = range(2, len(HEADINGS))
 LONGEST_TEXT = 2_000
 
@@ -77,11 +54,8 @@ class Summary:
         self.outcomes[outcome] += 1
         self.verifiers[row.get("verifier") or "none"] += 1
         self.seconds += row.get("verify_seconds") or 0.0
-        for opinion, counts in (
-            (row.get("judge_outcome"), self.judge),
-            (row.get("majority_outcome"), self.majority),
-        ):
-            if opinion is not None:
+        for who, counts in (("judge_outcome", self.judge), ("majority_outcome", self.majority)):
+            if (opinion := row.get(who)) is not None:
                 counts["error" if opinion == "error" else "agrees" if opinion == outcome else "differs"] += 1
 
     def share(self, *outcomes: str) -> float:
@@ -117,13 +91,8 @@ def totals(summaries: Iterable[Summary]) -> str:
 
 def markdown(summaries: list[Summary]) -> str:
     """Summaries as Markdown."""
-    return "\n".join(
-        [
-            *grid([HEADINGS, *(_cells(one) for one in summaries)], NUMBERS),
-            "",
-            *(f"- {line}" for line in _opinions(summaries)),
-        ]
-    )
+    rows = grid([HEADINGS, *(_cells(one) for one in summaries)], NUMBERS)
+    return "\n".join([*rows, "", *(f"- {line}" for line in _opinions(summaries))])
 
 
 def write(
@@ -163,52 +132,32 @@ def write_disagreements(rows: Iterable[Row], path: str) -> int:
 
 
 def _plain(one: Summary) -> dict[str, Any]:
-    rates = {
-        "yield": one.share("correct"),
-        "parse_failure_rate": one.share(*PARSE_FAILURES),
-        "timeout_rate": one.share("timeout"),
-    }
-    counts = {
-        "outcomes": one.outcomes,
-        "verifiers": one.verifiers,
-        "judge": one.judge,
-        "majority": one.majority,
-    }
-    return {
-        "source": one.source,
-        "kind": one.kind,
-        "traces": one.traces,
-        **rates,
-        "verify_seconds": one.seconds,
-        **counts,
-    }
+    said: dict[str, Any] = {"source": one.source, "kind": one.kind, "traces": one.traces}
+    said |= {"yield": one.share("correct"), "parse_failure_rate": one.share(*PARSE_FAILURES)}
+    said |= {"timeout_rate": one.share("timeout"), "verify_seconds": one.seconds}
+    said |= {"outcomes": one.outcomes, "verifiers": one.verifiers}
+    return said | {"judge": one.judge, "majority": one.majority}
 
 
 def _cells(one: Summary) -> tuple[str, ...]:
     rest = ("correct",), ("wrong",), ("no_answer",), PARSE_FAILURES, ("timeout",), ("error",), ("unverified",)
     shares = [percent(one.share(*outcomes)) if one.share(*outcomes) else "-" for outcomes in rest]
-    return (
-        one.source,
-        one.kind,
-        f"{one.traces:,}",
-        *shares,
-        f"{1000 * one.seconds / max(1, one.traces):.2f}",
-    )
+    each = f"{1000 * one.seconds / max(1, one.traces):.2f}"
+    return (one.source, one.kind, f"{one.traces:,}", *shares, each)
 
 
 def _opinions(summaries: Iterable[Summary]) -> list[str]:
     """A line for each summary with second opinions."""
-    return [_opinion(one) for one in summaries if one.judge or one.majority]
-
-
-def _opinion(one: Summary) -> str:
-    parts = [
-        f"{name} {counts['agrees']:,} times the same, {counts['differs']:,} times not"
-        + (f", {counts['error']:,} unusable" * bool(counts["error"]))
-        for name, counts in (("judge", one.judge), ("majority", one.majority))
-        if counts
-    ]
-    return f"{one.source}, {one.kind}: {'; '.join(parts)}"
+    lines: list[str] = []
+    for one in summaries:
+        parts = [
+            f"{name} {counts['agrees']:,} times the same, {counts['differs']:,} times not"
+            + (f", {counts['error']:,} unusable" * bool(counts["error"]))
+            for name, counts in (("judge", one.judge), ("majority", one.majority))
+            if counts
+        ]
+        lines += [f"{one.source}, {one.kind}: {'; '.join(parts)}"] if parts else []
+    return lines
 
 
 def _short(value: Any) -> Any:

@@ -31,15 +31,8 @@ _INPUT = re.compile(
     r"\b(?:input|raw_input)\s*\(|\bstdin\b|\bopen\s*\(\s*0|\bfileinput\b|\b(?:read|readline|readlines)\s*\(|\binput\b"
 )
 _OUTPUT = re.compile(r"\bprint\b|\bstdout\b|\bwrite\s*\(")
-_DEFINING = (
-    ast.FunctionDef,
-    ast.AsyncFunctionDef,
-    ast.ClassDef,
-    ast.Import,
-    ast.ImportFrom,
-    ast.Assign,
-    ast.AnnAssign,
-)
+_IMPORTS = (ast.Import, ast.ImportFrom)
+_DEFINING = (*_IMPORTS, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
 LONGEST_PARSED = 100_000
 """Characters of a block that is parsed to see what it is."""
 _DEFINITION = re.compile(r"^(?:async[ \t]+)?(?:def|class)[ \t]+(\w+)", re.MULTILINE)
@@ -102,7 +95,7 @@ def _is_demonstration(code: str, known: Set[str], is_later: bool) -> bool:
     if tree is None:
         return False
     rest = [node for node in tree.body if not isinstance(node, ast.Assert) and not _is_text(node)]
-    if all(isinstance(node, (ast.Import, ast.ImportFrom)) for node in rest):
+    if all(isinstance(node, _IMPORTS) for node in rest):
         return not rest or is_later
     return not _DEFINITION.search(code) and bool(_used(tree) & known)
 

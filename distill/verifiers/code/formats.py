@@ -20,13 +20,8 @@ MOST_BYTES = 256 << 20
 _TEXT_OPCODES = frozenset(("PROTO", "FRAME", "MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT", "STOP"))
 _TEXTS = frozenset(("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"))
 _PARTS = (
-    "public_tests",
-    "private_tests",
-    "generated_tests",
-    "public_test_cases",
-    "private_test_cases",
-    "examples",
-    "official_tests",
+    *("public_tests", "private_tests", "generated_tests", "public_test_cases", "private_test_cases"),
+    *("examples", "official_tests"),
 )
 _FUNCTION_TYPES = frozenset(("functional", "function_call"))
 _PROGRAM_TYPES = frozenset(("stdin", "stdin_stdout", "stdio"))

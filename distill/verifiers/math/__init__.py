@@ -44,26 +44,24 @@ _remembering = threading.Lock()
 def judge(problem: Problem, answer: str, section: Verification) -> "Verdict | Future[Verdict]":
     """The verdict on an answer's last box, or a future of it where symbolic algebra is needed."""
     started = perf_counter()
-
-    def verdict(outcome: Outcome, detail: str) -> Verdict:
-        return Verdict(outcome, extracted or None, detail, perf_counter() - started, VERSION)
-
+    found: Finding | None = None
     extracted = None
     try:
         extracted = last_boxed(answer)
     except ValueError as error:
-        return verdict("unparsed_answer", str(error))
-    if not extracted:
-        return verdict("no_answer", "no box" if extracted is None else "empty box")
-    reference = problem.reference or ""
-    quick = _as_numbers(reference, extracted)
-    if quick is None:
-        reference, given = quantifiers.settle(reference, extracted)
-        reference, cause = references.read(reference)
-        if cause:
-            return verdict("unparsed_reference", cause)
-        quick = _quick(reference, given, section.max_answer_characters)
-    return verdict(*quick) if quick else _symbolic(reference, given, section, strict=False)
+        found = "unparsed_answer", str(error)
+    if extracted:
+        reference = problem.reference or ""
+        found = _as_numbers(reference, extracted)
+        if found is None:
+            reference, given = quantifiers.settle(reference, extracted)
+            reference, cause = references.read(reference)
+            limit = section.max_answer_characters
+            found = ("unparsed_reference", cause) if cause else _quick(reference, given, limit)
+            if found is None:
+                return _symbolic(reference, given, section, strict=False)
+    outcome, detail = found or ("no_answer", "no box" if extracted is None else "empty box")
+    return Verdict(outcome, extracted or None, detail, perf_counter() - started, VERSION)
 
 
 def judge_reference(problem: Problem, section: Verification) -> Verdict:
@@ -88,9 +86,8 @@ def last_boxed(answer: str) -> str | None:
     end = answer.find("}", start) if start >= 0 else -1
     content = answer[start + len("\\boxed{") : end]
     only = end > 0 and answer.rfind("boxed", 0, start) < 0 and "\\fbox" not in answer
-    return (
-        content.strip() if only and "{" not in content and "\\" not in content else boxed.last_boxed(answer)
-    )
+    plain = only and "{" not in content and "\\" not in content
+    return content.strip() if plain else boxed.last_boxed(answer)
 
 
 def _as_numbers(reference: str, answer: str) -> Finding | None:
@@ -102,10 +99,10 @@ def _as_numbers(reference: str, answer: str) -> Finding | None:
     given = _PLAIN.fullmatch(answer) if wanted else None
     if not wanted or not given or len(wanted[1].partition(".")[2]) >= compare.ROUNDED_DECIMALS:
         return None
-    first, second = (
-        Decimal(_SEPARATORS.sub("", number) if "," in number else number) for number in (wanted[1], given[1])
-    )
-    return _found(first == second, reference, answer, "as numbers")
+    first, second = wanted[1], given[1]
+    if "," in first + second:
+        first, second = _SEPARATORS.sub("", first), _SEPARATORS.sub("", second)
+    return _found(Decimal(first) == Decimal(second), reference, answer, "as numbers")
 
 
 def _found(same: bool, reference: str, answer: str, how: str) -> Finding:

@@ -60,8 +60,6 @@ def _tower(text: str) -> bool:
         digits = math.ceil(int(exponent) * (math.log10(max(int(base[:15]), 1)) + len(base[15:])))
         if digits > MOST_DIGITS:
             return True
-        power = (
-            str(int(base) ** int(exponent)) if digits <= 15 else "9" * digits
-        )  # Python refuses longer ones
+        power = "9" * digits if digits > 15 else str(int(base) ** int(exponent))  # longer ones are refused
         text = text[: match.start()] + power + text[match.end() :]
     return True

@@ -26,11 +26,8 @@ def _rows(match: re.Match[str]) -> str:
     body = re.sub(r"&(?=\s*(?:[=<>]|\\[lg]eq?(?![a-z])|\\in(?![a-z])))", "", match.group(1))
     if "&" not in body:
         return body.replace(r"\\", ",")
-    rows = (
-        re.split(r"[\s,;]*&\s*", re.sub(r"\\text\{\s*(?:if|for|when|当)\s*\}", "", row))
-        for row in body.split(r"\\")
-        if row.strip()
-    )
+    body = re.sub(r"\\text\{\s*(?:if|for|when|当)\s*\}", "", body)
+    rows = (re.split(r"[\s,;]*&\s*", row) for row in body.split(r"\\") if row.strip())
     return rf"\{{{', '.join('(' + ', '.join(row).strip(' ,.;') + ')' for row in rows)}\}}"
 
 

@@ -336,6 +336,4 @@ def _compact(text: str) -> str:
 def _words(text: str) -> str:
     """Words with single spaces; short ones keep their capitals, for `mW` is not `MW`."""
     text = " ".join(text.split()).strip(" .,;:!\"'")
-    return (
-        text if text.islower() or not text else re.sub(r"[^\W\d_]{5,}", lambda m: m.group().casefold(), text)
-    )
+    return text if text.islower() else re.sub(r"[^\W\d_]{5,}", lambda m: m[0].casefold(), text)

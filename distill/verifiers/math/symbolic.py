@@ -20,15 +20,10 @@ from distill.verifiers.math import parse
 from distill.verifiers.math.compare import RELATIONS, by_spelling, tolerance
 from distill.verifiers.math.tree import SET_OPERATORS, Group, Leaf, Node, Shape, whole
 
-POINTS = (
-    ("1.37", "0.83", "2.19"),
-    ("0.77", "3.3", "1.61"),
-    ("2.9", "1.1", "0.63"),
-    ("-0.71", "1.93", "-1.27"),
-    ("0.41", "-2.3", "3.7"),
-    ("-3.1", "-0.57", "0.29"),
-    ("5.3", "4.1", "-0.9"),
+_NUMBERS = (
+    "1.37 0.83 2.19 0.77 3.3 1.61 2.9 1.1 0.63 -0.71 1.93 -1.27 0.41 -2.3 3.7 -3.1 -0.57 0.29 5.3 4.1 -0.9"
 )
+POINTS = list(zip(*[iter(_NUMBERS.split())] * 3, strict=True))
 """Values for variables: positive and negative, none an integer or a root of anything usual."""
 _PRODUCT = re.compile(r"(?<![_\d])\d+(?=\()|\\pi(?=\()|[)\]](?=[(\[\d]|\\frac|\\sqrt|\\pi)")
 """Where a product sign is missing between numbers: the parser takes `2(3)` for the mixed number 2 + 3."""
