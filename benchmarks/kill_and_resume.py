@@ -2,6 +2,10 @@
 run.
 
     .venv/bin/python benchmarks/kill_and_resume.py --dataset tiny --kills 20
+    .venv/bin/python benchmarks/kill_and_resume.py --student tiny-qwen2 --kills 5
+
+With `--student` one training is killed, on a dataset of `DISTILL_STORE` that is there already: its weights must
+be equal bit for bit, and metrics.jsonl must have the same steps and losses.
 
 Each kill is `kill -9` of the command alone: its children (teacher, verifiers, Prefect's server) must find out
 by themselves. Both runs use stores of their own in a temporary folder. What is compared: every column of
@@ -14,6 +18,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +29,7 @@ from pathlib import Path
 from distill.store import list_shards, shards
 
 MEASURED = "verify_seconds"
+CURVE = ("step", "loss", "validation_loss", "learning_rate", "grad_norm")
 
 
 def main() -> int:
@@ -31,23 +37,18 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--dataset", default="tiny")
+    parser.add_argument("--student", help="kill a training of this student instead")
     parser.add_argument("--set", action="append", default=[], help="section.key=value, as for distill")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
-    command = [
-        sys.executable,
-        "-m",
-        "distill",
-        "dataset",
-        chosen.dataset,
-        *(f"--set={pair}" for pair in chosen.set),
-    ]
+    asked = ["train", "--student", chosen.student] if chosen.student else ["dataset", chosen.dataset]
+    command = [sys.executable, "-m", "distill", *asked, *(f"--set={pair}" for pair in chosen.set)]
     with tempfile.TemporaryDirectory() as folder:
         started = time.monotonic()
         undisturbed = digest(finish(command, f"{folder}/undisturbed"))
         seconds = time.monotonic() - started
-        print(f"undisturbed: {seconds:.0f} s, {undisturbed['candidates'][:12]}", flush=True)
+        print(f"undisturbed: {seconds:.0f} s, {next(iter(undisturbed.values()))[:12]}", flush=True)
         found = disturb(command, folder, chosen.kills, seconds, random.Random(chosen.seed))
     same = all(one == undisturbed for one in found)
     print(
@@ -58,6 +59,11 @@ def main() -> int:
 
 
 def environment(folder: str) -> dict[str, str]:
+    """The variables of a run with a store of its own, which has the datasets of DISTILL_STORE where it needs
+    one."""
+    there = Path(os.environ.get("DISTILL_STORE", "data/store"))
+    if "--student" in sys.argv and not Path(folder).exists():
+        shutil.copytree(there, folder, ignore=shutil.ignore_patterns("students", "encoded", "prefect"))
     return {**os.environ, "DISTILL_STORE": folder, "PREFECT_HOME": f"{folder}/prefect"}
 
 
@@ -111,8 +117,13 @@ def survey(folder: str) -> str:
 
 
 def digest(dataset: Path) -> dict[str, str]:
-    """Hashes of a dataset's rows, measurements left out."""
+    """Hashes of a dataset's rows, or of a student's weights and curve; measurements left out."""
     found = {}
+    if (weights := dataset / "model" / "model.safetensors").exists():
+        lines = map(json.loads, (dataset / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+        curve = [[line.get(name) for name in CURVE] for line in lines]
+        content = {"weights": weights.read_bytes(), "curve": json.dumps(curve).encode()}
+        return {name: hashlib.sha256(one).hexdigest() for name, one in content.items()}
     for part in ("candidates", "examples"):
         whole = hashlib.sha256()
         for path in list_shards(f"{dataset}/{part}"):

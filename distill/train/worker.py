@@ -98,7 +98,8 @@ def train(
 ) -> dict[str, Any]:
     """Fine-tunes and saves; returns the columns of a Checkpoint.
 
-    `made` says where the ids of the examples lie; else they are looked for in `where`, and made there."""
+    `made` says where the ids of the examples lie; else they are looked for in `where`, and made there.
+    """
     import torch
 
     from distill.train import sft
@@ -114,8 +115,7 @@ def train(
     tokenizer, model = checkpoint.load(prepared, base, training)
     guards.positions(model.config.get_text_config(), base, training, rows.lengths, say)
     trained, validation = rows.apart(wanted, training)
-    speed = Speed.of(base, trained.lengths)
-    reporter = sft.Reporter(say, training, target.with_name(metrics.FILE), speed)
+    reporter = sft.Reporter(say, training, target.with_name(metrics.FILE), Speed.of(base, trained.lengths))
     _name_the_run(target.parent)
     trainer = sft.trainer(model, tokenizer, trained, training, checkpoints, reporter, validation)
     trainer.train(resume_from_checkpoint=checkpoint.last_whole_checkpoint(checkpoints))
