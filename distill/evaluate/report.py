@@ -143,13 +143,20 @@ def remarks(report: Report) -> list[str]:
 
 
 def teacher_share(report: Report) -> str:
-    """How much of the teacher's pass@1 the student reaches; empty without a teacher that solves anything."""
-    overall = {score.role: score.pass_at_1 for score in report.scores if score.source == "all"}
-    if "student" not in overall or not overall.get("teacher"):
-        return ""
-    return (
-        f"the student reaches {100 * overall['student'] / overall['teacher']:.0f} % of the teacher's pass@1"
+    """How much of the teacher's pass@1 the student reaches, by source where the teacher was not asked all;
+    empty without a teacher that solves anything."""
+    student, teacher = (
+        {score.source: score for score in report.scores if score.role == role}
+        for role in ("student", "teacher")
     )
+    alike = set(student) == set(teacher)
+    shares = [
+        f"{100 * student[source].pass_at_1 / one.pass_at_1:.0f} %"
+        + ("" if source == "all" else f" on {source}")
+        for source, one in teacher.items()
+        if source in student and one.pass_at_1 and (alike == (source == "all"))
+    ]
+    return f"the student reaches {', '.join(shares)} of the teacher's pass@1" if shares else ""
 
 
 def how(report: Report) -> str:

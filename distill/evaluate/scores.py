@@ -40,6 +40,8 @@ class Measured:
     model: str
     role: Role
     sources: Mapping[str, Tally]
+    named: bool = False
+    """Whether a single source is told by its name, too: where another model has several."""
 
     @property
     def tallies(self) -> dict[str, Tally]:
@@ -47,7 +49,8 @@ class Measured:
         everything = Tally()
         for tally in self.sources.values():
             everything.add_all(tally)
-        return {OVERALL: everything} | (dict(self.sources) if len(self.sources) > 1 else {})
+        named = self.named or len(self.sources) > 1
+        return {OVERALL: everything} | (dict(self.sources) if named else {})
 
     def scores(self) -> list[Score]:
         """The score over all problems, then one for each source."""
@@ -74,7 +77,9 @@ def joined(measured: Iterable[Measured]) -> list[Measured]:
             both.add_all(tally)
             sources[source] = both
         found[one.role] = replace(kept, sources=sources)
-    return sorted(found.values(), key=lambda one: ORDER.index(one.role))
+    named = len({source for one in found.values() for source in one.sources}) > 1
+    models = (replace(one, named=named) for one in found.values())
+    return sorted(models, key=lambda one: ORDER.index(one.role))
 
 
 def score(candidates: Iterable[Candidate], model: str, role: Role) -> Score:

@@ -5,14 +5,15 @@ import json
 import math
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill.evaluate import assemble, compare, decide, measure, pass_rates, score
+from distill.evaluate.report import table
 from distill.recipe import Evaluation, ProblemSource
 from distill.records import Candidate, Comparison, Problem, Score, Trace, Verdict
 from distill.text.language import share
@@ -106,6 +107,7 @@ def test_an_evaluation_without_a_verdict_claims_nothing() -> None:
         json.dumps(asdict(found), allow_nan=False)
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(0, 8), st.sampled_from(OUTCOMES), st.sampled_from(["stop", "length", "error"])),
@@ -120,6 +122,7 @@ def test_any_candidates_give_a_score_within_its_interval(rows: list[tuple[int, s
     json.dumps(asdict(found), allow_nan=False)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 4), min_size=2, max_size=40))
 def test_the_interval_mirrors_when_right_and_wrong_change_places(correct: list[int]) -> None:
     def interval(counts: list[int]) -> Score:
@@ -241,3 +244,88 @@ def test_without_a_base_there_is_no_decision() -> None:
     assert (report.decision, report.comparisons) == ("undecided", [])
     assert decide(None) == "undecided"
     assert decide(Comparison("student", "base", 0.1, 0.0, 0.05, 0.2, 5)) == "undecided"
+
+
+def test_maj_at_k_takes_the_most_common_answer_and_shares_a_tie() -> None:
+    def answers(number: int, *given: str | None) -> list[Candidate]:
+        rows = [
+            candidate(number, "correct" if one == "5" else "wrong" if one else "no_answer") for one in given
+        ]
+        return [
+            replace(row, verdict=replace(row.verdict, extracted=one))
+            for row, one in zip(rows, given, strict=True)
+        ]
+
+    rows = [
+        *answers(0, "5", "5", "7"),
+        *answers(1, "7", " 7", "5"),
+        *answers(2, "5", "7", None),
+        *answers(3, None, None, None),
+        *answers(4, "5", "7", "8"),
+    ]
+    found = score(rows, "model", "student")
+    assert found.majority == pytest.approx((1 + 0 + 1 / 2 + 0 + 1 / 3) / 5) and found.majority_k == 3
+    assert found.pass_at_1 == pytest.approx((2 + 1 + 1 + 0 + 1) / 15)
+    code = [
+        replace(row, trace=replace(row.trace, problem=replace(row.trace.problem, kind="code")))
+        for row in rows
+    ]
+    assert score(code, "model", "student").majority is None
+
+
+def test_pass_at_k_is_given_for_the_powers_of_two_that_the_samples_allow() -> None:
+    found = score(candidates(["cwww", "wwww"]), "model", "student")
+    assert found.pass_at_k == [pytest.approx(1 / 8), pytest.approx(1 / 4), pytest.approx(1 / 2)]
+    assert score(candidates(["c"]), "model", "student").pass_at_k == [1.0]
+
+
+def test_tokens_of_a_correct_answer_are_all_tokens_over_the_correct_ones() -> None:
+    found = score(candidates(["cw", "ww"]), "model", "student")
+    assert (found.mean_thinking_tokens, found.tokens_per_correct) == (10, 80)
+    assert score(candidates(["ww"]), "model", "student").tokens_per_correct is None
+    assert found.language_mixing == 1.0  # half of each thinking is Chinese
+
+
+def test_counts_of_one_role_s_benchmarks_go_together_and_roles_have_an_order() -> None:
+    parts = [
+        measure(candidates(["c"] * 8, "hard"), "mine", "student"),
+        measure(candidates(["cw"] * 8, "easy", first=50), "mine", "student"),
+        measure(candidates(["w"] * 8, "hard"), "old", "previous"),
+        measure(candidates(["w"] * 8, "hard"), "Qwen", "base-chat"),
+        measure(candidates(["ww"] * 8, "easy", first=50), "Qwen", "base"),
+        measure(candidates(["w"] * 8, "hard"), "Qwen", "base"),
+    ]
+    report = assemble(
+        parts,
+        EVALUATION,
+        student="s",
+        dataset="d",
+        checkpoint="c",
+        fingerprint="f",
+        recorded={},
+        regressions={"easy"},
+        reference={"hard": 0.839},
+    )
+    assert [one.role for one in report.scores if one.source == "all"] == [
+        "base",
+        "base-chat",
+        "previous",
+        "student",
+    ]
+    hard = {one.role: one.pass_at_1 for one in report.scores if one.source == "hard"}
+    assert hard == {"base": 0, "base-chat": 0, "previous": 0, "student": 1, "reference": 0.839}
+    pairs = {(one.better, one.than): one for one in report.comparisons if one.source == "hard"}
+    assert set(pairs) == {("student", "base"), ("student", "base-chat"), ("student", "previous")}
+    assert pairs["student", "base"].p_adjusted is not None
+    (easy,) = [one for one in report.comparisons if one.source == "easy"]
+    assert easy.regression and easy.p_adjusted is None
+    assert report.promotion is not None
+    assert {one.against for one in report.promotion.rulings if one.rule == "gain"} == {"base", "previous"}
+    assert "published" in table(report) and "83.9 %" in table(report)
+
+
+def test_tallies_hold_no_text() -> None:
+    found = measure(candidates(["cw", "nt"]), "m", "student").tallies["all"]
+    for votes in found.votes.values():
+        assert all(isinstance(answer, int) for answer in votes)
+    assert "question" not in str(found) and THINKING not in str(found)

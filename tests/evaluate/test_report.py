@@ -94,6 +94,12 @@ def test_the_share_of_the_teacher_needs_a_teacher_that_solves_something() -> Non
     assert teacher_share(report([score("student", 0.7), replace(score("teacher", 0.0), low=0.0)])) == ""
 
 
+def test_a_teacher_that_was_not_asked_everything_is_compared_source_by_source() -> None:
+    whole = [score("student", 0.5), score("student", 0.6, "a"), score("student", 0.2, "b")]
+    found = report([*whole, score("teacher", 0.8), score("teacher", 0.8, "a")])
+    assert teacher_share(found) == "the student reaches 75 % on a of the teacher's pass@1"
+
+
 def test_completions_left_out_and_timeouts_are_stated_with_the_worst_case() -> None:
     spoiled = replace(score("student", 0.7), left_out=12, timeouts=3, pass_at_1_strict=0.65)
     for text in (table(report([spoiled])), markdown(report([spoiled]))):

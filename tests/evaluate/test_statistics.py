@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill.evaluate.statistics import critical_value, holm, interval, p_value, paired, pass_at_k
@@ -18,6 +18,7 @@ COUNTS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(COUNTS)
 def test_an_interval_holds_the_mean_and_mirrors_when_right_and_wrong_change_places(
     counts: list[tuple[int, int]],
