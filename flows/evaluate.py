@@ -47,7 +47,7 @@ def evaluate_stage(folders: Folders, recipe: StudentRecipe) -> str:
     student, evaluation = folders.student(recipe), recipe.evaluation
     student.needed(f"distill train --student {recipe.name}")
     collect_suites(evaluation, folders.model)
-    _tell_not_screened(evaluation, folders)
+    tell_not_screened(evaluation, folders)
     scored, judged = list[Measured](), dict[str, report.Judged]()
     with kept():  # a model that we serve is loaded once for all suites
         for role, model in models(student, recipe, folders.model):
@@ -89,8 +89,9 @@ def collect_suites(evaluation: Evaluation, model: Model) -> None:
             ) from error
 
 
-def _tell_not_screened(evaluation: Evaluation, folders: Folders) -> None:
+def tell_not_screened(evaluation: Evaluation, folders: Folders) -> None:
     """Says which suites the dataset did not keep out: a score on them may be one of memory."""
+    assert folders.recipe is not None, "a student's dataset has a recipe"
     kept_out = {(one.path, one.split) for one in folders.curation.benchmarks}
     names = {one.name for one in folders.curation.benchmarks}
     seen = [
@@ -99,7 +100,7 @@ def _tell_not_screened(evaluation: Evaluation, folders: Folders) -> None:
         if suite.name not in names and not {(one.path, one.split) for one in suite.problems} <= kept_out
     ]
     if seen:
-        say(f"not kept out of {folders.dataset.name}: {', '.join(seen)} (curation.benchmarks keeps them out)")
+        say(f"not kept out of {folders.recipe.name}: {', '.join(seen)} (curation.benchmarks keeps them out)")
 
 
 def ask_teacher(evaluation: Evaluation, teacher: Model) -> None:
@@ -113,21 +114,21 @@ def models(student: Folder, recipe: StudentRecipe, teacher: Model) -> list[Score
     was promoted before, the student, and the teacher where it can be asked."""
     base, section = prepared_base(recipe.base), recipe.evaluation
     prepare_base(recipe.base, base)
-    mine = Model(_opened("base", base, recipe), f"{base.name}-base", {"base": base.fingerprint})
-    found = [Scored("base", mine)]
+    plain = Model(opened("base", _weights(base), recipe), f"{base.name}-base", {"base": base.fingerprint})
+    found = [Scored("base", plain)]
     template = student_template.own(recipe.base) if section.base_chat else None
     if template is not None and template != student_template.read(recipe.base.chat_template):
-        found = _both_templates(mine, recipe, base, template)
-    if (before := _previous(student, recipe)) is not None:
+        found = both_templates(plain, recipe, base, template)
+    if (before := previous_student(student, recipe)) is not None:
         found.append(Scored("previous", before))
-    opened = _opened("student", student, recipe)
-    found.append(Scored("student", Model(opened, recipe.name, {"student": student.fingerprint})))
+    mine = Model(opened("student", _weights(student), recipe), recipe.name, {"student": student.fingerprint})
+    found.append(Scored("student", mine))
     if section.teacher and not ENGINES[teacher.teacher.engine].stored:
         found.append(Scored("teacher", teacher))
     return found
 
 
-def _both_templates(base: Model, recipe: StudentRecipe, folder: Folder, template: str) -> list[Scored]:
+def both_templates(base: Model, recipe: StudentRecipe, folder: Folder, template: str) -> list[Scored]:
     """The base with the student's template and with its own: of one start where requests may bring a
     template, else of a folder each."""
     role: Opened = "base-chat"
@@ -142,11 +143,11 @@ def _both_templates(base: Model, recipe: StudentRecipe, folder: Folder, template
     own = recipe.base.model_copy(update={"chat_template": str(file)})
     made = prepared_base(own)
     prepare_base(own, made)
-    chat = Model(_opened(role, made, recipe), f"{base.name}-chat", {"base": made.fingerprint})
+    chat = Model(opened(role, _weights(made), recipe), f"{base.name}-chat", {"base": made.fingerprint})
     return [Scored("base", base), Scored(role, chat)]
 
 
-def _previous(student: Folder, recipe: StudentRecipe) -> Model | None:
+def previous_student(student: Folder, recipe: StudentRecipe) -> Model | None:
     """The student that was promoted before; raises NotMade where the recipe names one that is not there."""
     named = recipe.evaluation.previous
     found = None if named == "" else catalogue.promoted(named or recipe.name, student.path)
@@ -160,8 +161,8 @@ def _previous(student: Folder, recipe: StudentRecipe) -> Model | None:
     folder = student.local().absolute().with_name(found.rsplit("/", 1)[1])
     made = json.loads(read_text(str(folder / "checkpoint.json")))
     base = Base.model_validate(json.loads(read_text(str(folder / "recipe.json")))["base"])
-    opened = _at("previous", str(folder / "model"), recipe.model_copy(update={"base": base}))
-    return Model(opened, made["student"], {"student": made["fingerprint"]})
+    teacher = opened("previous", str(folder / "model"), recipe.model_copy(update={"base": base}))
+    return Model(teacher, made["student"], {"student": made["fingerprint"]})
 
 
 @task(name="prepare-base", **runners.TASK)
@@ -180,12 +181,12 @@ def score(verdicts: list[str], name: str, role: Role) -> Measured:
     )
 
 
-def _opened(role: Opened, folder: Folder, recipe: StudentRecipe) -> Teacher:
-    """A model folder of the store as an engine to sample."""
-    return _at(role, str(folder.local().absolute() / "model"), recipe)
+def _weights(folder: Folder) -> str:
+    """The model in a folder of the store."""
+    return str(folder.local().absolute() / "model")
 
 
-def _at(role: Opened, model: str, recipe: StudentRecipe) -> Teacher:
+def opened(role: Opened, model: str, recipe: StudentRecipe) -> Teacher:
     """A model as an engine to sample: behind servers that run already where the recipe names some."""
     gpus = hardware.gpus()
     teacher = student_engine(recipe, model, hardware.here(gpus), len(gpus))

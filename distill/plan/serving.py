@@ -93,7 +93,6 @@ def student_engine(student: StudentRecipe, model: str, device: Device, gpus: int
         engine=section.engine,
         model=model,
         dtype=section.dtype,
-        trust_remote_code=student.base.trust_remote_code,
         tensor_parallel=wide,
         **shared,
     )
