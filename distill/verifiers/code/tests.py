@@ -110,7 +110,9 @@ def parse(text: str) -> Tests:
     except ValueError:
         data = _literal(text)
     if isinstance(data, str):
-        return _source(data)
+        return parse(data) if data.lstrip()[:1] in ("[", "{") and data != text else _source(data)
+    if isinstance(data, dict) and isinstance(data.get("assert"), list):
+        data = data["assert"]
     if isinstance(data, list) and data and all(isinstance(line, str) for line in data):
         return _source("\n".join(data))
     if isinstance(data, list) and data:

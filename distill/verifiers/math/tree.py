@@ -154,6 +154,13 @@ def _alike(gold: Group, answer: Group, leaf: LeafComparison, sets: SetComparison
         return _residues(gold, answer, leaf, sets)
     if len(gold.items) != len(answer.items):
         return False
+    wanted, said = _item_names(gold), _item_names(answer)
+    if "(" in (gold.name[:1], answer.name[:1]) and all(said) and len(set(said)) == len(said):
+        by_letter = not any(wanted) and set(said) <= set("xyz")
+        if by_letter or set(wanted) == set(said):  # (y, x) = (3, 2) is x = 2, y = 3
+            order = [said.index(name) for name in (sorted(said) if by_letter else wanted)]
+            items = zip(gold.items, (answer.items[n] for n in order), strict=True)
+            return _all(compare(named(g, ""), named(a, ""), leaf, sets) for g, a in items)
     names = [item.name for item in answer.items]
     several = len(set(filter(None, names))) == len(names) > 1 and not any(item.name for item in gold.items)
     given = list(answer.items)
@@ -176,6 +183,12 @@ def _alike(gold: Group, answer: Group, leaf: LeafComparison, sets: SetComparison
     if len(brackets) == 1 or brackets == {"()", ""} or (brackets == {"()", "[]"} and len(gold.items) > 2):
         return _all(pairs)
     return False
+
+
+def _item_names(group: Group) -> list[str]:
+    """The names of what a group holds, which `x = 2, y = 3` and `(x, y) = (2, 3)` have."""
+    names = group.name[1:-1].split(",") if group.name[:1] == "(" and group.left == "(" else []
+    return names if len(names) == len(group.items) else [item.name for item in group.items]
 
 
 def _by_name(
