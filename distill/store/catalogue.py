@@ -5,7 +5,7 @@ Reads only. What it lists is what has been finished; a folder in the making is l
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -57,9 +57,9 @@ def students() -> list[dict[str, Any]]:
         }
         if exists(f"{folder}/report.json"):
             report = load_report(f"{folder}/report.json")
-            row |= {"decision": ", worse on ".join([report.decision, *report.lost_on])} | {
-                one.role: one.pass_at_1 for one in report.scores if one.source == "all"
-            }
+            decision = ", worse on ".join([report.decision, *report.lost_on])
+            row["decision"] = report.promotion.verdict if report.promotion else decision
+            row |= {one.role: one.pass_at_1 for one in report.scores if one.source == "all"}
         found.append(row)
     return found
 
@@ -89,6 +89,29 @@ def report_path(run: str) -> str:
         return max((f"{folder}/report.json" for folder in known), key=_modified)
     there = ", ".join(folder.rsplit("/", 1)[1] for folder in _folders("students", "report.json"))
     raise NotMade(f"no report of {run!r}; there are: {there or 'none yet (run `distill run` first)'}")
+
+
+class Verdicts(NamedTuple):
+    """A finished folder of verdicts on a student's answers."""
+
+    shards: list[str]
+    key: dict[str, Any]
+
+
+def verdicts(student: str) -> list[Verdicts]:
+    """The verdicts on the held-out answers of the student with a fingerprint, the newest of each set of
+    problems; raises NotMade when there are none."""
+    newest = dict[str, tuple[float, Verdicts]]()
+    for folder in _folders("evaluations/verdicts", "made.json"):
+        key = json.loads(read_text(f"{folder}/key.json"))
+        names = json.loads(read_text(f"{folder}/made.json"))["shards"]
+        asked, when = key["traces"], _modified(f"{folder}/made.json")
+        known = newest.get(asked["problems"])
+        if asked["teacher"]["model"] == {"student": student} and (known is None or known[0] < when):
+            newest[asked["problems"]] = when, Verdicts([f"{folder}/{name}" for name in sorted(names)], key)
+    if not newest:
+        raise NotMade(f"no verdicts on answers of the student {student}: run `distill evaluate` first")
+    return [found for _, found in sorted(newest.values(), key=lambda one: one[0])]
 
 
 def trace(identifier: str) -> tuple[str, dict[str, Any]]:
