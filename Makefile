@@ -54,9 +54,8 @@ eval: setup ## evaluate the student again, or for the first time
 serve: setup ## Prefect server with UI on 127.0.0.1:$(PORT) and the three deployments
 	@$(BIN)/distill serve --port $(PORT)
 
-# Three processes keep two cores busy: tests wait for servers, time-outs and children. Files go out in the order
-# of tests/conftest.py, the slow ones first.
-test: setup ## the tests, a file at a time in each of three processes; the ten slowest are named
+# Files go out in the order of tests/conftest.py, the slow ones first.
+test: setup ## the tests, a file at a time on each of two cores; the ten slowest are named
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 10
 
 check: setup ## format, lint and strict types

@@ -144,6 +144,18 @@ The last line is the path of report.json.""",
         "Prints them as tables. The last line is the path of report.json.",
         ("tiny-qwen2", "data/store/students/tiny-qwen2-a1841527a425/report.json"),
     ),
+    "compare": Help(
+        "compares students on the held-out problems that they share",
+        """Prints pass@1 of each run by benchmark, and paired differences with intervals. Holm's correction is
+over all differences that are shown. Nothing is sampled: each run has to be evaluated before.""",
+        ("qwen2.5-0.5b qwen2.5-1.5b", "tiny-qwen2-a1841527a425 tiny-qwen2-55e1c0a4b1d2"),
+    ),
+    "regrade": Help(
+        "judges a student's stored answers again by today's verifiers",
+        """Prints which verdicts change, from what to what, and up to 20 of them. Nothing is sampled or
+written; verdicts of a judge model are left out. The last line is the path of report.json.""",
+        ("tiny-qwen2",),
+    ),
     "trace": Help(
         "shows one trace, its verdict and why it was dropped",
         "Prints every column that has a value, then question, thinking and answer.",
@@ -271,6 +283,13 @@ def _look_ups(family: "Family[argparse.ArgumentParser]") -> None:
         "run",
         metavar="RUN",
         help="a student's name or .toml file, a folder's name in the store, or the path of a report.json",
+    )
+    compare = _command(family, "compare")
+    text = "two or more: a student's name or .toml file, or a folder's name in the store"
+    compare.add_argument("runs", metavar="RUN", nargs="+", help=text)
+    regrade = _command(family, "regrade")
+    regrade.add_argument(
+        "student", metavar="STUDENT", help="its name or .toml file, or a folder's name in the store"
     )
     inspect = _command(family, "inspect")
     inspect.add_argument(

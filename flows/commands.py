@@ -16,13 +16,13 @@ from distill.engines import EngineError
 from distill.evaluate import report as reports
 from distill.files.traces import UnknownFormatError
 from distill.plan.preflight import CannotRun, preflight
-from distill.recipe import Curation, DatasetRecipe, StudentRecipe, load
+from distill.recipe import Curation, DatasetRecipe, StudentRecipe, Verification, load
 from distill.recipe import RecipeError as RecipeError
-from distill.records import Report
+from distill.records import Candidate, Report
 from distill.sample import RunStopped
 from distill.sample import StoppedByHand as StoppedByHand
 from distill.sandbox import SandboxError
-from distill.store import StoreError, catalogue, read_text
+from distill.store import StoreError, catalogue, checked, read_text
 from distill.text.tables import inert
 from distill.train import Host, TrainingError
 from distill.verify import summary
@@ -204,9 +204,60 @@ def teachers(options: Options) -> None:
 
 def report(options: Options) -> None:
     """A report; a student's recipe file stands for its name."""
-    run = load.load_student(options.run).name if options.run.endswith(".toml") else options.run
-    path = catalogue.report_path(run)
+    path = catalogue.report_path(_named(options.run))
     print(reports.table(catalogue.load_report(path)))
+    print(path)
+
+
+def compare(options: Options) -> None:
+    """Students beside one another, on the held-out problems that they share."""
+    from distill.evaluate import measure, runs
+    from distill.store.keys import differences
+
+    tallies, asked = {}, {}
+    for run in options.runs:
+        found = catalogue.load_report(catalogue.report_path(_named(run)))
+        name, verdicts = f"{found.student}-{found.fingerprint}", catalogue.verdicts(found.fingerprint)
+        shards = (path for one in verdicts for path in one.shards)
+        candidates = (one for path in shards for one in checked.read(Candidate, path))
+        tallies[name] = dict(measure(candidates, name, "student").sources)
+        asked[name] = {one.key["traces"]["problems"]: one.key for one in verdicts}
+    if len(tallies) < 2:
+        raise RecipeError("distill compare: name two different runs or more")
+    print(runs.table(tallies))
+    first, *others = asked
+    for other in others:
+        said = dict[str, None]()
+        for problems in asked[first].keys() & asked[other].keys():
+            one, two = (
+                {**key, "traces": key["traces"]["sampling"]}
+                for key in (asked[first][problems], asked[other][problems])
+            )
+            said |= dict.fromkeys(differences(one, two))
+        if said:
+            print(f"asked or judged differently, {first} and {other}: {', '.join(said)}")
+
+
+def regrade(options: Options) -> None:
+    """Stored answers of a student, judged again by today's verifiers."""
+    from distill.evaluate.runs import Regraded
+    from distill.verify import verify as judged
+
+    path = catalogue.report_path(_named(options.student))
+    regraded = Regraded()
+    with progress.showing():
+        for found in catalogue.verdicts(catalogue.load_report(path).fingerprint):
+            section = Verification(**{**found.key["verification"], "judge": None})
+            for shard in found.shards:
+                before = [
+                    one
+                    for one in checked.read(Candidate, shard)
+                    if not one.verdict.verifier.startswith("judge/")
+                ]
+                regraded.add_all(before, judged((one.trace for one in before), section))
+    print(regraded.table())
+    if regraded.changed:
+        print("distill evaluate makes the report anew with these verdicts; it samples nothing again")
     print(path)
 
 
@@ -285,6 +336,11 @@ def _publish(options: Options, folder: str) -> None:
     """Sends a finished dataset to the hub where that was asked for."""
     if options.push_to_hub:
         print(f"published   {hub.push(folder, options.push_to_hub, options.private)}")
+
+
+def _named(run: str) -> str:
+    """A run's name; a student's recipe file stands for its name."""
+    return load.load_student(run).name if run.endswith(".toml") else run
 
 
 def _both(options: Options) -> tuple[StudentRecipe, DatasetRecipe]:

@@ -5,7 +5,7 @@ Reads only. What it lists is what has been finished; a folder in the making is l
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -57,9 +57,9 @@ def students() -> list[dict[str, Any]]:
         }
         if exists(f"{folder}/report.json"):
             report = load_report(f"{folder}/report.json")
-            row |= {"decision": ", worse on ".join([report.decision, *report.lost_on])} | {
-                one.role: one.pass_at_1 for one in report.scores if one.source == "all"
-            }
+            decision = ", worse on ".join([report.decision, *report.lost_on])
+            row["decision"] = report.promotion.verdict if report.promotion else decision
+            row |= {one.role: one.pass_at_1 for one in report.scores if one.source == "all"}
         found.append(row)
     return found
 
@@ -125,6 +125,29 @@ def promoted(name: str, but: str) -> str | None:
         if own.rpartition("-")[0] == slug(name) and promotion.get("verdict") == "promote":
             found.append(folder)
     return max(found, key=lambda folder: _modified(f"{folder}/report.json"), default=None)
+
+
+class Verdicts(NamedTuple):
+    """A finished folder of verdicts on a student's answers."""
+
+    shards: list[str]
+    key: dict[str, Any]
+
+
+def verdicts(student: str) -> list[Verdicts]:
+    """The verdicts on the held-out answers of the student with a fingerprint, the newest of each set of
+    problems; raises NotMade when there are none."""
+    newest = dict[str, tuple[float, Verdicts]]()
+    for folder in _folders("evaluations/verdicts", "made.json"):
+        key = json.loads(read_text(f"{folder}/key.json"))
+        names = json.loads(read_text(f"{folder}/made.json"))["shards"]
+        asked, when = key["traces"], _modified(f"{folder}/made.json")
+        known = newest.get(asked["problems"])
+        if asked["teacher"]["model"] == {"student": student} and (known is None or known[0] < when):
+            newest[asked["problems"]] = when, Verdicts([f"{folder}/{name}" for name in sorted(names)], key)
+    if not newest:
+        raise NotMade(f"no verdicts on answers of the student {student}: run `distill evaluate` first")
+    return [found for _, found in sorted(newest.values(), key=lambda one: one[0])]
 
 
 def trace(identifier: str) -> tuple[str, dict[str, Any]]:

@@ -27,6 +27,8 @@ COMMANDS = (
     "teachers",
     "students",
     "report",
+    "compare",
+    "regrade",
     "trace",
 )
 SERVICE = ("serve", "schedule")
