@@ -30,7 +30,6 @@ from flows import files
 from flows.server import ServerError
 
 Options = argparse.Namespace
-Command = Callable[[Options], None]
 HELD = 3
 """Exit code of `--gate` where a student is not promoted."""
 EXPECTED = (
@@ -391,7 +390,8 @@ def _summary(found: Report, reused: list[str], student: str) -> None:
     print(funnel.table(funnel.from_json(read_text(f"{found.dataset}/funnel.json"))))
     print()
     print(reports.table(found))
-    print(f"\ndataset     {found.dataset}\ncheckpoint  {found.checkpoint}")
+    report = f"{found.checkpoint.removesuffix('/model')}/report.html"
+    print(f"\ndataset     {found.dataset}\ncheckpoint  {found.checkpoint}\nreport      {report}")
     _reused(reused)
     print(f"next        distill report {student}, distill serve (run pages and schedules), distill students")
 

@@ -79,7 +79,6 @@ def write(
     )
     said = found.promotion.sentence if found.promotion else report.decision(found)
     say(f"evaluated {found.student}: {said}")
-    say(f"the report with charts and traces: {place}/report.html")
     return f"{student.path}/{JSON}"
 
 
