@@ -39,6 +39,7 @@ Finding = tuple[Outcome, str, float]
 
 def judge(problem: Problem, answer: str, section: Verification) -> Verdict | Future[Verdict]:
     """The verdict on the program in an answer, or a future of it."""
+    problem = _with_tests(problem)
     try:
         tests = _tests(problem)
     except ValueError as error:
@@ -54,6 +55,7 @@ def judge(problem: Problem, answer: str, section: Verification) -> Verdict | Fut
 def judge_reference(problem: Problem, section: Verification) -> Verdict:
     """The verdict on the reference solution, bare or fenced; `unverified` when there is none and the tests
     can be read."""
+    problem = _with_tests(problem)
     try:
         tests = _tests(problem)
     except ValueError as error:
@@ -62,6 +64,13 @@ def judge_reference(problem: Problem, section: Verification) -> Verdict:
     if not (problem.reference or "").strip():
         return opened.submit(_examined, opened, tests).result()
     return opened.submit(_verdict, opened, tests, _bare(problem.reference or "", tests), True).result()
+
+
+def _with_tests(problem: Problem) -> Problem:
+    """A problem whose tests stand as JSON where a reference solution would, with its tests in their place."""
+    if not (problem.tests or "").strip() and (problem.reference or "").lstrip().startswith(("{", "[")):
+        return replace(problem, tests=problem.reference, reference=None)
+    return problem
 
 
 def _bare(reference: str, tests: Tests) -> str:
