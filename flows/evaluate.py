@@ -117,7 +117,7 @@ def models(student: Folder, recipe: StudentRecipe, teacher: Model) -> list[Score
     plain = Model(opened("base", _weights(base), recipe), f"{base.name}-base", {"base": base.fingerprint})
     found = [Scored("base", plain)]
     template = student_template.own(recipe.base) if section.base_chat else None
-    if template is not None and template != student_template.read(recipe.base.chat_template):
+    if template is not None and template.strip() != student_template.read(recipe.base.chat_template).strip():
         found = both_templates(plain, recipe, base, template)
     if (before := previous_student(student, recipe)) is not None:
         found.append(Scored("previous", before))

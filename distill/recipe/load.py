@@ -58,7 +58,8 @@ def load_dataset(name: str, overrides: tuple[str, ...] = ()) -> DatasetRecipe:
     _override(values, chosen)
     values = _with_teacher(values, path, named=f"{path}: teacher: " if not chosen else "")
     _override(values, tuple(override for override in overrides if override not in chosen))
-    return _validated(DatasetRecipe, _with_template(values, "sampling", "prompt", path), str(path))
+    values = _with_template(values, "sampling", "prompt", path)
+    return _validated(DatasetRecipe, _with_benchmarks(values, "curation", ("benchmarks",), path), str(path))
 
 
 def load_teacher(name: str) -> TeacherRecipe:
@@ -74,6 +75,7 @@ def load_student(name: str, overrides: tuple[str, ...] = ()) -> StudentRecipe:
     values = _with_template(
         _with_template(values, "evaluation", "prompt", path), "base", "chat_template", path
     )
+    values = _with_benchmarks(values, "evaluation", ("targets", "regressions"), path)
     return _validated(StudentRecipe, values, str(path))
 
 
@@ -202,6 +204,24 @@ def _with_template(values: dict[str, Any], section: str, key: str, path: Path) -
         return values
     absolute = f"{_found(file['path'], path).absolute()}{file['variant'] or ''}"
     return values | {section: values[section] | {key: absolute}}
+
+
+def _with_benchmarks(
+    values: dict[str, Any], section: str, keys: tuple[str, ...], path: Path
+) -> dict[str, Any]:
+    """A recipe's values with the paths of benchmarks of one's own as they are found: as given, or beside the
+    recipe."""
+
+    def found(one: Any) -> Any:
+        if isinstance(one, dict) and "like" in one:
+            return one | {"like": found(one["like"])}
+        return str(_found(one, path).absolute()) if isinstance(one, str) and one.endswith(".toml") else one
+
+    inside = values.get(section)
+    if not isinstance(inside, dict):
+        return values
+    named = {key: [found(one) for one in inside[key]] for key in keys if isinstance(inside.get(key), list)}
+    return values | {section: inside | named}
 
 
 def _override(values: dict[str, Any], overrides: tuple[str, ...]) -> None:

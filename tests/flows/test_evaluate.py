@@ -2,6 +2,7 @@
 templates, and the student that was promoted before is found again."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from distill.train import student_template
 from flows import evaluate
 from flows.identity import Folders, Model, prepared_base
 
+MODELS = Path(__file__).parents[2] / "data/models"
 TEACHER = Model(Teacher(engine="scripted", model="t"), "t")
 
 
@@ -78,6 +80,25 @@ def test_vllm_asks_the_base_with_both_templates_from_one_start(root: Path) -> No
     assert chat.teacher.extra_body == {"chat_template": "{{ messages }}"}
     assert plain.teacher.identity() == base.teacher.identity(), "what was sampled is found again"
     assert plain.teacher.identity() != chat.teacher.identity()
+
+
+def test_a_local_engine_gets_a_folder_for_each_template_of_the_base(
+    root: Path, tmp_path_factory: pytest.TempPathFactory, prefect_server: str
+) -> None:
+    base = tmp_path_factory.mktemp("base")
+    shutil.copytree(MODELS / "tiny-qwen2", base, dirs_exist_ok=True)
+    own = "{% for message in messages %}{{ message['content'] }}{% endfor %}Answer:"
+    (base / "chat_template.jinja").write_text(own, encoding="utf-8")
+    recipe = load_student("tiny-qwen2", (f"base.model={base}",))
+    scored = evaluate.models(Folder("students", "tiny-qwen2", {"now": 1}), recipe, TEACHER)
+    assert [one.role for one in scored] == ["base", "base-chat", "student", "teacher"]
+    plain, chat = (Path(one.model.teacher.model) for one in scored[:2])
+    assert (chat / "chat_template.jinja").read_text(encoding="utf-8") == own
+    assert "<|im_start|>" in (plain / "chat_template.jinja").read_text(encoding="utf-8")
+    assert (plain / "model.safetensors").resolve() == (chat / "model.safetensors").resolve(), "linked"
+    alone = load_student("tiny-qwen2", (f"base.model={base}", "evaluation.base_chat=false"))
+    found = evaluate.models(Folder("students", "tiny-qwen2", {"now": 1}), alone, TEACHER)
+    assert [one.role for one in found] == ["base", "student", "teacher"]
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,17 @@ def test_a_benchmark_of_your_own_finds_its_rows_beside_it(tmp_path: Path) -> Non
     assert (kept_out[0].name, kept_out[0].path, kept_out[0].kind) == ("mine", found.problems[0].path, "open")
 
 
+def test_a_benchmark_of_your_own_may_lie_beside_the_recipe(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('path = "mine.jsonl"\nn = 7\n', encoding="utf-8")
+    shipped = (tables.SHIPPED / "students/tiny-qwen2.toml").read_text(encoding="utf-8")
+    named = (
+        'targets = ["mine.toml", { like = "mine.toml", name = "short", n = 1 }]\n\n[[evaluation.problems]]'
+    )
+    (tmp_path / "s.toml").write_text(shipped.replace("[[evaluation.problems]]", named), encoding="utf-8")
+    found = load_student(str(tmp_path / "s.toml")).evaluation.targets
+    assert [(one.name, one.n) for one in found] == [("mine", 4), ("short", 1)], "n = 4 is the recipe's"
+
+
 def test_spelt_out_a_recipe_reads_back_as_it_was() -> None:
     made = Evaluation.model_validate({"targets": ["aime24", "bbh-logic"], "regressions": ["mmlu"], "n": 2})
     assert Evaluation.model_validate(made.model_dump(mode="json")) == made
@@ -87,7 +98,7 @@ def test_problems_that_are_spelt_out_are_a_target_with_the_evaluations_settings(
     ("override", "said"),
     [
         ('evaluation.targets=["aime99"]', "no benchmark 'aime99'; there are: aime24, "),
-        ('evaluation.targets=["missing.toml"]', "benchmark missing.toml cannot be read"),
+        ('evaluation.targets=["missing.toml"]', "missing.toml cannot be read: "),
         ("evaluation.targets=aime24", "evaluation.targets: should be a list"),
         ('evaluation.targets=["mmlu", "mmlu"]', "two suites are named 'mmlu'"),
         ('evaluation.targets=[{like = "mmlu", speed = 3}]', "speed: Extra inputs"),
