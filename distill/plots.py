@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill.records import Score
-from distill.store.paths import replacing
-from distill.text.tables import inert
+from distill.store import paths
+from distill.text import inert
 
 WIDTH_INCHES, DOTS_PER_INCH = 7.0, 110
 BLUE, GREY, ORANGE, GREEN, RED = "#3b6ea5", "#9a9a9a", "#d9822b", "#4a8f5c", "#b5483f"
@@ -372,7 +372,7 @@ def _save(draw: Callable[[Any], None], path: str, height_inches: float) -> None:
     ):
         figure = Figure(figsize=(WIDTH_INCHES, height_inches), dpi=DOTS_PER_INCH, layout="constrained")
         draw(figure.add_subplot())
-        with replacing(path) as file:
+        with paths.replacing(path) as file:
             figure.savefig(file, format=kind, metadata={"Date": None} if kind == "svg" else None)
 
 

@@ -10,10 +10,10 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from distill.store.folders import LOCAL
+from distill.store import folders
 
 ENVIRONMENT = {
-    "PREFECT_HOME": str(LOCAL / "prefect"),
+    "PREFECT_HOME": str(folders.LOCAL / "prefect"),
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",

@@ -17,7 +17,7 @@ from distill import contamination
 from distill.collect import Row, apart, collect, marked, question_key
 from distill.contamination import Benchmarks, Match, benchmarks
 from distill.curate import dropped
-from distill.files.readers import read_rows
+from distill.files import readers
 from distill.progress import Meter, say
 from distill.recipe import Curation, ProblemSource, Verification
 from distill.records import Problem
@@ -70,7 +70,7 @@ def collect_shards(
     many rows to pass over.
     """
     seen: dict[bytes, str] = {}
-    rows = ((source, row) for source in sources for row in read_rows(source))
+    rows = ((source, row) for source in sources for row in readers.read_rows(source))
     with Meter(
         "collecting problems",
         sum(source.limit or 0 for source in sources) if all(one.limit for one in sources) else 0,

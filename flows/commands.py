@@ -11,11 +11,10 @@ from typing import Any
 
 from distill import progress
 from distill.curate import funnel, hub
-from distill.curate.hub import HubError
 from distill.engines import EngineError
 from distill.evaluate import report as reports
-from distill.files.traces import UnknownFormatError
-from distill.plan.preflight import CannotRun, preflight
+from distill.files import traces
+from distill.plan import CannotRun, preflight
 from distill.recipe import Curation, DatasetRecipe, StudentRecipe, Verification, load
 from distill.recipe import RecipeError as RecipeError
 from distill.records import Candidate, Report
@@ -23,7 +22,7 @@ from distill.sample import RunStopped
 from distill.sample import StoppedByHand as StoppedByHand
 from distill.sandbox import SandboxError
 from distill.store import StoreError, catalogue, checked, read_text
-from distill.text.tables import inert
+from distill.text import inert
 from distill.train import Host, TrainingError
 from distill.verify import summary
 from flows import files
@@ -35,13 +34,13 @@ HELD = 3
 EXPECTED = (
     CannotRun,
     EngineError,
-    HubError,
+    hub.HubError,
     SandboxError,
     ServerError,
     RunStopped,
     StoreError,
     TrainingError,
-    UnknownFormatError,
+    traces.UnknownFormatError,
 )
 """Failures whose message is for the user; anything else is a fault of ours, and shows where."""
 
@@ -211,7 +210,7 @@ def report(options: Options) -> None:
 def compare(options: Options) -> None:
     """Students beside one another, on the held-out problems that they share."""
     from distill.evaluate import measure, runs
-    from distill.store.keys import differences
+    from distill.store import keys
 
     tallies, asked = {}, {}
     for run in options.runs:
@@ -232,18 +231,18 @@ def compare(options: Options) -> None:
                 {**key, "traces": key["traces"]["sampling"]}
                 for key in (asked[first][problems], asked[other][problems])
             )
-            said |= dict.fromkeys(differences(one, two))
+            said |= dict.fromkeys(keys.differences(one, two))
         if said:
             print(f"asked or judged differently, {first} and {other}: {', '.join(said)}")
 
 
 def regrade(options: Options) -> None:
     """Stored answers of a student, judged again by today's verifiers."""
-    from distill.evaluate.runs import Regraded
+    from distill.evaluate import runs
     from distill.verify import verify as judged
 
     path = catalogue.report_path(_named(options.student))
-    regraded = Regraded()
+    regraded = runs.Regraded()
     with progress.showing():
         for found in catalogue.verdicts(catalogue.load_report(path).fingerprint):
             section = Verification(**{**found.key["verification"], "judge": None})

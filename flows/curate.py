@@ -18,9 +18,6 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from distill import contamination, hardware
 from distill.contamination import benchmarks
 from distill.curate import dropped, funnel, steps, write
-from distill.curate.funnel import Funnel
-from distill.curate.steps import Job, Stage, Stages
-from distill.curate.write import About
 from distill.progress import say
 from distill.recipe import Curation
 from distill.store import Folder, checked, list_shards, read_text
@@ -31,7 +28,7 @@ ROWS_FOR_RUNNER = 50_000
 """Below, the start of workers takes longer than they save, unless `DISTILL_RUNNER` asks for them."""
 ROWS_OF_TASK = 8_192
 """A task has its price: some 20 ms in a thread, 250 ms on a cluster."""
-NAMES: dict[Stage, tuple[str, str]] = {
+NAMES: dict[steps.Stage, tuple[str, str]] = {
     "measures": ("measure", "every column is measured"),
     "pairs": ("pair", "look-alikes are compared"),
     "matches": ("match", "every trace is compared with the benchmarks"),
@@ -61,11 +58,11 @@ def curate_stage(folders: Folders) -> Folder:
     return dataset
 
 
-def _stages(folders: Folders) -> Stages:
+def _stages(folders: Folders) -> steps.Stages:
     """Makes or reuses what the dataset is cut from."""
     rows = folders.verdicts.needed("distill verify")["rows"]
 
-    def make(stage: Stage, sources: Sequence[str]) -> list[str]:
+    def make(stage: steps.Stage, sources: Sequence[str]) -> list[str]:
         run = make_stage.with_options(name=NAMES[stage][0])
         target = {"measures": folders.measures, "pairs": folders.pairs, "matches": folders.matches}[stage]
         made: list[str] = (run if stage == "pairs" else _on_runner(run, rows))(
@@ -76,13 +73,13 @@ def _stages(folders: Folders) -> Stages:
     return steps.stages(folders.verdicts.shards(), folders.curation, make)
 
 
-def _curated(stages: Stages, folders: Folders) -> None:
+def _curated(stages: steps.Stages, folders: Folders) -> None:
     """Makes the dataset, and says so."""
     recipe, dataset = folders.recipe, folders.dataset
     assert recipe is not None
-    about = About(recipe.name, recipe.curation, recipe, dataset.fingerprint, unasked(folders))
+    about = write.About(recipe.name, recipe.curation, recipe, dataset.fingerprint, unasked(folders))
     rows = folders.verdicts.needed("distill verify")["rows"]
-    found: Funnel = _on_runner(cut_dataset, rows, light=True)(stages, dataset.path, about)
+    found: funnel.Funnel = _on_runner(cut_dataset, rows, light=True)(stages, dataset.path, about)
     parts = [list_shards(f"{dataset.path}/{part}") for part in ("candidates", "examples", "preferences")]
     kept = found.stages()["selected"].rows
     dataset.finish([path for part in parts for path in part], content=parts[1], kept=kept)
@@ -102,7 +99,7 @@ def unasked(folders: Folders) -> dict[str, int]:
 
 
 @flow(name="stage", **runners.FLOW)
-def make_stage(folder: Folder, stage: Stage, sources: list[str], curation: Curation) -> list[str]:
+def make_stage(folder: Folder, stage: steps.Stage, sources: list[str], curation: Curation) -> list[str]:
     """Makes or reuses what a dataset is cut from, and returns its shards."""
     if stage == "matches":
         benchmarks.questions(curation)  # one that cannot be read is told here, once
@@ -114,25 +111,27 @@ def make_stage(folder: Folder, stage: Stage, sources: list[str], curation: Curat
 
 
 @flow(name="cut", **runners.FLOW)
-def cut_dataset(stages: Stages, folder: str, about: About) -> Funnel:
+def cut_dataset(stages: steps.Stages, folder: str, about: write.About) -> funnel.Funnel:
     """Writes a dataset, and returns its funnel."""
     return steps.cut(stages, folder, about, in_tasks, checked)
 
 
 @task(**runners.TASK)
-def run_step(step: Callable[..., list[T]], jobs: Sequence[Job], *settings: Any) -> list[T]:
+def run_step(step: Callable[..., list[T]], jobs: Sequence[steps.Job], *settings: Any) -> list[T]:
     """Runs a step over some shards; a damaged one is set aside."""
     return step(jobs, *settings, reader=checked)
 
 
-def in_tasks(step: Callable[..., list[T]], jobs: Sequence[Job], *settings: Any) -> Generator[T, None, None]:
+def in_tasks(
+    step: Callable[..., list[T]], jobs: Sequence[steps.Job], *settings: Any
+) -> Generator[T, None, None]:
     """The `Map` of flows: Prefect tasks, each over some shards; a step over the whole dataset runs in this
     process."""
     run = run_step.with_options(name=step.__name__.replace("_", "-"))
     if step in steps.WHOLE:
         yield from run(step, jobs, *settings)
         return
-    chunks: list[list[Job]] = [[]]
+    chunks: list[list[steps.Job]] = [[]]
     for job in jobs:
         chunks[-1].append(job)
         if sum(one.rows for one in chunks[-1]) >= ROWS_OF_TASK:

@@ -14,13 +14,11 @@ from typing import Any, NamedTuple
 from prefect import flow, task
 
 from distill import evaluate, hardware, verify
-from distill.engines import ENGINES
-from distill.engines.vllm import kept
+from distill.engines import ENGINES, vllm
 from distill.evaluate import Measured
-from distill.plan.serving import student_engine
+from distill.plan import serving
 from distill.progress import say
-from distill.recipe import Base, Evaluation, RecipeError, StudentRecipe, Teacher
-from distill.recipe.student import Opened
+from distill.recipe import Base, Evaluation, Opened, RecipeError, StudentRecipe, Teacher
 from distill.records import Candidate, Role
 from distill.store import Folder, NotMade, catalogue, checked, read_text, write_text
 from distill.train import prepare, student_template
@@ -49,7 +47,7 @@ def evaluate_stage(folders: Folders, recipe: StudentRecipe) -> str:
     collect_suites(evaluation, folders.model)
     tell_not_screened(evaluation, folders)
     scored, judged = list[Measured](), dict[str, report.Judged]()
-    with kept():  # a model that we serve is loaded once for all suites
+    with vllm.kept():  # a model that we serve is loaded once for all suites
         for role, model in models(student, recipe, folders.model):
             verdicts = list[str]()
             for suite in evaluation.asked_of_teacher if role == "teacher" else evaluation.suites:
@@ -189,7 +187,7 @@ def _weights(folder: Folder) -> str:
 def opened(role: Opened, model: str, recipe: StudentRecipe) -> Teacher:
     """A model as an engine to sample: behind servers that run already where the recipe names some."""
     gpus = hardware.gpus()
-    teacher = student_engine(recipe, model, hardware.here(gpus), len(gpus))
+    teacher = serving.student_engine(recipe, model, hardware.here(gpus), len(gpus))
     server = recipe.evaluation.servers.get(role)
     return teacher if server is None else teacher.model_copy(update={"engine": "server", **dict(server)})
 

@@ -24,21 +24,15 @@ import pyarrow as pa
 
 from distill import curate
 from distill.curate import dropped, funnel, preferences, steps, write
-from distill.curate.steps import Stage, UnfinishedError
-from distill.curate.write import About
 from distill.engines import Completions
-from distill.files import grouping, traces
-from distill.files.readers import Row
+from distill.files import grouping, readers, traces
 from distill.progress import Meter, say
 from distill.recipe import Curation, DatasetRecipe, RecipeError, Verification
 from distill.records import Opinions, Trace, Verdict
-from distill.store import exists, folders, list_shards, read_text, remove, shards, write_text
-from distill.store.paths import filesystem
-from distill.store.schema import schema, to_row
+from distill.store import exists, folders, list_shards, paths, read_text, remove, schema, shards, write_text
 from distill.text import endings, prompts
 from distill.verifiers import KINDS
 from distill.verify import summary, verify, versions
-from distill.verify.summary import Summary
 
 ROWS_OF_PART = 2048
 """What a kill costs `verify_file` at most, in rows."""
@@ -52,12 +46,12 @@ UNJUDGED = ("error", "unparsed_reference", "unverified")
 class Judged(NamedTuple):
     """A row of a file with what was said about it."""
 
-    row: Row
+    row: readers.Row
     verdict: Verdict
     opinions: Opinions
 
 
-def verify_file(source: str, target: str, section: Verification) -> list[Summary]:
+def verify_file(source: str, target: str, section: Verification) -> list[summary.Summary]:
     """Writes each row of a file with its verdict, goes on where a killed run of the same kind stopped, and
     sums up."""
     columns, total = traces.outline(source)
@@ -91,7 +85,7 @@ def judged(
 ) -> Iterator[Judged]:
     """Each row of a file after the first `skip` with its verdict and the opinions of others, one for one and
     in order."""
-    waiting: deque[tuple[Row, Trace | str]] = deque()
+    waiting: deque[tuple[readers.Row, Trace | str]] = deque()
 
     def good() -> Iterator[Trace]:
         for row, found in islice(
@@ -107,7 +101,7 @@ def judged(
     yield from _errors(waiting)
 
 
-def _errors(waiting: deque[tuple[Row, Trace | str]]) -> Iterator[Judged]:
+def _errors(waiting: deque[tuple[readers.Row, Trace | str]]) -> Iterator[Judged]:
     """Takes the unusable rows off the front."""
     while waiting and isinstance(cause := waiting[0][1], str):
         yield Judged(waiting.popleft()[0], Verdict("error", None, cause), Opinions())
@@ -116,15 +110,15 @@ def _errors(waiting: deque[tuple[Row, Trace | str]]) -> Iterator[Judged]:
 def _wanted(columns: pa.Schema, section: Verification) -> pa.Schema:
     """The columns of the file with those of verdicts, and of opinions where anybody gives one; a column of
     that name is replaced."""
-    opinions = schema(Opinions) if section.judge or section.majority else ()
-    added = {field.name: field for field in (*schema(Verdict), *opinions)}
+    opinions = schema.schema(Opinions) if section.judge or section.majority else ()
+    added = {field.name: field for field in (*schema.schema(Verdict), *opinions)}
     return pa.schema([added.pop(field.name, field) for field in columns] + list(added.values()))
 
 
 def _rows(judgements: Iterable[Judged], columns: pa.Schema, wanted: pa.Schema) -> Iterator[dict[str, Any]]:
     for row, verdict, opinions in judgements:
         given = {field.name: traces.stored(row.get(field.name), field.type) for field in columns}
-        said = to_row(verdict) | to_row(opinions)
+        said = schema.to_row(verdict) | schema.to_row(opinions)
         yield given | {
             name: traces.stored(value, wanted.field(name).type)
             for name, value in said.items()
@@ -134,7 +128,7 @@ def _rows(judgements: Iterable[Judged], columns: pa.Schema, wanted: pa.Schema) -
 
 def _verifying_key(source: str, section: Verification) -> str:
     """What a part must have been made from to be gone on with."""
-    files, name = filesystem(source)
+    files, name = paths.filesystem(source)
     key = {
         "input": files.ukey(name),
         "verification": section.identity(),
@@ -194,7 +188,7 @@ def require_verdicts(source: str, target: str) -> None:
     for row in shards.read_rows(target, ["outcome", "detail"]):
         counts[row["outcome"]] += 1
         examples.setdefault(row["outcome"], f"row {counts.total() - 1}, {row['detail']}".rstrip(", "))
-    columns = [name for name in traces.outline(target)[0].names if name not in schema(Verdict).names]
+    columns = [name for name in traces.outline(target)[0].names if name not in schema.schema(Verdict).names]
     unread = not {"response", "thinking"} & set(columns)
     lost = {one: rows for one, rows in counts.items() if one in UNJUDGED or (one == "no_answer" and unread)}
     remedy = (
@@ -221,7 +215,7 @@ def curate_file(source: str, folder: str, curation: Curation, recipe: DatasetRec
             shutil.rmtree(work)
             return funnel.table(funnel.from_json(read_text(f"{folder}/funnel.json")))
         stages = steps.stages(_candidates(source, work), curation, partial(_made, source, work, curation))
-        about = About(recipe.name if recipe else Path(folder).name, curation, recipe)
+        about = write.About(recipe.name if recipe else Path(folder).name, curation, recipe)
         found = steps.cut(stages, folder, about, steps.on_cores)
         shutil.rmtree(work)
     dropped.tell_funnel(found)
@@ -239,7 +233,7 @@ def is_dataset(path: str) -> bool:
     if not Path(path, "candidates").is_dir():
         return False
     if not finished(path) or Path(path, WORK).exists() or not Path(path, write.CURATION).is_file():
-        raise UnfinishedError(
+        raise steps.UnfinishedError(
             f"{path} is no finished dataset: run the command that makes it again, or name one of its files"
         )
     return True
@@ -248,7 +242,7 @@ def is_dataset(path: str) -> bool:
 def _inputs(source: str) -> list[Any]:
     """Name and state of every file that is read, so that a run never goes on with what has changed; raises
     OSError when there is none."""
-    files, name = filesystem(source)
+    files, name = paths.filesystem(source)
     if not files.exists(name):
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), source)
     folder = f"{name}/candidates" if is_dataset(source) else name
@@ -315,7 +309,9 @@ def _candidates(source: str, work: str) -> list[str]:
         return grouping.gather(meter.over(traces.candidates_from_all(source)), f"{work}/candidates")
 
 
-def _made(source: str, work: str, curation: Curation, stage: Stage, sources: Sequence[str]) -> list[str]:
+def _made(
+    source: str, work: str, curation: Curation, stage: steps.Stage, sources: Sequence[str]
+) -> list[str]:
     """The shards of a stage: taken over from a dataset folder where these settings would give the same, else
     made."""
     found = steps.taken_over(stage, sources, source, curation) if is_dataset(source) else None

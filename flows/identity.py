@@ -30,8 +30,7 @@ from distill.recipe import (
 )
 from distill.records import Candidate, Example, Kind, Problem, Trace
 from distill.sample import keys, prompt_checks
-from distill.store import Folder, digest, fingerprint, schema
-from distill.store.keys import model_identity
+from distill.store import Folder, digest, fingerprint, model_identity, schema
 from distill.text import prompts
 from distill.train import student_template
 

@@ -23,9 +23,8 @@ from prefect.schedules import Cron
 from prefect.types.entrypoint import EntrypointType
 
 from distill import verify
-from distill.engines import ENGINES
-from distill.engines.vllm import kept
-from distill.plan.preflight import CannotRun, teacher_ready
+from distill.engines import ENGINES, vllm
+from distill.plan import CannotRun, teacher_ready
 from distill.progress import say
 from distill.recipe import RecipeError, load_both, load_dataset
 from distill.store import Folder, NotMade
@@ -57,7 +56,9 @@ def distill(
     folders = Folders.of(dataset_recipe)
     with runners.marked():
         collect_suites(recipe.evaluation, folders.model)
-        with kept():  # a teacher that we serve is loaded once, and its GPUs are free again for the training
+        with (
+            vllm.kept()
+        ):  # a teacher that we serve is loaded once, and its GPUs are free again for the training
             dataset_of(folders)
             if ENGINES[dataset_recipe.teacher.engine].starts_servers and recipe.evaluation.teacher:
                 ask_teacher(recipe.evaluation, folders.model)

@@ -14,16 +14,12 @@ from typing import NamedTuple
 
 from distill import hardware, plots
 from distill.curate import funnel
-from distill.curate.funnel import Funnel
-from distill.evaluate import examples, report, sections
-from distill.evaluate.examples import Group
-from distill.evaluate.page import Picture, Section, Table
+from distill.evaluate import examples, page, report, sections
 from distill.plan import plan
 from distill.progress import dollars, number, say
 from distill.recipe import StudentRecipe, load
 from distill.records import Candidate, Report
-from distill.store import Folder, checked, read_text, write_record, write_text
-from distill.store.keys import model_identity
+from distill.store import Folder, checked, keys, read_text, write_record, write_text
 from distill.train import metrics
 from flows import runners
 
@@ -73,7 +69,7 @@ def write(
     write_record(f"{student.path}/{JSON}", found)
     if found.promotion:
         write_record(f"{place}/{DECISION}", found.promotion)
-    write_text(f"{place}/report.html", page(found, recipe, student, dataset, judged, yields))
+    write_text(f"{place}/report.html", rendered(found, recipe, student, dataset, judged, yields))
     runners.artifact(
         f"report-{found.student}", text, f"Base, student and teacher of {found.student} on held-out problems"
     )
@@ -98,38 +94,38 @@ def keep_earlier(place: Path, found: Report) -> None:
             (place / name).rename(kept / name)
 
 
-def page(
+def rendered(
     found: Report,
     recipe: StudentRecipe,
     student: Folder,
     dataset: Folder,
     judged: Mapping[str, Judged],
-    yields: Funnel,
+    yields: funnel.Funnel,
 ) -> str:
     """The report as one HTML file."""
     place, made = student.local(), Path(dataset.path)
-    tables = [Table(f"traces by {rows[0][0]}", rows, numbers) for rows, numbers in funnel.tables(yields)]
+    tables = [page.Table(f"traces by {rows[0][0]}", rows, numbers) for rows, numbers in funnel.tables(yields)]
     return sections.render(
         found,
         pictures=pictures(place, ("pass_at_1", "accuracy")),
         groups=traces(judged),
         training=training(place),
-        data=Section(
+        data=page.Section(
             "Dataset",
             [funnel.spent(yields)],
             tables,
             pictures(made, ("funnel", "lengths", "pass_rates", "draws", "language")),
         ),
-        spent=Section(
+        spent=page.Section(
             "Planned and taken",
             (),
-            [Table("on this machine", spent(recipe, place, dataset, yields, found), (1, 2, 3))],
+            [page.Table("on this machine", spent(recipe, place, dataset, yields, found), (1, 2, 3))],
         ),
         lineage=lineage(recipe, student, dataset),
     )
 
 
-def traces(judged: Mapping[str, Judged]) -> list[Group]:
+def traces(judged: Mapping[str, Judged]) -> list[examples.Group]:
     """The traces to show: what the student won and lost against its base."""
     base, student = (judged.get(role, Judged({}, ())) for role in ("base", "student"))
     chosen = examples.choose(base.rates, student.rates)
@@ -142,13 +138,13 @@ def traces(judged: Mapping[str, Judged]) -> list[Group]:
     )
 
 
-def pictures(folder: Path, names: Sequence[str]) -> list[Picture]:
+def pictures(folder: Path, names: Sequence[str]) -> list[page.Picture]:
     """The charts of a folder that are there."""
     files = [(name, folder / "plots" / f"{name}.png") for name in names]
-    return [Picture(TITLES[name], file.read_bytes()) for name, file in files if file.exists()]
+    return [page.Picture(TITLES[name], file.read_bytes()) for name, file in files if file.exists()]
 
 
-def training(place: Path) -> Section:
+def training(place: Path) -> page.Section:
     """How training went: its curve, and the facts of the checkpoint."""
     facts = json.loads((place / "checkpoint.json").read_text(encoding="utf-8"))
     rows = [
@@ -165,11 +161,13 @@ def training(place: Path) -> Section:
         rows.append(
             ("tokens per second (median of the logged steps)", number(sorted(speeds)[len(speeds) // 2]))
         )
-    return Section("Training", (), [Table("facts", [("what", "value"), *rows])], pictures(place, ("loss",)))
+    return page.Section(
+        "Training", (), [page.Table("facts", [("what", "value"), *rows])], pictures(place, ("loss",))
+    )
 
 
 def spent(
-    recipe: StudentRecipe, place: Path, dataset: Folder, yields: Funnel, found: Report
+    recipe: StudentRecipe, place: Path, dataset: Folder, yields: funnel.Funnel, found: Report
 ) -> list[tuple[str, ...]]:
     """What was planned on this machine and what was taken; lines of which only one is known are left out."""
     facts = json.loads((place / "checkpoint.json").read_text(encoding="utf-8"))
@@ -205,7 +203,7 @@ def spent(
 
 def lineage(recipe: StudentRecipe, student: Folder, dataset: Folder) -> dict[str, str]:
     """Names, fingerprints and file hashes of what the student was made from and is."""
-    made, weights = dataset.done() or {}, model_identity(str(student.local() / "model"), None)
+    made, weights = dataset.done() or {}, keys.model_identity(str(student.local() / "model"), None)
     return {
         "student": f"{recipe.name}, fingerprint {student.fingerprint}",
         "base": " at ".join(one for one in (recipe.base.model, recipe.base.revision) if one),

@@ -35,8 +35,7 @@ from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 
 import flows
 from distill.engines import Completions
-from distill.store import Folder, StoreError, folders, slug
-from distill.store.paths import is_elsewhere
+from distill.store import Folder, StoreError, folders, paths, slug
 
 TASK: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
 FLOW: dict[str, Any] = {"persist_result": False}
@@ -102,7 +101,7 @@ def completions_of(folder: Folder) -> Iterator[Completions]:
 
     Journals in which an older version kept completions of the same settings are taken over, and stay.
     """
-    root = folders.LOCAL if is_elsewhere(folder.path) else Path(folders.ROOT)
+    root = folders.LOCAL if paths.is_elsewhere(folder.path) else Path(folders.ROOT)
     path = root / folder.stage / folder.path.rsplit("/", 1)[1]
     folder.keep_key(str(path))
     with Completions(path / "completions.sqlite") as found:

@@ -20,15 +20,13 @@ from prefect import flow, task
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
-from distill.curate.dropped import ALLOW, Lookout
-from distill.curate.filters import MALFORMED, TRUNCATED, truncated, unthinking
+from distill.curate import dropped, filters
 from distill.engines import ENGINES, Completion, Completions, Engine, EngineError, Request, open_engine
 from distill.progress import Meter, say
 from distill.recipe import Sampling, Screens, Teacher
 from distill.records import Problem, Trace
 from distill.sample import Asked, Budget, Cancellation, RunStopped, sample, traces
-from distill.store import Folder, checked, shards
-from distill.store.folders import Missing
+from distill.store import Folder, Missing, checked, shards
 from flows import runners
 from flows.identity import Folders
 
@@ -105,7 +103,7 @@ class Looks:
     how many do not think."""
 
     def __init__(self, teacher: Teacher, sampling: Sampling, screens: Screens) -> None:
-        self._teacher, self._screens, self._lookout = teacher, screens, Lookout()
+        self._teacher, self._screens, self._lookout = teacher, screens, dropped.Lookout()
         self._most_tokens = max(
             sampling.max_tokens, *(sampling.adaptive.budgets if sampling.adaptive else ()), 0
         )
@@ -134,7 +132,7 @@ class Looks:
             told = ", ".join(
                 f"{count:,} of {self._rows[source]:,} traces of {source}" for source, count in found
             )
-            say(f"without thinking: {told} (dropped as {MALFORMED}, unless {ALLOW})")
+            say(f"without thinking: {told} (dropped as {filters.MALFORMED}, unless {dropped.ALLOW})")
 
     def at(self, request: Request, completion: Completion) -> None:
         """Looks at one completion; a failed one, and one that is asked again with a larger budget, says
@@ -147,12 +145,12 @@ class Looks:
 
     def _see(self, trace: Trace) -> None:
         problem = trace.problem
-        if (found := truncated(trace)) is not None:
-            self._lookout.see(problem.source, TRUNCATED, found)
+        if (found := filters.truncated(trace)) is not None:
+            self._lookout.see(problem.source, filters.TRUNCATED, found)
         else:
             characters = None if trace.thinking is None else len(trace.thinking.strip())
-            found = unthinking(characters, problem.kind, self._screens)
-            self._lookout.see(problem.source, found and MALFORMED, found or "")
+            found = filters.unthinking(characters, problem.kind, self._screens)
+            self._lookout.see(problem.source, found and filters.MALFORMED, found or "")
 
 
 class Watch:

@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 from prefect import flow, task
 from prefect.utilities.annotations import quote
 
-from distill.curate.dropped import Lookout
-from distill.curate.filters import truncated
+from distill.curate import dropped, filters
 from distill.engines import Completions
 from distill.progress import Meter
 from distill.recipe import Verification
@@ -42,7 +41,7 @@ def verify_stage(folders: Folders) -> Folder:
                 nullcontext() if judge is None else runners.completions_of(judge) as replies,
             ):
                 # a student that is evaluated may fail as it likes
-                lookout = Lookout() if folders.recipe else None
+                lookout = dropped.Lookout() if folders.recipe else None
                 here: Any = quote(Here(replies, lookout))  # Prefect hands it over as it is
                 for one in missing:
                     meter.add(verify_shard(*one, folders.verification, here))
@@ -56,7 +55,7 @@ class Here(NamedTuple):
     """What stays in this process."""
 
     replies: Completions | None
-    lookout: Lookout | None
+    lookout: dropped.Lookout | None
 
 
 @task(name="verify-shard", **runners.TASK)
@@ -72,11 +71,11 @@ def verify_shard(
     return shards.write(Candidate, looked_at, target)
 
 
-def _looked_at(candidates: Iterable[Candidate], lookout: Lookout) -> Iterator[Candidate]:
+def _looked_at(candidates: Iterable[Candidate], lookout: dropped.Lookout) -> Iterator[Candidate]:
     """Candidates as they are; nearly all of one outcome are told, of those that came to their end."""
     for candidate in candidates:
         trace, verdict = candidate.trace, candidate.verdict
-        if trace.failure is None and truncated(trace) is None:
+        if trace.failure is None and filters.truncated(trace) is None:
             fine = verdict.outcome in ("correct", "unverified")  # the kinds that nothing judges may be kept
             lookout.see(
                 trace.problem.source,

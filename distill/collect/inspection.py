@@ -12,13 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from distill.collect.rows import collect, question_key
-from distill.files import columns, guess, readers, ready
-from distill.files.traces import UnknownFormatError
-from distill.recipe import ProblemSource, Verification
-from distill.recipe.problems import names
+from distill.files import columns, guess, readers, ready, traces
+from distill.recipe import ProblemSource, Verification, names_in
 from distill.records import Problem
-from distill.text import thinking
-from distill.text.tables import inert
+from distill.text import inert, thinking
 from distill.verifiers import choice_options
 
 if TYPE_CHECKING:
@@ -68,7 +65,7 @@ class Inspection(NamedTuple):
         if self.usable:
             return
         (reason, rows, example), *_ = self.unusable()
-        raise UnknownFormatError(
+        raise traces.UnknownFormatError(
             f"{self.origin.path}: none of the first {len(self.problems):,} rows can be used; {rows:,} are "
             f"{reason} (for example {_line(example)})"
         )
@@ -81,9 +78,9 @@ def inspect(origin: Origin, count: int) -> Inspection:
     except readers.UNREADABLE as error:
         if isinstance(error, OSError) and error.errno:
             raise
-        raise UnknownFormatError(f"{origin.path} cannot be read: {_line(str(error))}") from error
+        raise traces.UnknownFormatError(f"{origin.path} cannot be read: {_line(str(error))}") from error
     if not rows:
-        raise UnknownFormatError(f"{origin.path} has no rows")
+        raise traces.UnknownFormatError(f"{origin.path} has no rows")
     return of(rows, origin)
 
 
@@ -112,12 +109,14 @@ def of(rows: list[dict[str, Any]], origin: Origin) -> Inspection:
 def _rows(origin: Origin) -> Iterator[dict[str, Any]]:
     if not origin.hub:
         if Path(origin.path).is_dir():
-            raise UnknownFormatError(
+            raise traces.UnknownFormatError(
                 f"{origin.path} is a folder: name one of its files, or write --hub {origin.path} for one "
                 "that `datasets` reads"
             )
         if not origin.path.endswith(readers.KNOWN):
-            raise UnknownFormatError(f"{origin.path}: its name must end in one of {', '.join(readers.KNOWN)}")
+            raise traces.UnknownFormatError(
+                f"{origin.path}: its name must end in one of {', '.join(readers.KNOWN)}"
+            )
         yield from readers.file_rows(origin.path)
         return
     import datasets
@@ -126,7 +125,7 @@ def _rows(origin: Origin) -> Iterator[dict[str, Any]]:
         yield from datasets.load_dataset(origin.path, name=origin.subset, split=origin.split, streaming=True)
     except Exception as error:  # datasets raises a dozen unrelated types
         cause = _line(f"{type(error).__name__}: {error}")
-        raise UnknownFormatError(
+        raise traces.UnknownFormatError(
             f"{origin.path} cannot be loaded ({cause}); correct the id, --split or --subset (HF_TOKEN if it "
             "is gated)"
         ) from error
@@ -189,7 +188,7 @@ def _roles(found: Inspection) -> tuple[dict[str, list[str]], list[str]]:
         "completion": source.response,
         "thinking": source.thinking,
     }.items():
-        for name in names(named):
+        for name in names_in(named):
             if (column := columns.holder(name, found.held)) is not None:
                 roles.setdefault(column, []).append(role)
                 paths += [f"{role} from {name}"] if name != column else []

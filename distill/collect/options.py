@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 from distill.files import columns
 from distill.verifiers import choice_options
-from distill.verifiers.choice_options import LETTERS, MOST_OPTIONS
 
 PADDING = frozenset({"", "n/a"})
 """What fills up lists of options that are shorter than others (MMLU-Pro)."""
@@ -40,15 +39,19 @@ def put_in(
     if isinstance(options, str) or len(options) == 1:
         column = options if isinstance(options, str) else options[0]
         listed = _listed(columns.value(row, column), column)
-        if len(listed.texts) < 2 or len(listed.texts) > MOST_OPTIONS:
-            raise ValueError(f"column {column!r} has {len(listed.texts)} options, not 2 to {MOST_OPTIONS}")
+        if len(listed.texts) < 2 or len(listed.texts) > choice_options.MOST_OPTIONS:
+            raise ValueError(
+                f"column {column!r} has {len(listed.texts)} options, not 2 to {choice_options.MOST_OPTIONS}"
+            )
         place = None if answer is None else _place(answer, listed)
     else:
         listed, place = _drawn(row, question, options, answer, answer_column)
     if tuple(choice_options.options(question).values()) != listed.texts:
-        lines = [f"{letter}) {text}" for letter, text in zip(LETTERS, listed.texts, strict=False)]
+        lines = [
+            f"{letter}) {text}" for letter, text in zip(choice_options.LETTERS, listed.texts, strict=False)
+        ]
         question = question.rstrip() + "\n" + "\n".join(lines)
-    return question, None if place is None else LETTERS[place]
+    return question, None if place is None else choice_options.LETTERS[place]
 
 
 def _listed(value: Any, column: str) -> Listed:
@@ -79,7 +82,7 @@ def _listed(value: Any, column: str) -> Listed:
     )
     own = [
         re.match(rf"[(\[]?{letter}[)\].:]\s*(?=\S)", text)
-        for letter, text in zip(LETTERS, found, strict=False)
+        for letter, text in zip(choice_options.LETTERS, found, strict=False)
     ]
     if own and all(own) and len(own) == len(found):  # AQuA writes "A)21"
         found = [text[match.end() :] for text, match in zip(found, own, strict=True) if match]
@@ -107,8 +110,8 @@ def _place(answer: Any, listed: Listed) -> int:
     bare = said.strip("().").upper()
     if said in listed.labels:
         place = listed.labels.index(said)
-    elif len(bare) == 1 and bare in LETTERS[: len(texts)]:
-        place = LETTERS.index(bare)
+    elif len(bare) == 1 and bare in choice_options.LETTERS[: len(texts)]:
+        place = choice_options.LETTERS.index(bare)
     elif (
         isinstance(answer, (int, Decimal))
         and not isinstance(answer, bool)

@@ -29,10 +29,8 @@ from typing import Any
 from distill import duplicates, verifiers
 from distill.collect import options
 from distill.contamination import Match
-from distill.files import columns, ready
-from distill.files.readers import BAD_ROW
-from distill.recipe import Duplicates, ProblemSource, RecipeError, Verification
-from distill.recipe.problems import names
+from distill.files import columns, readers, ready
+from distill.recipe import Duplicates, ProblemSource, RecipeError, Verification, names_in
 from distill.records import Problem, Verdict
 from distill.store import digest
 from distill.text import language
@@ -188,10 +186,10 @@ def _problem(
 
 
 def _question(row: Row, source: ProblemSource) -> str:
-    if BAD_ROW in row:
-        raise Unusable("bad_row", str(row[BAD_ROW]))
+    if readers.BAD_ROW in row:
+        raise Unusable("bad_row", str(row[readers.BAD_ROW]))
     texts = list[str]()
-    for name in names(source.question):
+    for name in names_in(source.question):
         value = columns.value(row, name)
         if value is None:
             present = ", ".join(str(name) for name in row)[:200]
@@ -269,11 +267,11 @@ def _tests(row: Row, source: ProblemSource) -> str | None:
 
 def _response(row: Row, source: ProblemSource) -> str | None:
     """The ready completions of a row, packed into one text."""
-    wanted = names(source.response)
+    wanted = names_in(source.response)
     if not wanted:
         return None
     try:
-        found = columns.completions(row, wanted, names(source.thinking))
+        found = columns.completions(row, wanted, names_in(source.thinking))
     except ValueError as error:
         raise Unusable("bad_row", str(error)) from error
     said = [(_storable(one.text), one.finish_reason) for one in found if one.text.strip()]

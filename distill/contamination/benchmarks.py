@@ -6,8 +6,7 @@ than none.
 """
 
 from distill.files import readers
-from distill.recipe import Curation, ProblemSource, RecipeError
-from distill.recipe.problems import names
+from distill.recipe import Curation, ProblemSource, RecipeError, names_in
 
 
 def questions(curation: Curation) -> list[tuple[str, str]]:
@@ -31,7 +30,7 @@ def _questions(source: ProblemSource) -> list[str]:
             f"benchmark {source.name!r}: {source.path} has {len(bad)} unreadable rows ({bad[0]}); correct "
             f"it, {remedy}"
         )
-    parts = ([row.get(name) for name in names(source.question)] for row in rows)
+    parts = ([row.get(name) for name in names_in(source.question)] for row in rows)
     texts = ("\n\n".join(part for part in row if isinstance(part, str) and part.strip()) for row in parts)
     if found := [text for text in texts if text]:
         return found

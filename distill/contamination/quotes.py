@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill.text import shingles
-from distill.text.shingles import Positions, Shingles, mixed
 
 TEXT_CHARACTERS = 300
 SUSPECTS = 5
@@ -110,7 +109,7 @@ class Quotes:
             if quotes:
                 yield place, max(quotes, key=attrgetter("score"))
 
-    def _known(self, grams: Shingles) -> NDArray[np.bool_]:
+    def _known(self, grams: shingles.Shingles) -> NDArray[np.bool_]:
         """Which n-grams are those of a benchmark question."""
         places = np.searchsorted(self.ordered, grams)
         return (
@@ -119,7 +118,7 @@ class Quotes:
             else np.zeros(len(grams), dtype=np.bool_)
         )
 
-    def _suspects(self, found: Shingles) -> list[int]:
+    def _suspects(self, found: shingles.Shingles) -> list[int]:
         """The questions with the most of the given n-grams that could have enough of their words in them."""
         first, last = np.searchsorted(self.ordered, found), np.searchsorted(self.ordered, found, side="right")
         owners = np.concatenate(
@@ -164,12 +163,12 @@ def _spaced(text: str) -> str:
     return text.encode("utf-8", "surrogatepass").translate(_SPACED).decode("utf-8", "surrogatepass")
 
 
-def _grams(words: Rolled, size: int) -> tuple[Shingles, Positions]:
+def _grams(words: Rolled, size: int) -> tuple[shingles.Shingles, shingles.Positions]:
     """The hashes of all n-grams of texts, and where each text's begin; a text of fewer words has none."""
     counts = np.maximum(np.diff(words.bounds) - size + 1, 0)
     bounds = np.append(0, np.cumsum(counts))
     starts = np.arange(bounds[-1]) + np.repeat(words.bounds[:-1] - bounds[:-1], counts)
-    sums = mixed((words.sums[starts + size] - words.sums[starts]) * words.undo[starts])
+    sums = shingles.mixed((words.sums[starts + size] - words.sums[starts]) * words.undo[starts])
     return (sums >> np.uint64(32)).astype(np.uint32), bounds
 
 

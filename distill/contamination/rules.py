@@ -30,9 +30,8 @@ from typing import Any, Literal, NamedTuple
 from distill.contamination.quotes import TEXT_CHARACTERS, Batch, Quote, Quotes, stretches
 from distill.recipe import Decontamination
 from distill.records import Problem, Trace
-from distill.text import shingles
-from distill.text.tables import grid
-from distill.text.words import plain_words, quantities
+from distill.text import grid, shingles
+from distill.text import words as reading
 
 VERSION = 3
 DEFAULTS = Decontamination()
@@ -147,7 +146,7 @@ class Benchmarks:
         return [quotes for quotes in both if quotes.numbers]
 
     def _add(self, benchmark: str, question: str) -> None:
-        number, found, bare = len(self.known), plain_words(question), _bare(question)
+        number, found, bare = len(self.known), reading.plain_words(question), _bare(question)
         grams = set(stretches(found, self.section.gram_words))
         self.known.append(Known(benchmark, question, found, len(grams)))
         self.exact.setdefault(bare, number)
@@ -162,7 +161,7 @@ class Benchmarks:
             self.phrases.setdefault(phrase, []).append(number)
 
     def _match(self, question: str) -> Close | None:
-        bare, found = _bare(question), plain_words(question)
+        bare, found = _bare(question), reading.plain_words(question)
         if (number := self.exact.get(bare)) is not None:
             return self._close(number, "exact", 1.0)
         score, number = self._shared(found)
@@ -345,7 +344,7 @@ def _bare(question: str) -> str:
 def _facts(question: str) -> Facts:
     """The numbers and operators of a question: with others it is another question, however alike the
     words."""
-    return tuple(sorted(quantities(question) + _OPERATOR.findall(question)))
+    return tuple(sorted(reading.quantities(question) + _OPERATOR.findall(question)))
 
 
 def _fewer(facts: Facts) -> set[Facts]:

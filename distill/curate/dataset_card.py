@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from distill.curate import funnel as funnels
 from distill.curate.funnel import Funnel
 from distill.recipe import Curation, DatasetRecipe, Sampling
-from distill.text.tables import inert
+from distill.text import inert
 
 TEMPLATE = Path(__file__).with_name("dataset_card.md.jinja")
 NOTHING: Mapping[str, int] = {}

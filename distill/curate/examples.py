@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from distill.curate import filters
 from distill.records import Example, Message, Problem
 from distill.store import schema
-from distill.text.prompts import render
-from distill.text.thinking import CLOSE, OPEN
+from distill.text import prompts as templates
+from distill.text import thinking as think
 
 SCHEMA = schema.schema(Example)
 TEXT = pa.large_string()
@@ -49,7 +49,7 @@ def examples(candidates: pa.Table, template: str, system: str | None = None) -> 
 def completion(candidates: pa.Table) -> pa.LargeStringArray:
     """The completion of each row in its normal form, as `normalise.join` writes one."""
     thinking, answer = (candidates[name].combine_chunks() for name in ("thinking", "answer"))
-    parts = (f"{OPEN}\n", thinking, f"\n{CLOSE}\n\n", answer, "")
+    parts = (f"{think.OPEN}\n", thinking, f"\n{think.CLOSE}\n\n", answer, "")
     joined = pc.binary_join_element_wise(
         *(pa.scalar(part, TEXT) if isinstance(part, str) else part for part in parts)
     )
@@ -87,7 +87,9 @@ def _prompts(
     for row, (problem, source, kind, question, language) in enumerate(zip(*columns, strict=True)):
         if (problem, question) != before:
             prompts.append(
-                render(Problem(problem, source, kind, question, None, language=language), template, system)
+                templates.render(
+                    Problem(problem, source, kind, question, None, language=language), template, system
+                )
             )
             before = (problem, question)
         prompt_of[row] = len(prompts) - 1

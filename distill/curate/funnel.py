@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from distill.curate import filters
 from distill.curate.examples import completion_tokens
 from distill.progress import amount, dollars
-from distill.text.tables import aligned, grid
+from distill.text import aligned, grid
 
 STAGES = ("asked", "returned", "finished", "correct", "clean", "unique", "selected")
 KEPT = "kept"

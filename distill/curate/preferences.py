@@ -20,8 +20,7 @@ from distill.curate.filters import NOT_SELECTED, completion_tokens, reason
 from distill.recipe import Preferences, Screens, Selection
 from distill.records import Candidate, Message, Outline, Trace
 from distill.store import digest
-from distill.text.prompts import render
-from distill.text.thinking import join
+from distill.text import prompts, thinking
 
 VERSION = 2
 NEAR_COPY = 0.7
@@ -115,7 +114,10 @@ def preferences(
             )
         for one, other in _disjoint(found, section.per_problem):
             yield _preference(
-                one, other, section.rejected, list(render(one.candidate.trace.problem, template, system))
+                one,
+                other,
+                section.rejected,
+                list(prompts.render(one.candidate.trace.problem, template, system)),
             )
 
 
@@ -248,4 +250,4 @@ def _preference(one: Sized, other: Sized, rule: str, prompt: list[Message]) -> P
 
 
 def _turn(trace: Trace) -> list[Message]:
-    return [Message("assistant", join(trace.thinking, trace.answer))]
+    return [Message("assistant", thinking.join(trace.thinking, trace.answer))]

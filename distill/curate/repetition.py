@@ -17,9 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from distill.text import shingles
-from distill.text.shingles import Positions, Words
-from distill.text.words import words
+from distill.text import shingles, words
 
 VERSION = 1
 GRAM_WORDS = 8
@@ -97,7 +95,7 @@ def paragraph_words(text: str) -> int:
     for paragraph in sorted(_PARAGRAPH.split(text), key=len, reverse=True):
         if len(paragraph) <= 2 * most:
             break
-        most = max(most, len(words(paragraph)))
+        most = max(most, len(words.words(paragraph)))
     return most
 
 
@@ -149,7 +147,7 @@ def _line_repetition(text: str) -> float:
     return (total - sum(map(len, distinct))) / total
 
 
-def _stretches(found: Words) -> list[tuple[float, list[Run]]]:
+def _stretches(found: shingles.Words) -> list[tuple[float, list[Run]]]:
     """The share of repeated stretches of each text, and its runs of at least `LOOP_ROUNDS` and
     `LOOP_WORDS`."""
     grams, bounds = shingles.shingles(found, GRAM_WORDS)
@@ -165,7 +163,9 @@ def _stretches(found: Words) -> list[tuple[float, list[Run]]]:
     return list(zip(shares.tolist(), runs, strict=True))
 
 
-def _distances(grams: NDArray[np.uint32], texts: Positions, places: Positions) -> Positions:
+def _distances(
+    grams: NDArray[np.uint32], texts: shingles.Positions, places: shingles.Positions
+) -> shingles.Positions:
     """How many words before each stretch the same one stood last in its text; 0 for none."""
     inside = places < _MOST_WORDS
     keys = (texts[inside].astype(np.uint64) << np.uint64(_HASH_BITS)) | grams[inside]
@@ -183,7 +183,9 @@ def _distances(grams: NDArray[np.uint32], texts: Positions, places: Positions) -
     return distances
 
 
-def _runs(distances: Positions, texts: Positions, places: Positions) -> Iterator[tuple[int, Run]]:
+def _runs(
+    distances: shingles.Positions, texts: shingles.Positions, places: shingles.Positions
+) -> Iterator[tuple[int, Run]]:
     """The text and extent of each stretch of equal distances that is long enough for a loop."""
     if not len(distances):
         return

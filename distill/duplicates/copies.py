@@ -11,15 +11,15 @@ from operator import itemgetter
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.text.shingles import Positions
+from distill.text import shingles
 
 
 @dataclass(frozen=True, slots=True)
 class Links:
     """The similar texts of each text, the most similar ones first."""
 
-    starts: Positions
-    others: Positions
+    starts: shingles.Positions
+    others: shingles.Positions
     similarities: NDArray[np.float64]
 
     def of(self, text: int) -> list[tuple[int, float]]:
@@ -38,7 +38,9 @@ class Claim:
     correct: bool = False
 
 
-def links(count: int, ones: Positions, others: Positions, similarities: NDArray[np.float64]) -> Links:
+def links(
+    count: int, ones: shingles.Positions, others: shingles.Positions, similarities: NDArray[np.float64]
+) -> Links:
     """The links of texts 0 to `count`, each in both directions."""
     sources, targets = np.concatenate((ones, others)), np.concatenate((others, ones))
     both = np.concatenate((similarities, similarities))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.text.shingles import PERMUTATIONS, Hashes, Positions, Signatures, mixed
+from distill.text import shingles
 
 RECALL = 0.99
 SIGNATURE_MARGIN = 0.15
@@ -25,8 +25,8 @@ CHUNK = 1 << 13
 
 
 def pairs(
-    signatures: Signatures, places: Positions, meets: Hashes, least: float
-) -> tuple[Positions, Positions]:
+    signatures: shingles.Signatures, places: shingles.Positions, meets: shingles.Hashes, least: float
+) -> tuple[shingles.Positions, shingles.Positions]:
     """The earlier and the later place of each pair that looks at least so similar, by the later one.
 
     Only places with equal `meets` are compared. A place may come more than once, to meet others by several
@@ -38,7 +38,7 @@ def pairs(
         found, agree = [codes], [agreements]
         for one, other in _meetings(_keys(signatures, places, meets, slice(start, start + size))):
             agreed = _agreements(signatures, places[one], places[other])
-            alike = agreed >= (least - SIGNATURE_MARGIN) * PERMUTATIONS
+            alike = agreed >= (least - SIGNATURE_MARGIN) * shingles.PERMUTATIONS
             found.append(places[other[alike]] << 32 | places[one[alike]])
             agree.append(agreed[alike])
         codes, agreements = _bounded(np.concatenate(found), np.concatenate(agree))
@@ -48,23 +48,25 @@ def pairs(
 def banding(similarity: float) -> tuple[int, int]:
     """(bands, values a band) of 128 values: the most values that still find 99 % of the pairs with that
     similarity."""
-    for size in range(PERMUTATIONS, 1, -1):
-        bands = PERMUTATIONS // size
+    for size in range(shingles.PERMUTATIONS, 1, -1):
+        bands = shingles.PERMUTATIONS // size
         if 1 - (1 - similarity**size) ** bands >= RECALL:
             return bands, size
-    return PERMUTATIONS, 1
+    return shingles.PERMUTATIONS, 1
 
 
-def _keys(signatures: Signatures, places: Positions, meets: Hashes, band: slice) -> Hashes:
+def _keys(
+    signatures: shingles.Signatures, places: shingles.Positions, meets: shingles.Hashes, band: slice
+) -> shingles.Hashes:
     """A hash of each place's band and of what it meets others by."""
     keys = meets.copy()
     for chunk in _chunks(len(places)):
         for values in signatures[places[chunk], band].T:
-            keys[chunk] = mixed(keys[chunk] + values)
+            keys[chunk] = shingles.mixed(keys[chunk] + values)
     return keys
 
 
-def _meetings(keys: Hashes) -> Iterator[tuple[Positions, Positions]]:
+def _meetings(keys: shingles.Hashes) -> Iterator[tuple[shingles.Positions, shingles.Positions]]:
     """Positions of equal keys, the earlier first: all pairs of a small bucket, the first members and
     neighbours of a large one."""
     by_key = np.argsort(keys, kind="stable")
@@ -82,7 +84,9 @@ def _meetings(keys: Hashes) -> Iterator[tuple[Positions, Positions]]:
         yield by_key[first[apart] + leader], by_key[behind[apart]]
 
 
-def _agreements(signatures: Signatures, one: Positions, other: Positions) -> NDArray[np.uint8]:
+def _agreements(
+    signatures: shingles.Signatures, one: shingles.Positions, other: shingles.Positions
+) -> NDArray[np.uint8]:
     """How many of their values the signatures of each pair agree on."""
     agreements = np.zeros(len(one), dtype=np.uint8)
     for chunk in _chunks(len(one)):
@@ -90,7 +94,9 @@ def _agreements(signatures: Signatures, one: Positions, other: Positions) -> NDA
     return agreements
 
 
-def _bounded(codes: Positions, agreements: NDArray[np.uint8]) -> tuple[Positions, NDArray[np.uint8]]:
+def _bounded(
+    codes: shingles.Positions, agreements: NDArray[np.uint8]
+) -> tuple[shingles.Positions, NDArray[np.uint8]]:
     """The distinct pairs; of a text with very many earlier ones the most similar, and of similar ones the
     first and the nearest."""
     codes, kept = np.unique(codes, return_index=True)

@@ -30,15 +30,14 @@ from distill.duplicates.lsh import LEADERS, NEIGHBOURS
 from distill.recipe import Duplicates
 from distill.store import shards
 from distill.text import shingles
-from distill.text.shingles import PERMUTATIONS, Positions, Shingles, Signatures, SpooledList, jaccard, mixed
 
 VERSION = 1
 PAIRS_FROM = 0.65
 """Lowest similarity that is stored, unless the recipe's threshold is lower still."""
 BATCH_ROWS = 1024
 
-_NOTHING: Shingles = np.zeros(0, dtype=np.uint32)
-_NO_SIGNATURES: Signatures = np.zeros((0, PERMUTATIONS), dtype=np.uint8)
+_NOTHING: shingles.Shingles = np.zeros(0, dtype=np.uint32)
+_NO_SIGNATURES: shingles.Signatures = np.zeros((0, shingles.PERMUTATIONS), dtype=np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +56,10 @@ class Pair:
 class Rows:
     """The rows with a text, in order: their numbers and hashes."""
 
-    numbers: Positions
-    texts: Positions
-    questions: Positions
-    facts: Positions
+    numbers: shingles.Positions
+    texts: shingles.Positions
+    questions: shingles.Positions
+    facts: shingles.Positions
     """0: no copy of another question's."""
 
 
@@ -79,7 +78,7 @@ def find(sources: Sequence[str], section: Duplicates) -> Iterator[Pair]:
     suspects = np.unique(np.concatenate((one, other)))
     one, other = np.searchsorted(suspects, one), np.searchsorted(suspects, other)
     texts: list[int] = rows.texts[suspects].tolist()
-    with SpooledList() as spooled:
+    with shingles.SpooledList() as spooled:
         for found in shingles.sets(_texts(sources, rows.numbers[suspects]), section.shingle_words):
             spooled.append(found)
         leaders = np.arange(len(suspects))
@@ -91,7 +90,7 @@ def find(sources: Sequence[str], section: Duplicates) -> Iterator[Pair]:
 
 
 def _compared(
-    one: Positions, other: Positions, spooled: SpooledList, least: float
+    one: shingles.Positions, other: shingles.Positions, spooled: shingles.SpooledList, least: float
 ) -> Iterator[tuple[int, int, float]]:
     """The pairs that are similar enough, with their similarity; those of one `other` have to stand
     together."""
@@ -99,12 +98,12 @@ def _compared(
     for first, second in zip(one.tolist(), other.tolist(), strict=True):
         if second != place:
             place, later = second, spooled[second]
-        similarity = jaccard(spooled[first], later)
+        similarity = shingles.jaccard(spooled[first], later)
         if similarity >= least:
             yield first, second, similarity
 
 
-def _crowds(leaders: Positions) -> Iterator[list[int]]:
+def _crowds(leaders: shingles.Positions) -> Iterator[list[int]]:
     """The texts that lead to one and the same first text, where they are too many for each to be compared
     with each other."""
     while (leaders[leaders] != leaders).any():
@@ -115,7 +114,7 @@ def _crowds(leaders: Positions) -> Iterator[list[int]]:
 
 
 def _centred(
-    crowd: Sequence[int], texts: Sequence[int], spooled: SpooledList, least: float
+    crowd: Sequence[int], texts: Sequence[int], spooled: shingles.SpooledList, least: float
 ) -> Iterator[Pair]:
     """Pairs of each text of a crowd with the crowd's centre: the shingles that most of its first texts have.
 
@@ -126,15 +125,15 @@ def _centred(
     values, counts = np.unique(np.concatenate([spooled[member] for member in members]), return_counts=True)
     centre, name = (
         values[counts > len(members) // 2],
-        int(mixed(np.array([texts[crowd[0]]]).view(np.uint64)).view(np.int64)[0]),
+        int(shingles.mixed(np.array([texts[crowd[0]]]).view(np.uint64)).view(np.int64)[0]),
     )
     for member in crowd:
-        similarity = jaccard(centre, spooled[member])
+        similarity = shingles.jaccard(centre, spooled[member])
         if similarity >= least:
             yield Pair(name, texts[member], similarity)
 
 
-def _suspects(rows: Rows, file: IO[bytes], least: float) -> tuple[Positions, Positions]:
+def _suspects(rows: Rows, file: IO[bytes], least: float) -> tuple[shingles.Positions, shingles.Positions]:
     """Pairs of places in `rows` that look alike; a text that several rows have stands in the first of
     them."""
     _, first = np.unique(rows.texts, return_index=True)
@@ -145,7 +144,7 @@ def _suspects(rows: Rows, file: IO[bytes], least: float) -> tuple[Positions, Pos
         meets.append(hashes[places[-1]].view(np.uint64))
     entries = np.concatenate(places)
     signatures = (
-        np.memmap(file, dtype=np.uint8, mode="r").reshape(-1, PERMUTATIONS)
+        np.memmap(file, dtype=np.uint8, mode="r").reshape(-1, shingles.PERMUTATIONS)
         if len(entries)
         else _NO_SIGNATURES
     )
@@ -169,7 +168,7 @@ def _spooled(sources: Sequence[str], file: IO[bytes]) -> Rows:
     return Rows(*(np.frombuffer(values, dtype=np.int64) for values in found))
 
 
-def _texts(sources: Sequence[str], rows: Positions) -> Iterator[str]:
+def _texts(sources: Sequence[str], rows: shingles.Positions) -> Iterator[str]:
     """The texts of rows in ascending order; row groups without any of them are not read."""
     before = 0
     for source in sources:
@@ -183,7 +182,7 @@ def _texts(sources: Sequence[str], rows: Positions) -> Iterator[str]:
                     yield from _texts_of_group(parquet, group, wanted)
 
 
-def _texts_of_group(parquet: pq.ParquetFile, group: int, wanted: Positions) -> Iterator[str]:
+def _texts_of_group(parquet: pq.ParquetFile, group: int, wanted: shingles.Positions) -> Iterator[str]:
     before = 0
     for batch in parquet.iter_batches(
         batch_size=BATCH_ROWS, row_groups=[group], columns=["thinking", "answer"]

@@ -33,8 +33,7 @@ from distill.duplicates.pairs import Pair
 from distill.recipe import Duplicates
 from distill.records import Outline, Problem, Trace
 from distill.text import shingles
-from distill.text.shingles import PERMUTATIONS, Hashes, Positions, Shingles, Signatures, jaccard, mixed
-from distill.text.words import numbers, quantities
+from distill.text import words as reading
 
 VERSION = 3
 MIN_WORDS_ACROSS = 32
@@ -42,7 +41,7 @@ MIN_WORDS_ACROSS = 32
 COMMON = 20
 """More problems than this with the same stretch of words: instructions, or a template."""
 
-_NOTHING: Shingles = np.zeros(0, dtype=np.uint32)
+_NOTHING: shingles.Shingles = np.zeros(0, dtype=np.uint32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +110,11 @@ class Index:
         }
 
     def _near(
-        self, texts: Positions, best: Positions, order: Positions, pairs: Iterable[Pair]
+        self,
+        texts: shingles.Positions,
+        best: shingles.Positions,
+        order: shingles.Positions,
+        pairs: Iterable[Pair],
     ) -> dict[int, tuple[int, float]]:
         """Place of each near-duplicate in `texts` with the place of the one that stays and their
         similarity."""
@@ -170,7 +173,7 @@ def problems(rows: Sequence[Problem], section: Duplicates) -> dict[int, int]:
     }
     alike = np.array(
         [
-            min(len(own[a]), len(own[b])) and jaccard(own[a], own[b])
+            min(len(own[a]), len(own[b])) and shingles.jaccard(own[a], own[b])
             for a, b in zip(*map(_list, (one, other)), strict=True)
         ]
     )
@@ -191,21 +194,23 @@ def _prints(texts: Sequence[str], asked: Sequence[Problem], section: Duplicates)
         [known[problem.question, problem.reference] for problem in asked], dtype=np.uint64
     ).T
     counts = np.diff(words.bounds)
-    across = np.where((facts != 0) & (counts >= MIN_WORDS_ACROSS), mixed(facts ^ words.numbers), 0)
+    across = np.where((facts != 0) & (counts >= MIN_WORDS_ACROSS), shingles.mixed(facts ^ words.numbers), 0)
     signatures = shingles.signatures(*shingles.shingles(words, section.shingle_words))
     columns = (
         signed.view(np.int64).tolist()
-        for signed in (questions, mixed(words.identities() ^ questions), across)
+        for signed in (questions, shingles.mixed(words.identities() ^ questions), across)
     )
     for question, text, shared, count, signature in zip(*columns, counts.tolist(), signatures, strict=True):
         yield Print(question, text, shared or None, signature.tobytes() if count else None)
 
 
-def _questions(rows: Sequence[Problem], section: Duplicates) -> tuple[Hashes, Signatures, list[Shingles]]:
+def _questions(
+    rows: Sequence[Problem], section: Duplicates
+) -> tuple[shingles.Hashes, shingles.Signatures, list[shingles.Shingles]]:
     """A hash of the words, the signature and the sorted distinct shingles of each question."""
     texts, signatures, sets = (
         [np.zeros(0, dtype=np.uint64)],
-        [np.zeros((0, PERMUTATIONS), dtype=np.uint8)],
+        [np.zeros((0, shingles.PERMUTATIONS), dtype=np.uint8)],
         [],
     )
     for batch in shingles.batches(problem.question for problem in rows):
@@ -222,8 +227,8 @@ def _facts(problem: Problem) -> int:
     number and says too little."""
     reference = problem.reference or ""
     return (
-        _hash(" ".join([*sorted(quantities(problem.question)), "|", *reference.split()]))
-        if numbers(reference)
+        _hash(" ".join([*sorted(reading.quantities(problem.question)), "|", *reference.split()]))
+        if reading.numbers(reference)
         else 0
     )
 

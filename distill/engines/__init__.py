@@ -32,4 +32,5 @@ __all__ = [
     "cost_usd",
     "open_engine",
     "usage_of",
+    "vllm",
 ]

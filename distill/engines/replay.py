@@ -19,8 +19,7 @@ from typing import Any
 
 from distill.engines.protocol import Completion, EngineError, Request, failed, waited_for
 from distill.files import columns, guess, readers
-from distill.recipe import ProblemSource, RecipeError, Sampling, Teacher
-from distill.recipe.problems import names
+from distill.recipe import ProblemSource, RecipeError, Sampling, Teacher, names_in
 from distill.store import digest, list_shards
 from distill.text import endings
 
@@ -114,7 +113,7 @@ class _Read:
         present = f"the columns are {guess.listed(self._present)}" if self._present else "it has no rows"
         if not self._asked and self._present:
             return f"{teacher.model} has no question in any of {', '.join(QUESTIONS)}; {present}"
-        wanted = ", ".join(names(teacher.response))
+        wanted = ", ".join(names_in(teacher.response))
         return (
             f"{teacher.model} holds no completion in {wanted!r}; set teacher.response to the column that "
             f"does; {present}"
@@ -156,7 +155,7 @@ def _rows(teacher: Teacher) -> Iterator[Mapping[str, Any]]:
 def _of_row(row: Mapping[str, Any], teacher: Teacher) -> Iterator[dict[str, Any]]:
     """The completions of a row: one, or those of a list (OpenR1-Math keeps `generations` so)."""
     try:
-        found = columns.completions(row, names(teacher.response), names(teacher.thinking))
+        found = columns.completions(row, names_in(teacher.response), names_in(teacher.thinking))
     except ValueError:
         found = []
     for one in found:

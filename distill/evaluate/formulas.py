@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 from markupsafe import Markup, escape
 
-from distill.text.tables import inert
+from distill.text import inert
 
 LONGEST_FORMULA = 600
 """Characters; what is longer is shown as text."""

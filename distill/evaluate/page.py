@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from distill.evaluate import formulas
 from distill.evaluate.examples import Group
-from distill.text.tables import inert
+from distill.text import inert
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
 PRINTED = "\n\t"

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from distill.evaluate.decision import Planned, power
 from distill.progress import percent
 from distill.records import Comparison, Report, Score
-from distill.text.tables import aligned, cell, grid, inert
+from distill.text import aligned, cell, grid, inert
 
 HEADINGS = (
     "model",

@@ -14,7 +14,7 @@ from distill.evaluate import statistics
 from distill.evaluate.tally import Tally
 from distill.progress import percent
 from distill.records import Candidate, Outcome
-from distill.text.tables import aligned, inert
+from distill.text import aligned, inert
 
 EXAMPLES = 20
 LONGEST = 60

@@ -17,7 +17,7 @@ import pyarrow.dataset as ds
 from markupsafe import Markup, escape
 
 from distill.evaluate import formulas
-from distill.text.tables import inert
+from distill.text import inert
 
 if typing.TYPE_CHECKING:
     from starlette.applications import Starlette

@@ -14,8 +14,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from distill.text import inert
 from distill.text import thinking as think
-from distill.text.tables import inert
 
 ROLES = {
     **dict.fromkeys(("user", "human", "prompter"), "user"),

@@ -24,8 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from distill.files import columns, guess
-from distill.recipe import ProblemSource, RecipeError
-from distill.recipe.problems import names
+from distill.recipe import ProblemSource, RecipeError, names_in
 
 BAD_ROW = "distill:bad_row"
 """Key of a row that could not be read; its value says where and why."""
@@ -232,8 +231,14 @@ def _columns(source: ProblemSource, present: list[str]) -> list[str]:
     """The columns that the recipe needs, so that wide datasets are not read whole; raises RecipeError where
     one is not there."""
     language = source.language[1:] if source.language and source.language.startswith("@") else None
-    needed = (*names(source.question), source.reference, source.tests, *names(source.response), language)
-    others = (*names(source.thinking), *names(source.options), source.setup, source.entry_point)
+    needed = (
+        *names_in(source.question),
+        source.reference,
+        source.tests,
+        *names_in(source.response),
+        language,
+    )
+    others = (*names_in(source.thinking), *names_in(source.options), source.setup, source.entry_point)
     missing = [name for name in needed if name and columns.holder(name, present) is None]
     if missing and not (missing == [source.reference] and source.kind in ("code", "open")):
         raise RecipeError(

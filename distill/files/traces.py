@@ -29,12 +29,11 @@ from distill.files.readers import BAD_ROW, KNOWN, UNREADABLE, Row, file_rows
 from distill.files.reading import Reading
 from distill.progress import say
 from distill.records import Candidate, Kind, Opinions, Outcome, Problem, Trace, Verdict
-from distill.store import digest
-from distill.store.schema import schema
+from distill.store import digest, schema
 from distill.text import endings, language, thinking
 
 DEFAULT_KIND = "math"
-OURS = frozenset({"response", "model", "license", BAD_ROW, *schema(Candidate).names})
+OURS = frozenset({"response", "model", "license", BAD_ROW, *schema.schema(Candidate).names})
 LARGEST = 2**63 - 1
 """Of an integer that a column holds."""
 KINDS, OUTCOMES = get_args(Kind), get_args(Outcome)

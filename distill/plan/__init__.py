@@ -17,6 +17,7 @@ __all__ = [
     "as_json",
     "plan",
     "preflight",
+    "serving",
     "table",
     "teacher_ready",
 ]

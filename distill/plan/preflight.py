@@ -11,8 +11,7 @@ import sys
 from pathlib import Path
 
 from distill import hardware
-from distill.engines import ENGINES, EngineError
-from distill.engines.vllm.arguments import places, vllm_python
+from distill.engines import ENGINES, EngineError, vllm
 from distill.files import readers
 from distill.hardware import Device, devices, memory, shapes
 from distill.plan import costs, serving, training
@@ -175,7 +174,7 @@ def _servers_fit(dataset: DatasetRecipe, device: Device, gpus: int, remedy: str)
             f"{dataset.name}: vllm has no float64; set teacher.dtype to auto, bfloat16 or float32"
         )
     try:
-        places(
+        vllm.places(
             teacher,
             [str(number) for number in range(max(1, gpus))] if gpus or teacher.tensor_parallel > 1 else [],
         )
@@ -189,7 +188,7 @@ def _student_is_served(student: StudentRecipe, device: Device, gpus: int) -> Non
     if gpus == 0 and opened.tensor_parallel == 1:
         return
     try:
-        places(opened, [str(number) for number in range(max(1, gpus))])
+        vllm.places(opened, [str(number) for number in range(max(1, gpus))])
     except EngineError as error:
         told = str(error).replace("teacher.", "evaluation.")
         raise CannotRun(f"{student.name}: {told}; {_has(device, gpus)}") from error
@@ -197,7 +196,7 @@ def _student_is_served(student: StudentRecipe, device: Device, gpus: int) -> Non
 
 def _vllm_is_there(key: str, instead: str) -> None:
     """Refuses when the serving environment is missing: vllm cannot share one with Prefect."""
-    python = vllm_python()
+    python = vllm.vllm_python()
     missing = (
         importlib.util.find_spec("vllm") is None if python == sys.executable else not Path(python).is_file()
     )

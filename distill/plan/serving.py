@@ -12,10 +12,8 @@ from typing import NamedTuple
 
 from distill.engines import ENGINES
 from distill.hardware import Device, memory, shapes
-from distill.hardware.memory import GIB
 from distill.plan.costs import PROMPT_TOKENS, Range, measured
-from distill.recipe import StudentRecipe, Teacher, tables
-from distill.recipe.serving import Serving
+from distill.recipe import Serving, StudentRecipe, Teacher, tables
 
 REQUEST_TOKENS_PER_SECOND = Range(10.0, 21.0, 60.0)
 """Of one request to an API: DeepSeek tells 20 to 22 for its own (open-infra, day 6), 60 for the new V3."""
@@ -100,7 +98,7 @@ def student_engine(student: StudentRecipe, model: str, device: Device, gpus: int
 
 def spread(weights: float, device: Device, most: int = 16) -> int:
     """GPUs that hold a model's weights with room for a cache: a power of two, at most `most`."""
-    wide, room = 1, device.memory_gib * memory.VLLM_SHARE * GIB
+    wide, room = 1, device.memory_gib * memory.VLLM_SHARE * memory.GIB
     while 2 * wide <= most and wide * room < weights * WEIGHTS_ROOM:
         wide *= 2
     return wide
@@ -108,7 +106,7 @@ def spread(weights: float, device: Device, most: int = 16) -> int:
 
 def least_gib(model: Served, tokens: float) -> float:
     """Weights and one sequence's cache: the least that serving takes."""
-    return (model.weights + model.kv_bytes * tokens) / GIB
+    return (model.weights + model.kv_bytes * tokens) / memory.GIB
 
 
 def speed(
@@ -124,8 +122,8 @@ def speed(
     - At most `engine_tokens_per_second` for each of `engines` on a GPU, since a CPU core schedules each.
     """
     kv, wide = model.kv_bytes * (min(PROMPT_TOKENS, tokens) + tokens / 2), spread(model.weights, device)
-    room = device.memory_gib * memory.VLLM_SHARE * GIB
-    free = wide * (room - memory.SERVING_GIB * GIB) - model.weights
+    room = device.memory_gib * memory.VLLM_SHARE * memory.GIB
+    free = wide * (room - memory.SERVING_GIB * memory.GIB) - model.weights
     batch = max(1.0, min(float(MOST_SEQUENCES), sequences * wide, free / kv))
     weights = model.weights * (1 - (1 - model.dense_share) ** batch)
     reading = (weights + batch * kv) / (wide * device.bandwidth_gb_per_second * 1e9)

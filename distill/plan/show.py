@@ -7,7 +7,7 @@ from distill.plan.costs import Range
 from distill.plan.estimate import STAGES, Plan
 from distill.plan.training import CONTEXTS
 from distill.progress import duration, number
-from distill.text.tables import aligned, inert
+from distill.text import aligned, inert
 
 COUNTS = (
     "problems",

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 from distill.engines import ENGINES
 from distill.hardware import Device, flops_per_token, memory
-from distill.hardware.memory import GIB
 from distill.plan import costs, serving
 from distill.plan.costs import NOTHING, Estimate, Range, exact, measured, total
 from distill.progress import number
@@ -115,7 +114,7 @@ def memory_lines(
     used, shape = memory_of(student, dataset, device, gpus), memory.shape_of(student.base)
     cache = shape.kv_bytes() * student.training.max_length
     return [
-        exact("weights", "GiB", student.base.parameters * 2 / GIB, "in bf16"),
+        exact("weights", "GiB", student.base.parameters * 2 / memory.GIB, "in bf16"),
         exact("model states", "GiB/GPU", used.states, "weights, gradients, optimizer"),
         exact("activations", "GiB/GPU", used.activations),
         exact("loss", "GiB/GPU", used.loss),
@@ -126,7 +125,7 @@ def memory_lines(
             f"of {number(device.memory_gib)}",
         ),
         Estimate("host memory", "GiB", host_gib(student, gpus)),
-        exact("KV cache", "GiB", cache / GIB, f"{student.training.max_length:,} tokens in bf16"),
+        exact("KV cache", "GiB", cache / memory.GIB, f"{student.training.max_length:,} tokens in bf16"),
     ]
 
 
@@ -135,7 +134,7 @@ def host_gib(student: StudentRecipe, gpus: int) -> Range:
     weights, or with several GPUs the whole checkpoint that it gathers."""
     used = memory.gpus_used(student, gpus)
     whole = checkpoint_bytes(student) if used > 1 else student.base.parameters * 4
-    return Range(0.8, 1, 1.5).times(PROCESS_GIB * used + whole / GIB)
+    return Range(0.8, 1, 1.5).times(PROCESS_GIB * used + whole / memory.GIB)
 
 
 def checkpoint_bytes(student: StudentRecipe) -> float:
@@ -153,14 +152,14 @@ def disk(student: StudentRecipe, dataset: DatasetRecipe, traces: Range) -> list[
     """GiB on disk: the models that are downloaded, checkpoints and student, and the rows of all stages."""
     teacher = serving.served(dataset.teacher) if ENGINES[dataset.teacher.engine].local_weights else None
     downloads = student.base.parameters * 2 + (teacher.weights if teacher and costs.asked(dataset) else 0)
-    checkpoints = CHECKPOINTS.times(checkpoint_bytes(student) / GIB)
-    rows = measured("stored_bytes_per_token").times(traces.likely / GIB)
+    checkpoints = CHECKPOINTS.times(checkpoint_bytes(student) / memory.GIB)
+    rows = measured("stored_bytes_per_token").times(traces.likely / memory.GIB)
     encoded = costs.kept_examples(student, dataset).times(
-        TOKEN_BYTES * costs.row_tokens(dataset, student) / GIB
+        TOKEN_BYTES * costs.row_tokens(dataset, student) / memory.GIB
     )
-    kept = Range(1, 1, 1).times((downloads + student_bytes(student)) / GIB)
+    kept = Range(1, 1, 1).times((downloads + student_bytes(student)) / memory.GIB)
     return [
-        exact("checkpoint", "GiB", checkpoint_bytes(student) / GIB),
+        exact("checkpoint", "GiB", checkpoint_bytes(student) / memory.GIB),
         Estimate(
             "disk",
             "GiB",
@@ -253,8 +252,8 @@ def serving_table(student: StudentRecipe, device: Device) -> list[Serving]:
         rows.append(
             Serving(
                 name,
-                weights / GIB,
-                tuple((weights + each * context) / GIB for context in CONTEXTS),
+                weights / memory.GIB,
+                tuple((weights + each * context) / memory.GIB for context in CONTEXTS),
                 memory.served_sequences(shape, precision, CONTEXTS[-1], device),
             )
         )

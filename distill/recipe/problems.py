@@ -67,11 +67,11 @@ class ProblemSource(Section):
     @model_validator(mode="after")
     def _thinking_of_responses(self) -> "ProblemSource":
         """Each column of thinking belongs to one of completions."""
-        if len(names(self.thinking)) not in (0, len(names(self.response))):
+        if len(names_in(self.thinking)) not in (0, len(names_in(self.response))):
             raise ValueError("`thinking` names as many columns as `response`")
         return self
 
 
-def names(columns: str | tuple[str, ...] | None) -> tuple[str, ...]:
+def names_in(columns: str | tuple[str, ...] | None) -> tuple[str, ...]:
     """The columns that a key names, one or several."""
     return (columns,) if isinstance(columns, str) else columns or ()

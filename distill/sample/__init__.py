@@ -20,6 +20,9 @@ __all__ = [
     "SamplingKeys",
     "StoppedByHand",
     "Watch",
+    "keys",
+    "prompt_checks",
     "require_prices",
     "sample",
+    "traces",
 ]

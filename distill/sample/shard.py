@@ -20,8 +20,16 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from distill import verifiers
-from distill.engines import ENGINES, STOPPED, Completion, Engine, EngineError, Request
-from distill.engines.completions import LOOK_SECONDS, Completions
+from distill.engines import (
+    ENGINES,
+    LOOK_SECONDS,
+    STOPPED,
+    Completion,
+    Completions,
+    Engine,
+    EngineError,
+    Request,
+)
 from distill.recipe import Sampling, Teacher, Verification
 from distill.records import Message, Problem, Trace, Verdict
 from distill.sample import prompt_checks, traces

@@ -16,7 +16,7 @@ from functools import cache
 from importlib import resources
 from typing import Any, BinaryIO
 
-from distill.recipe import dataset
+from distill.recipe import Sandbox
 from distill.sandbox import bubblewrap, runs
 from distill.sandbox.runs import Job, Ran
 
@@ -27,7 +27,7 @@ START_SECONDS = 120.0
 class Box:
     """A running fork server; `protected` is False for one without namespaces."""
 
-    def __init__(self, limits: dataset.Sandbox, protected: bool = True) -> None:
+    def __init__(self, limits: Sandbox, protected: bool = True) -> None:
         self.limits = limits
         interpreter = bubblewrap.interpreter(limits.python)
         command = bubblewrap.command(interpreter) if protected else list(interpreter.command)

@@ -18,7 +18,7 @@ from functools import cache
 from queue import LifoQueue
 from typing import Any, TypeVar
 
-from distill.recipe import dataset
+from distill.recipe import Sandbox
 from distill.sandbox.box import Box
 from distill.sandbox.bubblewrap import REMEDY
 from distill.sandbox.runs import BoxDied, InfraError, Job, Ran, SandboxError
@@ -33,7 +33,7 @@ are hardly chance."""
 class Boxes:
     """So many boxes, and as many threads for those who want futures."""
 
-    def __init__(self, limits: dataset.Sandbox, workers: int | None = None) -> None:
+    def __init__(self, limits: Sandbox, workers: int | None = None) -> None:
         self.limits = limits
         count = workers or len(os.sched_getaffinity(0))
         self.threads = ThreadPoolExecutor(count, thread_name_prefix="sandbox")
@@ -102,13 +102,13 @@ class Boxes:
             box.close()
 
 
-def check(limits: dataset.Sandbox) -> None:
+def check(limits: Sandbox) -> None:
     """Raises SandboxError, with cause and remedy, where programs cannot be run."""
     protected(limits)
 
 
 @cache
-def protected(limits: dataset.Sandbox) -> bool:
+def protected(limits: Sandbox) -> bool:
     """True when a box here holds; False when it does not and the recipe wants programs run all the same."""
     try:
         prove(limits)
@@ -146,7 +146,7 @@ print(json.dumps(found))
 """
 
 
-def prove(limits: dataset.Sandbox) -> None:
+def prove(limits: Sandbox) -> None:
     """Runs a program that tries what it must not be able to do; raises SandboxError or BoxDied."""
     token = os.urandom(8).hex()
     with socket.create_server(("127.0.0.1", 0)) as listener, tempfile.NamedTemporaryFile() as file:
@@ -169,14 +169,14 @@ def prove(limits: dataset.Sandbox) -> None:
 _opening = threading.Lock()
 
 
-def boxes(limits: dataset.Sandbox, workers: int | None = None) -> Boxes:
+def boxes(limits: Sandbox, workers: int | None = None) -> Boxes:
     """The boxes of this process for these limits (workers None: one for each core)."""
     with _opening:
         return _boxes(limits, workers or len(os.sched_getaffinity(0)))
 
 
 @cache
-def _boxes(limits: dataset.Sandbox, workers: int) -> Boxes:
+def _boxes(limits: Sandbox, workers: int) -> Boxes:
     opened = Boxes(limits, workers)
     atexit.register(opened.close)
     _open.append(opened)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from distill.recipe import dataset
+from distill.recipe import Sandbox
 
 STDERR_BYTES = 4000
 GRACE_SECONDS = 60.0
@@ -159,7 +159,7 @@ def prepare(jobs: Sequence[Job], stack: contextlib.ExitStack) -> list[Run]:
     return prepared
 
 
-def drive(running: Sequence[Run], limits: dataset.Sandbox) -> None:
+def drive(running: Sequence[Run], limits: Sandbox) -> None:
     """Reads all streams until every run has its report; raises BoxDied."""
     limit = limits.output_mb << 20
     deadline = time.monotonic() + LOAD_FACTOR * limits.timeout_seconds + GRACE_SECONDS

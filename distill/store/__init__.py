@@ -4,14 +4,15 @@ It knows records and their schema, and nothing of what a stage does. `shards`, `
 `catalogue` bring Arrow with them: they are modules of their own, so that naming a folder stays light.
 """
 
-from distill.store.folders import Folder, locked, set_aside, write_record
-from distill.store.keys import Busy, Damaged, NotMade, StoreError, digest, fingerprint, slug
+from distill.store.folders import Folder, Missing, locked, set_aside, write_record
+from distill.store.keys import Busy, Damaged, NotMade, StoreError, digest, fingerprint, model_identity, slug
 from distill.store.paths import exists, list_shards, read_text, remove, write_text
 
 __all__ = [
     "Busy",
     "Damaged",
     "Folder",
+    "Missing",
     "NotMade",
     "StoreError",
     "catalogue",
@@ -19,8 +20,12 @@ __all__ = [
     "digest",
     "exists",
     "fingerprint",
+    "folders",
+    "keys",
     "list_shards",
     "locked",
+    "model_identity",
+    "paths",
     "read_text",
     "remove",
     "schema",

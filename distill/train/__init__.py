@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from distill import hardware, workers
-from distill.hardware.memory import SHARDED_PARAMETERS
+from distill.hardware import memory
 from distill.progress import say
 from distill.recipe import Base, Training
 from distill.records import Checkpoint
@@ -190,7 +190,7 @@ def _launcher(base: Base, training: Training, host: Host) -> tuple[str, ...]:
     FSDP shards the model over the GPUs. A LoRA's trained parts are small, and so is a small model: each GPU
     has them all. Hosts without a GPU have one process each.
     """
-    gpus, small = len(hardware.gpus()), base.parameters < SHARDED_PARAMETERS
+    gpus, small = len(hardware.gpus()), base.parameters < memory.SHARDED_PARAMETERS
     if host.hosts == 1 and (gpus < 2 or small):
         return ()
     if not gpus:
@@ -233,3 +233,16 @@ def _environment(launcher: tuple[str, ...]) -> dict[str, str]:
     host, first = Host.here(), os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     alone = {"CUDA_VISIBLE_DEVICES": first, **({"RANK": str(host.rank)} if host.hosts > 1 else {})}
     return {**grows, **workers.environment(), **quiet, **({} if launcher else alone)}
+
+
+__all__ = [
+    "Host",
+    "TrainingError",
+    "guards",
+    "metrics",
+    "model_card",
+    "prepare",
+    "student_template",
+    "tokens",
+    "train",
+]

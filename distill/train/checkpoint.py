@@ -10,9 +10,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from distill.recipe import Base, Training
-from distill.recipe.dataset import CONFIGS
-from distill.text.chat_template import load_tokenizer
+from distill.recipe import CONFIGS, Base, Training
+from distill.text import chat_template
 from distill.train import guards, student_template
 
 COMPLETE = (
@@ -29,7 +28,7 @@ def prepare(base: Base, target: Path) -> None:
     scratch = target.with_name(f".{target.name}.tmp")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    tokenizer = load_tokenizer(str(source), trust_remote_code=base.trust_remote_code)
+    tokenizer = chat_template.load_tokenizer(str(source), trust_remote_code=base.trust_remote_code)
     student_template.require_tokens(base, tokenizer.get_added_vocab())
     first_eos = tokenizer.eos_token_id
     tokenizer.eos_token, tokenizer.pad_token = base.end_of_turn, base.pad_token

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
-from distill.text.chat_template import PROOFS
+from distill.text import chat_template
 
 PROVEN_FIRST, PROVEN_EACH = 64, 127
 """The first texts of a process, and one of so many, are encoded by the tokenizer itself too, and compared.
@@ -34,7 +34,7 @@ class Encoder:
         self._rust = getattr(tokenizer, "backend_tokenizer", None)
         self._tiktoken = None if self._rust is None else like_tiktoken(json.loads(self._rust.to_str()))
         if self._tiktoken is not None:
-            proofs = (*PROOFS, *self._added, *(f"a {text}\n\n{text}b" for text in self._added))
+            proofs = (*chat_template.PROOFS, *self._added, *(f"a {text}\n\n{text}b" for text in self._added))
             self.exact = any(self._own(text) != self._fast(text) for text in proofs)
 
     @property

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from distill.recipe.dataset import Base
+from distill.recipe import Base
 from distill.train.tokens import Rows
 from distill.workers import Say
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from distill import hardware
 from distill.hardware import Gpu, memory
-from distill.recipe.dataset import Base
+from distill.recipe import Base
 from distill.store import write_text
 from distill.train.rows import Ints
 

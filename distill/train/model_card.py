@@ -13,10 +13,10 @@ from typing import Any
 
 from distill.hardware import shapes
 from distill.progress import duration
-from distill.recipe.dataset import StudentRecipe
+from distill.recipe import StudentRecipe
 from distill.records import Checkpoint
 from distill.store import write_text
-from distill.text.tables import inert
+from distill.text import inert
 
 TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 HUB_LICENCES = re.compile(

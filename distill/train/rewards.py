@@ -25,9 +25,8 @@ from typing import Any
 
 from distill.recipe import Verification
 from distill.records import Candidate, Problem, Trace
-from distill.text import boxed, form, language
-from distill.text.prompts import render
-from distill.text.thinking import CLOSE, OPEN, Parts, join, split
+from distill.text import boxed, form, language, thinking
+from distill.text import prompts as templates
 from distill.verifiers import by_rules, row_errors, rules
 
 UNJUDGED = frozenset({"error", "unparsed_reference", "unverified"})
@@ -51,7 +50,7 @@ class _Turn:
     """What the model said: as one text with tags, and taken apart."""
 
     text: str
-    parts: Parts
+    parts: thinking.Parts
 
 
 Completion = str | Sequence[dict[str, Any]]
@@ -144,7 +143,7 @@ def grpo_rows(
             yield {
                 "prompt": [
                     {"role": message.role, "content": message.content}
-                    for message in render(problem, template, system)
+                    for message in templates.render(problem, template, system)
                 ],
                 "kind": problem.kind,
                 "reference": problem.reference,
@@ -178,15 +177,15 @@ def _turns(
 def _turn(completion: Completion, prefill: str) -> _Turn:
     """The last assistant message of a completion."""
     if isinstance(completion, str):
-        return _Turn(prefill + completion, split(completion, prefill=prefill))
+        return _Turn(prefill + completion, thinking.split(completion, prefill=prefill))
     said = [message for message in completion if message.get("role") == "assistant"][-1:]
     content = "".join(_text(message.get("content")) for message in said)
     reasoning = "".join(
         _text(message.get("reasoning_content") or message.get("thinking")) for message in said
     )
     if reasoning:
-        return _Turn(join(reasoning, content), split(content, reasoning))
-    return _Turn(prefill + content, split(content, prefill=prefill))
+        return _Turn(thinking.join(reasoning, content), thinking.split(content, reasoning))
+    return _Turn(prefill + content, thinking.split(content, prefill=prefill))
 
 
 def _text(content: Any) -> str:
@@ -204,7 +203,7 @@ def _opened_by(prompt: Any) -> str:
         if prompt[-1]["role"] == "assistant"
         else ""
     )
-    return OPEN if opened.rstrip().endswith(OPEN) else ""
+    return thinking.OPEN if opened.rstrip().endswith(thinking.OPEN) else ""
 
 
 def _problem(columns: dict[str, Any], prompt: Any, row: int) -> Problem:
@@ -232,13 +231,16 @@ def _written(value: Any) -> str | None:
     return value if value is None or isinstance(value, str) else json.dumps(value)
 
 
-def _trace(problem: Problem, parts: Parts) -> Trace:
+def _trace(problem: Problem, parts: thinking.Parts) -> Trace:
     return Trace(problem, "", 0, parts.thinking, parts.answer, parts.think_closed, "stop")
 
 
 def _well_formed(turn: _Turn, problem: Problem) -> bool:
     """One think block at the start, and one final answer behind it that a reader can see."""
-    one_block = turn.text.lstrip().startswith(OPEN) and turn.text.count(OPEN) == turn.text.count(CLOSE) == 1
+    one_block = (
+        turn.text.lstrip().startswith(thinking.OPEN)
+        and turn.text.count(thinking.OPEN) == turn.text.count(thinking.CLOSE) == 1
+    )
     if not one_block or not (turn.parts.thinking or "").strip() or not turn.parts.answer.strip():
         return False
     if form.fault(_trace(problem, turn.parts)):
@@ -267,7 +269,7 @@ def _boxed(answer: str) -> set[str]:
     return set(contents)
 
 
-def _consistency(parts: Parts, problem: Problem) -> float | None:
+def _consistency(parts: thinking.Parts, problem: Problem) -> float | None:
     text = parts.thinking or parts.answer
     shown = text if problem.language in language.HOME else _COVERS.sub(" ", text)
     return language.share(

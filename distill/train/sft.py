@@ -17,7 +17,7 @@ from transformers.trainer_pt_utils import BatchRebalanceSampler
 from transformers.utils.import_utils import is_liger_kernel_available
 from trl import SFTConfig, SFTTrainer
 
-from distill.hardware.memory import PASS_TOKENS, WIDTH_MULTIPLE
+from distill.hardware import memory
 from distill.recipe import Training
 from distill.train import attention, batches, checkpoint, guards, metrics
 from distill.train.rows import Ints
@@ -40,7 +40,7 @@ class Cut(NamedTuple):
         """Raises ValueError where a step cannot be cut for the processes that there are."""
         world = int(os.environ.get("WORLD_SIZE", "1"))
         if end_to_end:
-            tokens = training.device_tokens or PASS_TOKENS[-1]
+            tokens = training.device_tokens or memory.PASS_TOKENS[-1]
             passes = batches.passes_of_a_step(lengths, training.batch_size, world, tokens, training.seed)
             return cls(max(2, training.batch_size // (passes * world)), passes, world, end_to_end)
         rows = min(training.device_batch_size, max(1, training.batch_size // world))
@@ -261,7 +261,7 @@ def _arguments(training: Training, folder: Path, rows: int, cut: Cut) -> SFTConf
         padding_free=cut.end_to_end,
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,
-        pad_to_multiple_of=WIDTH_MULTIPLE if on_gpu and padded else None,
+        pad_to_multiple_of=memory.WIDTH_MULTIPLE if on_gpu and padded else None,
         # Rows of about one length share a micro-batch; which ones share an optimizer step stays random.
         train_sampling_strategy="batch_rebalance" if cut.passes * cut.world > 1 and padded else "random",
         use_liger_kernel=on_gpu and is_liger_kernel_available(),

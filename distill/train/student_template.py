@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.hardware import shapes
-from distill.recipe import Base, RecipeError
-from distill.recipe.dataset import CONFIGS
+from distill.recipe import CONFIGS, Base, RecipeError
 from distill.text import chat_template
 
 FILE = ".jinja"

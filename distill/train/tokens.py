@@ -33,8 +33,7 @@ import numpy as np
 from distill import workers
 from distill.recipe import Training
 from distill.records import Example
-from distill.store import folders, shards, write_text
-from distill.store.paths import fsync
+from distill.store import folders, paths, shards, write_text
 from distill.train import rows
 from distill.train.encoder import Encoder
 from distill.train.rows import Encoded, Failure, Ints
@@ -259,9 +258,9 @@ def write(folder: Path, made: Encoded) -> None:
     told = {"rows": len(made.ends), "tokens": len(made.tokens), "encoder": made.encoder}
     (scratch / TOLD).write_text(json.dumps({**told, "failures": made.failures}), encoding="utf-8")
     for path in (*scratch.iterdir(), scratch):
-        fsync(path)
+        paths.fsync(path)
     os.rename(scratch, folder)
-    fsync(folder.parent)
+    paths.fsync(folder.parent)
 
 
 class Rows:

@@ -12,19 +12,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from distill.files.traces import DEFAULT_KIND
+from distill.files import traces as rows_of_files
 from distill.progress import percent, say
 from distill.records import Opinions
-from distill.store import write_text
-from distill.store.paths import replacing
-from distill.store.schema import columns
-from distill.text.tables import aligned, grid, inert
+from distill.store import paths, schema, write_text
+from distill.text import aligned, grid, inert
 
 Row = Mapping[str, Any]
 COUNTED = ("source", "kind", "outcome", "verifier", "verify_seconds", "judge_outcome", "majority_outcome")
 """Columns of a row of verdicts that `summarise` looks at; absent ones count as not there."""
 SHOWN = "id problem_id source kind question reference answer outcome verifier detail extracted".split()  # noqa: SIM905
-OPINIONS = tuple(name for name, _ in columns(Opinions))
+OPINIONS = tuple(name for name, _ in schema.columns(Opinions))
 PARSE_FAILURES = ("unparsed_answer", "unparsed_reference")
 RATES = "correct,wrong,no answer,unparsed,timeout,error,unverified".split(",")  # noqa: SIM905
 HEADINGS = ("source", "kind", "traces", *RATES, "ms each")
@@ -67,7 +65,7 @@ def summarise(rows: Iterable[Row]) -> list[Summary]:
     """A summary for each source and kind, in order of their names."""
     found: dict[tuple[str, str], Summary] = {}
     for row in rows:
-        key = (row.get("source") or "file", row.get("kind") or DEFAULT_KIND)
+        key = (row.get("source") or "file", row.get("kind") or rows_of_files.DEFAULT_KIND)
         found.setdefault(key, Summary(*key)).add(row)
     return [found[key] for key in sorted(found)]
 
@@ -124,7 +122,7 @@ def disagreements(rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
 def write_disagreements(rows: Iterable[Row], path: str) -> int:
     """Writes the rows on which opinions differ as JSON Lines, and returns how many."""
     count = 0
-    with replacing(path) as file:
+    with paths.replacing(path) as file:
         for row in disagreements(rows):
             file.write(json.dumps(row, ensure_ascii=False, default=str).encode("utf-8", "replace") + b"\n")
             count += 1

@@ -9,9 +9,8 @@ import pytest
 from distill.collect import collect
 from distill.files import guess
 from distill.files.readers import read_rows
-from distill.recipe import Verification, load_dataset
+from distill.recipe import Verification, load_dataset, names_in
 from distill.recipe.dataset import CONFIGS
-from distill.recipe.problems import names
 from distill.store import shards
 from flows.cli import main
 
@@ -176,6 +175,6 @@ def test_inspect_reads_a_set_as_its_recipe_does(tmp_path: Path, name: str) -> No
     found = guess.guess([ROWS[name](n) for n in range(2, 8)])
     assert found.question == wanted.question
     if name in WITH_TRACES:
-        assert found.response == names(teacher.response) and found.thinking == names(teacher.thinking)
+        assert found.response == names_in(teacher.response) and found.thinking == names_in(teacher.thinking)
     if name != "numinamath-cot":
         assert found.reference == (wanted.reference or "")

@@ -17,12 +17,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from distill import hardware, workers
-from distill.text.chat_template import THINK_TAGS, encode_prompt, load_tokenizer
+from distill.text import chat_template
 
 if TYPE_CHECKING:
     from distill.engines.transformers.generation import Row
 
-KEPT = (*THINK_TAGS, "<answer>", "</answer>")
+KEPT = (*chat_template.THINK_TAGS, "<answer>", "</answer>")
 """Tags that stay in the text although some tokenizers have them as special tokens."""
 
 Turns = tuple[tuple[str, str], ...]
@@ -113,7 +113,7 @@ class Chat:
 
         messages = [{"role": role, "content": text} for role, text in turns]
         try:
-            return encode_prompt(self.tokenizer, messages, prefill)
+            return chat_template.encode_prompt(self.tokenizer, messages, prefill)
         except TemplateError as error:
             remedy = "the model needs another template"
             if turns[0][0] == "system":
@@ -174,7 +174,7 @@ def told(row: "Row", content: str | None, **more: Any) -> dict[str, Any]:
 
 def open_chat(settings: Settings) -> Chat:
     """The chat of the settings' model; BackendError says why there is none."""
-    return Chat(_loaded(load_tokenizer, settings))
+    return Chat(_loaded(chat_template.load_tokenizer, settings))
 
 
 def open_model(settings: Settings) -> Any:

@@ -16,7 +16,7 @@ from distill.engines.protocol import EngineError
 from distill.engines.transformers import model_name
 from distill.hardware import memory, shapes
 from distill.recipe import Teacher
-from distill.text.chat_template import tokenizer_file
+from distill.text import chat_template
 from distill.workers import ROOT
 
 BESIDE_CACHE_GIB = 4.0
@@ -92,7 +92,7 @@ def vllm_python() -> str:
 def hides_tags(teacher: Teacher) -> bool:
     """Whether think or answer tags are special tokens, which vLLM leaves out of a text unless told not to."""
     for name in ("tokenizer.json", "tokenizer_config.json"):
-        path = tokenizer_file(model_name(teacher), name, teacher.revision)
+        path = chat_template.tokenizer_file(model_name(teacher), name, teacher.revision)
         if path is not None:
             held = json.loads(path.read_text(encoding="utf-8"))
             tokens = [*held.get("added_tokens", ()), *held.get("added_tokens_decoder", {}).values()]
