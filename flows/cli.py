@@ -289,7 +289,7 @@ def _look_ups(family: "Family[argparse.ArgumentParser]") -> None:
     compare.add_argument("runs", metavar="RUN", nargs="+", help=text)
     regrade = _command(family, "regrade")
     regrade.add_argument(
-        "student", metavar="STUDENT", help="its name or .toml file, or a folder's name in the store"
+        "run", metavar="STUDENT", help="its name or .toml file, or a folder's name in the store"
     )
     inspect = _command(family, "inspect")
     inspect.add_argument(

@@ -241,7 +241,7 @@ def regrade(options: Options) -> None:
     from distill.evaluate import runs
     from distill.verify import verify as judged
 
-    path = catalogue.report_path(_named(options.student))
+    path = catalogue.report_path(_named(options.run))
     regraded = runs.Regraded()
     with progress.showing():
         for found in catalogue.verdicts(catalogue.load_report(path).fingerprint):

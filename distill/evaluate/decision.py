@@ -16,9 +16,20 @@ from distill.records import FEWEST_PROBLEMS, Comparison, Promotion, Role, Rule, 
 
 SIGNIFICANT = 0.05
 OVERALL = "all"
-SPREADS = (0.2, 0.8)
-"""Shares of the largest possible variance that the samples of a problem have: problems that are nearly all
-solved always or never, and problems that are all alike."""
+
+
+class Spread(NamedTuple):
+    """What a difference of pass@1 varies by from problem to problem."""
+
+    samples: float
+    """Variance of a problem's samples, as a share of the largest possible."""
+    change: float
+    """Standard deviation of what a student gains from problem to problem."""
+
+
+SPREADS = Spread(0.33, 0.05), Spread(0.9, 0.2)
+"""The ends of what `benchmarks/promotions.py` plants: problems that are nearly always or nearly never solved
+and gain alike, and problems much alike that gain unevenly."""
 SHARES: dict[Rule, str] = {
     "truncated": "of the completions are cut at max_tokens",
     "language_mixing": "of the completions mix languages",
@@ -143,7 +154,8 @@ def sees(suite: Planned, points: float, targets: int = 1) -> Chances:
     if suite.problems < FEWEST_PROBLEMS:
         return Chances(0.0, 0.0)
     critical = statistics.critical_value(suite.problems - 1, 1 - SIGNIFICANT / max(targets, 1))
-    errors = (math.sqrt(2 * 0.25 * spread / (suite.samples * suite.problems)) for spread in SPREADS)
+    variances = (2 * 0.25 * one.samples / suite.samples + one.change**2 for one in SPREADS)
+    errors = (math.sqrt(variance / suite.problems) for variance in variances)
     high, low = (NormalDist().cdf(points / 100 / error - critical) for error in errors)
     return Chances(low, high)
 
@@ -152,8 +164,7 @@ def power(suites: Sequence[Planned], points: float = 5.0) -> str:
     """What each target can see, in a sentence: in how many cases a student that is so many points better is
     found better beyond chance; empty without a target.
 
-    A range, from problems that are much alike, where samples vary most, to problems that are nearly always or
-    nearly never solved. pass@1 is taken to be 50 %, where errors are largest, and each problem to gain alike.
+    A range, by how much problems differ (`SPREADS`). pass@1 is taken to be 50 %, where errors are largest.
     """
     targets, said = [one for one in suites if one.target], []
     for one in targets:
