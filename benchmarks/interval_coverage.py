@@ -5,8 +5,8 @@
 
 A problem's pass rate is a draw from a beta distribution with the mean and the concentration of the cell: 0.5
 for problems that are nearly always or nearly never solved, 10 for problems much alike. Means above 0.5 mirror
-those below. `binomial` is the coverage of the Jeffreys interval by exact summation where n = 1: there the
-number of possible intervals is so small that no interval covers 95 % everywhere.
+those below. With one sample a problem the coverage is summed exactly. Where few problems are ever solved so
+few intervals are possible that none covers 95 % everywhere.
 """
 
 import argparse

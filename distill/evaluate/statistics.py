@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-MEANS, CORRELATIONS, ANGLES = 400, 32, 4097
+MEANS, CORRELATIONS, ANGLES = 400, 96, 4097
 """Points of the grids that distributions are integrated on."""
 EDGES = np.sin(np.linspace(0, np.pi / 2, MEANS + 1)) ** 2
 """Equal steps of the angle: each interval between two edges has equal weight in Jeffreys' prior."""
@@ -59,8 +59,9 @@ def interval(counts: Sequence[tuple[int, int]]) -> Interval:
 
     The equal-tailed posterior of the mean of a beta-binomial model: a problem's pass rate is a draw from a
     beta distribution (Williams 1975, Biometrics 31, 949-952). With one sample a problem it is the Jeffreys
-    interval (Brown, Cai and DasGupta 2001, Statistical Science 16, 101-133). The intra-class correlation has
-    a uniform prior. `benchmarks/interval_coverage.py` measures how often it holds the truth.
+    interval (Brown, Cai and DasGupta 2001, Statistical Science 16, 101-133). Mean and intra-class correlation
+    have the prior of Jeffreys for a proportion. `benchmarks/interval_coverage.py` measures how often it holds
+    the truth.
     """
     if len(counts) < 2:
         return Interval(0.0, 1.0)
@@ -102,7 +103,7 @@ def _urn(first: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """
     draws = np.arange(first, first + DRAWS, dtype=float)
     means = np.sin((np.arange(MEANS) + 0.5) / MEANS * np.pi / 2) ** 2
-    correlation = (np.arange(CORRELATIONS) + 0.5) / CORRELATIONS
+    correlation = np.sin((np.arange(CORRELATIONS) + 0.5) / CORRELATIONS * np.pi / 2) ** 2
     added = draws[:, None] * (correlation / (1 - correlation))
     return np.log(means[:, None] + added[:, None, :]), np.log1p(added)
 
