@@ -15,7 +15,7 @@ from prefect import flow, task
 
 from distill import evaluate, hardware, verify
 from distill.engines import ENGINES, vllm
-from distill.evaluate import Measured
+from distill.evaluate import Measured, Planned
 from distill.plan import serving
 from distill.progress import say
 from distill.recipe import Base, Evaluation, Opened, RecipeError, StudentRecipe, Teacher
@@ -72,8 +72,9 @@ def evaluate_stage(folders: Folders, recipe: StudentRecipe) -> str:
 
 
 def collect_suites(evaluation: Evaluation, model: Model) -> None:
-    """Makes or reuses the problems of all suites, before anything is paid for; raises RecipeError that names
-    one that cannot be reached."""
+    """Makes or reuses the problems of all suites, before anything is paid for, and says what they can see;
+    raises RecipeError that names one that cannot be reached."""
+    planned = list[Planned]()
     for suite in evaluation.suites:
         held_out = Folders.held_out(evaluation, suite, model)
         verify.require(held_out.kinds, evaluation.verification)
@@ -85,6 +86,9 @@ def collect_suites(evaluation: Evaluation, model: Model) -> None:
                 "evaluation.targets or evaluation.regressions, or name a file of yours: "
                 f'{{ like = "{suite.name}", path = "FILE.jsonl" }}'
             ) from error
+        rows = held_out.problems.needed("distill evaluate")["rows"]
+        planned.append(Planned(suite.name, rows, suite.n, suite not in evaluation.regressions))
+    say(f"evaluation: {evaluate.power(planned)}", once="power of the suites")
 
 
 def tell_not_screened(evaluation: Evaluation, folders: Folders) -> None:
