@@ -162,7 +162,7 @@ written; verdicts of a judge model are left out. The last line is the path of re
         ("e7e3b377",),
     ),
     "view": Help(
-        "shows the rows of a dataset in a browser, with filters and siblings side by side",
+        "shows the rows of a dataset or an evaluation in a browser, with filters",
         "Prints the address of the page, which only this machine can open. It runs until Ctrl-C.",
         ("tiny", "data/store/datasets/tiny-0a1b2c3d4e5f --port 8300", "verdicts.parquet"),
     ),
@@ -306,7 +306,9 @@ def _look_ups(family: "Family[argparse.ArgumentParser]") -> None:
     trace.add_argument("id", metavar="ID", help="a trace's id, or the start of it")
     view = _command(family, "view")
     view.add_argument(
-        "what", metavar="ROWS", help="a dataset's name or folder, a folder of Parquet files, or one of them"
+        "what",
+        metavar="ROWS",
+        help="a dataset's name or folder, an evaluated student, a folder of Parquet files, or one of them",
     )
     view.add_argument("--port", type=int, default=8265, help="port to listen on (default: 8265)")
 

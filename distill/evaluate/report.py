@@ -230,7 +230,7 @@ def _difference(comparison: Comparison) -> str:
     )
     error = f"standard error {100 * comparison.standard_error:.1f}, {comparison.problems} problems"
     if comparison.p_adjusted is not None:
-        error += f", p {comparison.p_adjusted:.3f} (Holm)"
+        error += f", {chance(comparison.p_adjusted)}"
     if comparison.regression:
         error += ", must be no worse"
     return f"{comparison.better} - {comparison.than}{where}: {points}, {error}"
@@ -246,3 +246,8 @@ def plain(value: object) -> str:
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return ", ".join(value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def chance(p_value: float) -> str:
+    """A p-value with Holm's correction, to three places."""
+    return "p < 0.001 (Holm)" if p_value < 0.001 else f"p {p_value:.3f} (Holm)"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import NamedTuple
 
-from distill.evaluate import statistics
+from distill.evaluate import report, statistics
 from distill.evaluate.tally import Tally
 from distill.progress import percent
 from distill.records import Candidate, Outcome
@@ -76,7 +76,7 @@ def _said(one: Difference) -> str:
     return (
         f"{one.first} - {one.second} on {one.source}: {100 * difference:+.1f} "
         f"({100 * low:+.1f} to {100 * high:+.1f}), standard error {100 * error:.1f}, {problems} problems, "
-        f"p {one.p_adjusted:.3f} (Holm): {verdict}"
+        f"{report.chance(one.p_adjusted)}: {verdict}"
     )
 
 

@@ -92,23 +92,25 @@ def report_path(run: str) -> str:
 
 
 def rows_of(what: str) -> list[str]:
-    """The Parquet files with rows to look at: a file, a folder, or the newest dataset of a name; raises
-    NotMade when there are none."""
+    """The Parquet files with rows to look at: a file, a folder, the newest dataset of a name, or a student's
+    answers on held-out problems; raises NotMade when there are none."""
     if what.endswith(".parquet") and exists(what):
         return [what]
-    named = [
-        folder
-        for folder in _folders("datasets", "made.json")
-        if what in ((name := folder.rsplit("/", 1)[1]), name.rpartition("-")[0])
-    ]
+    made = _folders("datasets", "made.json")
+    named = [one for one in made if what in ((name := one.rsplit("/", 1)[1]), name.rpartition("-")[0])]
     newest = max(named, key=lambda folder: _modified(f"{folder}/made.json"), default=what)
     for folder in (f"{newest}/candidates", newest):
         if found := list_shards(folder):
             return found
-    known = ", ".join(folder.rsplit("/", 1)[1] for folder in _folders("datasets", "made.json"))
-    raise NotMade(
-        f"no rows in {what!r}: name a Parquet file, a folder of them, or a dataset ({known or 'none yet'})"
-    )
+    try:
+        student = load_report(report_path(what)).fingerprint
+    except NotMade as error:
+        known = ", ".join(folder.rsplit("/", 1)[1] for folder in made)
+        raise NotMade(
+            f"no rows in {what!r}: name a Parquet file, a folder of them, an evaluated student or a dataset "
+            f"({known or 'none yet'})"
+        ) from error
+    return [shard for found in verdicts(student) for shard in found.shards]
 
 
 def promoted(name: str, but: str) -> str | None:

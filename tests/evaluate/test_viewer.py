@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 
 from distill.evaluate.viewer import KEPT, Rows, application
 from distill.records import Candidate, Measures, Span
-from distill.store import shards
+from distill.store import NotMade, catalogue, shards
 from tests.evaluate.test_evaluate import candidate
 from tests.evaluate.test_page import EVIL, Parts
 
@@ -107,6 +107,14 @@ def test_a_wrong_bound_and_a_foreign_host_are_refused(client: TestClient) -> Non
     assert "is no number" in client.get("/?pass_rate_from=much").text
     assert client.get("/", headers={"host": "rebound.example"}).status_code == 400
     assert client.post("/").status_code == 405
+
+
+def test_rows_are_found_by_file_and_folder_and_nothing_is_told(paths: list[str]) -> None:
+    assert catalogue.rows_of(paths[0]) == paths[:1]
+    assert catalogue.rows_of(str(Path(paths[0]).parent)) == paths
+    assert catalogue.rows_of(str(Path(paths[0]).parents[1])) == paths
+    with pytest.raises(NotMade, match="no rows in 'nothing'"):
+        catalogue.rows_of("nothing")
 
 
 def test_the_command_serves_a_folder_to_a_browser(paths: list[str], tmp_path: Path) -> None:
