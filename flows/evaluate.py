@@ -67,6 +67,7 @@ def evaluate_stage(folders: Folders, recipe: StudentRecipe) -> str:
         recorded=surroundings(),
         rules=evaluation.decision,
         regressions={source.name for suite in evaluation.regressions for source in suite.problems},
+        reference=evaluation.published,
     )
     return report.write(found, recipe, student, folders.dataset, judged)
 

@@ -142,6 +142,8 @@ class Evaluation(Protocol, Serving):
     shard_problems: int = Field(256, ge=1)
     decision: Decision = place(Decision())
     """When the student is promoted."""
+    published: dict[str, float] = place({})
+    """pass@1 of others by suite, 0 to 1: it stands beside the scores, and decides nothing."""
 
     @model_validator(mode="before")
     @classmethod

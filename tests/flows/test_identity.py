@@ -37,10 +37,10 @@ def test_the_folders_of_held_out_problems_are_these() -> None:
     evaluation = load_student("tiny-qwen2").evaluation
     (suite,) = evaluation.suites
     held_out = Folders.held_out(evaluation, suite, STUDENT)
-    assert held_out.problems.path.endswith("/problems/heldout-befe02b7ef10")
+    assert held_out.problems.path.endswith("/problems/heldout-6cbabf2ecb9c")
     assert held_out.traces.path.endswith("/evaluations/traces/mine-7436dc2681d7")
     assert held_out.completions.fingerprint == "3bc3826e1ac2"
-    assert held_out.verdicts.fingerprint == "479aba14de92"
+    assert held_out.verdicts.fingerprint == "75f391d5dad3"
 
 
 def test_suites_have_folders_of_their_own_and_share_what_was_paid_for() -> None:
