@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from distill.engines.vllm.running import served
+from distill.engines.vllm.processes import served
 
 from distill.recipe import RecipeError, StudentRecipe, Teacher, load, load_dataset, load_student
 from distill.store import Folder, NotMade, folders
