@@ -60,12 +60,8 @@ def write(
         plots.pass_at_1(found.scores, f"{place}/plots/pass_at_1.png")
         plots.accuracy(each, f"{place}/plots/accuracy.png")
     text = report.markdown(found, funnel.markdown(yields), {"student": student.path, "dataset": made})
-    drawn = [
-        os.path.relpath(one, place)
-        for folder in (place, Path(made))
-        for one in sorted(folder.glob("plots/*.png"))
-    ]
-    write_text(f"{place}/report.md", "\n".join([text, *(f"![{Path(one).stem}]({one})\n" for one in drawn)]))
+    charts = [f"![{Path(one).stem}]({one})\n" for one in drawn(place, Path(made))]
+    write_text(f"{place}/report.md", "\n".join([text, *charts]))
     write_record(f"{student.path}/{JSON}", found)
     if found.promotion:
         write_record(f"{place}/{DECISION}", found.promotion)
@@ -76,6 +72,12 @@ def write(
     said = found.promotion.sentence if found.promotion else report.decision(found)
     say(f"evaluated {found.student}: {said}")
     return f"{student.path}/{JSON}"
+
+
+def drawn(place: Path, dataset: Path) -> list[str]:
+    """Paths of a student's and its dataset's charts on this machine, as seen from the student's folder."""
+    found = (one for folder in (place, dataset) for one in sorted(folder.glob("plots/*.png")))
+    return [os.path.relpath(one, place) for one in found]
 
 
 def keep_earlier(place: Path, found: Report) -> None:

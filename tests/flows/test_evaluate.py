@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from distill.engines.vllm.processes import served
 
+from distill.engines.vllm.processes import served
 from distill.recipe import RecipeError, StudentRecipe, Teacher, load, load_dataset, load_student
 from distill.store import Folder, NotMade, folders
 from distill.train import student_template

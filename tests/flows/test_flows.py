@@ -353,7 +353,7 @@ def test_problems_keep_their_order_and_their_reasons(root: str) -> None:
 
 
 def test_a_report_shows_the_charts_of_student_and_dataset(tmp_path: Path) -> None:
-    from flows.evaluate import pictures
+    from flows.report import drawn
 
     student, dataset = tmp_path / "students" / "s", tmp_path / "datasets" / "d"
     for path in (
@@ -363,5 +363,5 @@ def test_a_report_shows_the_charts_of_student_and_dataset(tmp_path: Path) -> Non
     ):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    assert pictures(str(student), str(dataset)) == ["plots/loss.png", "../../datasets/d/plots/funnel.png"]
-    assert pictures(str(student), "s3://bucket/datasets/d") == ["plots/loss.png"]
+    assert drawn(student, dataset) == ["plots/loss.png", "../../datasets/d/plots/funnel.png"]
+    assert drawn(student, Path("s3://bucket/datasets/d")) == ["plots/loss.png"]

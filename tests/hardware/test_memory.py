@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from distill import train
 from distill.hardware import devices, memory, shapes, this_cpu
 from distill.recipe import StudentRecipe, load
 
@@ -95,7 +94,6 @@ def test_small_models_use_one_gpu_and_a_lora_keeps_its_base_on_each() -> None:
     assert memory.gpus_used(student("qwen2.5-7b"), 8) == 8
     assert memory.gpus_used(student("qwen2.5-7b", "training.lora_rank=8"), 8) == 8
     assert memory.gpus_used(student("tiny-qwen2"), 8) == 1
-    assert memory.SHARDED_PARAMETERS == train.SHARDED_PARAMETERS
     lora = student("llama-3.3-70b", "training.lora_rank=8")
     one, eight = (memory.training_memory(lora, H200, gpus).states for gpus in (1, 8))
     assert eight == one

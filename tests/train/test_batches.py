@@ -111,7 +111,7 @@ def losses(folder: Path, world: int, device_tokens: int) -> list[float]:
         "TOKENIZERS_PARALLELISM": "false",
     }
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[:3000]
     events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     return [event["loss"] for event in events if event["kind"] == "progress"]
 
